@@ -1,0 +1,87 @@
+//! The allocators compared, and the building of their adapters: each is a shared library of its own.
+
+use anyhow::{Context, Result, ensure};
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// One allocator.
+#[derive(Clone, Copy)]
+pub struct Adapter {
+    /// Its name; `adapters/NAME` is its package, `peer-NAME`.
+    pub name: &'static str,
+    /// Whether several threads may use it at once.
+    pub threads: bool,
+}
+
+/// The allocator that the others are compared with.
+pub const SUBJECT: &str = "engram";
+
+/// Every allocator, in the order of the report's columns.
+pub const ALL: [Adapter; 7] = [
+    Adapter::new(SUBJECT, true),
+    Adapter::new("mimalloc", true),
+    Adapter::new("snmalloc", true),
+    Adapter::new("rpmalloc", true),
+    Adapter::new("jemalloc", true),
+    Adapter::new("system", true),
+    Adapter::new("tlsf", false),
+];
+
+impl Adapter {
+    const fn new(name: &'static str, threads: bool) -> Self {
+        Self { name, threads }
+    }
+
+    /// Where [`build`] puts the shared library.
+    pub fn library(&self) -> Result<PathBuf> {
+        Ok(target_folder()?
+            .join("release")
+            .join(format!("libpeer_{}.so", self.name)))
+    }
+}
+
+/// Builds the adapters, in release, beside this program.
+pub fn build(adapters: &[&Adapter]) -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO")));
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--release",
+        "--manifest-path",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+    ]);
+    command.arg("--target-dir").arg(target_folder()?);
+    for adapter in adapters {
+        command
+            .arg("--package")
+            .arg(format!("peer-{}", adapter.name));
+    }
+    command.env("CXXFLAGS", cxxflags());
+    let status = command
+        .status()
+        .context("cannot run cargo to build the adapters")?;
+    ensure!(
+        status.success(),
+        "cannot build the adapters ({status}); --alloc NAME,... leaves allocators out"
+    );
+    Ok(())
+}
+
+/// The user's flags, and `NDEBUG`: without it snmalloc's `build_cc` compiles its assertions in, which slows it down.
+fn cxxflags() -> OsString {
+    let mut flags = env::var_os("CXXFLAGS").unwrap_or_default();
+    flags.push(" -DNDEBUG");
+    flags
+}
+
+/// Cargo's target folder: this program lies in `TARGET/PROFILE/`.
+fn target_folder() -> Result<PathBuf> {
+    let program = env::current_exe().context("cannot tell where this program lies")?;
+    let folder = program
+        .ancestors()
+        .nth(2)
+        .context("this program does not lie in a target folder")?;
+    Ok(folder.to_owned())
+}

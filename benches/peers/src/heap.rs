@@ -1,0 +1,185 @@
+//! An allocator as the workloads see it.
+//!
+//! [`Library`] is loaded, [`Peer`] is started, and a [`Heap`] is one thread's use of it. A [`Block`] is handed out once
+//! and given back once, so the workloads need no unsafe code.
+
+use crate::adapters::Adapter;
+use anyhow::{Context, Result};
+use libloading::os::unix::{Library as Shared, RTLD_LOCAL, RTLD_NOW, Symbol};
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::process::exit;
+use std::ptr::NonNull;
+
+type Alloc = unsafe extern "C" fn(usize) -> *mut c_void;
+type Free = unsafe extern "C" fn(*mut c_void);
+type Hook = unsafe extern "C" fn();
+
+const PAGE: usize = 4096;
+
+/// The least that is asked for: a block holds the 8 bytes that are written to it.
+pub const LEAST: usize = 8;
+
+/// An adapter's library, loaded but not started.
+pub struct Library {
+    peer: Peer,
+    init: Option<Hook>,
+}
+
+/// A started allocator.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether several threads may use it at once.
+    pub threads: bool,
+    alloc: Alloc,
+    free: Free,
+    thread: Option<Hook>,
+    thread_end: Option<Hook>,
+}
+
+impl Library {
+    /// Loads the library that `adapters::build` made. It stays loaded.
+    pub fn load(adapter: &Adapter) -> Result<Self> {
+        let path = adapter.library()?;
+        // SAFETY: an adapter's library does nothing when loaded but what its allocator's constructors do.
+        let shared = unsafe { Shared::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }
+            .with_context(|| format!("cannot load {}", adapter.name))?;
+        // SAFETY: every adapter exports these two with these types.
+        let (alloc, free) = unsafe {
+            (
+                shared.get::<Alloc>(b"ad_alloc")?,
+                shared.get::<Free>(b"ad_free")?,
+            )
+        };
+        let library = Self {
+            init: hook(&shared, b"ad_init"),
+            peer: Peer {
+                name: adapter.name,
+                threads: adapter.threads,
+                alloc: *alloc,
+                free: *free,
+                thread: hook(&shared, b"ad_thread"),
+                thread_end: hook(&shared, b"ad_thread_end"),
+            },
+        };
+        std::mem::forget(shared);
+        Ok(library)
+    }
+
+    /// Starts the allocator.
+    pub fn start(self) -> Peer {
+        call(self.init);
+        self.peer
+    }
+}
+
+fn hook(shared: &Shared, name: &[u8]) -> Option<Hook> {
+    // SAFETY: where an adapter exports a hook, it has this type.
+    let symbol: Option<Symbol<Hook>> = unsafe { shared.get(name) }.ok();
+    symbol.map(|symbol| *symbol)
+}
+
+fn call(hook: Option<Hook>) {
+    if let Some(hook) = hook {
+        // SAFETY: `Library::start` runs once; `Peer::enter` and the end of a `Heap` run in turn on one thread.
+        unsafe { hook() }
+    }
+}
+
+impl Peer {
+    /// The calling thread begins to use the allocator.
+    pub fn enter(&self) -> Heap {
+        call(self.thread);
+        Heap {
+            peer: *self,
+            one_thread: PhantomData,
+        }
+    }
+}
+
+/// One thread's use of an allocator, until it is dropped.
+pub struct Heap {
+    peer: Peer,
+    one_thread: PhantomData<*const ()>,
+}
+
+impl Heap {
+    /// The allocator.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Allocates `size` bytes, [`LEAST`] or more, and writes the first of them.
+    #[inline]
+    pub fn alloc(&self, size: usize) -> Block {
+        // SAFETY: this thread has entered.
+        let Some(start) = NonNull::new(unsafe { (self.peer.alloc)(size) }) else {
+            refused(self.peer.name, size)
+        };
+        let start = start.cast::<u64>();
+        // SAFETY: the block is ours, 8 bytes or more, and aligned to 8.
+        unsafe { start.write_volatile(size as u64) };
+        Block { start }
+    }
+
+    /// Frees a block of this allocator, whichever thread allocated it.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "the block is gone")]
+    pub fn free(&self, block: Block) {
+        // SAFETY: a block exists from its allocation until here, and is of this allocator.
+        unsafe { (self.peer.free)(block.start.as_ptr().cast()) }
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        call(self.peer.thread_end);
+    }
+}
+
+/// A block that was handed out and not yet freed.
+pub struct Block {
+    start: NonNull<u64>,
+}
+
+impl Block {
+    /// Writes to every page of the block, which is `size` bytes long.
+    pub fn touch_pages(&self, size: usize) {
+        for offset in (0..size).step_by(PAGE).chain(size.checked_sub(1)) {
+            // SAFETY: inside the block, which is ours.
+            unsafe { self.start.cast::<u8>().add(offset).write_volatile(1) };
+        }
+    }
+
+    /// Reads the block's first bytes.
+    #[inline]
+    pub fn read(&self) -> u64 {
+        // SAFETY: the block is ours, and its first bytes were written when it was allocated.
+        unsafe { self.start.read_volatile() }
+    }
+
+    /// The block as a pointer, to be handed to another thread.
+    #[inline]
+    pub fn into_raw(self) -> *mut u64 {
+        self.start.as_ptr()
+    }
+
+    /// The other way.
+    ///
+    /// # Safety
+    /// `raw` comes from [`Block::into_raw`], and is taken back once.
+    #[inline]
+    pub unsafe fn from_raw(raw: *mut u64) -> Self {
+        // SAFETY: `into_raw` gave a pointer that was not null.
+        let start = unsafe { NonNull::new_unchecked(raw) };
+        Self { start }
+    }
+}
+
+#[cold]
+fn refused(name: &str, size: usize) -> ! {
+    eprintln!("engram-peers: {name} refused {size} bytes");
+    exit(1)
+}

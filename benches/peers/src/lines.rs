@@ -1,0 +1,147 @@
+//! Which work makes which line of the report.
+
+use crate::heap::Heap;
+use crate::trace::{self, Trace};
+use crate::workload::churn::{FIXED, MIXED, Sizes};
+use crate::workload::{churn, handoff, phases, replay, tail, two_threads};
+use anyhow::{Result, ensure};
+use std::path::{Path, PathBuf};
+
+const TRACES: [&str; 3] = ["brian_coba", "nest_brunel", "neuron_net"];
+
+/// The work chosen.
+pub struct Chosen {
+    /// Done in this process, in turn.
+    pub jobs: Vec<Job>,
+    /// Done in a process for each allocator.
+    pub residents: Vec<Resident>,
+}
+
+/// Work that fills a line, or several at once.
+pub struct Job {
+    /// The part of the report.
+    pub section: Section,
+    /// The lines, in the order of what [`Job::run`] returns.
+    pub lines: Vec<String>,
+    /// Whether it takes an allocator that several threads may use.
+    pub threads: bool,
+    work: Work,
+}
+
+/// A trace whose memory is measured.
+pub struct Resident {
+    /// The line.
+    pub line: String,
+    /// The trace's file.
+    pub trace: PathBuf,
+}
+
+/// A part of the report.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// Nanoseconds for an operation.
+    Time,
+    /// Cycles of single operations.
+    Tail,
+    /// Memory resident for memory asked for.
+    Resident,
+}
+
+enum Work {
+    Phases(usize),
+    Replace(usize, &'static Sizes),
+    HandOff,
+    TwoThreads,
+    Replay(Trace),
+    Tail(usize),
+}
+
+impl Job {
+    /// One turn: a value for each line. `seed` tells one round's random numbers from another's.
+    pub fn run(&self, heap: &Heap, seed: u64) -> Vec<f64> {
+        match &self.work {
+            Work::Phases(count) => vec![phases::run(heap, *count)],
+            Work::Replace(live, sizes) => vec![churn::run(heap, *live, sizes, seed)],
+            Work::HandOff => vec![handoff::run(heap.peer())],
+            Work::TwoThreads => vec![two_threads::run(heap.peer(), seed)],
+            Work::Replay(trace) => vec![replay::run(heap, trace)],
+            Work::Tail(live) => tail::run(heap, *live, seed).to_vec(),
+        }
+    }
+
+    fn time(line: &str, work: Work) -> Self {
+        let threads = matches!(work, Work::HandOff | Work::TwoThreads);
+        Self {
+            section: Section::Time,
+            lines: vec![line.to_owned()],
+            threads,
+            work,
+        }
+    }
+
+    fn tail(of: &str, live: usize) -> Self {
+        let lines = ["p99", "p99.99"].map(|part| format!("{part}, {of}"));
+        Self {
+            section: Section::Tail,
+            lines: lines.into(),
+            threads: false,
+            work: Work::Tail(live),
+        }
+    }
+}
+
+/// The work whose lines contain `only`. A trace that is not in `folder` is left out, which is told.
+pub fn chosen(folder: &Path, only: Option<&str>) -> Result<Chosen> {
+    let wanted = |line: &str| only.is_none_or(|only| line.contains(only));
+    let mut jobs = synthetic();
+    let mut residents = Vec::new();
+    for name in TRACES {
+        let path = folder.join(format!("{name}.egt.zst"));
+        let lines = [format!("trace {name}"), format!("resident / live, {name}")];
+        if !lines.iter().any(|line| wanted(line)) {
+            continue;
+        }
+        if !path.is_file() {
+            eprintln!(
+                "left out, as {} is not there: {}",
+                path.display(),
+                lines.join("; ")
+            );
+            continue;
+        }
+        let [time, line] = lines;
+        jobs.push(Job::time(&time, Work::Replay(trace::read(&path)?)));
+        residents.push(Resident { line, trace: path });
+    }
+    jobs.push(Job::tail("replace 1 of 1,000, mixed sizes", 1_000));
+    jobs.push(Job::tail("replace 1 of 100,000, mixed", 100_000));
+    jobs.retain(|job| job.lines.iter().any(|line| wanted(line)));
+    residents.retain(|resident| wanted(&resident.line));
+    ensure!(
+        !jobs.is_empty() || !residents.is_empty(),
+        "nothing to measure: no line with {:?}, or only such as were left out",
+        only.unwrap_or_default()
+    );
+    Ok(Chosen { jobs, residents })
+}
+
+/// The lines that need no recording.
+fn synthetic() -> Vec<Job> {
+    vec![
+        Job::time("alloc+free pair, 64 B", Work::Phases(1)),
+        Job::time("100 allocs, 100 frees, 64 B", Work::Phases(100)),
+        Job::time("10,000 and 10,000, 64 B", Work::Phases(10_000)),
+        Job::time("replace 1 of 1,000, 64 B", Work::Replace(1_000, &FIXED)),
+        Job::time(
+            "replace 1 of 1,000, mixed sizes",
+            Work::Replace(1_000, &MIXED),
+        ),
+        Job::time("replace 1 of 100,000, 64 B", Work::Replace(100_000, &FIXED)),
+        Job::time(
+            "replace 1 of 100,000, mixed",
+            Work::Replace(100_000, &MIXED),
+        ),
+        Job::time("hand-off to another thread, 64 B", Work::HandOff),
+        Job::time("two threads, mixed", Work::TwoThreads),
+    ]
+}

@@ -1,0 +1,16 @@
+//! The work that is measured. Each function does one turn of it and returns nanoseconds (`tail`: cycles).
+
+pub mod churn;
+pub mod handoff;
+pub mod phases;
+pub mod replay;
+pub mod tail;
+mod together;
+pub mod two_threads;
+
+use std::time::Duration;
+
+/// Nanoseconds for each of `count` operations.
+fn each(time: Duration, count: usize) -> f64 {
+    time.as_nanos() as f64 / count as f64
+}

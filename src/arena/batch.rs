@@ -1,0 +1,284 @@
+//! Many blocks in one call, the earliest spike first.
+//!
+//! Nothing is allocated for it: the order of serving is sorted in the output array, and the number
+//! of the request that a block serves is written into the block itself until the end.
+//!
+//! ```text
+//! 1  out = request numbers, sorted by spike time (ties: as given)        5 3 0 1 ...
+//! 2  each in turn: out[k] = block, number -> block's first word          A B - C ...   (5)(3) 0 (1)
+//! 3  ordered: within a column and size class, sort the addresses         C A - B ...   (5)(3) 0 (1)
+//! 4  each block to the place of its number, null where refused           0:- 1:B 3:A 5:C
+//! ```
+
+use super::Arena;
+use crate::column::core::Core;
+use crate::column::{ColumnId, held::Handle};
+use crate::error::{Error, Result};
+use crate::size_class::good_size;
+use crate::spike::SpikeTime;
+use crate::sync::Ordering::Relaxed;
+
+/// One allocation of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Bytes, 1 to the capacity.
+    pub size: usize,
+    /// A power of two up to 2 MiB; 0 means 16.
+    pub align: usize,
+    /// The column, `None` for the calling thread's home column.
+    pub column: Option<ColumnId>,
+    /// How urgent it is.
+    pub spike: SpikeTime,
+}
+
+/// How a batch is served; combine with `|`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct BatchFlags(u32);
+
+impl BatchFlags {
+    /// All or none.
+    pub const ATOMIC: Self = Self(1);
+    /// Within a column and size class, addresses ascend with spike time; from untouched memory if
+    /// there is some.
+    pub const ORDERED: Self = Self(2);
+
+    /// No flag.
+    pub const fn empty() -> Self {
+        Self(0)
+    }
+
+    /// Whether all of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// From the C face's bits.
+    pub(crate) fn from_bits(bits: u32) -> Result<Self> {
+        let known = Self::ATOMIC.0 | Self::ORDERED.0;
+        if bits & !known == 0 { Ok(Self(bits)) } else { Err(Error::Flags { unknown: bits & !known, known }) }
+    }
+}
+
+impl core::ops::BitOr for BatchFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// An entry of the output while a batch is served: a request's number (odd), or a block (even).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry(*mut u8);
+
+impl Entry {
+    fn number(index: usize) -> Self {
+        Self(core::ptr::without_provenance_mut(index << 1 | 1))
+    }
+
+    fn is_block(self) -> bool {
+        self.0.addr() & 1 == 0
+    }
+
+    /// The number of the request that it stands for.
+    fn request(self) -> usize {
+        if self.is_block() {
+            // SAFETY: a block that this batch has just allocated: ours, and at least 16 bytes.
+            unsafe { self.0.cast::<usize>().read() }
+        } else {
+            self.0.addr() >> 1
+        }
+    }
+
+    /// Makes the block stand for a request.
+    fn set_request(self, index: usize) {
+        // SAFETY: as in `request`; only called for blocks.
+        unsafe { self.0.cast::<usize>().write(index) };
+    }
+}
+
+/// What came of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) blocks: usize,
+    /// The first refusal in the order of serving.
+    pub(crate) refused: Option<Error>,
+}
+
+impl Arena {
+    /// Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, null where
+    /// refused. Lock-free, no system call, nothing allocated on the side; takes time that grows
+    /// with `n log n`. Returns how many were served: all of them.
+    ///
+    /// # Errors
+    /// [`Error::OutLength`], or the first refusal in the order of serving: then, with
+    /// [`BatchFlags::ATOMIC`], every `out[i]` is null; without, the others are served.
+    pub fn alloc_batch(&self, requests: &[Request], flags: BatchFlags, out: &mut [*mut u8]) -> Result<usize> {
+        let served = self.serve_batch(requests.len(), |index| requests[index], flags, out)?;
+        served.refused.map_or(Ok(served.blocks), Err)
+    }
+
+    /// As above, for requests in whatever form.
+    pub(crate) fn serve_batch(
+        &self,
+        count: usize,
+        request: impl Fn(usize) -> Request,
+        flags: BatchFlags,
+        out: &mut [*mut u8],
+    ) -> Result<Served> {
+        if count != out.len() {
+            return Err(Error::OutLength { out: out.len(), requests: count });
+        }
+        self.core.counters().batches.fetch_add(1, Relaxed);
+        for (index, entry) in out.iter_mut().enumerate() {
+            *entry = Entry::number(index).0;
+        }
+        out.sort_unstable_by_key(|&entry| {
+            let index = Entry(entry).request();
+            (request(index).spike, index)
+        });
+        let ordered = flags.contains(BatchFlags::ORDERED);
+        let mut served = Served { blocks: 0, refused: None };
+        let mut server = Server { arena: self, leased: None, ordered };
+        for place in 0..out.len() {
+            let index = Entry(out[place]).request();
+            match server.serve(request(index)) {
+                Ok(block) => {
+                    out[place] = block;
+                    Entry(block).set_request(index);
+                    served.blocks += 1;
+                }
+                Err(error) => {
+                    self.core.counters().failed.fetch_add(1, Relaxed);
+                    served.refused.get_or_insert(error);
+                    if flags.contains(BatchFlags::ATOMIC) {
+                        server.give_back();
+                        self.roll_back(out);
+                        return Ok(Served { blocks: 0, ..served });
+                    }
+                }
+            }
+        }
+        server.give_back();
+        if ordered {
+            self.order_addresses(out, &request);
+        }
+        settle(out);
+        Ok(served)
+    }
+
+    fn roll_back(&self, out: &mut [*mut u8]) {
+        for entry in out.iter_mut() {
+            if Entry(*entry).is_block() {
+                // Cannot be refused: the block was allocated a moment ago.
+                let freed = self.core.free_for(*entry);
+                debug_assert!(freed.is_ok());
+            }
+            *entry = core::ptr::null_mut();
+        }
+    }
+
+    /// Within each column and size class, gives the lowest address to the earliest spike.
+    fn order_addresses(&self, out: &mut [*mut u8], request: &impl Fn(usize) -> Request) {
+        let group = |entry: *mut u8| {
+            let request = request(Entry(entry).request());
+            let column = request.column.map_or(u32::MAX, ColumnId::index);
+            (!Entry(entry).is_block(), column, good_size(request.size, self.capacity()), request.align > 16)
+        };
+        out.sort_unstable_by_key(|&entry| {
+            let index = Entry(entry).request();
+            (group(entry), request(index).spike, index)
+        });
+        for same in out.chunk_by_mut(|&a, &b| group(a) == group(b)) {
+            if Entry(same[0]).is_block() && !same.is_sorted() {
+                sort_addresses(same);
+            }
+        }
+    }
+}
+
+/// Sorts blocks by address; the request numbers in them stay in place.
+fn sort_addresses(blocks: &mut [*mut u8]) {
+    let swap = |blocks: &mut [*mut u8], a: usize, b: usize| {
+        let (at_a, at_b) = (Entry(blocks[a]).request(), Entry(blocks[b]).request());
+        blocks.swap(a, b);
+        Entry(blocks[a]).set_request(at_a);
+        Entry(blocks[b]).set_request(at_b);
+    };
+    // A heap sort: in place, and n log n whatever the order.
+    let sift = |blocks: &mut [*mut u8], mut root: usize, end: usize| {
+        while root * 2 + 1 < end {
+            let mut child = root * 2 + 1;
+            if child + 1 < end && blocks[child] < blocks[child + 1] {
+                child += 1;
+            }
+            if blocks[root] >= blocks[child] {
+                return;
+            }
+            swap(blocks, root, child);
+            root = child;
+        }
+    };
+    for root in (0..blocks.len() / 2).rev() {
+        sift(blocks, root, blocks.len());
+    }
+    for end in (1..blocks.len()).rev() {
+        swap(blocks, 0, end);
+        sift(blocks, 0, end);
+    }
+}
+
+/// Moves each entry to the place of its request, and clears the numbers.
+fn settle(out: &mut [*mut u8]) {
+    for place in 0..out.len() {
+        loop {
+            let index = Entry(out[place]).request();
+            if index == place {
+                break;
+            }
+            out.swap(place, index);
+        }
+    }
+    for entry in out {
+        if Entry(*entry).is_block() {
+            Entry(*entry).set_request(0);
+        } else {
+            *entry = core::ptr::null_mut();
+        }
+    }
+}
+
+/// Serves the requests of a batch, keeping the lease of a column for as long as they stay in it.
+struct Server<'a> {
+    arena: &'a Arena,
+    leased: Option<&'a Handle>,
+    ordered: bool,
+}
+
+impl<'a> Server<'a> {
+    fn serve(&mut self, request: Request) -> Result<*mut u8> {
+        let index = self.arena.column_or_home(request.column)?;
+        let core: &'a Core = &self.arena.core;
+        if self.leased.is_none_or(|handle| handle.index() != index) {
+            self.give_back();
+            self.leased = core.lease(index);
+        }
+        let spike = request.spike.as_nanos();
+        let Some(handle) = self.leased else {
+            return core.alloc_without_lease(index, request.size, request.align, spike).map(core::ptr::NonNull::as_ptr);
+        };
+        let p = if self.ordered {
+            handle.alloc_ordered(request.size, request.align, spike)
+        } else {
+            handle.alloc(request.size, request.align, spike)
+        };
+        if p.is_null() { Err(handle.error()) } else { Ok(p) }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(handle) = self.leased.take() {
+            handle.block().open.lease.give_back();
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A column's block: everything of one column that lies in the region.
+//!
+//! ```text
+//! | sink | what the holder writes | what anybody writes | inboxes | hints of shared spans | cells |
+//! ```
+//!
+//! Blocks start on pages of their own, so that a column that is not used costs nothing, and the
+//! holder's lines are not those that others write.
+
+use super::cell::{CELLS, CELLS_BYTES, CellId};
+use super::lease::Lease;
+use crate::map::{ChunkId, Granule, SpanId};
+use crate::span::Inbox;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
+
+/// Words of a bit set of cells.
+pub(crate) const CELL_WORDS: usize = CELLS.div_ceil(64);
+
+/// What the holder writes; others read it for metrics.
+#[repr(C, align(128))]
+pub(crate) struct HolderSide {
+    /// The held-back free: a block that is free, but whose live bit and push the next free does.
+    hold: AtomicU64,
+    /// First chunk of the column with free spans.
+    chunks: AtomicU32,
+    /// 1 once a holder has set the column up.
+    used: AtomicU32,
+    /// Frees by the holder that went past the cells: large and shared blocks, resets.
+    pub(crate) other_frees: AtomicU64,
+    /// Frees by the holder of blocks of other columns.
+    pub(crate) away_frees: AtomicU64,
+    /// Allocations by the holder that went past the cells.
+    pub(crate) other_allocs: AtomicU64,
+    /// How many of `bytes_freed_by_others` the holder has taken into account.
+    pub(crate) bytes_seen: AtomicU64,
+    /// The cells that were used, a bit each.
+    cells: [AtomicU64; CELL_WORDS],
+}
+
+/// What any thread writes.
+#[repr(C, align(128))]
+pub(crate) struct OpenSide {
+    /// Who may write the holder's side.
+    pub(crate) lease: Lease,
+    /// Spans of the column.
+    spans: AtomicU64,
+    /// Spans that it may have, plus one; 0: no limit.
+    limit: AtomicU64,
+    /// The chunk from which spans were last taken, or to which they were given, without the lease.
+    pub(crate) large_chunk: AtomicU32,
+    /// Frees of the column's blocks that did not go through its handle.
+    pub(crate) frees_by_others: AtomicU64,
+    /// Their bytes.
+    pub(crate) bytes_freed_by_others: AtomicU64,
+    /// Allocations without the lease.
+    pub(crate) allocs_by_others: AtomicU64,
+    /// Their bytes.
+    pub(crate) bytes_given_to_others: AtomicU64,
+}
+
+/// A column's block.
+#[repr(C, align(4096))]
+pub(crate) struct ColumnBlock {
+    sink: [u64; 16],
+    pub(crate) holder: HolderSide,
+    pub(crate) open: OpenSide,
+    inboxes: [Inbox; CELLS],
+    hints: [AtomicU32; CELLS],
+    cells: [u8; CELLS_BYTES],
+}
+
+/// Bytes from a block's start to its first cell.
+pub(crate) const CELLS_OFFSET: usize = core::mem::offset_of!(ColumnBlock, cells);
+const _: () = assert!(CELLS_OFFSET % 64 == 0 && size_of::<ColumnBlock>() < 1 << 20);
+
+// SAFETY: atomics throughout; zero: nobody's, empty. The cells' bytes are only reached through
+// `Cell`, by the table's own pointer.
+unsafe impl crate::region::Plain for ColumnBlock {}
+
+impl HolderSide {
+    /// The held-back free; granule 0 is none.
+    #[inline(always)]
+    pub(crate) fn hold(&self) -> Granule {
+        // Acquire, for other threads: pairs with `set_hold`. See `remote`.
+        Granule(self.hold.load(Ordering::Acquire))
+    }
+
+    /// Holds `granule` back. Release: the live bit of the one before was cleared before, so that
+    /// who sees the new hold sees that too.
+    #[inline(always)]
+    pub(crate) fn set_hold(&self, granule: Granule) {
+        self.hold.store(granule.0, Ordering::Release);
+    }
+
+    /// The held-back free's word, for other threads.
+    pub(crate) fn hold_word(&self) -> &AtomicU64 {
+        &self.hold
+    }
+
+    pub(crate) fn chunks(&self) -> ChunkId {
+        ChunkId(self.chunks.load(Relaxed))
+    }
+
+    pub(crate) fn set_chunks(&self, chunk: ChunkId) {
+        self.chunks.store(chunk.0, Relaxed);
+    }
+
+    /// Notes that a cell is in use.
+    pub(crate) fn note_cell(&self, cell: CellId) {
+        let word = &self.cells[cell.0 as usize / 64];
+        word.store(word.load(Relaxed) | 1 << (cell.0 % 64), Relaxed);
+    }
+
+    /// The cells in use.
+    pub(crate) fn used_cells(&self) -> impl Iterator<Item = CellId> + '_ {
+        self.cells.iter().enumerate().flat_map(|(index, word)| {
+            let mut bits = word.load(Relaxed);
+            core::iter::from_fn(move || {
+                let bit = bits.trailing_zeros();
+                (bits != 0).then(|| {
+                    bits &= bits - 1;
+                    CellId(index as u32 * 64 + bit)
+                })
+            })
+        })
+    }
+}
+
+impl OpenSide {
+    /// Counts `spans` more spans, if the limit allows. Else says how many the column has and may have.
+    #[inline(always)]
+    pub(crate) fn charge(&self, spans: u32) -> Result<(), (u64, u64)> {
+        let before = self.spans.fetch_add(u64::from(spans), Relaxed);
+        let limit = self.limit.load(Relaxed);
+        if limit != 0 && before + u64::from(spans) >= limit {
+            self.refund(spans);
+            return Err((before, limit - 1));
+        }
+        Ok(())
+    }
+
+    /// The column has `spans` fewer.
+    #[inline(always)]
+    pub(crate) fn refund(&self, spans: u32) {
+        self.spans.fetch_sub(u64::from(spans), Relaxed);
+    }
+
+    /// Bytes that others freed less bytes that others were given.
+    pub(crate) fn balance_of_others(&self) -> u64 {
+        self.bytes_freed_by_others.load(Relaxed).wrapping_sub(self.bytes_given_to_others.load(Relaxed))
+    }
+
+    /// Spans of the column.
+    pub(crate) fn spans(&self) -> u64 {
+        self.spans.load(Relaxed)
+    }
+
+    /// Limits the column to `spans`, `None` for no limit.
+    pub(crate) fn set_limit(&self, spans: Option<u64>) {
+        self.limit.store(spans.map_or(0, |spans| spans + 1), Relaxed);
+    }
+}
+
+impl ColumnBlock {
+    /// The inbox of a cell.
+    #[inline(always)]
+    pub(crate) fn inbox(&self, cell: CellId) -> &Inbox {
+        &self.inboxes[cell.0 as usize]
+    }
+
+    /// The shared span of a cell that had room lately. A hint: its state decides.
+    pub(crate) fn hint(&self, cell: CellId) -> SpanId {
+        SpanId(self.hints[cell.0 as usize].load(Relaxed))
+    }
+
+    pub(crate) fn set_hint(&self, cell: CellId, span: SpanId) {
+        self.hints[cell.0 as usize].store(span.0, Relaxed);
+    }
+}

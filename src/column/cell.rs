@@ -1,0 +1,372 @@
+//! Cells: the few cache lines in front of the free slots of one (column, size class, zone).
+//!
+//! ```text
+//! offset  0   4      8     16    24      28             32      40   48    52     56
+//!         n | limit | word | base | bytes | stride, id | pushes | out | list | drain | e[0] ... e[limit-1]
+//! ```
+//!
+//! An allocation pops `e[n-1]`, or else takes the lowest bit of `word`, the free slots of one unit
+//! (granule `base + bit * stride`), or else refills. A free pushes, or else spills to the span's
+//! summary. Entries are granules.
+//!
+//! A column has ten rows of small cells, one for each zone, one for requests with an alignment above
+//! 16 bytes and one for ordered batches, and two rows of medium ones, ordinary and aligned.
+//! [row][class]: the cells of one zone lie side by side, seven lines apart, so that their first
+//! lines spread over all sets of a cache.
+//!
+//! Invariants
+//! - **K1** only the holder of the column writes a cell; a zeroed cell is empty, and full at the same
+//!   time (n = limit = 0): its first use goes through the slow paths, which set it up.
+//! - **K2** allocations = pushes + out - n - set bits of `word`: `out` counts the slots that came from
+//!   spans less those that went back.
+
+use crate::map::{Granule, SpanId};
+use crate::region::Table;
+use crate::size_class::{CLASS_COUNT, CLASSES, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, class_of};
+use crate::spike::ZONES;
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
+
+use super::block::{CELLS_OFFSET, ColumnBlock};
+
+/// The first lines of a cell.
+#[repr(C)]
+pub(crate) struct CellHead {
+    n: AtomicU32,
+    limit: AtomicU32,
+    word: AtomicU64,
+    base: AtomicU64,
+    bytes: AtomicU32,
+    /// Low half: granules from one bit of `word` to the next; high half: the cell's number.
+    stride_id: AtomicU32,
+    pushes: AtomicU64,
+    out: AtomicU64,
+    list: AtomicU32,
+    drain: AtomicU32,
+}
+
+const HEAD_BYTES: usize = size_of::<CellHead>();
+/// Bytes of a small cell.
+pub(crate) const SMALL_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
+/// Bytes of a medium cell.
+pub(crate) const MEDIUM_CELL: usize = HEAD_BYTES + 8 * MEDIUM_STACK;
+const _: () = assert!(HEAD_BYTES == 56 && SMALL_CELL == 7 * 64 && MEDIUM_CELL == 2 * 64);
+
+/// The row of requests with an alignment above 16 bytes.
+pub(crate) const ALIGNED_ROW: usize = ZONES;
+/// The row of ordered batches.
+pub(crate) const ORDERED_ROW: usize = ZONES + 1;
+/// Rows of small cells.
+pub(crate) const SMALL_ROWS: usize = ZONES + 2;
+/// Bytes of a row of small cells, and one cell that is never used: that of size 0.
+pub(crate) const ROW_BYTES: usize = (SMALL_CLASSES + 1) * SMALL_CELL;
+const MEDIUM_CLASSES: usize = CLASS_COUNT - SMALL_CLASSES;
+const SMALL_CELLS: usize = SMALL_ROWS * SMALL_CLASSES;
+/// Cells of a column.
+pub(crate) const CELLS: usize = SMALL_CELLS + 2 * MEDIUM_CLASSES;
+/// Bytes of all cells of a column.
+pub(crate) const CELLS_BYTES: usize = SMALL_ROWS * ROW_BYTES + 2 * MEDIUM_CLASSES * MEDIUM_CELL;
+
+/// A cell's number in its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CellId(pub(crate) u32);
+
+impl CellId {
+    /// The cell of a small class in `row`.
+    pub(crate) const fn small(row: usize, class: usize) -> Self {
+        Self((row * SMALL_CLASSES + class) as u32)
+    }
+
+    /// The cell of a medium class.
+    pub(crate) const fn medium(aligned: bool, class: usize) -> Self {
+        Self((SMALL_CELLS + aligned as usize * MEDIUM_CLASSES + class - SMALL_CLASSES) as u32)
+    }
+
+    /// The cell at `offset` bytes from its column's block.
+    pub(crate) const fn at_offset(offset: u32) -> Self {
+        let small = SMALL_ROWS * ROW_BYTES;
+        let offset = offset as usize - CELLS_OFFSET;
+        if offset < small {
+            Self::small(offset / ROW_BYTES, offset % ROW_BYTES / SMALL_CELL)
+        } else {
+            Self((SMALL_CELLS + (offset - small) / MEDIUM_CELL) as u32)
+        }
+    }
+
+    /// Its size class.
+    pub(crate) const fn class(self) -> usize {
+        let id = self.0 as usize;
+        if id < SMALL_CELLS { id % SMALL_CLASSES } else { SMALL_CLASSES + (id - SMALL_CELLS) % MEDIUM_CLASSES }
+    }
+
+    /// Whether its blocks were asked for with an alignment above 16 bytes.
+    pub(crate) const fn is_aligned(self) -> bool {
+        let id = self.0 as usize;
+        if id < SMALL_CELLS { id / SMALL_CLASSES == ALIGNED_ROW } else { id >= SMALL_CELLS + MEDIUM_CLASSES }
+    }
+
+    /// Whether it serves ordered batches.
+    pub(crate) const fn is_ordered(self) -> bool {
+        let id = self.0 as usize;
+        id < SMALL_CELLS && id / SMALL_CLASSES == ORDERED_ROW
+    }
+
+    /// Bytes from the column's block to the cell.
+    pub(crate) const fn offset(self) -> u32 {
+        let id = self.0 as usize;
+        let offset = if id < SMALL_CELLS {
+            id / SMALL_CLASSES * ROW_BYTES + id % SMALL_CLASSES * SMALL_CELL
+        } else {
+            SMALL_ROWS * ROW_BYTES + (id - SMALL_CELLS) * MEDIUM_CELL
+        };
+        (CELLS_OFFSET + offset) as u32
+    }
+
+    /// All cells, in order.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..CELLS as u32).map(Self)
+    }
+}
+
+const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
+    let mut offsets = [(SMALL_CLASSES * SMALL_CELL) as u16; SMALL_MAX + 1];
+    let mut size = 1;
+    while size <= SMALL_MAX {
+        offsets[size] = (class_of(size) * SMALL_CELL) as u16;
+        size += 1;
+    }
+    offsets
+}
+
+/// Bytes from a row to the cell of a size; for size 0, to one that is always empty.
+pub(crate) static CELL_OF_SIZE: [u16; SMALL_MAX + 1] = cell_of_size();
+
+/// A cell of a column. `Copy`: a pointer into the region (R1).
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Cell(*const CellHead);
+
+impl Cell {
+    /// The cell at `offset` bytes from block `index` of `columns`.
+    pub(crate) fn of(columns: Table<ColumnBlock>, index: u32, offset: u32) -> Self {
+        debug_assert!((index as usize) < columns.len() && (offset as usize) < size_of::<ColumnBlock>());
+        // SAFETY: R1, R2: block `index` is in the table, and the offset inside the block.
+        unsafe { Self::new(columns.as_ptr().add(index as usize).cast(), offset as usize) }
+    }
+
+    /// The cell at `offset` bytes from `block`.
+    ///
+    /// # Safety
+    /// `block` is a column's block or one of its rows, and a cell lies at `offset`.
+    #[inline(always)]
+    pub(crate) unsafe fn new(block: *const u8, offset: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { block.add(offset).cast() })
+    }
+
+    #[inline(always)]
+    fn head(&self) -> &CellHead {
+        // SAFETY: made by `new` or `of`: a cell of a mapped region (R1), all atomics.
+        unsafe { &*self.0 }
+    }
+
+    #[inline(always)]
+    fn entry(&self, index: u32) -> &AtomicU64 {
+        // SAFETY: entries follow the head; K1: index < limit, which is at most the cell's room.
+        unsafe { &*self.0.add(1).cast::<AtomicU64>().add(index as usize) }
+    }
+
+    /// Takes a slot that the cell keeps: from the stack, or else from the word.
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> Option<Granule> {
+        self.pop_entry().or_else(|| self.pop_word())
+    }
+
+    /// Takes the latest slot of the stack.
+    #[inline(always)]
+    fn pop_entry(&self) -> Option<Granule> {
+        self.pop_entry_of(self.entries())
+    }
+
+    /// Slots of the stack.
+    #[inline(always)]
+    pub(crate) fn entries(&self) -> u32 {
+        self.head().n.load(Relaxed)
+    }
+
+    /// Takes the latest slot of the stack, which has `n`.
+    #[inline(always)]
+    pub(crate) fn pop_entry_of(&self, n: u32) -> Option<Granule> {
+        let n = n.checked_sub(1)?;
+        self.head().n.store(n, Relaxed);
+        Some(Granule(self.entry(n).load(Relaxed)))
+    }
+
+    /// Takes the lowest slot of the checked-out word.
+    #[inline(always)]
+    pub(crate) fn pop_word(&self) -> Option<Granule> {
+        let head = self.head();
+        let word = head.word.load(Relaxed);
+        if word == 0 {
+            return None;
+        }
+        head.word.store(word & (word - 1), Relaxed);
+        let bit = u64::from(word.trailing_zeros());
+        Some(Granule(head.base.load(Relaxed) + bit * u64::from(head.stride_id.load(Relaxed) & 0xffff)))
+    }
+
+    /// Keeps a freed slot, if there is room.
+    #[inline(always)]
+    pub(crate) fn push(&self, granule: Granule) -> bool {
+        let head = self.head();
+        let n = head.n.load(Relaxed);
+        if n == head.limit.load(Relaxed) {
+            return false;
+        }
+        self.entry(n).store(granule.0, Relaxed);
+        head.n.store(n + 1, Relaxed);
+        bump(&head.pushes, 1);
+        true
+    }
+
+    /// Counts a freed slot that went past the full stack to its span.
+    pub(crate) fn count_spill(&self) {
+        bump(&self.head().pushes, 1);
+        bump(&self.head().out, 1_u64.wrapping_neg());
+    }
+
+    /// Whether it is the cell of size 0 in its row, `offset` bytes from its column's block.
+    pub(crate) const fn is_of_size_zero(offset: usize) -> bool {
+        offset < CELLS_OFFSET + SMALL_ROWS * ROW_BYTES && (offset - CELLS_OFFSET) % ROW_BYTES == SMALL_CLASSES * SMALL_CELL
+    }
+
+    /// Whether it was used before.
+    pub(crate) fn is_set_up(&self) -> bool {
+        self.head().limit.load(Relaxed) != 0
+    }
+
+    /// First use.
+    pub(crate) fn set_up(&self, id: CellId) {
+        let (head, class) = (self.head(), &CLASSES[id.class()]);
+        head.limit.store(u32::from(class.stack), Relaxed);
+        head.bytes.store(class.bytes, Relaxed);
+        head.stride_id.store(u32::from(class.stride) | id.0 << 16, Relaxed);
+    }
+
+    /// Its number; it is set up.
+    #[inline(always)]
+    pub(crate) fn id(&self) -> CellId {
+        CellId(self.head().stride_id.load(Relaxed) >> 16)
+    }
+
+    /// Its address.
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.0.cast()
+    }
+
+    /// Checks a word out: `slots` free slots, the bits of `word`, from granule `base` on.
+    #[inline(always)]
+    pub(crate) fn check_out(&self, base: Granule, word: u64, slots: u32) {
+        let head = self.head();
+        head.base.store(base.0, Relaxed);
+        head.word.store(word, Relaxed);
+        bump(&head.out, u64::from(slots));
+    }
+
+    /// Takes the latest entry of the stack out of the cell, on its way back to its span.
+    pub(crate) fn evict_entry(&self) -> Option<Granule> {
+        let head = self.head();
+        let n = head.n.load(Relaxed).checked_sub(1)?;
+        head.n.store(n, Relaxed);
+        bump(&head.out, 1_u64.wrapping_neg());
+        Some(Granule(self.entry(n).load(Relaxed)))
+    }
+
+    /// Takes the lowest slot of the word out of the cell, on its way back to its span.
+    pub(crate) fn evict_word(&self) -> Option<Granule> {
+        let granule = self.pop_word()?;
+        bump(&self.head().out, 1_u64.wrapping_neg());
+        Some(granule)
+    }
+
+    /// The span that the word was checked out from.
+    pub(crate) fn word_span(&self) -> SpanId {
+        Granule(self.head().base.load(Relaxed)).span()
+    }
+
+    /// The lowest granule of the unit that the word was checked out from.
+    pub(crate) fn word_base(&self) -> Granule {
+        Granule(self.head().base.load(Relaxed))
+    }
+
+    /// Bytes of a slot.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> u32 {
+        self.head().bytes.load(Relaxed)
+    }
+
+    /// Slots that it keeps: of the stack and of the word.
+    pub(crate) fn kept(&self) -> (u32, u32) {
+        (self.head().n.load(Relaxed), self.head().word.load(Relaxed).count_ones())
+    }
+
+    /// Entries of the stack, for checks.
+    pub(crate) fn stack(&self) -> impl Iterator<Item = Granule> + '_ {
+        (0..self.head().n.load(Relaxed)).map(|index| Granule(self.entry(index).load(Relaxed)))
+    }
+
+    /// Granules of the checked-out word, for checks.
+    pub(crate) fn word(&self) -> impl Iterator<Item = Granule> + '_ {
+        let (word, base) = (self.head().word.load(Relaxed), self.head().base.load(Relaxed));
+        let stride = u64::from(self.head().stride_id.load(Relaxed) & 0xffff);
+        (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| Granule(base + bit * stride))
+    }
+
+    /// Blocks freed through the cell, and allocated from it (K2).
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let head = self.head();
+        let frees = head.pushes.load(Relaxed);
+        let (stack, word) = self.kept();
+        let allocs = frees.wrapping_add(head.out.load(Relaxed)).wrapping_sub(u64::from(stack + word));
+        (allocs, frees)
+    }
+
+    /// The first span with free slots that no cell keeps (S5).
+    #[inline(always)]
+    pub(crate) fn list(&self) -> SpanId {
+        SpanId(self.head().list.load(Relaxed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_list(&self, span: SpanId) {
+        self.head().list.store(span.0, Relaxed);
+    }
+
+    /// The rest of a chain that was taken from the inbox.
+    pub(crate) fn drain(&self) -> SpanId {
+        SpanId(self.head().drain.load(Relaxed))
+    }
+
+    pub(crate) fn set_drain(&self, span: SpanId) {
+        self.head().drain.store(span.0, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cell_has_a_place_of_its_own_and_is_found_there() {
+        let mut end = CELLS_OFFSET as u32;
+        for id in CellId::all() {
+            assert!(id.offset() >= end, "{id:?}");
+            assert_eq!(CellId::at_offset(id.offset()), id);
+            end = id.offset() + if id.class() < SMALL_CLASSES { SMALL_CELL } else { MEDIUM_CELL } as u32;
+        }
+        assert!(end as usize <= CELLS_OFFSET + CELLS_BYTES);
+        for size in 1..=SMALL_MAX {
+            assert_eq!(CELL_OF_SIZE[size] as u32 + CELLS_OFFSET as u32, CellId::small(0, class_of(size)).offset());
+        }
+    }
+}

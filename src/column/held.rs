@@ -1,0 +1,344 @@
+//! The fast path: allocation and free by the holder of a column.
+//!
+//! Two functions, read top to bottom; everything that is not usual is out of line. A free checks
+//! its own block, but makes the stores of the one before it, whose addresses are long known: it
+//! *holds one free back* (see ARCHITECTURE.md for what that brings).
+//!
+//! ```text
+//! alloc   size -> cell offset, spike time -> row  |  pop a slot  |  set its live bit
+//! free p  p -> granule  |  owner is us?  |  live?  |  not the held one?
+//!         the held one before: clear its live bit, push it onto its cell;  hold p's granule
+//! ```
+//!
+//! The handle lies outside the region and holds what an operation needs: addresses, and the tables
+//! from sizes and spike times to cells.
+//!
+//! Invariants
+//! - **L1** who uses a handle has the lease of its column: nobody else reads or writes what is not atomic.
+//! - **L2** `room` = `peak` - (bytes given by this column's holders - bytes taken back, as far as known).
+
+use core::cell::Cell as Slot;
+use core::mem::MaybeUninit;
+
+use super::block::{CELLS_OFFSET, ColumnBlock};
+use super::cell::{CELL_OF_SIZE, Cell, CellId, ROW_BYTES};
+use super::core::Core;
+use crate::error::Error;
+use crate::map::{Granule, Owner, PageEntry, clear_owned, set_owned};
+use crate::size_class::{GRANULE, SMALL_MAX};
+use crate::spike::zone_of_octave;
+use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// How a face leaves the usual way: calls in tail position, so that the usual way needs no stack
+/// frame; they may note an error before they return.
+pub(crate) trait Face {
+    /// What a free gives.
+    type Freed;
+    /// That it was freed.
+    const FREED: Self::Freed;
+
+    /// Requests that the fast path does not take.
+    fn unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8;
+    /// An empty cell.
+    fn refilling(handle: &Handle, cell: Cell) -> *mut u8;
+    /// Pointers that are not plainly a block of the column.
+    fn free_unusual(handle: &Handle, p: *mut u8) -> Self::Freed;
+    /// A full cell.
+    fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> Self::Freed;
+}
+
+/// The crate's own face: nothing to note.
+struct Plainly;
+
+impl Face for Plainly {
+    type Freed = bool;
+    const FREED: bool = true;
+
+    #[inline(always)]
+    fn unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+        handle.alloc_unusual(size, align, spike)
+    }
+
+    #[inline(always)]
+    fn refilling(handle: &Handle, cell: Cell) -> *mut u8 {
+        handle.alloc_refilling(cell)
+    }
+
+    #[inline(always)]
+    fn free_unusual(handle: &Handle, p: *mut u8) -> bool {
+        handle.free_unusual(p)
+    }
+
+    #[inline(always)]
+    fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> bool {
+        handle.spill(cell, granule);
+        true
+    }
+}
+
+/// What the holder of a column works with.
+#[repr(C, align(128))]
+pub(crate) struct Handle {
+    origin: Slot<*mut u8>,
+    granules: Slot<u64>,
+    pages: Slot<*const PageEntry>,
+    live: Slot<*const AtomicU64>,
+    block: Slot<*const u8>,
+    /// What the owner of the column's spans must be for a free to be fast; nobody with `ZERO_FREED`.
+    owner: Slot<u32>,
+    index: Slot<u32>,
+    room: AtomicI64,
+    peak: AtomicI64,
+    /// Bytes of the balance that the arena's counters know of.
+    told: Slot<i64>,
+    hold_cell: Slot<*const u8>,
+    core: Slot<*const Core>,
+    /// Why the last call on this handle was refused.
+    error: Slot<MaybeUninit<Error>>,
+    /// The row of cells for each octave of spike time.
+    rows: [Slot<*const u8>; 32],
+}
+
+// SAFETY: zero is valid: null pointers, and an uninitialised error; `set_up` comes before any use.
+// Fields that are not atomic are used by the lease's holder alone (L1).
+unsafe impl crate::region::Plain for Handle {}
+
+const _: () = assert!(size_of::<Handle>() == 384);
+
+impl Handle {
+    /// Makes the handle ready, at the column's first use in this process. The caller has the lease.
+    pub(crate) fn set_up(&self, core: &Core, index: u32) {
+        if !self.core.get().is_null() {
+            return;
+        }
+        let block: *const u8 = core.columns.as_ptr().wrapping_add(index as usize).cast();
+        let cells = block.wrapping_add(CELLS_OFFSET);
+        self.origin.set(core.region.origin());
+        self.granules.set(core.region.granules());
+        self.pages.set(core.pages.as_ptr());
+        self.live.set(core.live.as_ptr());
+        self.block.set(block);
+        self.owner.set(if core.options.zero_freed { u32::MAX } else { Owner::column(index).0 });
+        self.index.set(index);
+        self.hold_cell.set(block);
+        self.error.set(MaybeUninit::new(Error::NotHeld));
+        for (octave, row) in self.rows.iter().enumerate() {
+            let zone = if core.options.no_zones { 0 } else { zone_of_octave(octave) };
+            row.set(cells.wrapping_add(zone * ROW_BYTES));
+        }
+        self.core.set(core);
+        core.note_used(index);
+    }
+
+    /// Allocates; null if refused, and then `error` says why.
+    #[inline(always)]
+    pub(crate) fn alloc(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+        self.alloc_as::<Plainly>(size, align, spike)
+    }
+
+    /// As `alloc`, with a face's own way out of the usual: a call in tail position, so that the usual
+    /// way needs no stack frame.
+    #[inline(always)]
+    pub(crate) fn alloc_as<F: Face>(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+        if size > SMALL_MAX {
+            return F::unusual(self, size, align, spike);
+        }
+        let row = self.rows[(spike | 1).ilog2() as usize].get();
+        // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
+        // that is always empty.
+        let cell = unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) };
+        let n = cell.entries();
+        if align & !GRANULE != 0 {
+            return F::unusual(self, size, align, spike);
+        }
+        if let Some(granule) = cell.pop_entry_of(n) {
+            return self.give(cell, granule);
+        }
+        core::hint::cold_path();
+        if let Some(granule) = cell.pop_word() {
+            return self.give(cell, granule);
+        }
+        F::refilling(self, cell)
+    }
+
+    /// Hands a slot out.
+    #[inline(always)]
+    pub(crate) fn give(&self, cell: Cell, granule: Granule) -> *mut u8 {
+        set_owned(self.live_word(granule), granule.bit());
+        self.count_given(i64::from(cell.bytes()));
+        self.origin.get().wrapping_add(granule.0 as usize * GRANULE)
+    }
+
+    /// Frees a block; false if refused, and then `error` says why.
+    #[inline(always)]
+    pub(crate) fn free(&self, p: *mut u8) -> bool {
+        self.free_as::<Plainly>(p)
+    }
+
+    /// As `free`, with a face's own way out of the usual.
+    #[inline(always)]
+    pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
+        let granule = Granule((p.addr().wrapping_sub(self.origin.get().addr()) as u64).rotate_right(4));
+        if granule.0 >= self.granules.get() {
+            return F::free_unusual(self, p);
+        }
+        // SAFETY: the granule is inside the region (just checked), so its span has an entry (R2).
+        let page = unsafe { &*self.pages.get().add(granule.span_index()) };
+        if page.owner().0 != self.owner.get() {
+            return F::free_unusual(self, p);
+        }
+        let live = self.live.get();
+        // SAFETY: as above: the live map has a word for each granule of the region.
+        if unsafe { &*live.add(granule.word()) }.load(Relaxed) & granule.bit() == 0 {
+            return F::free_unusual(self, p);
+        }
+        let block = self.block.get();
+        // SAFETY: L1: set up, so this is the column's block (R1).
+        let holder = unsafe { &(*block.cast::<ColumnBlock>()).holder };
+        let held = holder.hold();
+        if held == granule {
+            return F::free_unusual(self, p);
+        }
+        // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
+        let cell = unsafe { Cell::new(block, page.cell() as usize) };
+        self.count_taken(i64::from(cell.bytes()));
+        // SAFETY: the cell of the block held before, or the block's start: a sink, always full (K1).
+        let held_cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
+        self.hold_cell.set(cell.as_ptr());
+        // Granule 0 stands for "none held"; its word belongs to no span.
+        // SAFETY: held granules were checked when they were freed.
+        clear_owned(unsafe { &*live.add(held.word()) }, held.bit());
+        holder.set_hold(granule);
+        if held_cell.push(held) { F::FREED } else { F::spilling(self, held_cell, held) }
+    }
+
+    /// Holds the free of `granule` back, and does what the one held before has left to do.
+    pub(crate) fn hold_back(&self, granule: Granule, cell: Cell) {
+        self.finish_hold();
+        self.count_taken(i64::from(cell.bytes()));
+        self.hold_cell.set(cell.as_ptr());
+        self.block().holder.set_hold(granule);
+    }
+
+    #[inline(always)]
+    pub(crate) fn live_word(&self, granule: Granule) -> &AtomicU64 {
+        // SAFETY: granules come from our own cells or were checked against `granules` (S1, R2).
+        unsafe { &*self.live.get().add(granule.word()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn block(&self) -> &ColumnBlock {
+        // SAFETY: L1: set up, so this is the column's block (R1). Only its named parts are reached
+        // through the reference; cells have the table's own pointer.
+        unsafe { &*self.block.get().cast() }
+    }
+
+    /// The arena's tables.
+    pub(crate) fn core(&self) -> &Core {
+        // SAFETY: L1: set up; the core outlives its handles (it owns their memory).
+        unsafe { &*self.core.get() }
+    }
+
+    /// The column's number.
+    pub(crate) fn index(&self) -> u32 {
+        self.index.get()
+    }
+
+    /// The cell with this number.
+    pub(crate) fn cell(&self, id: CellId) -> Cell {
+        // SAFETY: L1: set up; ids are offsets of cells.
+        unsafe { Cell::new(self.block.get(), id.offset() as usize) }
+    }
+
+    /// Sets one of our cells up for its first use. False, and `error` says so, for that of size 0.
+    #[cold]
+    pub(crate) fn set_cell_up(&self, cell: Cell) -> bool {
+        let offset = cell.as_ptr().addr() - self.block.get().addr();
+        if Cell::is_of_size_zero(offset) {
+            return self.refuse(Error::ZeroSize);
+        }
+        let id = CellId::at_offset(offset as u32);
+        cell.set_up(id);
+        self.block().holder.note_cell(id);
+        true
+    }
+
+    /// The block held back, if any, is freed for good.
+    pub(crate) fn finish_hold(&self) {
+        let held = self.block().holder.hold();
+        if held == Granule(0) {
+            return;
+        }
+        // SAFETY: the cell of the held block (see `hold_back`).
+        let cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
+        self.hold_cell.set(self.block.get());
+        clear_owned(self.live_word(held), held.bit());
+        let kept = cell.push(held);
+        self.block().holder.set_hold(Granule(0));
+        if !kept {
+            self.spill(cell, held);
+        }
+    }
+
+    /// Counts bytes given (L2).
+    #[inline(always)]
+    pub(crate) fn count_given(&self, bytes: i64) {
+        // Written, then read again: on x86-64 a subtraction in memory and a comparison with it.
+        self.room.store(self.room.load(Relaxed) - bytes, Relaxed);
+        let room = self.room.load(Relaxed);
+        if room < 0 {
+            self.peak.store(self.peak.load(Relaxed) - room, Relaxed);
+            self.room.store(0, Relaxed);
+        }
+    }
+
+    /// Counts bytes taken back (L2).
+    #[inline(always)]
+    pub(crate) fn count_taken(&self, bytes: i64) {
+        self.room.store(self.room.load(Relaxed) + bytes, Relaxed);
+    }
+
+    /// Bytes given less bytes taken back by this column's holders, and the highest that was. Any
+    /// thread may ask; exact while the column is at rest.
+    pub(crate) fn balance(&self) -> (i64, i64) {
+        let peak = self.peak.load(Relaxed);
+        (peak - self.room.load(Relaxed), peak)
+    }
+
+    /// Takes into account what others freed of the column, and were given.
+    pub(crate) fn hear_of_others(&self) {
+        let (holder, open) = (&self.block().holder, &self.block().open);
+        let freed = open.balance_of_others();
+        let unheard = freed.wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
+        if unheard != 0 {
+            holder.bytes_seen.store(freed, Relaxed);
+            self.count_taken(unheard);
+            if self.room.load(Relaxed) < 0 {
+                self.count_given(0);
+            }
+        }
+    }
+
+    /// Reports the balance to the arena's counters, and starts a new peak.
+    pub(crate) fn report(&self) {
+        self.hear_of_others();
+        let (balance, peak) = self.balance();
+        self.core().report(balance - self.told.get(), peak - balance);
+        self.told.set(balance);
+        self.peak.store(balance, Relaxed);
+        self.room.store(0, Relaxed);
+    }
+
+    /// Notes why a call is refused.
+    #[cold]
+    pub(crate) fn refuse(&self, error: Error) -> bool {
+        self.error.set(MaybeUninit::new(error));
+        false
+    }
+
+    /// Why the last call was refused.
+    pub(crate) fn error(&self) -> Error {
+        // SAFETY: L1: `set_up` wrote it, and errors are plain values.
+        unsafe { self.error.get().assume_init() }
+    }
+}

@@ -1,0 +1,299 @@
+//! Taking a column, and what a program does with it: [`Column`].
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use super::core::Core;
+use super::held::Handle;
+use super::unusual::Route;
+use crate::error::{Error, Result};
+use crate::size_class::CLASSES;
+use crate::spike::SpikeTime;
+use crate::sync::Ordering::Relaxed;
+
+/// A column's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct ColumnId(u32);
+
+impl ColumnId {
+    /// Column `index`, counted from 0. Whether an arena has it is checked where it is used.
+    pub const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// Its number.
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// A block that is handed out, as [`Column::walk`] shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its first byte.
+    pub start: NonNull<u8>,
+    /// Bytes that may be used.
+    pub usable: usize,
+}
+
+/// A held column: the wait-free fast path. One thread at a time holds it (`Send`, not `Sync`);
+/// dropping it lets others take it. Blocks stay valid.
+///
+/// ```
+/// use engram::{Arena, ColumnId, SpikeTime};
+/// # fn main() -> engram::Result<()> {
+/// let arena = Arena::builder().capacity(4 << 20).columns(2).build()?;
+/// let column = arena.column(ColumnId::new(0))?;
+/// let block = column.alloc(96, 16, SpikeTime::from_nanos(3_000_000))?;
+/// // SAFETY: the block is ours, and nothing uses it afterwards.
+/// unsafe { column.free(block)? };
+/// # Ok(())
+/// # }
+/// ```
+pub struct Column<'a> {
+    handle: &'a Handle,
+    _not_sync: PhantomData<*const ()>,
+}
+
+// SAFETY: L1: the lease is the permission to use the handle, and it moves with the value.
+unsafe impl Send for Column<'_> {}
+
+impl<'a> Column<'a> {
+    pub(crate) fn acquire(core: &'a Core, id: ColumnId) -> Result<Self> {
+        Ok(Self { handle: Handle::acquire(core, id.index())?, _not_sync: PhantomData })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ColumnId {
+        ColumnId(self.handle.index())
+    }
+
+    /// Allocates `size` bytes (1 to the capacity) aligned to `align` (a power of two up to 2 MiB; 0
+    /// means 16), in the zone of `spike`. The content is undefined. Wait-free, no system call; at
+    /// most 100 machine instructions up to 4 KiB unless memory is scarce.
+    ///
+    /// # Errors
+    /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`], [`Error::NoMemory`],
+    /// [`Error::Quota`].
+    pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
+        let p = self.handle.alloc(size, align, spike.as_nanos());
+        NonNull::new(p).ok_or_else(|| self.handle.failed())
+    }
+
+    /// As [`Column::alloc`], and the first `size` bytes are zero. Takes time that grows with `size`.
+    ///
+    /// # Errors
+    /// As [`Column::alloc`].
+    pub fn alloc_zeroed(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
+        let p = self.alloc(size, align, spike)?;
+        // SAFETY: the block is ours alone and has at least `size` bytes.
+        unsafe { p.write_bytes(0, size) };
+        Ok(p)
+    }
+
+    /// Frees a block of this arena, of another column too. Wait-free, no system call; at most 80
+    /// machine instructions for a block of this column up to 4 KiB.
+    ///
+    /// # Safety
+    /// Nothing uses the block afterwards. (A pointer that is not a block is an error, not undefined.)
+    ///
+    /// # Errors
+    /// [`Error::BadPointer`], [`Error::DoubleFree`]; nothing has changed then.
+    pub unsafe fn free(&self, p: NonNull<u8>) -> Result<()> {
+        if self.handle.free(p.as_ptr()) { Ok(()) } else { Err(self.handle.misused()) }
+    }
+
+    /// Resizes a block: in place if its size class stays, else moved, in its own column if that is
+    /// this one; alignment and content (up to the smaller size) are kept. If refused the block
+    /// stays as it is. Time grows with the bytes moved.
+    ///
+    /// # Safety
+    /// Nothing else uses the block meanwhile, and nothing uses the old address if it moved.
+    ///
+    /// # Errors
+    /// As [`Column::alloc`] and [`Column::free`].
+    pub unsafe fn realloc(&self, p: NonNull<u8>, size: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
+        let core = self.handle.core();
+        let live = core.live_block(p.as_ptr()).map_err(|error| core.misused(error))?;
+        if core.stays(live, size) {
+            return Ok(p);
+        }
+        let to = if live.column == self.handle.index() {
+            self.alloc(size, live.align, spike)?
+        } else {
+            core.alloc_for(live.column, size, live.align, spike.as_nanos())?
+        };
+        // SAFETY: both blocks are live and distinct, and have at least these bytes.
+        unsafe { to.copy_from_nonoverlapping(p, live.bytes.min(size)) };
+        // SAFETY: the caller's promise.
+        unsafe { self.free(p)? };
+        Ok(to)
+    }
+
+    /// Fills `out` with blocks of one size; returns how many were served, from the front, the others
+    /// are null. Wait-free.
+    pub fn alloc_batch(&self, size: usize, align: usize, spike: SpikeTime, out: &mut [*mut u8]) -> usize {
+        self.handle.core().counters().batches.fetch_add(1, Relaxed);
+        let mut served = 0;
+        while served < out.len() {
+            let p = self.handle.alloc(size, align, spike.as_nanos());
+            if p.is_null() {
+                let _ = self.handle.failed();
+                break;
+            }
+            out[served] = p;
+            served += 1;
+        }
+        out[served..].fill(core::ptr::null_mut());
+        served
+    }
+
+    /// Why the last call on this column was refused.
+    pub fn last_error(&self) -> Error {
+        self.handle.error()
+    }
+
+    /// Frees every block of the column at once, those allocated without holding it too. Takes a step
+    /// for each chunk of the arena and each word of the column's spans, whatever the blocks.
+    ///
+    /// # Safety
+    /// Nothing uses any block of the column afterwards.
+    pub unsafe fn reset(&self) {
+        self.handle.reset();
+    }
+
+    /// Visits the column's blocks in address order until `visit` returns false. Blocks may be freed
+    /// by the visitor; blocks allocated meanwhile may be visited or not.
+    pub fn walk(&self, mut visit: impl FnMut(Block) -> bool) {
+        self.handle.walk(|p, usable| NonNull::new(p).is_none_or(|start| visit(Block { start, usable })));
+    }
+
+    /// Whether it is held at all: false only for a handle of the C face that was given back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.handle.block().open.lease.is_held()
+    }
+
+    pub(crate) fn into_handle(self) -> &'a Handle {
+        let handle = self.handle;
+        core::mem::forget(self);
+        handle
+    }
+
+    /// # Safety
+    /// `handle` came from [`Column::into_handle`] and was not given back since.
+    pub(crate) unsafe fn from_handle(handle: &'a Handle) -> Self {
+        Self { handle, _not_sync: PhantomData }
+    }
+}
+
+impl Drop for Column<'_> {
+    fn drop(&mut self) {
+        self.handle.release();
+    }
+}
+
+impl core::fmt::Debug for Column<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Column").field(&self.handle.index()).finish()
+    }
+}
+
+impl Handle {
+    /// Takes the column's lease.
+    pub(crate) fn acquire(core: &Core, index: u32) -> Result<&Self> {
+        core.check_column(index)?;
+        core.lease(index).ok_or(Error::ColumnHeld(index))
+    }
+
+    /// Gives the lease back; the next holder sees all that was done.
+    pub(crate) fn release(&self) {
+        self.finish_hold();
+        self.report();
+        self.block().open.lease.give_back();
+    }
+
+    /// Counts a refused allocation and says why.
+    #[cold]
+    pub(crate) fn failed(&self) -> Error {
+        self.core().counters().failed.fetch_add(1, Relaxed);
+        self.error()
+    }
+
+    /// Counts a refused free and says why; aborts if the arena is to.
+    #[cold]
+    pub(crate) fn misused(&self) -> Error {
+        self.core().misused(self.error())
+    }
+}
+
+impl Core {
+    /// Counts a refused free, and aborts with one line if the arena is to.
+    #[cold]
+    pub(crate) fn misused(&self, error: Error) -> Error {
+        self.counters().misuse.fetch_add(1, Relaxed);
+        if self.options.abort {
+            eprintln!("engram: {error}");
+            std::process::abort();
+        }
+        error
+    }
+
+    /// Allocates for column `index` without holding it: with its lease for this one operation if it
+    /// is free, else from its shared spans. Lock-free.
+    pub(crate) fn alloc_for(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
+        if let Some(handle) = self.lease(index) {
+            let p = NonNull::new(handle.alloc(size, align, spike));
+            let result = p.ok_or_else(|| handle.failed());
+            handle.block().open.lease.give_back();
+            return result;
+        }
+        self.alloc_without_lease(index, size, align, spike).inspect_err(|_| {
+            self.counters().failed.fetch_add(1, Relaxed);
+        })
+    }
+
+    /// The handle of a column whose lease is free, leased to the caller.
+    pub(crate) fn lease(&self, index: u32) -> Option<&Handle> {
+        self.block(index).open.lease.try_take().then(|| {
+            let handle = self.handle(index);
+            handle.set_up(self, index);
+            handle.hear_of_others();
+            handle
+        })
+    }
+
+    pub(crate) fn alloc_without_lease(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
+        let route = self.route(size, align, spike)?;
+        let (p, bytes) = self.try_without_lease(index, route).or_else(|error| match error {
+            Error::NoMemory { .. } => {
+                self.flush_others(index);
+                self.try_without_lease(index, route).or_else(|error| self.shared_slot_anywhere(index, route).ok_or(error))
+            }
+            _ => Err(error),
+        })?;
+        let open = &self.block(index).open;
+        open.allocs_by_others.fetch_add(1, Relaxed);
+        open.bytes_given_to_others.fetch_add(bytes, Relaxed);
+        Ok(p)
+    }
+
+    fn shared_slot_anywhere(&self, index: u32, route: Route) -> Option<(NonNull<u8>, u64)> {
+        let Route::Cell(id) = route else { return None };
+        let granule = self.claim_shared_anywhere(index, id)?;
+        Some((NonNull::new(self.address(granule))?, u64::from(CLASSES[id.class()].bytes)))
+    }
+
+    /// Frees a block without any column held: wait-free.
+    pub(crate) fn free_for(&self, p: *mut u8) -> Result<()> {
+        match self.free_unheld(p) {
+            Ok((index, bytes)) => {
+                let open = &self.block(index).open;
+                open.frees_by_others.fetch_add(1, Relaxed);
+                open.bytes_freed_by_others.fetch_add(bytes, Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(self.misused(error)),
+        }
+    }
+}

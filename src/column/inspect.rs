@@ -1,0 +1,74 @@
+//! Looking at a block: whose it is, how large, and whether it is handed out.
+
+use super::cell::CellId;
+use super::core::{Core, span_bytes};
+use super::unusual::Route;
+use crate::error::{Error, Result};
+use crate::map::Granule;
+use crate::size_class::{CHUNK, GRANULE, SPAN};
+use crate::sync::Ordering::{Acquire, Relaxed};
+
+/// A block that is handed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Live {
+    /// Its column.
+    pub(crate) column: u32,
+    /// Usable bytes.
+    pub(crate) bytes: usize,
+    /// The alignment to keep.
+    pub(crate) align: usize,
+}
+
+impl Core {
+    /// The block that starts at `p`.
+    ///
+    /// # Errors
+    /// [`Error::BadPointer`], [`Error::DoubleFree`] if none does.
+    pub(crate) fn live_block(&self, p: *const u8) -> Result<Live> {
+        let bad = Error::BadPointer(p.addr());
+        let granule = self.granule(p).ok_or(bad)?;
+        let place = self.place(granule);
+        let column = place.owner.index().ok_or(bad)?;
+        if self.live_word(granule).load(Acquire) & granule.bit() == 0 {
+            let large = place.owner.is_large();
+            let start = granule == granule.span().first();
+            return Err(if !large {
+                self.not_live(p, granule, place)
+            } else if start {
+                Error::DoubleFree(p.addr())
+            } else {
+                bad
+            });
+        }
+        if place.owner.is_large() {
+            let meta = self.span(granule.span());
+            let bytes = span_bytes(u64::from(meta.spans.load(Relaxed)));
+            return Ok(Live { column, bytes, align: 1 << meta.align.load(Relaxed) });
+        }
+        if !place.owner.is_shared() && self.was_freed(granule, column) {
+            return Err(Error::DoubleFree(p.addr()));
+        }
+        let class = place.class();
+        let align = if CellId::at_offset(place.cell).is_aligned() { class.natural_align() } else { GRANULE };
+        Ok(Live { column, bytes: class.bytes as usize, align })
+    }
+
+    /// Whether a block whose live bit is set is free all the same: held back, or freed by another
+    /// thread and not yet taken back.
+    fn was_freed(&self, granule: Granule, column: u32) -> bool {
+        self.block(column).holder.hold() == granule || self.remote_word(granule).load(Acquire) & granule.bit() != 0
+    }
+
+    /// Whether a block stays where it is when it becomes `size` bytes: its class, or number of
+    /// spans, is the same.
+    pub(crate) fn stays(&self, live: Live, size: usize) -> bool {
+        match self.route(size, live.align, u32::MAX) {
+            Ok(Route::Cell(id)) => crate::size_class::CLASSES[id.class()].bytes as usize == live.bytes,
+            Ok(Route::Large { size, align }) => {
+                let unit = if size <= CHUNK { SPAN } else { CHUNK };
+                (live.bytes > crate::size_class::MEDIUM_MAX || align > SPAN) && size.next_multiple_of(unit) == live.bytes
+            }
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Large blocks: whole spans of one chunk, or whole chunks in a row. Any thread gives and takes
+//! them, without any lease: the spans are claimed in the chunks' maps, and the live bit, changed by a
+//! read-modify-write, decides which of two frees is the first.
+//!
+//! Chunks that large blocks reserve are marked (`owner` with the large flag): no holder lists them,
+//! and the free that leaves one empty gives it back.
+
+use super::core::{Core, quota, span_bytes};
+use crate::error::{Error, Result};
+use crate::map::{ChunkId, Granule, Owner, SpanId};
+use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN};
+use crate::span::IndexWords;
+use crate::sync::Ordering::{AcqRel, Relaxed, Release};
+
+const CHUNK_SPANS_U32: u32 = CHUNK_SPANS as u32;
+
+impl Core {
+    /// Allocates `size` bytes as whole spans or chunks, for column `index`. Returns the block and
+    /// its bytes. Lock-free; looks at each chunk once in the worst case, and claims each chunk of
+    /// a block above 2 MiB.
+    pub(crate) fn alloc_large(&self, index: u32, size: usize, align: usize) -> Result<(*mut u8, u64)> {
+        let spans = if size <= CHUNK { size.div_ceil(SPAN) } else { size.div_ceil(CHUNK) * CHUNK_SPANS } as u32;
+        let open = &self.block(index).open;
+        open.charge(spans).map_err(|(used, limit)| quota(index, limit, used, spans))?;
+        let head = if spans <= CHUNK_SPANS_U32 {
+            self.take_open(index, spans, (align / SPAN).max(1) as u32)
+        } else {
+            self.take_chunks(index, spans / CHUNK_SPANS_U32)
+        };
+        let Some(head) = head else {
+            open.refund(spans);
+            return Err(Error::NoMemory { size, align });
+        };
+        let meta = self.span(head);
+        meta.spans.store(spans, Relaxed);
+        meta.align.store(align.trailing_zeros(), Relaxed);
+        let first = head.first();
+        self.live_word(first).fetch_or(first.bit(), Relaxed);
+        self.page(head).set(Owner::large(index), 0);
+        self.note_used(index);
+        Ok((self.address(first), span_bytes(u64::from(spans)) as u64))
+    }
+
+    /// Frees the large block whose span `granule` lies in.
+    pub(crate) fn free_large(&self, p: *mut u8, granule: Granule, index: u32) -> Result<(u32, u64)> {
+        let head = granule.span();
+        if granule != head.first() {
+            return Err(Error::BadPointer(p.addr()));
+        }
+        let spans = self.span(head).spans.load(Relaxed);
+        let bytes = span_bytes(u64::from(spans));
+        let live = self.live_word(granule);
+        if live.load(Relaxed) & granule.bit() == 0 {
+            return Err(Error::DoubleFree(p.addr()));
+        }
+        if self.options.zero_freed {
+            self.zero(granule, bytes);
+        }
+        // AcqRel: the first of two frees wins, and the program's use of the block comes before.
+        if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
+            return Err(Error::DoubleFree(p.addr()));
+        }
+        if spans <= CHUNK_SPANS_U32 {
+            self.return_open(index, head, spans);
+        } else {
+            self.page(head).set(Owner::NONE, 0);
+            self.block(index).open.refund(spans);
+            for chunk in 0..spans / CHUNK_SPANS_U32 {
+                self.give_chunk(ChunkId(head.chunk().0 + chunk));
+            }
+        }
+        Ok((index, bytes as u64))
+    }
+
+    /// Takes `spans` (1 to 64) spans in a row for column `index` without its lease: from the chunk
+    /// of its last large block, a new chunk, or else any chunk.
+    pub(crate) fn take_open(&self, index: u32, spans: u32, align: u32) -> Option<SpanId> {
+        let open = &self.block(index).open;
+        let hint = ChunkId(open.large_chunk.load(Relaxed));
+        if hint != ChunkId::NONE {
+            if let Some(head) = self.take_from(hint, spans, align) {
+                return Some(head);
+            }
+        }
+        let (chunk, failed) = self.index.claim_first();
+        self.count_retries(u64::from(failed));
+        let Some(chunk) = chunk else { return self.take_anywhere(spans, align) };
+        let meta = self.chunk(chunk);
+        meta.owner.store(Owner::large(index).0, Relaxed);
+        meta.dirty.store(1, Relaxed);
+        meta.map.open(spans);
+        open.large_chunk.store(chunk.0, Relaxed);
+        Some(chunk.span(0))
+    }
+
+    /// Gives spans back that `take_open` took.
+    pub(crate) fn return_open(&self, index: u32, head: SpanId, spans: u32) {
+        let chunk = head.chunk();
+        let free = self.return_spans(index, head, spans);
+        if free == u64::MAX {
+            self.sweep_chunk(chunk);
+        } else {
+            self.block(index).open.large_chunk.store(chunk.0, Relaxed);
+        }
+    }
+
+    /// Gives a wholly free chunk that no holder lists back to the arena.
+    pub(crate) fn sweep_chunk(&self, chunk: ChunkId) {
+        let meta = self.chunk(chunk);
+        if Owner(meta.owner.load(Relaxed)).is_large() && meta.map.claim_all() {
+            self.give_chunk(chunk);
+        }
+    }
+
+    /// Spans in a row from any chunk that has them: looks at each once.
+    pub(crate) fn take_anywhere(&self, spans: u32, align: u32) -> Option<SpanId> {
+        self.chunk_ids().find_map(|chunk| self.take_from(chunk, spans, align))
+    }
+
+    fn take_from(&self, chunk: ChunkId, spans: u32, align: u32) -> Option<SpanId> {
+        let (place, failed) = self.chunk(chunk).map.claim(spans, align);
+        self.count_retries(u64::from(failed));
+        place.map(|place| chunk.span(place))
+    }
+
+    /// `count` chunks in a row, each nobody's or wholly free: the lowest such run.
+    fn take_chunks(&self, index: u32, count: u32) -> Option<SpanId> {
+        let mut have = 0;
+        for chunk in self.chunk_ids() {
+            if self.take_chunk(chunk) {
+                have += 1;
+            } else {
+                for taken in chunk.0 - have..chunk.0 {
+                    self.give_chunk(ChunkId(taken));
+                }
+                have = 0;
+            }
+            if have == count {
+                let first = ChunkId(chunk.0 + 1 - count);
+                for taken in first.0..=chunk.0 {
+                    let meta = self.chunk(ChunkId(taken));
+                    meta.dirty.store(1, Relaxed);
+                    if meta.owner.load(Relaxed) == 0 {
+                        meta.owner.store(Owner::large(index).0, Relaxed);
+                    }
+                }
+                return Some(first.span(0));
+            }
+        }
+        for taken in self.chunks.len() as u32 - have..self.chunks.len() as u32 {
+            self.give_chunk(ChunkId(taken));
+        }
+        None
+    }
+
+    /// Takes one whole chunk, if it is nobody's, or reserved but wholly free.
+    fn take_chunk(&self, chunk: ChunkId) -> bool {
+        if self.chunk(chunk).map.free() == u64::MAX {
+            self.chunk(chunk).map.claim_all()
+        } else {
+            self.index.is_free(chunk) && self.index.claim(chunk)
+        }
+    }
+
+    /// Gives a chunk that the caller owns whole to whom it belongs: to the column that reserved
+    /// it (it may be in its holder's list), else to the arena.
+    fn give_chunk(&self, chunk: ChunkId) {
+        let meta = self.chunk(chunk);
+        let owner = Owner(meta.owner.load(Relaxed));
+        if owner == Owner::NONE || owner.is_large() {
+            meta.owner.store(Owner::NONE.0, Release);
+            self.index.give(chunk);
+        } else {
+            meta.map.give(0, CHUNK_SPANS_U32);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Columns: shards of the arena with free lists of their own, each held by one thread at a time.
+//!
+//! ```text
+//! lease    who holds the column               block     what of a column lies in the region
+//! cell     the lines in front of the slots    held      the fast path: alloc and free by the holder
+//! unusual  what the fast path leaves          refill    between cells and spans
+//! chunks   where a column's spans come from   remote    frees by threads that do not hold the column
+//! holding  what a program sees of it: `Column`
+//! inspect  whose a block is, how large
+//! large    whole spans and chunks             shared    allocation without the lease
+//! scarce   before a request is refused        walk      all blocks of a column, reset
+//! core     the tables that all of it stands on
+//! ```
+//!
+//! The invariants are named where the data is: K in [`cell`], L in [`held`], and those of the
+//! layers above, R (region), M (map), S and H (span), C (size classes).
+
+#[cfg(not(loom))]
+mod block;
+#[cfg(not(loom))]
+pub(crate) mod cell;
+#[cfg(not(loom))]
+mod chunks;
+#[cfg(not(loom))]
+pub(crate) mod core;
+#[cfg(not(loom))]
+pub(crate) mod held;
+#[cfg(not(loom))]
+mod holding;
+#[cfg(not(loom))]
+mod inspect;
+#[cfg(not(loom))]
+mod large;
+pub(crate) mod lease;
+#[cfg(not(loom))]
+mod refill;
+pub(crate) mod remote;
+#[cfg(not(loom))]
+mod scarce;
+#[cfg(not(loom))]
+mod shared;
+#[cfg(not(loom))]
+pub(crate) mod unusual;
+#[cfg(not(loom))]
+mod walk;
+
+#[cfg(not(loom))]
+pub use holding::{Block, Column, ColumnId};

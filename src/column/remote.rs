@@ -1,0 +1,82 @@
+//! A free by a thread that does not hold the block's column, and how the holder takes it back.
+//!
+//! ```text
+//! any thread                                   holder
+//! 1 mark the span "seen"                       a unlink the span from the inbox, accept it
+//! 2 the held-back free is this block? error    b take the set of pending units
+//! 3 live bit clear? error                      c later, a unit at a time: take the remote bits,
+//! 4 set the remote bit; was set? error           clear the live bits
+//! 5 announce the unit; set was empty?
+//!   mark "queued", push the span
+//! ```
+//!
+//! Why this order. (1) before (4): the holder's own free tests the whole owner word, so that it
+//! notices blocks that others freed. (2) before (3): the holder clears the live bit of the block
+//! that it held back *before* it holds back the next, so that one of the two tests sees a block that
+//! the holder freed. (4) before (5), (b) before (c): every bit set before (b) is collected, every
+//! later one finds the set empty and pushes anew. At most three read-modify-writes a free, and two
+//! more for a span's first: wait-free.
+
+use crate::map::{Granule, PageEntry, SpanId};
+use crate::span::{Inbox, Pending};
+use crate::sync::{AtomicU64, Ordering};
+
+/// What a free from another thread touches.
+pub(crate) struct RemoteFree<'a> {
+    /// The page entry of the span in which the block starts.
+    pub(crate) page: &'a PageEntry,
+    /// That span, or the first of its run, and its page entry.
+    pub(crate) head: SpanId,
+    pub(crate) head_page: &'a PageEntry,
+    pub(crate) hold: &'a AtomicU64,
+    pub(crate) live: &'a AtomicU64,
+    pub(crate) remote: &'a AtomicU64,
+    pub(crate) pending: &'a Pending,
+    pub(crate) inbox: &'a Inbox,
+}
+
+impl RemoteFree<'_> {
+    /// Whether the block at `granule` is handed out and was freed by nobody.
+    pub(crate) fn is_live(&self, granule: Granule) -> bool {
+        self.hold.load(Ordering::Acquire) != granule.0
+            && self.live.load(Ordering::Acquire) & granule.bit() != 0
+            && self.remote.load(Ordering::Relaxed) & granule.bit() == 0
+    }
+
+    /// Frees the block at `granule`, in unit `unit` of its span; `by_word`: units are words. False
+    /// if it is not handed out, and then nothing has changed.
+    pub(crate) fn free(&self, granule: Granule, unit: u32, by_word: bool) -> bool {
+        if !self.page.owner().is_seen() {
+            self.page.mark_seen();
+        }
+        if self.hold.load(Ordering::Acquire) == granule.0 {
+            return false;
+        }
+        let bit = granule.bit();
+        if self.live.load(Ordering::Acquire) & bit == 0 {
+            return false;
+        }
+        // Release: the program's use of the block comes before its next owner's.
+        let before = self.remote.fetch_or(bit, Ordering::AcqRel);
+        if before & bit != 0 {
+            return false;
+        }
+        let announced = by_word && before != 0;
+        if !announced && self.pending.announce(unit) {
+            self.head_page.mark_queued();
+            self.inbox.push(self.head, self.pending);
+        }
+        true
+    }
+}
+
+/// Takes back what others freed among `bits` of one word: clears the remote bits and the live
+/// bits, and returns those that were live. (A bit whose block is not live comes from two threads
+/// freeing one block at the same instant, and is dropped.)
+pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> u64 {
+    // Acquire: the freeing thread's use of the block comes before what we do with it.
+    let freed = remote.fetch_and(!bits, Ordering::AcqRel) & bits;
+    let given = live.load(Ordering::Relaxed);
+    live.store(given & !freed, Ordering::Relaxed);
+    given & freed
+}

@@ -1,0 +1,143 @@
+//! Allocation for a column whose lease somebody else has: single bits of its shared spans.
+//!
+//! A hint for each cell names the shared span that had room lately; its chunk's other spans of the
+//! same cell are tried next, then a fresh span. States decide, hints only guide; see `span::shared`.
+
+use super::cell::CellId;
+use super::core::{Core, Place, quota};
+use super::unusual::Route;
+use crate::error::{Error, Result};
+use crate::map::{Granule, Owner, SpanId};
+use crate::size_class::{CHUNK_SPANS, CLASSES, Class, SPAN_WORDS, pattern};
+use crate::span::{SharedKey, claim_bit};
+use crate::sync::Ordering::{AcqRel, Relaxed};
+use core::ptr::NonNull;
+
+impl Core {
+    /// Serves a request without the lease. Returns the block and its bytes.
+    pub(crate) fn try_without_lease(&self, index: u32, route: Route) -> Result<(NonNull<u8>, u64)> {
+        let (p, bytes) = match route {
+            Route::Large { size, align } => self.alloc_large(index, size, align)?,
+            Route::Cell(id) => (self.address(self.alloc_shared(index, id)?), u64::from(CLASSES[id.class()].bytes)),
+        };
+        // Not null: the region's data does not start at address 0.
+        Ok((NonNull::new(p).unwrap_or(NonNull::dangling()), bytes))
+    }
+
+    /// A slot of a shared span of column `index`: lock-free.
+    pub(crate) fn alloc_shared(&self, index: u32, id: CellId) -> Result<Granule> {
+        if let Some(granule) = self.claim_shared(index, id) {
+            return Ok(granule);
+        }
+        let class = &CLASSES[id.class()];
+        let spans = u32::from(class.spans);
+        let open = &self.block(index).open;
+        open.charge(spans).map_err(|(used, limit)| quota(index, limit, used, spans))?;
+        let Some(head) = self.take_open(index, spans, 1) else {
+            open.refund(spans);
+            return Err(Error::NoMemory { size: class.bytes as usize, align: 16 });
+        };
+        let meta = self.span(head);
+        meta.class.store(id.class() as u32, Relaxed);
+        meta.summary.store(0, Relaxed);
+        let first = head.first();
+        self.live_word(first).fetch_or(first.bit(), Relaxed);
+        meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
+        for span in head.0..head.0 + spans {
+            self.span(SpanId(span)).head.store(head.0, Relaxed);
+            self.page(SpanId(span)).set(Owner::shared(index), id.offset());
+        }
+        self.note_used(index);
+        self.block(index).set_hint(id, head);
+        Ok(first)
+    }
+
+    /// A slot of a shared span that the column has: the hinted one, or another of its chunk.
+    pub(crate) fn claim_shared(&self, index: u32, id: CellId) -> Option<Granule> {
+        let hint = self.block(index).hint(id);
+        if hint == SpanId::NONE {
+            return None;
+        }
+        if let Some(granule) = self.claim_in(index, id, hint) {
+            return Some(granule);
+        }
+        (0..CHUNK_SPANS as u32)
+            .map(|place| hint.chunk().span(place))
+            .find_map(|span| self.claim_in(index, id, span).inspect(|_| self.block(index).set_hint(id, span)))
+    }
+
+    /// A slot of any shared span that the column has: looks at every span in use.
+    pub(crate) fn claim_shared_anywhere(&self, index: u32, id: CellId) -> Option<Granule> {
+        let mut found = None;
+        self.each_head(|head, owner| {
+            found = if owner == Owner::shared(index) { self.claim_in(index, id, head) } else { None };
+            found.is_none()
+        });
+        found
+    }
+
+    /// A slot of this span, if it is a shared one of the column and cell with room.
+    pub(crate) fn claim_in(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
+        let page = self.page(head);
+        if page.owner() != Owner::shared(index) || page.cell() != id.offset() || self.head_of(head) != head {
+            return None;
+        }
+        let class = &CLASSES[id.class()];
+        let mut retries = 0;
+        let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, u32::from(class.slots), &mut retries);
+        // With a reservation there is a clear bit, now or after those who are freeing have finished
+        // theirs (H1): a round that finds none means that another thread took one.
+        let granule = reserved.then(|| {
+            loop {
+                if let Some(granule) = self.find_clear(head, id.class(), class, &mut retries) {
+                    return granule;
+                }
+                retries += 1;
+            }
+        });
+        self.count_retries(retries);
+        granule
+    }
+
+    fn find_clear(&self, head: SpanId, class_index: usize, class: &Class, retries: &mut u64) -> Option<Granule> {
+        let first = head.first().0;
+        if class.by_word {
+            return (0..SPAN_WORDS as u32).find_map(|unit| {
+                let base = first + u64::from(unit) * 64;
+                let bit = claim_bit(self.live_word(Granule(base)), pattern(class_index, unit), retries)?;
+                Some(Granule(base + u64::from(bit)))
+            });
+        }
+        (0..u64::from(class.slots)).find_map(|slot| {
+            let granule = Granule(first + slot * u64::from(class.stride));
+            claim_bit(self.live_word(granule), granule.bit(), retries).map(|_| granule)
+        })
+    }
+
+    /// Frees a block of a shared span: wait-free.
+    pub(crate) fn free_shared(&self, p: *mut u8, granule: Granule, place: Place) -> Result<()> {
+        let live = self.live_word(granule);
+        if live.load(Relaxed) & granule.bit() == 0 {
+            return Err(self.not_live(p, granule, place));
+        }
+        if self.options.zero_freed {
+            self.zero(granule, place.class().bytes as usize);
+        }
+        if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
+            return Err(Error::DoubleFree(p.addr()));
+        }
+        if let Some(index) = place.owner.index() {
+            self.release_shared(index, place.head, CellId::at_offset(place.cell), 1);
+        }
+        Ok(())
+    }
+
+    /// Gives up reservations of `slots` blocks whose bits are clear; an empty span goes back.
+    pub(crate) fn release_shared(&self, index: u32, head: SpanId, id: CellId, slots: u32) {
+        if self.span(head).shared.release(slots) {
+            self.return_open(index, head, u32::from(CLASSES[id.class()].spans));
+        } else {
+            self.block(index).set_hint(id, head);
+        }
+    }
+}

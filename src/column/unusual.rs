@@ -1,0 +1,161 @@
+//! What the fast path leaves: sizes above 4 KiB, alignments above 16 bytes, frees of blocks that are
+//! not plainly the holder's.
+
+use super::cell::{ALIGNED_ROW, Cell, CellId, ORDERED_ROW};
+use super::core::Core;
+use super::held::Handle;
+use crate::error::{Error, Result};
+use crate::map::Granule;
+use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
+use crate::spike::SpikeTime;
+use crate::sync::{Ordering::Relaxed, bump};
+
+/// Where a request is served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Route {
+    /// By slots of this cell.
+    Cell(CellId),
+    /// By whole spans or chunks.
+    Large {
+        /// Bytes asked for.
+        size: usize,
+        /// Their alignment.
+        align: usize,
+    },
+}
+
+impl Core {
+    /// Checks a request and says where it is served.
+    pub(crate) fn route(&self, size: usize, align: usize, spike: u32) -> Result<Route> {
+        let align = if align == 0 { GRANULE } else { align };
+        if !align.is_power_of_two() || align > CHUNK {
+            return Err(Error::Alignment(align));
+        }
+        if size == 0 {
+            return Err(Error::ZeroSize);
+        }
+        let capacity = self.region.capacity();
+        if size > capacity {
+            return Err(Error::SizeAboveCapacity { asked: size, capacity });
+        }
+        let aligned = align > GRANULE;
+        let zone = if self.options.no_zones { 0 } else { SpikeTime::from_nanos(spike).zone() };
+        // Slots of a class lie at multiples of its size (C2), and every multiple of a power of two
+        // up to the class' step is a class: the rounded size is one whose slots are all aligned.
+        let rounded = if aligned && align <= SPAN { size.next_multiple_of(align) } else { size };
+        Ok(if rounded > MEDIUM_MAX || align > SPAN {
+            Route::Large { size, align }
+        } else if rounded > SMALL_MAX {
+            Route::Cell(CellId::medium(aligned, class_of(rounded)))
+        } else {
+            Route::Cell(CellId::small(if aligned { ALIGNED_ROW } else { zone }, class_of(rounded)))
+        })
+    }
+}
+
+impl Handle {
+    /// Allocates what the fast path does not.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn alloc_unusual(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+        match self.core().route(size, align, spike) {
+            Err(error) => {
+                self.refuse(error);
+                core::ptr::null_mut()
+            }
+            Ok(Route::Cell(id)) => self.alloc_from(self.cell(id)),
+            Ok(Route::Large { size, align }) => self.alloc_large(size, align),
+        }
+    }
+
+    /// Allocates for an ordered batch: small blocks from untouched memory, in address order.
+    pub(crate) fn alloc_ordered(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+        let Ok(Route::Cell(id)) = self.core().route(size, align, spike) else { return self.alloc(size, align, spike) };
+        if id.is_aligned() || id.class() >= SMALL_CLASSES {
+            return self.alloc_from(self.cell(id));
+        }
+        let cell = self.cell(CellId::small(ORDERED_ROW, id.class()));
+        if !cell.is_set_up() && !self.set_cell_up(cell) {
+            return core::ptr::null_mut();
+        }
+        self.empty_stack(cell);
+        match self.next_in_order(cell) {
+            Some(granule) => self.give(cell, granule),
+            None => self.alloc_scarce(cell),
+        }
+    }
+
+    /// Allocates from one of our cells.
+    #[inline(always)]
+    pub(crate) fn alloc_from(&self, cell: Cell) -> *mut u8 {
+        match cell.pop() {
+            Some(granule) => self.give(cell, granule),
+            None => self.alloc_refilling(cell),
+        }
+    }
+
+    fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
+        match self.core().alloc_large(self.index(), size, align).or_else(|_| {
+            self.make_room();
+            self.core().alloc_large(self.index(), size, align)
+        }) {
+            Ok((p, bytes)) => {
+                bump(&self.block().holder.other_allocs, 1);
+                self.count_given(bytes as i64);
+                p
+            }
+            Err(error) => {
+                self.refuse(error);
+                core::ptr::null_mut()
+            }
+        }
+    }
+
+    /// Frees what the fast path does not, or says what is wrong.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn free_unusual(&self, p: *mut u8) -> bool {
+        let core = self.core();
+        let Some(granule) = core.granule(p) else { return self.refuse(Error::BadPointer(p.addr())) };
+        let place = core.place(granule);
+        if !place.owner.is_column(self.index()) {
+            return self.free_elsewhere(p);
+        }
+        let bit = granule.bit();
+        if self.live_word(granule).load(Relaxed) & bit == 0 {
+            return self.refuse(core.not_live(p, granule, place));
+        }
+        // Ours, with blocks that others freed, or with ZERO_FREED: the remote bit counts too. It was
+        // set after the span was marked, which is how we got here.
+        if self.block().holder.hold() == granule || core.remote_word(granule).load(Relaxed) & bit != 0 {
+            return self.refuse(Error::DoubleFree(p.addr()));
+        }
+        if core.options.zero_freed {
+            core.zero(granule, place.class().bytes as usize);
+        }
+        self.hold_back(granule, core.cell(self.index(), place.cell));
+        true
+    }
+
+    /// Frees a block of another column, a shared or a large one.
+    fn free_elsewhere(&self, p: *mut u8) -> bool {
+        match self.core().free_unheld(p) {
+            Ok((index, bytes)) => {
+                let holder = &self.block().holder;
+                bump(if index == self.index() { &holder.other_frees } else { &holder.away_frees }, 1);
+                self.count_taken(bytes as i64);
+                true
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+}
+
+impl CellId {
+    /// The same class in another row, for small cells that are neither aligned nor in that row.
+    pub(crate) fn sibling(self, row: usize) -> Option<Self> {
+        let class = self.class();
+        let sibling = Self::small(row, class.min(SMALL_CLASSES - 1));
+        (class < SMALL_CLASSES && !self.is_aligned() && sibling != self).then_some(sibling)
+    }
+}

@@ -1,0 +1,159 @@
+//! Walking a column's blocks in address order, and freeing all of them at once.
+//!
+//! Both go through the chunks of the arena and the spans in use: one look for each chunk and used
+//! span, one step for each word of the column's own spans, whatever the number of blocks.
+
+use super::cell::CellId;
+use super::core::{Core, span_bytes};
+use super::held::Handle;
+use crate::map::{Granule, Owner, SpanId};
+use crate::size_class::{CLASSES, SPAN_WORDS};
+use crate::sync::Ordering::{AcqRel, Relaxed};
+use crate::sync::bump;
+
+impl Core {
+    /// Calls `each` for the first span of everything in use, in address order, until it returns false.
+    pub(crate) fn each_head(&self, mut each: impl FnMut(SpanId, Owner) -> bool) {
+        for chunk in self.chunk_ids() {
+            let mut used = if self.chunk(chunk).owner.load(Relaxed) == 0 { 0 } else { !self.chunk(chunk).map.free() };
+            while used != 0 {
+                let span = chunk.span(used.trailing_zeros());
+                used &= used - 1;
+                if let Some(owner) = self.head_owner(span)
+                    && !each(span, owner)
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Words of the maps of a span or run with slots.
+    pub(crate) fn words_of(&self, head: SpanId) -> core::ops::Range<usize> {
+        let spans = CLASSES[self.span(head).class.load(Relaxed) as usize].spans as usize;
+        let first = head.first().word();
+        first..first + SPAN_WORDS * spans
+    }
+
+    /// The blocks of a word that nobody has freed; `held` is the free held back, if any.
+    fn blocks_of_word(&self, word: usize, held: Granule) -> u64 {
+        let live = self.live.at(word).load(Relaxed) & !self.remote.at(word).load(Relaxed);
+        if held.word() == word && held != Granule(0) { live & !held.bit() } else { live }
+    }
+}
+
+impl Handle {
+    /// Calls `visit` with each block of the column and its usable bytes, in address order, until
+    /// it returns false.
+    pub(crate) fn walk(&self, mut visit: impl FnMut(*mut u8, usize) -> bool) {
+        let core = self.core();
+        core.each_head(|head, owner| {
+            if owner.index() != Some(self.index()) {
+                return true;
+            }
+            if owner.is_large() {
+                let granule = head.first();
+                let live = core.live_word(granule).load(Relaxed) & granule.bit() != 0;
+                return !live || visit(core.address(granule), span_bytes(u64::from(core.span(head).spans.load(Relaxed))));
+            }
+            let bytes = CLASSES[core.span(head).class.load(Relaxed) as usize].bytes as usize;
+            core.words_of(head).all(|word| {
+                let mut blocks = core.blocks_of_word(word, self.block().holder.hold());
+                while blocks != 0 {
+                    let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
+                    blocks &= blocks - 1;
+                    if !visit(core.address(granule), bytes) {
+                        return false;
+                    }
+                }
+                true
+            })
+        });
+    }
+
+    /// Frees every block of the column.
+    pub(crate) fn reset(&self) {
+        let core = self.core();
+        self.flush();
+        core.each_head(|head, owner| {
+            if owner.index() == Some(self.index()) {
+                if owner.is_large() {
+                    self.reset_large(head);
+                } else if owner.is_shared() {
+                    self.reset_shared(head);
+                } else {
+                    self.reset_span(head);
+                }
+            }
+            true
+        });
+        self.release_free_chunks();
+        self.report();
+    }
+
+    fn reset_large(&self, head: SpanId) {
+        let core = self.core();
+        let p = core.address(head.first());
+        if let Ok((_, bytes)) = core.free_large(p, head.first(), self.index()) {
+            bump(&self.block().holder.other_frees, 1);
+            self.count_taken(bytes as i64);
+        }
+    }
+
+    fn reset_shared(&self, head: SpanId) {
+        let core = self.core();
+        let class = &CLASSES[core.span(head).class.load(Relaxed) as usize];
+        let id = CellId::at_offset(core.page(head).cell());
+        let mut slots = 0;
+        for word in core.words_of(head) {
+            let live = core.live.at(word);
+            if live.load(Relaxed) != 0 {
+                self.zero_blocks(word, live.load(Relaxed), class.bytes as usize);
+                slots += live.swap(0, AcqRel).count_ones();
+            }
+        }
+        self.count_reset(slots, class.bytes);
+        if slots != 0 {
+            core.release_shared(self.index(), head, id, slots);
+        }
+    }
+
+    /// Frees the blocks of one of the column's spans. The column is flushed: all its free slots lie
+    /// under the summary.
+    fn reset_span(&self, head: SpanId) {
+        let core = self.core();
+        let meta = core.span(head);
+        let class = &CLASSES[meta.class.load(Relaxed) as usize];
+        let cell = self.cell(CellId::at_offset(core.page(head).cell()));
+        let mut slots = 0;
+        for word in core.words_of(head) {
+            let remote = core.remote.at(word);
+            let freed = if remote.load(Relaxed) == 0 { 0 } else { remote.swap(0, AcqRel) };
+            let live = core.live.at(word).load(Relaxed) & !freed;
+            self.zero_blocks(word, live, class.bytes as usize);
+            core.live.at(word).store(0, Relaxed);
+            slots += live.count_ones();
+        }
+        self.count_reset(slots, class.bytes);
+        meta.spilled.store(u32::from(class.slots), Relaxed);
+        self.put_under_summary(cell, head, meta, class.units);
+        // A span that another thread is pushing onto our inbox at this moment stays ours (S6).
+        if meta.pending.units() == 0 {
+            self.give_span_back(cell, head, meta, class);
+        }
+    }
+
+    fn zero_blocks(&self, word: usize, mut blocks: u64, bytes: usize) {
+        if self.core().options.zero_freed {
+            while blocks != 0 {
+                self.core().zero(Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros())), bytes);
+                blocks &= blocks - 1;
+            }
+        }
+    }
+
+    fn count_reset(&self, slots: u32, bytes: u32) {
+        bump(&self.block().holder.other_frees, u64::from(slots));
+        self.count_taken(i64::from(slots) * i64::from(bytes));
+    }
+}

@@ -1,0 +1,129 @@
+//! One error for the whole crate. Every variant carries what was asked and what is allowed, so
+//! that the message alone is enough to act on. Nothing here allocates: an error is a plain value.
+
+/// Why a call was refused. Nothing has changed when one is returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A required pointer is null.
+    #[error("{0} is null; it must point to a valid object")]
+    Null(&'static str),
+    /// A size of 0.
+    #[error("size 0 was asked for; a block has at least 1 byte")]
+    ZeroSize,
+    /// A size above the capacity.
+    #[error("{asked} bytes were asked for; this arena's capacity is {capacity} bytes")]
+    SizeAboveCapacity {
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes of user memory.
+        capacity: usize,
+    },
+    /// An alignment that is no power of two or too large.
+    #[error("alignment {0} was asked for; it must be a power of two up to 2097152, or 0 for 16")]
+    Alignment(usize),
+    /// A column that this arena does not have.
+    #[error("column {asked} is out of range: this arena has {columns} columns (0..={})", columns - 1)]
+    ColumnOutOfRange {
+        /// The column's number.
+        asked: u32,
+        /// Columns of the arena.
+        columns: u32,
+    },
+    /// A capacity of 0 or above the largest.
+    #[error("a capacity of {0} bytes was asked for; allowed are 1 to 1099511627776 (1 TiB)")]
+    Capacity(usize),
+    /// A number of columns out of range.
+    #[error("{0} columns were asked for; allowed are 1 to 65536")]
+    ColumnCount(u32),
+    /// Unknown flags.
+    #[error("unknown flags {unknown:#x}; the known ones are {known:#x}")]
+    Flags {
+        /// The bits that are not known.
+        unknown: u32,
+        /// The bits that are.
+        known: u32,
+    },
+    /// Reserved fields that are not zero.
+    #[error("a reserved field is not zero; set the struct up with its init function")]
+    Reserved,
+    /// A struct of an unknown size.
+    #[error("struct_size is {asked}; this library's is {expected}")]
+    StructSize {
+        /// What the caller gave.
+        asked: usize,
+        /// What this version has.
+        expected: usize,
+    },
+    /// Fields that exclude each other or miss their partner.
+    #[error("{0}")]
+    Config(&'static str),
+    /// An output slice of another length than the requests.
+    #[error("out has {out} entries for {requests} requests; both must have the same length")]
+    OutLength {
+        /// Entries of the output.
+        out: usize,
+        /// Requests given.
+        requests: usize,
+    },
+    /// No free memory would serve the request.
+    #[error("no free memory would serve {size} bytes aligned to {align}")]
+    NoMemory {
+        /// Bytes asked for.
+        size: usize,
+        /// Their alignment.
+        align: usize,
+    },
+    /// The column's limit would be exceeded.
+    #[error("column {column} may have {limit} bytes of spans and has {used}; {asked} more were asked for")]
+    Quota {
+        /// The column.
+        column: u32,
+        /// Its limit in bytes.
+        limit: usize,
+        /// What it has in bytes.
+        used: usize,
+        /// What the request would add in bytes.
+        asked: usize,
+    },
+    /// Somebody holds the column.
+    #[error("column {0} is held; it can be acquired once it is released")]
+    ColumnHeld(u32),
+    /// The arena cannot be closed while a column is held.
+    #[error("the arena cannot be closed while column {0} is held; release it first")]
+    ArenaHeld(u32),
+    /// The column handle was already released.
+    #[error("this column is not held; acquire it first")]
+    NotHeld,
+    /// Another thread maintains the arena.
+    #[error("another thread is maintaining this arena; one at a time may")]
+    Maintaining,
+    /// A system call failed.
+    #[error("the system refused to {what} (error {code})")]
+    Os {
+        /// What was tried.
+        what: &'static str,
+        /// `errno`.
+        code: i32,
+    },
+    /// A pointer that is not the start of a slot of this arena.
+    #[error("{0:#x} is not the start of a block of this arena")]
+    BadPointer(usize),
+    /// The start of a slot that is not handed out.
+    #[error("{0:#x} is not handed out: it was freed before, or never given")]
+    DoubleFree(usize),
+    /// Not offered by this version or platform.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// An internal invariant is broken: a bug here, or a stray write into the metadata.
+    #[error("invariant {invariant} is broken at {at:#x}")]
+    Broken {
+        /// The invariant's name, as in the module docs.
+        invariant: &'static str,
+        /// Where: a granule, span, chunk, cell or column number, as the invariant says.
+        at: u64,
+    },
+}
+
+/// `Result` with this crate's [`enum@Error`].
+pub type Result<T> = core::result::Result<T, Error>;

@@ -1,0 +1,273 @@
+//! Opening, closing, checking an arena; addresses and offsets.
+
+use core::ffi::{c_char, c_void};
+
+use super::status::{ENGRAM_MORE, ENGRAM_OK, engram_status, fail, status};
+use crate::arena::{Arena, ArenaBuilder};
+use crate::column::ColumnId;
+use crate::error::{Error, Result};
+use crate::maintain::Maintained;
+
+/// An open arena.
+pub struct engram_arena {
+    pub(crate) arena: Arena,
+}
+
+/// Touch every page of user memory at open.
+pub const ENGRAM_ARENA_PREFAULT: u32 = 1 << 0;
+/// Keep the arena in memory (mlock).
+pub const ENGRAM_ARENA_LOCK: u32 = 1 << 1;
+/// Ask for huge pages; falls back silently.
+pub const ENGRAM_ARENA_HUGE_PAGES: u32 = 1 << 2;
+/// Region files: the file must not exist.
+pub const ENGRAM_ARENA_CREATE_NEW: u32 = 1 << 3;
+/// Misuse (bad pointer, double free) prints one line and aborts, instead of an error status.
+pub const ENGRAM_ARENA_ABORT: u32 = 1 << 4;
+/// Freed memory is zeroed before it can be given again; a free then takes time that grows with the block.
+pub const ENGRAM_ARENA_ZERO_FREED: u32 = 1 << 5;
+/// Single allocations ignore their spike time (batches do not).
+pub const ENGRAM_ARENA_NO_ZONES: u32 = 1 << 6;
+/// Region files: do not reserve disk space at open.
+pub const ENGRAM_ARENA_SPARSE: u32 = 1 << 7;
+const KNOWN_FLAGS: u32 = 0xff;
+
+/// The calling thread's home column: threads are numbered as they first ask for it.
+pub const ENGRAM_COLUMN_ANY: u32 = u32::MAX;
+/// No spike: the lowest priority.
+pub const ENGRAM_TTFS_NONE: u32 = u32::MAX;
+
+/// What an arena is opened with; set it up with `engram_arena_config_init`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct engram_arena_config {
+    /// Set by `engram_arena_config_init`.
+    pub struct_size: u32,
+    /// `ENGRAM_ARENA_*`; default 0.
+    pub flags: u32,
+    /// Region file, or NULL (default): anonymous memory. Not offered by this version: `ENGRAM_E_UNSUPPORTED`.
+    pub path: *const c_char,
+    /// Bytes of user memory, 1 to 1 TiB; default 64 MiB; rounded up to 2 MiB.
+    pub capacity: usize,
+    /// 1 to 65536; default 64.
+    pub columns: u32,
+    /// Zero.
+    pub reserved0: u32,
+    /// Memory to use instead of mapping some; NULL (default). Not offered by this version.
+    pub memory: *mut c_void,
+    /// Its bytes.
+    pub memory_size: usize,
+    /// Zero.
+    pub reserved: [u32; 8],
+}
+
+impl engram_arena_config {
+    fn default_config() -> Self {
+        let options = ArenaBuilder::default().options;
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            flags: 0,
+            path: core::ptr::null(),
+            capacity: options.capacity,
+            columns: options.columns,
+            reserved0: 0,
+            memory: core::ptr::null_mut(),
+            memory_size: 0,
+            reserved: [0; 8],
+        }
+    }
+
+    fn builder(&self) -> Result<ArenaBuilder> {
+        let expected = size_of::<Self>();
+        if self.struct_size as usize != expected {
+            return Err(Error::StructSize { asked: self.struct_size as usize, expected });
+        }
+        if self.flags & !KNOWN_FLAGS != 0 {
+            return Err(Error::Flags { unknown: self.flags & !KNOWN_FLAGS, known: KNOWN_FLAGS });
+        }
+        if self.reserved0 != 0 || self.reserved != [0; 8] {
+            return Err(Error::Reserved);
+        }
+        if !self.path.is_null() && !self.memory.is_null() {
+            return Err(Error::Config("path and memory are both set; an arena lies in a file or in given memory, not in both"));
+        }
+        if self.memory.is_null() && self.memory_size != 0 {
+            return Err(Error::Config("memory_size is set but memory is NULL; give both or neither"));
+        }
+        let flag = |bit: u32| self.flags & bit != 0;
+        let builder = Arena::builder()
+            .capacity(self.capacity)
+            .columns(self.columns)
+            .prefault(flag(ENGRAM_ARENA_PREFAULT))
+            .lock(flag(ENGRAM_ARENA_LOCK))
+            .huge_pages(flag(ENGRAM_ARENA_HUGE_PAGES))
+            .abort_on_misuse(flag(ENGRAM_ARENA_ABORT))
+            .zero_freed(flag(ENGRAM_ARENA_ZERO_FREED))
+            .zones(!flag(ENGRAM_ARENA_NO_ZONES));
+        builder.size()?;
+        Ok(builder)
+    }
+
+    fn unsupported(&self) -> Result<()> {
+        if !self.path.is_null() {
+            return Err(Error::Unsupported("region files (path) are not offered by this version; leave path NULL for anonymous memory"));
+        }
+        if !self.memory.is_null() {
+            return Err(Error::Unsupported("given memory (memory) is not offered by this version; leave memory NULL for anonymous memory"));
+        }
+        Ok(())
+    }
+}
+
+/// The config behind a pointer that is null (the defaults) or valid.
+unsafe fn config_or_default(config: *const engram_arena_config) -> engram_arena_config {
+    // SAFETY: the caller's promise. `struct_size` is looked at before any other field is used.
+    unsafe { config.as_ref() }.copied().unwrap_or_else(engram_arena_config::default_config)
+}
+
+/// The arena behind a handle.
+pub(crate) unsafe fn arena_of<'a>(arena: *const engram_arena) -> Result<&'a Arena> {
+    // SAFETY: the caller's promise: null, or an open arena.
+    unsafe { arena.as_ref() }.map(|handle| &handle.arena).ok_or(Error::Null("arena"))
+}
+
+/// The column of a number, `ENGRAM_COLUMN_ANY` for the thread's own.
+pub(crate) fn column_of(index: u32) -> Option<ColumnId> {
+    (index != ENGRAM_COLUMN_ANY).then_some(ColumnId::new(index))
+}
+
+/// Sets a config to its defaults. `struct_size` is `sizeof(engram_arena_config)`; another size is
+/// `ENGRAM_E_INVALID`, and then nothing is written. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_config_init(config: *mut engram_arena_config, struct_size: usize) -> engram_status {
+    if config.is_null() {
+        return fail(Error::Null("config"));
+    }
+    let expected = size_of::<engram_arena_config>();
+    if struct_size != expected {
+        return fail(Error::StructSize { asked: struct_size, expected });
+    }
+    // SAFETY: not null, and the caller says that it has this size.
+    unsafe { config.write(engram_arena_config::default_config()) };
+    ENGRAM_OK
+}
+
+/// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. Any, blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, out: *mut *mut engram_arena) -> engram_status {
+    if out.is_null() {
+        return fail(Error::Null("out"));
+    }
+    // SAFETY: not null; the caller's promise.
+    unsafe { out.write(core::ptr::null_mut()) };
+    // SAFETY: the caller's promise.
+    let config = unsafe { config_or_default(config) };
+    let opened = config.builder().and_then(|builder| config.unsupported().and_then(|()| builder.build()));
+    match opened {
+        Ok(arena) => {
+            // SAFETY: as above.
+            unsafe { out.write(Box::into_raw(Box::new(engram_arena { arena }))) };
+            ENGRAM_OK
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// Bytes of address space that such an arena takes, metadata included; 0 if the config is wrong.
+/// `config` may be NULL for the defaults. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -> usize {
+    // SAFETY: the caller's promise.
+    let config = unsafe { config_or_default(config) };
+    config.builder().and_then(|builder| builder.size()).unwrap_or_else(|error| {
+        fail(error);
+        0
+    })
+}
+
+/// Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a
+/// column is held, and then it stays open. One thread, while no other uses the arena; blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_status {
+    if arena.is_null() {
+        return ENGRAM_OK;
+    }
+    // SAFETY: the caller's promise: an open arena that nobody else uses.
+    let held = unsafe { (*arena).arena.held_column() };
+    if let Some(column) = held {
+        return fail(Error::ArenaHeld(column));
+    }
+    // SAFETY: made by `engram_arena_open`, and closed once.
+    drop(unsafe { Box::from_raw(arena) });
+    ENGRAM_OK
+}
+
+/// Brings a region file to disk; for anonymous memory there is nothing to do. Any, blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_status {
+    // SAFETY: the caller's promise.
+    status(unsafe { arena_of(arena) }.map(|_| ()))
+}
+
+/// Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One
+/// thread, while nothing else runs; blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_verify(arena: *const engram_arena) -> engram_status {
+    // SAFETY: the caller's promise.
+    status(unsafe { arena_of(arena) }.and_then(Arena::verify))
+}
+
+/// Whether `p` points into the arena's user memory. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_contains(arena: *const engram_arena, p: *const c_void) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { arena_of(arena) }.map_or_else(|error| fail(error) == ENGRAM_OK, |arena| arena.contains(p.cast()))
+}
+
+/// Bytes from the start of user memory to `p`; `SIZE_MAX` if it is foreign. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_offset(arena: *const engram_arena, p: *const c_void) -> usize {
+    // SAFETY: the caller's promise.
+    match unsafe { arena_of(arena) } {
+        Ok(arena) => arena.offset_of(p.cast()).unwrap_or(usize::MAX),
+        Err(error) => {
+            fail(error);
+            0
+        }
+    }
+}
+
+/// The address at an offset; NULL if it is out of range. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_at(arena: *const engram_arena, offset: usize) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    match unsafe { arena_of(arena) } {
+        Ok(arena) => arena.at(offset).map_or(core::ptr::null_mut(), <*mut u8>::cast),
+        Err(error) => {
+            fail(error);
+            core::ptr::null_mut()
+        }
+    }
+}
+
+/// Limits the spans that a column may have to `bytes` (rounded down to 32 KiB); `SIZE_MAX` = no
+/// limit (default). Past it allocations are `ENGRAM_E_QUOTA`; what the column has above it stays. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_limit(arena: *mut engram_arena, index: u32, bytes: usize) -> engram_status {
+    let limit = (bytes != usize::MAX).then_some(bytes);
+    // SAFETY: the caller's promise.
+    status(unsafe { arena_of(arena) }.and_then(|arena| arena.limit_column(ColumnId::new(index), limit)))
+}
+
+/// Background work for about `budget_ns` nanoseconds: takes back what others freed, gives empty spans
+/// to their chunks, chunks to the arena, and their memory to the system. `ENGRAM_MORE` if work is
+/// left. One thread at a time, others get `ENGRAM_E_BUSY`; calls the system.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_maintain(arena: *mut engram_arena, budget_ns: u64) -> engram_status {
+    let budget = core::time::Duration::from_nanos(budget_ns);
+    // SAFETY: the caller's promise.
+    match unsafe { arena_of(arena) }.and_then(|arena| arena.maintain(budget)) {
+        Ok(Maintained::All) => ENGRAM_OK,
+        Ok(Maintained::More) => ENGRAM_MORE,
+        Err(error) => fail(error),
+    }
+}

@@ -1,0 +1,70 @@
+//! Many blocks in one call.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+use super::arena::{arena_of, column_of, engram_arena};
+use super::status::{ENGRAM_OK, engram_status, fail};
+use crate::arena::{BatchFlags, Request, Served};
+use crate::error::Error;
+use crate::spike::SpikeTime;
+
+/// All or none.
+pub const ENGRAM_BATCH_ATOMIC: u32 = 1 << 0;
+/// Within a column and size class, addresses ascend with spike time; from untouched memory if there is some.
+pub const ENGRAM_BATCH_ORDERED: u32 = 1 << 1;
+
+/// One allocation of a batch.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct engram_request {
+    /// Bytes, 1 to the capacity.
+    pub size: usize,
+    /// A power of two up to 2 MiB; 0 = 16.
+    pub align: usize,
+    /// The column, or `ENGRAM_COLUMN_ANY`.
+    pub column: u32,
+    /// Nanoseconds to the first spike, or `ENGRAM_TTFS_NONE`.
+    pub ttfs_ns: u32,
+}
+
+impl engram_request {
+    fn request(self) -> Request {
+        let Self { size, align, column, ttfs_ns } = self;
+        Request { size, align, column: column_of(column), spike: SpikeTime::from_nanos(ttfs_ns) }
+    }
+}
+
+/// Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
+/// `served` may be NULL. Returns `ENGRAM_OK`, or the status of the first request refused in the order of
+/// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. Any, lock-free; time
+/// grows with n log n.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_alloc_batch(
+    arena: *mut engram_arena,
+    requests: *const engram_request,
+    count: usize,
+    flags: u32,
+    out: *mut *mut c_void,
+    served: *mut usize,
+) -> engram_status {
+    // SAFETY: the caller's promise.
+    let arena = match unsafe { arena_of(arena) } {
+        Ok(arena) => arena,
+        Err(error) => return fail(error),
+    };
+    if requests.is_null() || out.is_null() {
+        return fail(Error::Null(if requests.is_null() { "requests" } else { "out" }));
+    }
+    // SAFETY: not null; the caller says that they have `count` entries.
+    let (requests, out) =
+        unsafe { (core::slice::from_raw_parts(requests, count), core::slice::from_raw_parts_mut(out.cast::<*mut u8>(), count)) };
+    out.fill(null_mut());
+    let result = BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(count, |index| requests[index].request(), flags, out));
+    let Served { blocks, refused } = result.unwrap_or_else(|error| Served { blocks: 0, refused: Some(error) });
+    if !served.is_null() {
+        // SAFETY: not null; the caller's promise.
+        unsafe { served.write(blocks) };
+    }
+    refused.map_or(ENGRAM_OK, fail)
+}

@@ -1,0 +1,245 @@
+//! A held column: the wait-free fast path.
+
+use core::ffi::{c_int, c_void};
+use core::ptr::null_mut;
+
+use super::arena::{arena_of, engram_arena};
+use super::status::{ENGRAM_OK, engram_status, fail};
+use crate::column::cell::Cell;
+use crate::column::held::{Face, Handle};
+use crate::column::{Column, ColumnId};
+use crate::error::{Error, Result};
+use crate::map::Granule;
+use crate::spike::SpikeTime;
+
+/// A held column.
+pub struct engram_column {
+    handle: Handle,
+}
+
+/// The handle behind a column.
+#[inline(always)]
+unsafe fn handle_of<'a>(column: *const engram_column) -> Option<&'a Handle> {
+    // SAFETY: the caller's promise: null, or a column that it holds.
+    unsafe { column.as_ref() }.map(|column| &column.handle)
+}
+
+/// The column of a handle, for one call: it is not released at the end.
+unsafe fn column_of<'a>(column: *const engram_column) -> Result<core::mem::ManuallyDrop<Column<'a>>> {
+    // SAFETY: the caller's promise.
+    let handle = unsafe { handle_of(column) }.ok_or(Error::Null("column"))?;
+    // SAFETY: it came from `engram_column_acquire`, and is not given back by this.
+    Ok(core::mem::ManuallyDrop::new(unsafe { Column::from_handle(handle) }))
+}
+
+/// The C face's way out of the usual: the error is remembered for the thread. The functions are
+/// C's, so that nothing unwinds through the fast path and it can leave by a jump.
+struct C;
+
+impl Face for C {
+    type Freed = engram_status;
+    const FREED: engram_status = ENGRAM_OK;
+
+    #[inline(always)]
+    fn unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+        alloc_unusual(handle, size, align, spike)
+    }
+
+    #[inline(always)]
+    fn refilling(handle: &Handle, cell: Cell) -> *mut u8 {
+        alloc_refilling(handle, cell)
+    }
+
+    #[inline(always)]
+    fn free_unusual(handle: &Handle, p: *mut u8) -> engram_status {
+        free_unusual(handle, p)
+    }
+
+    #[inline(always)]
+    fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> engram_status {
+        spilling(handle, cell, granule)
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn alloc_unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    noted(handle, handle.alloc_unusual(size, align, spike))
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn alloc_refilling(handle: &Handle, cell: Cell) -> *mut u8 {
+    noted(handle, handle.alloc_refilling(cell))
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn free_unusual(handle: &Handle, p: *mut u8) -> engram_status {
+    // NULL lies outside every arena, so the usual way need not look for it.
+    if p.is_null() || handle.free_unusual(p) { ENGRAM_OK } else { fail(handle.misused()) }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> engram_status {
+    handle.spill(cell, granule);
+    ENGRAM_OK
+}
+
+fn noted(handle: &Handle, p: *mut u8) -> *mut u8 {
+    if p.is_null() {
+        fail(handle.failed());
+    }
+    p
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn no_column_to_free() -> engram_status {
+    fail(Error::Null("column"))
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn no_column() -> *mut c_void {
+    fail(Error::Null("column"));
+    null_mut()
+}
+
+/// Holds a column; NULL in `*out` on failure. `ENGRAM_E_BUSY` if somebody holds it. Any, lock-free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_acquire(arena: *mut engram_arena, index: u32, out: *mut *mut engram_column) -> engram_status {
+    if out.is_null() {
+        return fail(Error::Null("out"));
+    }
+    // SAFETY: not null; the caller's promise.
+    unsafe { out.write(null_mut()) };
+    // SAFETY: the caller's promise.
+    match unsafe { arena_of(arena) }.and_then(|arena| arena.column(ColumnId::new(index))) {
+        Ok(column) => {
+            let handle: *const Handle = column.into_handle();
+            // SAFETY: as above. The handle lives as long as the arena.
+            unsafe { out.write(handle.cast_mut().cast()) };
+            ENGRAM_OK
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// Lets others hold the column; its blocks stay valid. NULL is fine; `ENGRAM_E_INVALID` if it is not
+/// held. Holder, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_release(column: *mut engram_column) -> engram_status {
+    if column.is_null() {
+        return ENGRAM_OK;
+    }
+    // SAFETY: the caller's promise.
+    match unsafe { column_of(column) } {
+        Ok(column) if column.is_held() => {
+            drop(core::mem::ManuallyDrop::into_inner(column));
+            ENGRAM_OK
+        }
+        Ok(_) => fail(Error::NotHeld),
+        Err(error) => fail(error),
+    }
+}
+
+/// The column's number; 0 for NULL. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_index(column: *const engram_column) -> u32 {
+    // SAFETY: the caller's promise.
+    match unsafe { column_of(column) } {
+        Ok(column) => column.id().index(),
+        Err(error) => {
+            fail(error);
+            0
+        }
+    }
+}
+
+/// As `engram_alloc`, from the held column: at most 100 machine instructions up to 4 KiB unless memory
+/// is scarce. Holder, RT, wait-free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    let Some(handle) = (unsafe { handle_of(column) }) else {
+        return no_column();
+    };
+    handle.alloc_as::<C>(size, align, ttfs_ns).cast()
+}
+
+/// As `engram_free`: at most 80 machine instructions for a block of this column up to 4 KiB; a block of
+/// another column is freed too. Holder, RT, wait-free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_free(column: *mut engram_column, p: *mut c_void) -> engram_status {
+    // SAFETY: the caller's promise.
+    let Some(handle) = (unsafe { handle_of(column) }) else {
+        return no_column_to_free();
+    };
+    handle.free_as::<C>(p.cast())
+}
+
+/// Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
+/// others are NULL. Holder, RT for each block, wait-free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_alloc_batch(
+    column: *mut engram_column,
+    size: usize,
+    align: usize,
+    ttfs_ns: u32,
+    count: usize,
+    out: *mut *mut c_void,
+) -> usize {
+    // SAFETY: the caller's promise.
+    let column = unsafe { column_of(column) }.and_then(|column| if out.is_null() { Err(Error::Null("out")) } else { Ok(column) });
+    match column {
+        Ok(column) => {
+            // SAFETY: not null; the caller says that it has `count` entries.
+            let out = unsafe { core::slice::from_raw_parts_mut(out.cast::<*mut u8>(), count) };
+            let served = column.alloc_batch(size, align, SpikeTime::from_nanos(ttfs_ns), out);
+            if served < count {
+                fail(column.last_error());
+            }
+            served
+        }
+        Err(error) => {
+            fail(error);
+            0
+        }
+    }
+}
+
+/// Frees every block of the column at once. Holder; takes a step for each chunk of the arena and each
+/// word of the column's spans.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_reset(column: *mut engram_column) -> engram_status {
+    // SAFETY: the caller's promise.
+    match unsafe { column_of(column) } {
+        Ok(column) => {
+            // SAFETY: the caller gives all blocks of the column up.
+            unsafe { column.reset() };
+            ENGRAM_OK
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
+/// nonzero (`ENGRAM_OK` then too). Holder.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_walk(
+    column: *mut engram_column,
+    visit: Option<unsafe extern "C" fn(user: *mut c_void, block: *mut c_void, usable: usize) -> c_int>,
+    user: *mut c_void,
+) -> engram_status {
+    // SAFETY: the caller's promise.
+    match unsafe { column_of(column) }.and_then(|column| visit.map(|visit| (column, visit)).ok_or(Error::Null("visit"))) {
+        Ok((column, visit)) => {
+            // SAFETY: the caller's function, called as it was declared.
+            column.walk(|block| unsafe { visit(user, block.start.as_ptr().cast(), block.usable) } == 0);
+            ENGRAM_OK
+        }
+        Err(error) => fail(error),
+    }
+}

@@ -1,0 +1,187 @@
+//! Statuses, and the last error of each thread.
+
+use core::cell::Cell;
+use core::ffi::c_char;
+use core::fmt::{self, Write};
+
+use crate::error::{Error, Result};
+
+/// 0 success, above 0 success with news, below 0 an error. Values never change meaning.
+pub type engram_status = i32;
+
+/// Success.
+pub const ENGRAM_OK: engram_status = 0;
+/// Success, and more is to be done.
+pub const ENGRAM_MORE: engram_status = 1;
+/// Success, and the region file had not been closed.
+pub const ENGRAM_RECOVERED: engram_status = 2;
+/// A required pointer is NULL.
+pub const ENGRAM_E_NULL: engram_status = -1;
+/// An argument is out of its range.
+pub const ENGRAM_E_INVALID: engram_status = -2;
+/// No free memory would serve the request.
+pub const ENGRAM_E_NO_MEMORY: engram_status = -3;
+/// A limit would be exceeded.
+pub const ENGRAM_E_QUOTA: engram_status = -4;
+/// Somebody holds it at the moment.
+pub const ENGRAM_E_BUSY: engram_status = -5;
+/// There is no such thing.
+pub const ENGRAM_E_NOT_FOUND: engram_status = -6;
+/// The system refused.
+pub const ENGRAM_E_OS: engram_status = -7;
+/// The region file is foreign, truncated, of another version or damaged.
+pub const ENGRAM_E_FORMAT: engram_status = -8;
+/// The pointer is not the start of a slot of this arena.
+pub const ENGRAM_E_BAD_POINTER: engram_status = -9;
+/// The slot is not handed out.
+pub const ENGRAM_E_DOUBLE_FREE: engram_status = -10;
+/// Not offered by this version or platform.
+pub const ENGRAM_E_UNSUPPORTED: engram_status = -11;
+/// It exists already.
+pub const ENGRAM_E_EXISTS: engram_status = -12;
+/// An invariant is broken: a bug, or a stray write.
+pub const ENGRAM_E_INTERNAL: engram_status = -13;
+
+pub(crate) fn status_of(error: &Error) -> engram_status {
+    match error {
+        Error::Null(_) => ENGRAM_E_NULL,
+        Error::NoMemory { .. } | Error::SizeAboveCapacity { .. } => ENGRAM_E_NO_MEMORY,
+        Error::Quota { .. } => ENGRAM_E_QUOTA,
+        Error::ColumnHeld(_) | Error::ArenaHeld(_) | Error::Maintaining => ENGRAM_E_BUSY,
+        Error::Os { .. } => ENGRAM_E_OS,
+        Error::BadPointer(_) => ENGRAM_E_BAD_POINTER,
+        Error::DoubleFree(_) => ENGRAM_E_DOUBLE_FREE,
+        Error::Unsupported(_) => ENGRAM_E_UNSUPPORTED,
+        Error::Broken { .. } => ENGRAM_E_INTERNAL,
+        Error::ZeroSize
+        | Error::Alignment(_)
+        | Error::ColumnOutOfRange { .. }
+        | Error::Capacity(_)
+        | Error::ColumnCount(_)
+        | Error::Flags { .. }
+        | Error::Reserved
+        | Error::StructSize { .. }
+        | Error::Config(_)
+        | Error::OutLength { .. }
+        | Error::NotHeld => ENGRAM_E_INVALID,
+    }
+}
+
+thread_local! {
+    static LAST: Cell<Option<Error>> = const { Cell::new(None) };
+}
+
+/// Remembers a failure of this thread and gives its status.
+#[cold]
+pub(crate) fn fail(error: Error) -> engram_status {
+    LAST.set(Some(error));
+    status_of(&error)
+}
+
+/// The status of a result.
+pub(crate) fn status(result: Result<()>) -> engram_status {
+    result.map_or_else(fail, |()| ENGRAM_OK)
+}
+
+/// Major * 1000000 + minor * 1000 + patch. Any, RT.
+#[unsafe(no_mangle)]
+pub extern "C" fn engram_version() -> u32 {
+    const PARTS: [u32; 3] =
+        [number(env!("CARGO_PKG_VERSION_MAJOR")), number(env!("CARGO_PKG_VERSION_MINOR")), number(env!("CARGO_PKG_VERSION_PATCH"))];
+    PARTS[0] * 1_000_000 + PARTS[1] * 1000 + PARTS[2]
+}
+
+const fn number(text: &str) -> u32 {
+    let (mut value, mut index) = (0, 0);
+    while index < text.len() {
+        value = value * 10 + (text.as_bytes()[index] - b'0') as u32;
+        index += 1;
+    }
+    value
+}
+
+/// The version as text, static. Any, RT.
+#[unsafe(no_mangle)]
+pub extern "C" fn engram_version_string() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// The name of a status, static: `"ENGRAM_E_QUOTA"`; `"ENGRAM_E_?"` if unknown. Any, RT.
+#[unsafe(no_mangle)]
+pub extern "C" fn engram_status_name(status: engram_status) -> *const c_char {
+    let name = match status {
+        ENGRAM_OK => c"ENGRAM_OK",
+        ENGRAM_MORE => c"ENGRAM_MORE",
+        ENGRAM_RECOVERED => c"ENGRAM_RECOVERED",
+        ENGRAM_E_NULL => c"ENGRAM_E_NULL",
+        ENGRAM_E_INVALID => c"ENGRAM_E_INVALID",
+        ENGRAM_E_NO_MEMORY => c"ENGRAM_E_NO_MEMORY",
+        ENGRAM_E_QUOTA => c"ENGRAM_E_QUOTA",
+        ENGRAM_E_BUSY => c"ENGRAM_E_BUSY",
+        ENGRAM_E_NOT_FOUND => c"ENGRAM_E_NOT_FOUND",
+        ENGRAM_E_OS => c"ENGRAM_E_OS",
+        ENGRAM_E_FORMAT => c"ENGRAM_E_FORMAT",
+        ENGRAM_E_BAD_POINTER => c"ENGRAM_E_BAD_POINTER",
+        ENGRAM_E_DOUBLE_FREE => c"ENGRAM_E_DOUBLE_FREE",
+        ENGRAM_E_UNSUPPORTED => c"ENGRAM_E_UNSUPPORTED",
+        ENGRAM_E_EXISTS => c"ENGRAM_E_EXISTS",
+        ENGRAM_E_INTERNAL => c"ENGRAM_E_INTERNAL",
+        _ => c"ENGRAM_E_?",
+    };
+    name.as_ptr()
+}
+
+/// The calling thread's last failure; a success does not clear it. Any, RT.
+#[unsafe(no_mangle)]
+pub extern "C" fn engram_last_error() -> engram_status {
+    LAST.get().as_ref().map_or(ENGRAM_OK, status_of)
+}
+
+/// Writes what the calling thread's last failure was about, as `snprintf` would: at most `capacity`
+/// bytes with the NUL; returns the full length without it. Empty if nothing failed yet. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_last_error_message(buffer: *mut c_char, capacity: usize) -> usize {
+    // SAFETY: the caller's buffer is NULL or has `capacity` bytes.
+    let mut text = unsafe { Text::new(buffer, capacity) };
+    if let Some(error) = LAST.get() {
+        let _ = write!(text, "{error}");
+    }
+    text.finish()
+}
+
+/// Text into a C buffer, as `snprintf` writes it.
+pub(crate) struct Text {
+    buffer: *mut u8,
+    room: usize,
+    length: usize,
+}
+
+impl Text {
+    /// # Safety
+    /// `buffer` is null or has `capacity` writable bytes for as long as the value lives.
+    pub(crate) unsafe fn new(buffer: *mut c_char, capacity: usize) -> Self {
+        Self { buffer: buffer.cast(), room: if buffer.is_null() { 0 } else { capacity }, length: 0 }
+    }
+
+    /// Ends the text with a NUL, if there is any room, and returns its full length.
+    pub(crate) fn finish(self) -> usize {
+        if self.room > 0 {
+            // SAFETY: `new`'s promise: the index is below the capacity.
+            unsafe { self.buffer.add(self.length.min(self.room - 1)).write(0) };
+        }
+        self.length
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let start = self.length.min(self.room);
+        let fits = text.len().min(self.room - start);
+        if fits > 0 {
+            // SAFETY: `new`'s promise: `start + fits` is at most the capacity.
+            unsafe { self.buffer.add(start).copy_from_nonoverlapping(text.as_ptr(), fits) };
+        }
+        self.length += text.len();
+        Ok(())
+    }
+}

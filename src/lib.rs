@@ -1,0 +1,69 @@
+//! **engram**: a synchronous, lock-free, real-time arena allocator over memory-mapped regions.
+//!
+//! An [`Arena`] is one region of memory, mapped at open. It is divided into *columns*, shards with
+//! free lists of their own: a thread that holds one ([`Arena::column`]) allocates and frees in a
+//! bounded number of instructions, without locks and system calls; any thread may free any block,
+//! wait-free, and allocate without holding a column, lock-free. Every allocation carries a
+//! [`SpikeTime`], how soon its owner fires first, which chooses where it lies and, in batches, who
+//! is served first. Misuse (double frees, foreign and interior pointers) is always caught.
+//!
+//! ```
+//! use engram::{Arena, ColumnId, SpikeTime};
+//! # fn main() -> engram::Result<()> {
+//! let arena = Arena::builder().capacity(16 << 20).columns(4).build()?;
+//! let column = arena.column(ColumnId::new(2))?;
+//! let synapse = column.alloc(64, 16, SpikeTime::from_nanos(4_462_871))?;
+//! // SAFETY: the block is ours, and nothing uses it after the first free.
+//! unsafe {
+//!     column.free(synapse)?;
+//!     assert!(column.free(synapse).is_err(), "a double free is an error and changes nothing");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The layers, each using only those above it: `sync`, `error`, `spike`, `size_class`, `region`,
+//! `map`, `span`, `column`, `arena`, `metrics`, `maintain`, `ffi`. ARCHITECTURE.md draws them.
+
+mod sync;
+
+mod error;
+
+mod spike;
+
+mod size_class;
+
+#[cfg(not(loom))]
+mod region;
+
+mod map;
+
+mod span;
+
+mod column;
+
+#[cfg(not(loom))]
+mod arena;
+
+#[cfg(not(loom))]
+mod metrics;
+
+#[cfg(not(loom))]
+mod maintain;
+
+#[cfg(not(loom))]
+pub mod ffi;
+
+#[cfg(loom)]
+mod models;
+
+#[cfg(not(loom))]
+pub use arena::{Arena, ArenaBuilder, BatchFlags, ChunkView, Request, SpanView};
+#[cfg(not(loom))]
+pub use column::{Block, Column, ColumnId};
+pub use error::{Error, Result};
+#[cfg(not(loom))]
+pub use maintain::Maintained;
+#[cfg(not(loom))]
+pub use metrics::Metrics;
+pub use spike::SpikeTime;

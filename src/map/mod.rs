@@ -1,0 +1,255 @@
+//! What the memory is, in one place: the live map, the remote map, the page table.
+//!
+//! One bit for each granule of 16 bytes, 64 to a word; a bit stands for the block that *starts*
+//! there, so that one bit test tells a block from an interior pointer and from unused memory.
+//!
+//! ```text
+//! granules   0    1    2    3    4    5    6    7    8 ...       page table, one entry a span
+//! memory    [ 48-byte slot ][ 48-byte slot ][ 48-byte ...        owner | cell
+//! live       1    0    0    1    0    0    0    0    0 ...       who may touch it, and which
+//! remote     0    0    0    1    0    0    0    0    0 ...       cell its slots belong to
+//! ```
+//!
+//! Invariants
+//! - **M1** a live bit is set exactly for the blocks that were handed out and not taken back. In a
+//!   span of a held column only the holder changes it; in a shared span, and for large blocks, it
+//!   is changed by atomic read-modify-writes alone.
+//! - **M2** a remote bit is set by who frees a block of a column that it does not hold; the column's
+//!   holder clears it together with the live bit when it takes the block back.
+//! - **M3** `owner` is 0 for spans in which no block starts: free ones, and the continuation of runs
+//!   is marked with the run's owner and cell, so that an interior pointer fails M1's bit test.
+
+use crate::size_class::{CHUNK_SPANS, SPAN_GRANULES};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A granule's number, counted from one chunk before the data; 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(crate) struct Granule(pub(crate) u64);
+
+impl Granule {
+    /// The map word that holds its bit.
+    #[inline(always)]
+    pub(crate) const fn word(self) -> usize {
+        (self.0 >> 6) as usize
+    }
+
+    /// Its bit in that word.
+    #[inline(always)]
+    pub(crate) const fn bit(self) -> u64 {
+        1 << (self.0 & 63)
+    }
+
+    /// The span it lies in.
+    #[inline(always)]
+    pub(crate) const fn span(self) -> SpanId {
+        SpanId(self.span_index() as u32)
+    }
+
+    /// That span's number, for tables.
+    #[inline(always)]
+    pub(crate) const fn span_index(self) -> usize {
+        (self.0 / SPAN_GRANULES as u64) as usize
+    }
+}
+
+/// A span's number; 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(crate) struct SpanId(pub(crate) u32);
+
+impl SpanId {
+    /// No span.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Its first granule.
+    #[inline(always)]
+    pub(crate) const fn first(self) -> Granule {
+        Granule(self.0 as u64 * SPAN_GRANULES as u64)
+    }
+
+    /// The chunk it lies in.
+    #[inline(always)]
+    pub(crate) const fn chunk(self) -> ChunkId {
+        ChunkId(self.0 / CHUNK_SPANS as u32)
+    }
+
+    /// Its place in the chunk, 0 to 63.
+    #[inline(always)]
+    pub(crate) const fn place(self) -> u32 {
+        self.0 % CHUNK_SPANS as u32
+    }
+
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A chunk's number; 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(crate) struct ChunkId(pub(crate) u32);
+
+impl ChunkId {
+    /// No chunk.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Its span at `place` (0 to 63).
+    #[inline(always)]
+    pub(crate) const fn span(self, place: u32) -> SpanId {
+        SpanId(self.0 * CHUNK_SPANS as u32 + place)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Who owns a span: a column, and how its blocks are given and taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Owner(pub(crate) u32);
+
+impl Owner {
+    const COLUMN: u32 = (1 << 18) - 1;
+    const QUEUED: u32 = 1 << 26;
+    const ACCEPTED: u32 = 1 << 27;
+    const SEEN: u32 = 1 << 28;
+    const SHARED: u32 = 1 << 30;
+    const LARGE: u32 = 1 << 31;
+
+    /// Nobody: no block starts here (M3).
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The holder of column `index` gives and takes the blocks; others free through the remote map.
+    pub(crate) const fn column(index: u32) -> Self {
+        Self(index + 1)
+    }
+
+    /// Any thread gives and takes blocks of column `index` by single bits of the live map.
+    pub(crate) const fn shared(index: u32) -> Self {
+        Self((index + 1) | Self::SHARED)
+    }
+
+    /// One block of column `index` starts at the span's start.
+    pub(crate) const fn large(index: u32) -> Self {
+        Self((index + 1) | Self::LARGE)
+    }
+
+    /// The column's index, `None` for nobody.
+    #[inline(always)]
+    pub(crate) const fn index(self) -> Option<u32> {
+        (self.0 & Self::COLUMN).checked_sub(1)
+    }
+
+    /// Whether it is column `index`'s, given and taken by its holder.
+    #[inline(always)]
+    pub(crate) const fn is_column(self, index: u32) -> bool {
+        self.0 & (Self::COLUMN | Self::SHARED | Self::LARGE) == index + 1
+    }
+
+    pub(crate) const fn is_shared(self) -> bool {
+        self.0 & Self::SHARED != 0
+    }
+
+    pub(crate) const fn is_large(self) -> bool {
+        self.0 & Self::LARGE != 0
+    }
+
+    /// Whether other threads may have freed blocks of the span since it was taken.
+    #[inline(always)]
+    pub(crate) const fn is_seen(self) -> bool {
+        self.0 & Self::SEEN != 0
+    }
+}
+
+/// An entry of the page table: one for each span.
+#[repr(C, align(8))]
+pub(crate) struct PageEntry {
+    owner: AtomicU32,
+    cell: AtomicU32,
+}
+
+impl PageEntry {
+    /// A fresh entry, for models.
+    #[cfg(loom)]
+    pub(crate) fn new(owner: Owner, cell: u32) -> Self {
+        Self { owner: AtomicU32::new(owner.0), cell: AtomicU32::new(cell) }
+    }
+
+    /// Acquire: pairs with `set`'s release, so that who sees an owner sees the span set up.
+    #[inline(always)]
+    pub(crate) fn owner(&self) -> Owner {
+        Owner(self.owner.load(Ordering::Acquire))
+    }
+
+    /// Bytes from the column's block to the cell that its slots belong to.
+    #[inline(always)]
+    pub(crate) fn cell(&self) -> u32 {
+        self.cell.load(Ordering::Relaxed)
+    }
+
+    /// Sets the span's owner; the caller owns the span, and no block starts in it yet.
+    #[inline(always)]
+    pub(crate) fn set(&self, owner: Owner, cell: u32) {
+        self.cell.store(cell, Ordering::Relaxed);
+        self.owner.store(owner.0, Ordering::Release);
+    }
+
+    /// Marks that a remote free is about to happen (before its bit is set, so that the holder,
+    /// whose fast path compares the whole owner, never misses it).
+    pub(crate) fn mark_seen(&self) {
+        self.owner.fetch_or(Owner::SEEN, Ordering::AcqRel);
+    }
+
+    /// Marks that the span is being queued for its holder (a run's first span: seen, too).
+    pub(crate) fn mark_queued(&self) {
+        self.owner.fetch_or(Owner::SEEN | Owner::QUEUED, Ordering::AcqRel);
+    }
+
+    /// The holder of column `index` takes the span from its inbox: from here on nobody else may
+    /// reclaim it. False if it is no longer that column's.
+    pub(crate) fn accept(&self, index: u32) -> bool {
+        let old = self.owner.load(Ordering::Relaxed);
+        // Fails only if the span was reclaimed meanwhile: it is queued, so nobody sets another flag.
+        Owner(old).is_column(index)
+            && self.owner.compare_exchange(old, (old & !Owner::QUEUED) | Owner::ACCEPTED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// All that was accepted has been taken back.
+    pub(crate) fn settle(&self) {
+        self.owner.fetch_and(!Owner::ACCEPTED, Ordering::AcqRel);
+    }
+
+    /// Takes a span of column `index` away from it, if it is queued and its holder has not accepted
+    /// it: all blocks of it were freed by others, so that the holder keeps nothing of it.
+    pub(crate) fn reclaim(&self, index: u32) -> bool {
+        let queued = Owner::column(index).0 | Owner::SEEN | Owner::QUEUED;
+        self.owner.compare_exchange(queued, Owner::NONE.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+#[cfg(not(loom))]
+// SAFETY: two atomics; zero is `Owner::NONE`.
+unsafe impl crate::region::Plain for PageEntry {}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<PageEntry>() == 8);
+
+/// Sets `bit` in a live word that only the caller writes (M1: a held column's span).
+#[inline(always)]
+pub(crate) fn set_owned(word: &AtomicU64, bit: u64) {
+    // Relaxed: the block reaches another thread through the program's own synchronisation, and the
+    // bit with it; the next holder sees it through the lease.
+    let old = word.load(Ordering::Relaxed);
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+    word.store(old | bit, Ordering::Relaxed);
+}
+
+/// Clears `bit` in a live word that only the caller writes.
+#[inline(always)]
+pub(crate) fn clear_owned(word: &AtomicU64, bit: u64) {
+    word.store(word.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+}

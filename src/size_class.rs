@@ -1,0 +1,248 @@
+//! Size classes: from a request's bytes to the slots that serve it.
+//!
+//! Eight classes an octave, multiples of 16 bytes, so that a slot exceeds the request by at most
+//! 12.5 % from 128 bytes on (below, by less than a granule):
+//!
+//! ```text
+//! class     0   1 ...  7 |   8   9 ...  15 |  16 ... |  47 |   48 ...      95
+//! bytes    16  32 ... 128| 144 160 ... 256 | 288 ... |4096 | 4608 ... 262 144
+//!          '------ small: a span of 32 KiB ----------------'  medium: a run of spans
+//! ```
+//!
+//! **Units.** A span's summary has a bit for each *unit*. For classes below 512 bytes a unit is
+//! one 64-bit word of the live map (1 KiB of memory); from 512 bytes on, when a span has at most
+//! 64 slots, a unit is one slot. Either way the unit of a granule is one multiplication.
+//!
+//! Invariants
+//! - **C1** `size <= CLASSES[class_of(size)].bytes`, and no smaller class would do.
+//! - **C2** slots of a class lie at multiples of its size from the start of their span or run.
+//! - **C3** a run's leftover is at most 1/16 of it, and nothing from 32 KiB up.
+
+/// Bytes of a granule: the unit of the live map and the least block.
+pub(crate) const GRANULE: usize = 16;
+/// Bytes of a span.
+pub(crate) const SPAN: usize = 32 << 10;
+/// Bytes of a chunk.
+pub(crate) const CHUNK: usize = 2 << 20;
+/// Spans of a chunk: one 64-bit word maps them.
+pub(crate) const CHUNK_SPANS: usize = CHUNK / SPAN;
+/// Granules of a span.
+pub(crate) const SPAN_GRANULES: usize = SPAN / GRANULE;
+/// Words of the live map for each span.
+pub(crate) const SPAN_WORDS: usize = SPAN_GRANULES / 64;
+
+/// Largest small size.
+pub(crate) const SMALL_MAX: usize = 4096;
+/// Largest medium size; above it blocks are whole spans or chunks.
+pub(crate) const MEDIUM_MAX: usize = 256 << 10;
+/// Small classes.
+pub(crate) const SMALL_CLASSES: usize = 48;
+/// Small and medium classes.
+pub(crate) const CLASS_COUNT: usize = 96;
+/// Classes below 512 bytes, whose units are words.
+const WORD_CLASSES: usize = 23;
+/// Entries of a small cell's stack.
+pub(crate) const SMALL_STACK: usize = 49;
+/// Entries of a medium cell's stack.
+pub(crate) const MEDIUM_STACK: usize = 9;
+/// Bytes that a cell's stack may keep from their spans.
+const STACK_BYTES: usize = 32 << 10;
+
+/// A size class.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Class {
+    /// All units of a fresh span or run.
+    pub(crate) units: u64,
+    /// Bytes of a slot.
+    pub(crate) bytes: u32,
+    /// 2^32 / granules of a unit, rounded up: `unit = (granule * reciprocal) >> 32`.
+    pub(crate) reciprocal: u32,
+    /// Slots of a span or run.
+    pub(crate) slots: u16,
+    /// Spans of a run; 1 for small classes.
+    pub(crate) spans: u16,
+    /// Entries that the cell's stack may hold.
+    pub(crate) stack: u16,
+    /// Granules from one bit of a checked-out word to the next: 1 if units are words.
+    pub(crate) stride: u16,
+    /// Whether units are words of the live map (else slots).
+    pub(crate) by_word: bool,
+}
+
+impl Class {
+    /// The unit of the slot `granule` granules from the start of its span or run.
+    #[inline(always)]
+    pub(crate) const fn unit(&self, granule: u64) -> u32 {
+        ((granule * self.reciprocal as u64) >> 32) as u32
+    }
+
+    /// The largest power of two (up to a span) that all slots are aligned to.
+    pub(crate) const fn natural_align(&self) -> usize {
+        let align = 1 << self.bytes.trailing_zeros();
+        if align < SPAN { align } else { SPAN }
+    }
+}
+
+/// The class of `size`, 1 to [`MEDIUM_MAX`] bytes (C1).
+#[inline]
+pub(crate) const fn class_of(size: usize) -> usize {
+    let last = size - 1;
+    if size <= 128 {
+        last >> 4
+    } else {
+        let octave = last.ilog2() as usize;
+        8 + (octave - 7) * 8 + ((last >> (octave - 3)) & 7)
+    }
+}
+
+const fn class_bytes(class: usize) -> usize {
+    if class < 8 { 16 * (class + 1) } else { (9 + (class - 8) % 8) << ((class - 8) / 8 + 4) }
+}
+
+/// Spans of a run: the fewest that leave over at most 1/16 (C3).
+const fn run_spans(bytes: usize) -> usize {
+    if bytes <= SMALL_MAX {
+        return 1;
+    }
+    if bytes >= SPAN {
+        return bytes / 4096;
+    }
+    let mut spans = 1;
+    while (spans * SPAN % bytes) * 16 > spans * SPAN {
+        spans += 1;
+    }
+    spans
+}
+
+const fn min(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+const fn class(index: usize) -> Class {
+    let bytes = class_bytes(index);
+    let spans = run_spans(bytes);
+    let slots = spans * SPAN / bytes;
+    let by_word = index < WORD_CLASSES;
+    let unit_granules = if by_word { 64 } else { bytes / GRANULE };
+    let units = if by_word { SPAN_WORDS } else { slots };
+    let most = if index < SMALL_CLASSES { SMALL_STACK } else { MEDIUM_STACK };
+    let wanted = STACK_BYTES / bytes;
+    Class {
+        units: if units == 64 { u64::MAX } else { (1 << units) - 1 },
+        bytes: bytes as u32,
+        reciprocal: (1u64 << 32).div_ceil(unit_granules as u64) as u32,
+        slots: slots as u16,
+        spans: spans as u16,
+        stack: if wanted < 2 { 2 } else { min(wanted, most) as u16 },
+        stride: if by_word { 1 } else { (bytes / GRANULE) as u16 },
+        by_word,
+    }
+}
+
+const fn classes() -> [Class; CLASS_COUNT] {
+    let mut all = [class(0); CLASS_COUNT];
+    let mut index = 0;
+    while index < CLASS_COUNT {
+        all[index] = class(index);
+        index += 1;
+    }
+    all
+}
+
+/// Every class, smallest first.
+pub(crate) static CLASSES: [Class; CLASS_COUNT] = classes();
+
+const fn patterns() -> [[u64; SPAN_WORDS]; WORD_CLASSES] {
+    let mut all = [[0; SPAN_WORDS]; WORD_CLASSES];
+    let mut class = 0;
+    while class < WORD_CLASSES {
+        let granules = class_bytes(class) / GRANULE;
+        let mut start = 0;
+        while start + granules <= SPAN_GRANULES {
+            all[class][start / 64] |= 1 << (start % 64);
+            start += granules;
+        }
+        class += 1;
+    }
+    all
+}
+
+static PATTERNS: [[u64; SPAN_WORDS]; WORD_CLASSES] = patterns();
+
+/// The slot starts of `class` (whose units are words) in word `unit` of a span.
+#[inline(always)]
+pub(crate) fn pattern(class: usize, unit: u32) -> u64 {
+    PATTERNS[class][unit as usize]
+}
+
+/// What a request of `size` bytes takes, `None` if it is 0 or no arena could serve it.
+pub(crate) fn good_size(size: usize, capacity: usize) -> Option<usize> {
+    if size == 0 || size > capacity {
+        None
+    } else if size <= MEDIUM_MAX {
+        Some(CLASSES[class_of(size)].bytes as usize)
+    } else {
+        let unit = if size <= CHUNK { SPAN } else { CHUNK };
+        size.checked_next_multiple_of(unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_has_the_smallest_class_that_holds_it_and_wastes_at_most_an_eighth() {
+        for size in 1..=MEDIUM_MAX {
+            let class = class_of(size);
+            let bytes = CLASSES[class].bytes as usize;
+            assert!(bytes >= size, "C1: {size} in {bytes}");
+            assert!(class == 0 || (CLASSES[class - 1].bytes as usize) < size, "C1: {size}");
+            assert!(bytes - size < GRANULE || (size >= 128 && (bytes - size) * 8 <= size), "{size} takes {bytes}");
+        }
+    }
+
+    #[test]
+    fn runs_leave_over_at_most_a_sixteenth_and_units_are_exact() {
+        for (index, class) in CLASSES.iter().enumerate() {
+            let run = class.spans as usize * SPAN;
+            let used = class.slots as usize * class.bytes as usize;
+            assert!(used <= run && class.spans <= 64 && class.stack >= 2);
+            if index >= SMALL_CLASSES {
+                assert!((run - used) * 16 <= run, "C3: {}", class.bytes);
+                assert!((class.bytes as usize) < SPAN || (run == used && class.slots == 8), "C3: {}", class.bytes);
+            }
+            let mut units = 0u64;
+            for slot in 0..u64::from(class.slots) {
+                let granule = slot * u64::from(class.bytes) / 16;
+                let unit = class.unit(granule);
+                units |= 1 << unit;
+                if class.by_word {
+                    assert_eq!(u64::from(unit), granule / 64);
+                    assert_ne!(pattern(index, unit) >> (granule % 64) & 1, 0);
+                } else {
+                    assert_eq!(u64::from(unit), slot);
+                }
+            }
+            assert_eq!(units, class.units, "{}", class.bytes);
+            if class.by_word {
+                let starts: u32 = (0..32).map(|unit| pattern(index, unit).count_ones()).sum();
+                assert_eq!(starts, u32::from(class.slots));
+            }
+        }
+    }
+
+    #[test]
+    fn good_sizes_are_what_the_classes_say() {
+        let capacity = 64 << 20;
+        assert_eq!(good_size(0, capacity), None);
+        assert_eq!(good_size(1, capacity), Some(16));
+        assert_eq!(good_size(4097, capacity), Some(4608));
+        assert_eq!(good_size(MEDIUM_MAX + 1, capacity), Some(MEDIUM_MAX + SPAN));
+        assert_eq!(good_size(CHUNK + 1, capacity), Some(2 * CHUNK));
+        assert_eq!(good_size(capacity, capacity), Some(capacity));
+        assert_eq!(good_size(capacity + 1, capacity), None);
+        assert_eq!(good_size(usize::MAX, capacity), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! Which chunks are nobody's: one bit a chunk, with two levels of summary above, so that the lowest
+//! free chunk of a terabyte is found in three bit scans.
+//!
+//! ```text
+//! top      1 0 ...            a set bit: the word below may have one
+//! middle   1 0 0 1 ...
+//! leaves   00010110 00000000  a set bit: the chunk is free (S2: the only truth)
+//! ```
+//!
+//! The upper levels are hints that may be set too often but, once nothing is in flight, never too
+//! seldom: who frees sets leaf, middle, top in this order; who empties a word clears the bit above
+//! and then looks again.
+
+use crate::map::ChunkId;
+use crate::sync::{AtomicU64, Ordering};
+
+/// How often a claim starts again when others are claiming too.
+const TRIES: u32 = 8;
+
+/// The words of an index, wherever they lie.
+pub(crate) trait IndexWords {
+    /// Word `index` of `level` (0: leaves, 1: middle, 2: top).
+    fn word(&self, level: usize, index: usize) -> &AtomicU64;
+    /// Words of a level.
+    fn words(&self, level: usize) -> usize;
+
+    /// Claims the lowest free chunk. Also returns how many tries failed.
+    fn claim_first(&self) -> (Option<ChunkId>, u32) {
+        let mut failed = 0;
+        for top in 0..self.words(2) {
+            while failed < TRIES {
+                let Some(middle) = lowest(self.word(2, top)) else { break };
+                let middle = top * 64 + middle;
+                let Some(leaf) = lowest(self.word(1, middle)) else {
+                    self.settle(2, middle);
+                    failed += 1;
+                    continue;
+                };
+                let leaf = middle * 64 + leaf;
+                let Some(bit) = lowest(self.word(0, leaf)) else {
+                    self.settle(1, leaf);
+                    failed += 1;
+                    continue;
+                };
+                let chunk = ChunkId((leaf * 64 + bit) as u32);
+                if self.claim(chunk) {
+                    return (Some(chunk), failed);
+                }
+                failed += 1;
+            }
+        }
+        (None, failed)
+    }
+
+    /// Whether this chunk is free at the moment.
+    fn is_free(&self, chunk: ChunkId) -> bool {
+        self.word(0, chunk.index() / 64).load(Ordering::Relaxed) >> (chunk.index() % 64) & 1 != 0
+    }
+
+    /// Claims this chunk if it is free.
+    fn claim(&self, chunk: ChunkId) -> bool {
+        let (leaf, bit) = (chunk.index() / 64, 1 << (chunk.index() % 64));
+        // Acquire: pairs with `give`.
+        let old = self.word(0, leaf).fetch_and(!bit, Ordering::Acquire);
+        if old == bit {
+            self.settle(1, leaf);
+        }
+        old & bit != 0
+    }
+
+    /// Gives a chunk back; the caller owned it whole.
+    fn give(&self, chunk: ChunkId) {
+        let (leaf, bit) = (chunk.index() / 64, 1 << (chunk.index() % 64));
+        self.word(0, leaf).fetch_or(bit, Ordering::Release);
+        self.raise(1, leaf);
+    }
+
+    /// Sets the bit of word `below` in `level` and the one above it.
+    fn raise(&self, level: usize, below: usize) {
+        self.word(level, below / 64).fetch_or(1 << (below % 64), Ordering::AcqRel);
+        if level < 2 {
+            self.raise(level + 1, below / 64);
+        }
+    }
+
+    /// Clears the bit of word `below` in `level` if that word is empty; looks again afterwards,
+    /// because a chunk may have been given meanwhile.
+    fn settle(&self, level: usize, below: usize) {
+        if self.word(level - 1, below).load(Ordering::Acquire) != 0 {
+            return;
+        }
+        let bit = 1 << (below % 64);
+        // AcqRel: the look below must not come before it; a giver's `raise` of the same word comes
+        // either before it, and then its chunk is seen below, or after it.
+        let old = self.word(level, below / 64).fetch_and(!bit, Ordering::AcqRel);
+        if self.word(level - 1, below).load(Ordering::Acquire) != 0 {
+            self.raise(level, below);
+        } else if old == bit && level < 2 {
+            self.settle(level + 1, below / 64);
+        }
+    }
+}
+
+fn lowest(word: &AtomicU64) -> Option<usize> {
+    let bits = word.load(Ordering::Relaxed);
+    (bits != 0).then(|| bits.trailing_zeros() as usize)
+}
+
+/// The index of an arena's region.
+#[cfg(not(loom))]
+#[derive(Clone, Copy)]
+pub(crate) struct ChunkIndex {
+    pub(crate) leaves: crate::region::Table<AtomicU64>,
+    pub(crate) middle: crate::region::Table<AtomicU64>,
+    pub(crate) top: crate::region::Table<AtomicU64>,
+}
+
+#[cfg(not(loom))]
+impl IndexWords for ChunkIndex {
+    #[inline(always)]
+    fn word(&self, level: usize, index: usize) -> &AtomicU64 {
+        match level {
+            0 => self.leaves.at(index),
+            1 => self.middle.at(index),
+            _ => self.top.at(index),
+        }
+    }
+
+    #[inline(always)]
+    fn words(&self, level: usize) -> usize {
+        match level {
+            0 => self.leaves.len(),
+            1 => self.middle.len(),
+            _ => self.top.len(),
+        }
+    }
+}

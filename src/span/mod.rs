@@ -1,0 +1,124 @@
+//! Spans, runs and chunks: taking memory, giving it back, and what is known of each piece.
+//!
+//! ```text
+//! chunk index   one bit a chunk: set = nobody's            claim: the lowest set bit
+//! chunk         one word, a bit a span: set = free         claim: the lowest set bit, or a run of them
+//! span          summary: one bit a unit: set = free slots of it lie in no cell
+//! ```
+//!
+//! A column reserves whole chunks, and takes spans from them; when no chunk is left, any chunk's
+//! free spans serve. A span belongs to one cell (column, size class, zone) until it is empty.
+//!
+//! Invariants
+//! - **S1** ids are made from the index, from a chunk's map, or from a granule inside the region.
+//! - **S2** a set bit in a chunk's map, and a set bit in the chunk index, belongs to nobody: who
+//!   clears it by a read-modify-write owns the span, or the chunk.
+//! - **S3** a free slot of a held column's span is in the stack of its cell, in the word that the
+//!   cell has checked out, under the summary bit of its unit, or marked in the remote map.
+//! - **S4** `spilled` counts the free slots under the summary that are not waiting in the remote
+//!   map; a span with all of them there is empty and kept by no cell, so it can be given back.
+//! - **S5** a span is in its cell's list exactly if its summary is not zero.
+//! - **S6** a span is in an inbox at most once: who turns its set of pending units from empty to
+//!   not empty pushes it, and only who took it out of the inbox empties that set.
+
+mod chunk;
+mod inbox;
+mod index;
+mod shared;
+
+pub(crate) use chunk::ChunkMap;
+pub(crate) use inbox::{Inbox, Next, Pending};
+#[cfg(not(loom))]
+pub(crate) use index::ChunkIndex;
+pub(crate) use index::IndexWords;
+pub(crate) use shared::{SharedKey, SharedState, claim_bit};
+
+#[cfg(not(loom))]
+use crate::map::{ChunkId, SpanId};
+#[cfg(not(loom))]
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// What is known of a span, or of the first span of a run. The first line is written by the
+/// holder of the span's column (relaxed: metrics and other processes only read it), the second
+/// by any thread.
+#[cfg(not(loom))]
+#[repr(C, align(128))]
+pub(crate) struct SpanMeta {
+    /// Units with free slots that no cell keeps (S3).
+    pub(crate) summary: AtomicU64,
+    /// Units, a part of `summary`, with slots still to be collected from the remote map.
+    pub(crate) collect: AtomicU64,
+    /// Next span in the cell's list; 0 ends it.
+    pub(crate) next: AtomicU32,
+    /// The one before; 0 for the first.
+    pub(crate) prev: AtomicU32,
+    /// Free slots under the summary (S4).
+    pub(crate) spilled: AtomicU32,
+    /// The first span of the run, itself for a single span.
+    pub(crate) head: AtomicU32,
+    /// Its size class.
+    pub(crate) class: AtomicU32,
+    /// Large blocks: spans of the block.
+    pub(crate) spans: AtomicU32,
+    /// Large blocks: log2 of the alignment asked for.
+    pub(crate) align: AtomicU32,
+    reserved: [u32; 5],
+    /// What other threads freed of it.
+    pub(crate) pending: Pending,
+    /// A shared span's column, class and count.
+    pub(crate) shared: SharedState,
+}
+
+#[cfg(not(loom))]
+// SAFETY: atomics throughout; zero: no units, no links, nothing pending, not shared.
+unsafe impl crate::region::Plain for SpanMeta {}
+
+/// What is known of a chunk. The map is anybody's; the rest belongs to the holder of the column
+/// that reserved it.
+#[cfg(not(loom))]
+#[repr(C, align(128))]
+pub(crate) struct ChunkMeta {
+    /// Its free spans (S2).
+    pub(crate) map: ChunkMap,
+    /// The column that reserved it plus one; 0 for nobody.
+    pub(crate) owner: AtomicU32,
+    /// Whether anything was ever written to it since it was last given to the system.
+    pub(crate) dirty: AtomicU32,
+    line: [u32; 12],
+    /// Next chunk with free spans of the same column.
+    pub(crate) next: AtomicU32,
+    /// 1 if it is in that list.
+    pub(crate) listed: AtomicU32,
+}
+
+#[cfg(not(loom))]
+// SAFETY: atomics throughout; zero: no free spans, nobody's.
+unsafe impl crate::region::Plain for ChunkMeta {}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<SpanMeta>() == 128 && core::mem::offset_of!(SpanMeta, pending) == 64);
+    assert!(size_of::<ChunkMeta>() == 128 && core::mem::offset_of!(ChunkMeta, next) == 64);
+};
+
+#[cfg(not(loom))]
+impl SpanMeta {
+    pub(crate) fn next(&self) -> SpanId {
+        SpanId(self.next.load(Relaxed))
+    }
+
+    pub(crate) fn prev(&self) -> SpanId {
+        SpanId(self.prev.load(Relaxed))
+    }
+
+    pub(crate) fn head(&self) -> SpanId {
+        SpanId(self.head.load(Relaxed))
+    }
+}
+
+#[cfg(not(loom))]
+impl ChunkMeta {
+    pub(crate) fn next(&self) -> ChunkId {
+        ChunkId(self.next.load(Relaxed))
+    }
+}

@@ -1,0 +1,75 @@
+//! Spike times: how urgent an allocation is, and which zone of memory that means.
+//!
+//! A [`SpikeTime`] is the latency from stimulus to first spike in nanoseconds; smaller is more
+//! urgent. Its *rank* is a coarse logarithm, one octave a step, that spreads the usual range of
+//! first-spike latencies (2 to 100 ms) over the eight zones of a column:
+//!
+//! ```text
+//! zone   0        1        2        3        4        5        6        7
+//! from   0 ns     2.1 ms   4.2 ms   8.4 ms   16.8 ms  33.6 ms  67.1 ms  134 ms, and no spike
+//! ```
+
+/// Zones of a column; each has cells and spans of its own.
+pub(crate) const ZONES: usize = 8;
+
+/// Nanoseconds from stimulus to first spike; smaller is more urgent.
+///
+/// ```
+/// use engram::SpikeTime;
+/// assert!(SpikeTime::from_nanos(2_000_000) < SpikeTime::NONE);
+/// assert_eq!(SpikeTime::from_nanos(3_000_000).zone(), 1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct SpikeTime(u32);
+
+impl SpikeTime {
+    /// No spike: the lowest priority.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// A spike `nanos` nanoseconds after the stimulus; `u32::MAX` is [`SpikeTime::NONE`].
+    pub const fn from_nanos(nanos: u32) -> Self {
+        Self(nanos)
+    }
+
+    /// The time in nanoseconds; `u32::MAX` for no spike.
+    pub const fn as_nanos(self) -> u32 {
+        self.0
+    }
+
+    /// The zone of its rank, 0 (earliest) to 7: `floor(log2(ns)) - 20`, kept within the range.
+    pub const fn zone(self) -> usize {
+        zone_of_octave((self.0 | 1).ilog2() as usize)
+    }
+}
+
+impl Default for SpikeTime {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// The zone of spike times whose base-2 logarithm is `octave` (0 to 31).
+pub(crate) const fn zone_of_octave(octave: usize) -> usize {
+    let zone = octave.saturating_sub(20);
+    if zone < ZONES { zone } else { ZONES - 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_range_spreads_over_the_zones_and_order_is_kept() {
+        let zones: Vec<_> = [0, 2_107_210, 4_462_871, 10_216_512, 21_972_246, 47_957_905, 90_000_000, u32::MAX]
+            .map(|ns| SpikeTime::from_nanos(ns).zone())
+            .to_vec();
+        assert_eq!(zones, [0, 1, 2, 3, 4, 5, 6, 7]);
+        let mut last = 0;
+        for ns in (0..u32::MAX - 100_000).step_by(99_991) {
+            let zone = SpikeTime::from_nanos(ns).zone();
+            assert!(zone >= last && zone < ZONES);
+            last = zone;
+        }
+    }
+}
