@@ -134,7 +134,7 @@ const fn class(index: usize) -> Class {
         reciprocal: (1u64 << 32).div_ceil(unit_granules as u64) as u32,
         slots: slots as u16,
         spans: spans as u16,
-        stack: if wanted < 2 { 2 } else { min(wanted, most) as u16 },
+        stack: if wanted < 4 { 4 } else { min(wanted, most) as u16 },
         stride: if by_word { 1 } else { (bytes / GRANULE) as u16 },
         by_word,
     }
@@ -208,7 +208,7 @@ mod tests {
         for (index, class) in CLASSES.iter().enumerate() {
             let run = class.spans as usize * SPAN;
             let used = class.slots as usize * class.bytes as usize;
-            assert!(used <= run && class.spans <= 64 && class.stack >= 2);
+            assert!(used <= run && class.spans <= 64 && class.stack >= 4);
             if index >= SMALL_CLASSES {
                 assert!((run - used) * 16 <= run, "C3: {}", class.bytes);
                 assert!((class.bytes as usize) < SPAN || (run == used && class.slots == 8), "C3: {}", class.bytes);

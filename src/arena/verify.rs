@@ -208,10 +208,9 @@ impl Core {
         check(live + kept + meta.spilled.load(Relaxed) == u32::from(class.slots), "S4", at)
     }
 
-    /// Slots of a span that its cell keeps.
+    /// Slots of a span that the stack of its cell keeps.
     fn kept_of(&self, cell: Cell, head: SpanId) -> u32 {
-        let of_head = |granule: &Granule| self.head_of(granule.span()) == head;
-        (cell.stack().filter(of_head).count() + cell.word().filter(of_head).count()) as u32
+        cell.stack().filter(|granule| self.head_of(granule.span()) == head).count() as u32
     }
 
     /// The cells of a column: what they keep is free, once, and theirs; their lists are the spans

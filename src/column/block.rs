@@ -23,8 +23,8 @@ pub(crate) struct HolderSide {
     hold: AtomicU64,
     /// First chunk of the column with free spans.
     chunks: AtomicU32,
-    /// 1 once a holder has set the column up.
-    used: AtomicU32,
+    /// 1 once a holder has set its handle up.
+    set_up: AtomicU32,
     /// Frees by the holder that went past the cells: large and shared blocks, resets.
     pub(crate) other_frees: AtomicU64,
     /// Frees by the holder of blocks of other columns.
@@ -95,6 +95,16 @@ impl HolderSide {
     /// The held-back free's word, for other threads.
     pub(crate) fn hold_word(&self) -> &AtomicU64 {
         &self.hold
+    }
+
+    /// Notes that the column's handle is set up. Release: so it is for who sees this.
+    pub(crate) fn note_set_up(&self) {
+        self.set_up.store(1, Ordering::Release);
+    }
+
+    /// Whether the column ever had a holder.
+    pub(crate) fn is_set_up(&self) -> bool {
+        self.set_up.load(Ordering::Acquire) != 0
     }
 
     pub(crate) fn chunks(&self) -> ChunkId {

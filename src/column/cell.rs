@@ -17,8 +17,10 @@
 //! Invariants
 //! - **K1** only the holder of the column writes a cell; a zeroed cell is empty, and full at the same
 //!   time (n = limit = 0): its first use goes through the slow paths, which set it up.
-//! - **K2** allocations = pushes + out - n - set bits of `word`: `out` counts the slots that came from
-//!   spans less those that went back.
+//! - **K2** allocations = pushes + out - n: `out` counts the slots that left the span (or its word) less
+//!   those that went back.
+
+use core::cell::Cell as Slot;
 
 use crate::map::{Granule, SpanId};
 use crate::region::Table;
@@ -32,7 +34,7 @@ use super::block::{CELLS_OFFSET, ColumnBlock};
 #[repr(C)]
 pub(crate) struct CellHead {
     n: AtomicU32,
-    limit: AtomicU32,
+    limit: Slot<u32>,
     word: AtomicU64,
     base: AtomicU64,
     bytes: AtomicU32,
@@ -45,6 +47,8 @@ pub(crate) struct CellHead {
 }
 
 const HEAD_BYTES: usize = size_of::<CellHead>();
+/// Slots that an empty stack takes from the word at once.
+pub(crate) const AHEAD: u32 = 4;
 /// Bytes of a small cell.
 pub(crate) const SMALL_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
 /// Bytes of a medium cell.
@@ -175,29 +179,12 @@ impl Cell {
         unsafe { &*self.0.add(1).cast::<AtomicU64>().add(index as usize) }
     }
 
-    /// Takes a slot that the cell keeps: from the stack, or else from the word.
-    #[inline(always)]
-    pub(crate) fn pop(&self) -> Option<Granule> {
-        self.pop_entry().or_else(|| self.pop_word())
-    }
-
     /// Takes the latest slot of the stack.
     #[inline(always)]
-    fn pop_entry(&self) -> Option<Granule> {
-        self.pop_entry_of(self.entries())
-    }
-
-    /// Slots of the stack.
-    #[inline(always)]
-    pub(crate) fn entries(&self) -> u32 {
-        self.head().n.load(Relaxed)
-    }
-
-    /// Takes the latest slot of the stack, which has `n`.
-    #[inline(always)]
-    pub(crate) fn pop_entry_of(&self, n: u32) -> Option<Granule> {
-        let n = n.checked_sub(1)?;
-        self.head().n.store(n, Relaxed);
+    pub(crate) fn pop(&self) -> Option<Granule> {
+        let head = self.head();
+        let n = head.n.load(Relaxed).checked_sub(1)?;
+        head.n.store(n, Relaxed);
         Some(Granule(self.entry(n).load(Relaxed)))
     }
 
@@ -210,8 +197,54 @@ impl Cell {
             return None;
         }
         head.word.store(word & (word - 1), Relaxed);
-        let bit = u64::from(word.trailing_zeros());
-        Some(Granule(head.base.load(Relaxed) + bit * u64::from(head.stride_id.load(Relaxed) & 0xffff)))
+        bump(&head.out, 1);
+        Some(self.word_slot(word))
+    }
+
+    /// Moves up to [`AHEAD`] slots of the word onto the empty stack, so that they are taken in order
+    /// of address. Returns how many.
+    #[inline(always)]
+    pub(crate) fn pop_ahead(&self) -> u32 {
+        let head = self.head();
+        let mut word = head.word.load(Relaxed);
+        let mut left = AHEAD;
+        while left > 0 && word != 0 {
+            left -= 1;
+            self.entry(left).store(self.word_slot(word).0, Relaxed);
+            word &= word - 1;
+        }
+        let taken = AHEAD - left;
+        for index in 0..if left > 0 { taken } else { 0 } {
+            self.entry(index).store(self.entry(left + index).load(Relaxed), Relaxed);
+        }
+        head.word.store(word, Relaxed);
+        head.n.store(taken, Relaxed);
+        bump(&head.out, u64::from(taken));
+        taken
+    }
+
+    /// The slot of the lowest bit of `word`, as the cell's word.
+    #[inline(always)]
+    fn word_slot(&self, word: u64) -> Granule {
+        let head = self.head();
+        let stride = u64::from(head.stride_id.load(Relaxed) & 0xffff);
+        Granule(head.base.load(Relaxed) + u64::from(word.trailing_zeros()) * stride)
+    }
+
+    /// Whether a word is checked out.
+    #[inline(always)]
+    pub(crate) fn has_word(&self) -> bool {
+        self.head().word.load(Relaxed) != 0
+    }
+
+    /// Gives the checked-out word up: its slots are under the summary, or their span is given back.
+    pub(crate) fn drop_word(&self) {
+        self.head().word.store(0, Relaxed);
+    }
+
+    /// The checked-out word's bits.
+    pub(crate) fn word_bits(&self) -> u64 {
+        self.head().word.load(Relaxed)
     }
 
     /// Keeps a freed slot, if there is room.
@@ -219,13 +252,19 @@ impl Cell {
     pub(crate) fn push(&self, granule: Granule) -> bool {
         let head = self.head();
         let n = head.n.load(Relaxed);
-        if n == head.limit.load(Relaxed) {
+        if n == head.limit.get() {
             return false;
         }
         self.entry(n).store(granule.0, Relaxed);
         head.n.store(n + 1, Relaxed);
         bump(&head.pushes, 1);
         true
+    }
+
+    /// Counts slots that left the span past the word.
+    #[inline(always)]
+    pub(crate) fn count_out(&self, slots: u64) {
+        bump(&self.head().out, slots);
     }
 
     /// Counts a freed slot that went past the full stack to its span.
@@ -241,13 +280,13 @@ impl Cell {
 
     /// Whether it was used before.
     pub(crate) fn is_set_up(&self) -> bool {
-        self.head().limit.load(Relaxed) != 0
+        self.head().limit.get() != 0
     }
 
     /// First use.
     pub(crate) fn set_up(&self, id: CellId) {
         let (head, class) = (self.head(), &CLASSES[id.class()]);
-        head.limit.store(u32::from(class.stack), Relaxed);
+        head.limit.set(u32::from(class.stack));
         head.bytes.store(class.bytes, Relaxed);
         head.stride_id.store(u32::from(class.stride) | id.0 << 16, Relaxed);
     }
@@ -264,13 +303,11 @@ impl Cell {
         self.0.cast()
     }
 
-    /// Checks a word out: `slots` free slots, the bits of `word`, from granule `base` on.
+    /// Checks a word out: the bits of `word` are free slots from granule `base` on.
     #[inline(always)]
-    pub(crate) fn check_out(&self, base: Granule, word: u64, slots: u32) {
-        let head = self.head();
-        head.base.store(base.0, Relaxed);
-        head.word.store(word, Relaxed);
-        bump(&head.out, u64::from(slots));
+    pub(crate) fn check_out(&self, base: Granule, word: u64) {
+        self.head().base.store(base.0, Relaxed);
+        self.head().word.store(word, Relaxed);
     }
 
     /// Takes the latest entry of the stack out of the cell, on its way back to its span.
@@ -280,13 +317,6 @@ impl Cell {
         head.n.store(n, Relaxed);
         bump(&head.out, 1_u64.wrapping_neg());
         Some(Granule(self.entry(n).load(Relaxed)))
-    }
-
-    /// Takes the lowest slot of the word out of the cell, on its way back to its span.
-    pub(crate) fn evict_word(&self) -> Option<Granule> {
-        let granule = self.pop_word()?;
-        bump(&self.head().out, 1_u64.wrapping_neg());
-        Some(granule)
     }
 
     /// The span that the word was checked out from.
@@ -305,11 +335,6 @@ impl Cell {
         self.head().bytes.load(Relaxed)
     }
 
-    /// Slots that it keeps: of the stack and of the word.
-    pub(crate) fn kept(&self) -> (u32, u32) {
-        (self.head().n.load(Relaxed), self.head().word.load(Relaxed).count_ones())
-    }
-
     /// Entries of the stack, for checks.
     pub(crate) fn stack(&self) -> impl Iterator<Item = Granule> + '_ {
         (0..self.head().n.load(Relaxed)).map(|index| Granule(self.entry(index).load(Relaxed)))
@@ -326,8 +351,8 @@ impl Cell {
     pub(crate) fn counts(&self) -> (u64, u64) {
         let head = self.head();
         let frees = head.pushes.load(Relaxed);
-        let (stack, word) = self.kept();
-        let allocs = frees.wrapping_add(head.out.load(Relaxed)).wrapping_sub(u64::from(stack + word));
+        let stack = u64::from(head.n.load(Relaxed));
+        let allocs = frees.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack);
         (allocs, frees)
     }
 

@@ -23,7 +23,7 @@ impl Handle {
                 break;
             }
             let meta = core.chunk(chunk);
-            let (place, failed) = meta.map.claim(spans, 1);
+            let (place, failed) = if spans == 1 { meta.map.claim_one() } else { meta.map.claim(spans, 1) };
             if failed != 0 {
                 core.count_retries(u64::from(failed));
             }

@@ -338,7 +338,7 @@ impl Core {
             }
             self.zero(granule, class.bytes as usize);
         }
-        if remote.free(granule, unit, class.by_word) { Ok((index, u64::from(class.bytes))) } else { Err(Error::DoubleFree(p.addr())) }
+        if remote.free(granule, unit) { Ok((index, u64::from(class.bytes))) } else { Err(Error::DoubleFree(p.addr())) }
     }
 
     /// The error for a pointer at a granule whose live bit is clear: the start of a slot was freed
@@ -358,13 +358,13 @@ impl Core {
     }
 
     /// Gives `spans` spans back to their chunk. The caller owns them, and no block is in them.
-    /// Returns what is free in the chunk now.
-    pub(crate) fn return_spans(&self, index: u32, head: SpanId, spans: u32) -> u64 {
+    #[inline(always)]
+    pub(crate) fn return_spans(&self, index: u32, head: SpanId, spans: u32) {
         for span in head.0..head.0 + spans {
             self.page(SpanId(span)).set(Owner::NONE, 0);
         }
         self.block(index).open.refund(spans);
-        self.chunk(head.chunk()).map.give(head.place(), spans)
+        self.chunk(head.chunk()).map.give(head.place(), spans);
     }
 }
 

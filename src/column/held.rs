@@ -15,7 +15,10 @@
 //!
 //! Invariants
 //! - **L1** who uses a handle has the lease of its column: nobody else reads or writes what is not atomic.
-//! - **L2** `room` = `peak` - (bytes given by this column's holders - bytes taken back, as far as known).
+//! - **L2** the *balance* is bytes given less bytes taken back by this column's holders, as far as they
+//!   know, and `peak` the highest balance that was noted. `level` = `i64::MAX` - (`peak` - balance),
+//!   wrapping: negative exactly if the balance is above the peak. So an allocation only adds, and the
+//!   comparison that finds a new peak is left to the next free, where it costs least.
 
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
@@ -37,10 +40,16 @@ pub(crate) trait Face {
     /// That it was freed.
     const FREED: Self::Freed;
 
-    /// Requests that the fast path does not take.
-    fn unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8;
-    /// An empty cell.
-    fn refilling(handle: &Handle, cell: Cell) -> *mut u8;
+    /// Sizes above the small classes.
+    fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8;
+    /// Alignments other than a granule's.
+    fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8;
+    /// An empty cell. (Size and alignment only keep their registers.)
+    fn refilling(handle: &Handle, size: usize, align: usize, cell: Cell) -> *mut u8;
+    /// A cell without a word.
+    fn checking_out(handle: &Handle, cell: Cell) -> *mut u8;
+    /// A cell without spans.
+    fn growing(handle: &Handle, cell: Cell) -> *mut u8;
     /// Pointers that are not plainly a block of the column.
     fn free_unusual(handle: &Handle, p: *mut u8) -> Self::Freed;
     /// A full cell.
@@ -48,20 +57,35 @@ pub(crate) trait Face {
 }
 
 /// The crate's own face: nothing to note.
-struct Plainly;
+pub(crate) struct Plainly;
 
 impl Face for Plainly {
     type Freed = bool;
     const FREED: bool = true;
 
     #[inline(always)]
-    fn unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
         handle.alloc_unusual(size, align, spike)
     }
 
     #[inline(always)]
-    fn refilling(handle: &Handle, cell: Cell) -> *mut u8 {
-        handle.alloc_refilling(cell)
+    fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+        handle.alloc_unusual(size, align, spike)
+    }
+
+    #[cold]
+    fn refilling(handle: &Handle, _size: usize, _align: usize, cell: Cell) -> *mut u8 {
+        handle.alloc_refilling::<Self>(cell)
+    }
+
+    #[cold]
+    fn checking_out(handle: &Handle, cell: Cell) -> *mut u8 {
+        handle.alloc_checking_out::<Self>(cell)
+    }
+
+    #[cold]
+    fn growing(handle: &Handle, cell: Cell) -> *mut u8 {
+        handle.alloc_growing(cell)
     }
 
     #[inline(always)]
@@ -69,7 +93,7 @@ impl Face for Plainly {
         handle.free_unusual(p)
     }
 
-    #[inline(always)]
+    #[cold]
     fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> bool {
         handle.spill(cell, granule);
         true
@@ -87,7 +111,7 @@ pub(crate) struct Handle {
     /// What the owner of the column's spans must be for a free to be fast; nobody with `ZERO_FREED`.
     owner: Slot<u32>,
     index: Slot<u32>,
-    room: AtomicI64,
+    level: AtomicI64,
     peak: AtomicI64,
     /// Bytes of the balance that the arena's counters know of.
     told: Slot<i64>,
@@ -121,12 +145,14 @@ impl Handle {
         self.owner.set(if core.options.zero_freed { u32::MAX } else { Owner::column(index).0 });
         self.index.set(index);
         self.hold_cell.set(block);
+        self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
         for (octave, row) in self.rows.iter().enumerate() {
             let zone = if core.options.no_zones { 0 } else { zone_of_octave(octave) };
             row.set(cells.wrapping_add(zone * ROW_BYTES));
         }
         self.core.set(core);
+        core.block(index).holder.note_set_up();
         core.note_used(index);
     }
 
@@ -136,29 +162,23 @@ impl Handle {
         self.alloc_as::<Plainly>(size, align, spike)
     }
 
-    /// As `alloc`, with a face's own way out of the usual: a call in tail position, so that the usual
-    /// way needs no stack frame.
+    /// As `alloc`, with a face's own way out of the usual.
     #[inline(always)]
     pub(crate) fn alloc_as<F: Face>(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         if size > SMALL_MAX {
-            return F::unusual(self, size, align, spike);
+            return F::above_small(self, size, align, spike);
+        }
+        if align & !GRANULE != 0 {
+            return F::unusual_align(self, size, align, spike);
         }
         let row = self.rows[(spike | 1).ilog2() as usize].get();
         // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
         // that is always empty.
         let cell = unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) };
-        let n = cell.entries();
-        if align & !GRANULE != 0 {
-            return F::unusual(self, size, align, spike);
+        match cell.pop() {
+            Some(granule) => self.give(cell, granule),
+            None => F::refilling(self, size, align, cell),
         }
-        if let Some(granule) = cell.pop_entry_of(n) {
-            return self.give(cell, granule);
-        }
-        core::hint::cold_path();
-        if let Some(granule) = cell.pop_word() {
-            return self.give(cell, granule);
-        }
-        F::refilling(self, cell)
     }
 
     /// Hands a slot out.
@@ -280,29 +300,36 @@ impl Handle {
         }
     }
 
-    /// Counts bytes given (L2).
+    /// Counts bytes given (L2). Whether that is a new peak is looked at when bytes are taken back.
     #[inline(always)]
     pub(crate) fn count_given(&self, bytes: i64) {
-        // Written, then read again: on x86-64 a subtraction in memory and a comparison with it.
-        self.room.store(self.room.load(Relaxed) - bytes, Relaxed);
-        let room = self.room.load(Relaxed);
-        if room < 0 {
-            self.peak.store(self.peak.load(Relaxed) - room, Relaxed);
-            self.room.store(0, Relaxed);
-        }
+        self.level.store(self.level.load(Relaxed).wrapping_add(bytes), Relaxed);
     }
 
     /// Counts bytes taken back (L2).
     #[inline(always)]
     pub(crate) fn count_taken(&self, bytes: i64) {
-        self.room.store(self.room.load(Relaxed) + bytes, Relaxed);
+        let level = self.level.load(Relaxed);
+        self.level.store(level.wrapping_sub(bytes), Relaxed);
+        if level < bytes {
+            self.note_peak(bytes);
+        }
+    }
+
+    /// The level was above the peak (it has wrapped) before `bytes` were taken back.
+    #[cold]
+    fn note_peak(&self, bytes: i64) {
+        let level = self.level.load(Relaxed).wrapping_add(bytes);
+        self.peak.store(balance_of(level, self.peak.load(Relaxed)), Relaxed);
+        self.level.store(i64::MAX.wrapping_sub(bytes), Relaxed);
     }
 
     /// Bytes given less bytes taken back by this column's holders, and the highest that was. Any
     /// thread may ask; exact while the column is at rest.
     pub(crate) fn balance(&self) -> (i64, i64) {
         let peak = self.peak.load(Relaxed);
-        (peak - self.room.load(Relaxed), peak)
+        let balance = balance_of(self.level.load(Relaxed), peak);
+        (balance, peak.max(balance))
     }
 
     /// Takes into account what others freed of the column, and were given.
@@ -313,9 +340,6 @@ impl Handle {
         if unheard != 0 {
             holder.bytes_seen.store(freed, Relaxed);
             self.count_taken(unheard);
-            if self.room.load(Relaxed) < 0 {
-                self.count_given(0);
-            }
         }
     }
 
@@ -326,7 +350,7 @@ impl Handle {
         self.core().report(balance - self.told.get(), peak - balance);
         self.told.set(balance);
         self.peak.store(balance, Relaxed);
-        self.room.store(0, Relaxed);
+        self.level.store(i64::MAX, Relaxed);
     }
 
     /// Notes why a call is refused.
@@ -341,4 +365,9 @@ impl Handle {
         // SAFETY: L1: `set_up` wrote it, and errors are plain values.
         unsafe { self.error.get().assume_init() }
     }
+}
+
+/// The balance that `level` stands for under `peak` (L2).
+const fn balance_of(level: i64, peak: i64) -> i64 {
+    peak.wrapping_sub(i64::MAX.wrapping_sub(level))
 }

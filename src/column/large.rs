@@ -96,8 +96,8 @@ impl Core {
     /// Gives spans back that `take_open` took.
     pub(crate) fn return_open(&self, index: u32, head: SpanId, spans: u32) {
         let chunk = head.chunk();
-        let free = self.return_spans(index, head, spans);
-        if free == u64::MAX {
+        self.return_spans(index, head, spans);
+        if self.chunk(chunk).map.free() == u64::MAX {
             self.sweep_chunk(chunk);
         } else {
             self.block(index).open.large_chunk.store(chunk.0, Relaxed);

@@ -1,19 +1,19 @@
 //! Between a cell and its spans: refilling an empty cell, and spilling from a full one.
 //!
 //! ```text
-//! refill    the cell's list --> what others freed (inbox) --> a fresh span     first that has a slot
-//!              check out one unit: its free slots become the cell's word
+//! refill    the word --> the cell's list --> what others freed (inbox) --> a fresh span
+//!           a few slots  a unit of a span    the next span of it
 //! spill     summary bit of the slot's unit; all slots there? give the span back
 //! ```
 //!
-//! Every step is bounded: no loop runs over slots, spans or frees (P2). The one that runs over
-//! units drops units without a free slot, which only two threads freeing one block at the same
-//! instant leave behind.
+//! Every step is bounded: no loop runs over spans or frees (P2). The one that runs over units drops
+//! those without a free slot, which only two threads freeing one block at the same instant leave
+//! behind. Each step is a function of its own that is left by a jump, so that none pays for the next.
 
 use super::cell::{Cell, CellId};
 use super::core::quota;
-use super::held::Handle;
-use super::remote::collect;
+use super::held::{Face, Handle};
+use super::remote::{collect_bit, collect_word};
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
 use crate::size_class::{CLASSES, Class, pattern};
@@ -21,29 +21,51 @@ use crate::span::{Next, SpanMeta};
 use crate::sync::Ordering::Relaxed;
 
 impl Handle {
-    /// Allocates from an empty cell.
-    #[cold]
-    #[inline]
-    pub(crate) fn alloc_refilling(&self, cell: Cell) -> *mut u8 {
+    /// Allocates for a cell with an empty stack: from its word.
+    #[inline(always)]
+    pub(crate) fn alloc_refilling<F: Face>(&self, cell: Cell) -> *mut u8 {
+        if !cell.has_word() {
+            return F::checking_out(self, cell);
+        }
+        let meta = self.core().span(cell.word_span());
+        let ahead = cell.pop_ahead();
+        meta.spilled.store(meta.spilled.load(Relaxed) - ahead, Relaxed);
+        match cell.pop() {
+            Some(granule) => self.give(cell, granule),
+            None => core::ptr::null_mut(),
+        }
+    }
+
+    /// Allocates for an empty cell: from the spans in its list.
+    #[inline(always)]
+    pub(crate) fn alloc_checking_out<F: Face>(&self, cell: Cell) -> *mut u8 {
+        let span = cell.list();
+        if span == SpanId::NONE {
+            return F::growing(self, cell);
+        }
+        match self.check_out(cell, span, u64::MAX) {
+            Some(granule) => self.give(cell, granule),
+            None => F::growing(self, cell),
+        }
+    }
+
+    /// Allocates for an empty cell without spans in its list: from what others freed, or from a fresh
+    /// span; else from wherever anything is free.
+    pub(crate) fn alloc_growing(&self, cell: Cell) -> *mut u8 {
         if !cell.is_set_up() && !self.set_cell_up(cell) {
             return core::ptr::null_mut();
         }
-        match self.refill(cell) {
+        match self.refill_from_spans(cell).or_else(|| self.grow(cell)) {
             Some(granule) => self.give(cell, granule),
             None => self.alloc_scarce(cell),
         }
     }
 
-    /// A slot for an empty cell (n = 0, no word), from wherever its class has or gets one.
-    pub(crate) fn refill(&self, cell: Cell) -> Option<Granule> {
-        if let Some(granule) = self.refill_from_spans(cell) {
+    /// A slot for a cell with an empty stack, without growing.
+    pub(crate) fn refill_from_spans(&self, cell: Cell) -> Option<Granule> {
+        if let Some(granule) = self.pop_word(cell) {
             return Some(granule);
         }
-        self.grow(cell)
-    }
-
-    /// A slot from the spans that the cell has, those that others freed into included.
-    pub(crate) fn refill_from_spans(&self, cell: Cell) -> Option<Granule> {
         loop {
             let mut span = cell.list();
             if span == SpanId::NONE {
@@ -55,10 +77,19 @@ impl Handle {
         }
     }
 
+    /// A slot of the cell's word.
+    #[inline(always)]
+    pub(crate) fn pop_word(&self, cell: Cell) -> Option<Granule> {
+        let granule = cell.pop_word()?;
+        let meta = self.core().span(cell.word_span());
+        meta.spilled.store(meta.spilled.load(Relaxed) - 1, Relaxed);
+        Some(granule)
+    }
+
     /// A slot for an ordered batch: the next of the cell's word, the next untouched unit of its
     /// span, a fresh span, or else whatever there is. The cell's stack is empty.
     pub(crate) fn next_in_order(&self, cell: Cell) -> Option<Granule> {
-        if let Some(granule) = cell.pop_word() {
+        if let Some(granule) = self.pop_word(cell) {
             return Some(granule);
         }
         let core = self.core();
@@ -71,67 +102,69 @@ impl Handle {
                 return self.check_out(cell, head, above);
             }
         }
-        self.grow(cell).or_else(|| self.refill(cell))
+        self.grow(cell).or_else(|| self.refill_from_spans(cell))
     }
 
-    /// Checks a unit of a span in the cell's list out, one of `among`. The cell is empty.
+    /// Checks a unit of a span in the cell's list out, one of `among`, and takes its first slot. The
+    /// cell is empty.
     #[inline(always)]
     fn check_out(&self, cell: Cell, head: SpanId, among: u64) -> Option<Granule> {
-        let core = self.core();
-        let meta = core.span(head);
+        let meta = self.core().span(head);
         let class_index = meta.class.load(Relaxed) as usize;
         let class = &CLASSES[class_index];
         let summary = meta.summary.load(Relaxed);
         let waiting = meta.collect.load(Relaxed);
-        let ready = summary & !waiting;
+        let unit = (summary & among).trailing_zeros();
+        let bit = 1 << unit;
         let (base, word, taken);
         if class.by_word {
-            let unit = (summary & among).trailing_zeros();
-            taken = 1 << unit;
+            taken = bit;
             base = Granule(head.first().0 + u64::from(unit) * 64);
-            if waiting & taken != 0 {
+            if waiting & bit != 0 {
                 self.collect_unit(head, meta, class, unit);
             }
             // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
             word = pattern(class_index, unit) & !self.live_word(base).load(Relaxed);
         } else {
             base = head.first();
-            if ready == 0 {
-                let unit = summary.trailing_zeros();
-                taken = summary & summary.wrapping_neg();
-                word = if self.collect_unit(head, meta, class, unit) == 0 { 0 } else { taken };
+            let ready = summary & !waiting;
+            taken = if ready == 0 { bit } else { ready };
+            word = if ready != 0 {
+                ready
+            } else if self.collect_unit(head, meta, class, unit) {
+                bit
             } else {
-                taken = ready;
-                word = ready;
-            }
+                0
+            };
         }
-        let slots = word.count_ones();
-        meta.spilled.store(meta.spilled.load(Relaxed) - slots, Relaxed);
         meta.summary.store(summary & !taken, Relaxed);
         if summary == taken {
             self.unlist(cell, head, meta);
         }
-        cell.check_out(base, word, slots);
-        cell.pop_word()
+        cell.check_out(base, word);
+        let granule = cell.pop_word()?;
+        meta.spilled.store(meta.spilled.load(Relaxed) - 1, Relaxed);
+        Some(granule)
     }
 
-    /// Takes back what others freed of a unit; the slots then lie under the summary. Returns how many.
-    pub(crate) fn collect_unit(&self, head: SpanId, meta: &SpanMeta, class: &Class, unit: u32) -> u32 {
+    /// Takes back what others freed of a unit; the slots then lie under the summary. Whether there
+    /// were any.
+    pub(crate) fn collect_unit(&self, head: SpanId, meta: &SpanMeta, class: &Class, unit: u32) -> bool {
         let core = self.core();
-        let (granule, bits) = if class.by_word {
-            (Granule(head.first().0 + u64::from(unit) * 64), u64::MAX)
+        let freed = if class.by_word {
+            let granule = Granule(head.first().0 + u64::from(unit) * 64);
+            collect_word(self.live_word(granule), core.remote_word(granule)).count_ones()
         } else {
             let granule = Granule(head.first().0 + u64::from(unit) * u64::from(class.stride));
-            (granule, granule.bit())
+            u32::from(collect_bit(self.live_word(granule), core.remote_word(granule), granule.bit()) != 0)
         };
-        let freed = collect(self.live_word(granule), core.remote_word(granule), bits).count_ones();
         meta.spilled.store(meta.spilled.load(Relaxed) + freed, Relaxed);
         let waiting = meta.collect.load(Relaxed) & !(1 << unit);
         meta.collect.store(waiting, Relaxed);
         if waiting == 0 {
             core.page(head).settle();
         }
-        freed
+        freed != 0
     }
 
     /// Takes the next span that others freed into from the cell's inbox; it is in the cell's list then.
@@ -167,13 +200,14 @@ impl Handle {
 
     /// A span in our inbox that is another's by now: passes on what is pending of it.
     #[cold]
+    #[inline(never)]
     fn forward(&self, span: SpanId) {
         let core = self.core();
         let (meta, page) = (core.span(span), core.page(span));
         let units = meta.pending.take();
         let owner = page.owner();
         if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large()) {
-            if units != 0 && meta.pending.announce_all(units) {
+            if units != 0 && meta.pending.announce(units) {
                 page.mark_queued();
                 core.block(index).inbox(CellId::at_offset(page.cell())).push(span, &meta.pending);
             }
@@ -203,14 +237,14 @@ impl Handle {
         if next != SpanId::NONE {
             self.core().span(next).prev.store(prev.0, Relaxed);
         }
-        if cell.list() == head {
+        if prev == SpanId::NONE {
             cell.set_list(next);
         } else {
             self.core().span(prev).next.store(next.0, Relaxed);
         }
     }
 
-    /// Takes a fresh span or run for an empty cell and checks its first unit out.
+    /// Takes a fresh span or run for an empty cell, and its first slot.
     pub(crate) fn grow(&self, cell: Cell) -> Option<Granule> {
         let id = cell.id();
         let class_index = id.class();
@@ -227,6 +261,7 @@ impl Handle {
     }
 
     /// Counts spans against the column's limit.
+    #[inline(always)]
     pub(crate) fn charge(&self, spans: u32) -> bool {
         match self.block().open.charge(spans) {
             Ok(()) => true,
@@ -234,43 +269,37 @@ impl Handle {
         }
     }
 
-    /// Gives an owned, charged span or run to an empty cell and checks its first unit out.
+    /// Gives an owned, charged span or run to an empty cell, and takes its first slot.
+    #[inline(always)]
     pub(crate) fn set_span_up(&self, cell: Cell, id: CellId, class_index: usize, head: SpanId) -> Granule {
         let core = self.core();
         let class = &CLASSES[class_index];
         let meta = core.span(head);
         meta.class.store(class_index as u32, Relaxed);
         meta.collect.store(0, Relaxed);
-        let (word, left, slots);
-        if class.by_word {
-            word = pattern(class_index, 0);
-            left = class.units & !1;
-            slots = word.count_ones();
-        } else {
-            word = class.units;
-            left = 0;
-            slots = u32::from(class.slots);
-        }
-        meta.spilled.store(u32::from(class.slots) - slots, Relaxed);
+        meta.spilled.store(u32::from(class.slots) - 1, Relaxed);
         meta.summary.store(0, Relaxed);
-        if left != 0 {
-            self.put_under_summary(cell, head, meta, left);
+        let first = head.first();
+        // Every class has a slot at its span's start (C2): bit 0, which is taken at once.
+        if class.by_word {
+            cell.check_out(first, pattern(class_index, 0) & !1);
+            self.put_under_summary(cell, head, meta, class.units & !1);
+        } else {
+            cell.check_out(first, class.units & !1);
         }
+        cell.count_out(1);
         let owner = Owner::column(self.index());
         for span in head.0..head.0 + u32::from(class.spans) {
             core.span(SpanId(span)).head.store(head.0, Relaxed);
             core.page(SpanId(span)).set(owner, id.offset());
         }
-        cell.check_out(head.first(), word, slots);
-        // The word is not empty: every class has a slot at its span's start (C2).
-        cell.pop_word().unwrap_or(head.first())
+        first
     }
 
     /// A freed slot of a full cell goes back to its span. Its live bit is clear.
-    #[cold]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn spill(&self, cell: Cell, granule: Granule) {
-        // The sink, or a cell's first use: nothing was held.
+        // The sink: nothing was held.
         if granule == Granule(0) {
             return;
         }
@@ -278,7 +307,8 @@ impl Handle {
         self.slot_to_span(cell, granule);
     }
 
-    /// A free slot that no cell keeps goes under its span's summary; an empty span is given back.
+    /// A free slot that no stack keeps goes under its span's summary; an empty span is given back.
+    #[inline(always)]
     pub(crate) fn slot_to_span(&self, cell: Cell, granule: Granule) {
         let core = self.core();
         let head = core.head_of(granule.span());
@@ -293,10 +323,30 @@ impl Handle {
         }
     }
 
+    /// Puts the slots of the cell's word back under their span's summary.
+    pub(crate) fn put_word_back(&self, cell: Cell) {
+        let word = cell.word_bits();
+        if word == 0 {
+            return;
+        }
+        let head = cell.word_span();
+        let meta = self.core().span(head);
+        let class = &CLASSES[meta.class.load(Relaxed) as usize];
+        let units = if class.by_word { 1 << ((cell.word_base().0 - head.first().0) / 64) } else { word };
+        cell.drop_word();
+        self.put_under_summary(cell, head, meta, units);
+        if meta.spilled.load(Relaxed) == u32::from(class.slots) {
+            self.give_span_back(cell, head, meta, class);
+        }
+    }
+
     /// Gives an empty span (S4) back to its chunk.
     pub(crate) fn give_span_back(&self, cell: Cell, head: SpanId, meta: &SpanMeta, class: &Class) {
         self.unlist(cell, head, meta);
         meta.summary.store(0, Relaxed);
+        if cell.word_span() == head {
+            cell.drop_word();
+        }
         self.core().return_spans(self.index(), head, u32::from(class.spans));
         self.list_chunk(head.chunk());
     }

@@ -6,7 +6,7 @@
 //! 2 the held-back free is this block? error    b take the set of pending units
 //! 3 live bit clear? error                      c later, a unit at a time: take the remote bits,
 //! 4 set the remote bit; was set? error           clear the live bits
-//! 5 announce the unit; set was empty?
+//! 5 announce the unit; not yet queued?
 //!   mark "queued", push the span
 //! ```
 //!
@@ -14,8 +14,8 @@
 //! notices blocks that others freed. (2) before (3): the holder clears the live bit of the block
 //! that it held back *before* it holds back the next, so that one of the two tests sees a block that
 //! the holder freed. (4) before (5), (b) before (c): every bit set before (b) is collected, every
-//! later one finds the set empty and pushes anew. At most three read-modify-writes a free, and two
-//! more for a span's first: wait-free.
+//! later one is announced anew. One read-modify-write a free, two more for the first of a unit, three
+//! more for the first of a span; none of them is a loop: wait-free.
 
 use crate::map::{Granule, PageEntry, SpanId};
 use crate::span::{Inbox, Pending};
@@ -43,9 +43,9 @@ impl RemoteFree<'_> {
             && self.remote.load(Ordering::Relaxed) & granule.bit() == 0
     }
 
-    /// Frees the block at `granule`, in unit `unit` of its span; `by_word`: units are words. False
-    /// if it is not handed out, and then nothing has changed.
-    pub(crate) fn free(&self, granule: Granule, unit: u32, by_word: bool) -> bool {
+    /// Frees the block at `granule`, in unit `unit` of its span. False if it is not handed out, and
+    /// then nothing has changed.
+    pub(crate) fn free(&self, granule: Granule, unit: u32) -> bool {
         if !self.page.owner().is_seen() {
             self.page.mark_seen();
         }
@@ -56,13 +56,12 @@ impl RemoteFree<'_> {
         if self.live.load(Ordering::Acquire) & bit == 0 {
             return false;
         }
-        // Release: the program's use of the block comes before its next owner's.
-        let before = self.remote.fetch_or(bit, Ordering::AcqRel);
-        if before & bit != 0 {
+        // Release: the program's use of the block comes before its next owner's. Sequentially
+        // consistent for `announce`.
+        if self.remote.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
             return false;
         }
-        let announced = by_word && before != 0;
-        if !announced && self.pending.announce(unit) {
+        if self.pending.announce(1 << unit) {
             self.head_page.mark_queued();
             self.inbox.push(self.head, self.pending);
         }
@@ -70,12 +69,20 @@ impl RemoteFree<'_> {
     }
 }
 
-/// Takes back what others freed among `bits` of one word: clears the remote bits and the live
-/// bits, and returns those that were live. (A bit whose block is not live comes from two threads
-/// freeing one block at the same instant, and is dropped.)
-pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> u64 {
-    // Acquire: the freeing thread's use of the block comes before what we do with it.
-    let freed = remote.fetch_and(!bits, Ordering::AcqRel) & bits;
+/// Takes back what others freed of one word: clears the remote bits and the live bits, and returns
+/// those that were live. (A bit whose block is not live comes from two threads freeing one block at
+/// the same instant, and is dropped.)
+pub(crate) fn collect_word(live: &AtomicU64, remote: &AtomicU64) -> u64 {
+    // Acquire: the freeing threads' use of the blocks comes before what we do with them.
+    take_back(live, remote.swap(0, Ordering::SeqCst))
+}
+
+/// The same for one block.
+pub(crate) fn collect_bit(live: &AtomicU64, remote: &AtomicU64, bit: u64) -> u64 {
+    take_back(live, remote.fetch_and(!bit, Ordering::SeqCst) & bit)
+}
+
+fn take_back(live: &AtomicU64, freed: u64) -> u64 {
     let given = live.load(Ordering::Relaxed);
     live.store(given & !freed, Ordering::Relaxed);
     given & freed

@@ -44,14 +44,14 @@ impl Handle {
         if let Some(p) = self.alloc_from_kin(cell) {
             return Some(p);
         }
-        if let Some(granule) = self.refill(cell).or_else(|| self.grow_anywhere(cell)) {
+        if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
             return Some(self.give(cell, granule));
         }
         if at_limit {
             return None;
         }
         self.core().flush_others(self.index());
-        if let Some(granule) = self.refill(cell).or_else(|| self.grow_anywhere(cell)) {
+        if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
             return Some(self.give(cell, granule));
         }
         let granule = self.core().claim_shared_anywhere(self.index(), cell.id())?;
@@ -109,9 +109,7 @@ impl Handle {
             let cell = self.cell(id);
             self.collect_all(cell);
             self.empty_stack(cell);
-            while let Some(granule) = cell.evict_word() {
-                self.slot_to_span(cell, granule);
-            }
+            self.put_word_back(cell);
         }
         self.release_free_chunks();
     }

@@ -3,7 +3,7 @@
 
 use super::cell::{ALIGNED_ROW, Cell, CellId, ORDERED_ROW};
 use super::core::Core;
-use super::held::Handle;
+use super::held::{Handle, Plainly};
 use crate::error::{Error, Result};
 use crate::map::Granule;
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
@@ -90,7 +90,7 @@ impl Handle {
     pub(crate) fn alloc_from(&self, cell: Cell) -> *mut u8 {
         match cell.pop() {
             Some(granule) => self.give(cell, granule),
-            None => self.alloc_refilling(cell),
+            None => self.alloc_refilling::<Plainly>(cell),
         }
     }
 

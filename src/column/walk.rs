@@ -138,7 +138,7 @@ impl Handle {
         meta.spilled.store(u32::from(class.slots), Relaxed);
         self.put_under_summary(cell, head, meta, class.units);
         // A span that another thread is pushing onto our inbox at this moment stays ours (S6).
-        if meta.pending.units() == 0 {
+        if meta.pending.is_quiet() {
             self.give_span_back(cell, head, meta, class);
         }
     }

@@ -41,13 +41,28 @@ impl Face for C {
     const FREED: engram_status = ENGRAM_OK;
 
     #[inline(always)]
-    fn unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
         alloc_unusual(handle, size, align, spike)
     }
 
     #[inline(always)]
-    fn refilling(handle: &Handle, cell: Cell) -> *mut u8 {
-        alloc_refilling(handle, cell)
+    fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+        alloc_unusual_align(handle, size, align, spike)
+    }
+
+    #[inline(always)]
+    fn refilling(handle: &Handle, size: usize, align: usize, cell: Cell) -> *mut u8 {
+        alloc_refilling(handle, size, align, cell)
+    }
+
+    #[inline(always)]
+    fn checking_out(handle: &Handle, cell: Cell) -> *mut u8 {
+        alloc_checking_out(handle, cell)
+    }
+
+    #[inline(always)]
+    fn growing(handle: &Handle, cell: Cell) -> *mut u8 {
+        alloc_growing(handle, cell)
     }
 
     #[inline(always)]
@@ -67,10 +82,29 @@ extern "C" fn alloc_unusual(handle: &Handle, size: usize, align: usize, spike: u
     noted(handle, handle.alloc_unusual(size, align, spike))
 }
 
+/// Not one with `alloc_unusual`: with two ways out, the compiler keeps two plain branches.
 #[cold]
 #[inline(never)]
-extern "C" fn alloc_refilling(handle: &Handle, cell: Cell) -> *mut u8 {
-    noted(handle, handle.alloc_refilling(cell))
+extern "C" fn alloc_unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    noted(handle, handle.alloc_unusual(size, align, spike))
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn alloc_refilling(handle: &Handle, _size: usize, _align: usize, cell: Cell) -> *mut u8 {
+    handle.alloc_refilling::<C>(cell)
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn alloc_checking_out(handle: &Handle, cell: Cell) -> *mut u8 {
+    handle.alloc_checking_out::<C>(cell)
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn alloc_growing(handle: &Handle, cell: Cell) -> *mut u8 {
+    noted(handle, handle.alloc_growing(cell))
 }
 
 #[cold]

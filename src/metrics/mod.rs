@@ -80,7 +80,7 @@ impl Core {
             sum.frees += frees;
         }
         let unheard = open.balance_of_others().wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
-        let (balance, peak) = self.handle(index).balance();
+        let (balance, peak) = if holder.is_set_up() { self.handle(index).balance() } else { (0, 0) };
         sum.live += balance - unheard;
         sum.above += (peak - balance + unheard).max(0);
     }

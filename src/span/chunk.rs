@@ -35,7 +35,6 @@ impl ChunkMap {
             }
             let place = starts.trailing_zeros();
             let run = run_mask(spans) << place;
-            // An and, not a compare-exchange: for a single span it succeeds whatever else changed.
             let old = self.0.fetch_and(!run, Ordering::Acquire);
             if old & run == run {
                 return (Some(place), failed);
@@ -48,10 +47,28 @@ impl ChunkMap {
         (None, TRIES)
     }
 
-    /// Gives spans back; the caller owned them. Returns all that are free now.
-    pub(crate) fn give(&self, place: u32, spans: u32) -> u64 {
-        let run = run_mask(spans) << place;
-        self.0.fetch_or(run, Ordering::Release) | run
+    /// The lowest free span: claims it. Also returns how many tries failed.
+    #[inline(always)]
+    pub(crate) fn claim_one(&self) -> (Option<u32>, u32) {
+        for failed in 0..TRIES {
+            let free = self.free();
+            if free == 0 {
+                return (None, failed);
+            }
+            let place = free.trailing_zeros();
+            // Only the one bit of the old value is looked at: a single instruction, not a loop.
+            let bit = 1 << place;
+            if self.0.fetch_and(!bit, Ordering::Acquire) & bit != 0 {
+                return (Some(place), failed);
+            }
+        }
+        (None, TRIES)
+    }
+
+    /// Gives spans back; the caller owned them. Wait-free.
+    #[inline(always)]
+    pub(crate) fn give(&self, place: u32, spans: u32) {
+        self.0.fetch_or(run_mask(spans) << place, Ordering::Release);
     }
 
     /// Takes the whole chunk if all of it is free.
@@ -105,7 +122,7 @@ mod tests {
             assert_eq!(map.claim(spans, align).0, expected);
             if let Some(place) = expected {
                 assert_eq!(map.free(), free & !(run_mask(spans) << place));
-                assert_eq!(map.give(place, spans), free);
+                map.give(place, spans);
             }
             assert_eq!(map.free(), free);
         }

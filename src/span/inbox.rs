@@ -1,9 +1,9 @@
 //! What other threads freed, on its way to the holder.
 //!
-//! Each span has a set of *pending units*: units with bits in the remote map that nobody has
-//! announced yet to the holder. Who turns the set from empty to not empty pushes the span onto
-//! the inbox of its cell, with one exchange; the holder takes the whole inbox with one exchange and
-//! walks it at leisure.
+//! Each span has a set of *pending units*: units with bits in the remote map that the holder has not
+//! been told of, and a flag that says that the span is on its way. Who sets the flag pushes the span
+//! onto the inbox of its cell, with one exchange; the holder takes the whole inbox with one exchange
+//! and walks it at leisure.
 //!
 //! ```text
 //! inbox --> span 9 --> span 4 --> end        push(7):   1. head.swap(7) returned 9
@@ -11,8 +11,10 @@
 //! span 7 -----' (between 1 and 2 its next is "unlinked": the holder stops there and comes back)
 //! ```
 //!
-//! Neither side ever waits: a push is two stores, and a holder that meets an unlinked span keeps
-//! it as the place to go on from (S6).
+//! Neither side ever waits or tries again: a push is two stores, and a holder that meets an
+//! unlinked span keeps it as the place to go on from (S6). No read-modify-write here needs more of
+//! the old value than one bit, so that each is one instruction and not a loop (x86-64 has no "or"
+//! that returns what was there).
 
 use crate::map::SpanId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -35,6 +37,7 @@ pub(crate) enum Next {
 #[repr(C)]
 pub(crate) struct Pending {
     units: AtomicU64,
+    queued: AtomicU32,
     next: AtomicU32,
 }
 
@@ -42,28 +45,30 @@ impl Pending {
     /// Nothing pending, for models.
     #[cfg(loom)]
     pub(crate) fn new() -> Self {
-        Self { units: AtomicU64::new(0), next: AtomicU32::new(UNLINKED) }
+        Self { units: AtomicU64::new(0), queued: AtomicU32::new(0), next: AtomicU32::new(UNLINKED) }
     }
 
-    /// Announces `unit`. True if the set was empty: then the caller must push the span.
-    /// Release: the remote bit comes before; acquire: the holder's unlinking does.
-    pub(crate) fn announce(&self, unit: u32) -> bool {
-        self.announce_all(1 << unit)
-    }
-
-    /// Announces several units.
-    pub(crate) fn announce_all(&self, units: u64) -> bool {
-        self.units.fetch_or(units, Ordering::AcqRel) == 0
+    /// Announces units whose remote bits are set. True if the caller must push the span.
+    ///
+    /// Sequentially consistent throughout, like the remote bit before and [`Pending::take`]: a freer
+    /// stores a bit, then looks at the units, then at the flag; the holder clears the flag, then takes
+    /// the units, then the bits. Whichever look comes too early for the one comes in time for the other.
+    pub(crate) fn announce(&self, units: u64) -> bool {
+        if self.units.load(Ordering::SeqCst) & units != units {
+            self.units.fetch_or(units, Ordering::SeqCst);
+        }
+        self.queued.load(Ordering::SeqCst) == 0 && self.queued.swap(1, Ordering::SeqCst) == 0
     }
 
     /// Takes the set, after `unlink`: from here on the span may be pushed again.
     pub(crate) fn take(&self) -> u64 {
-        self.units.swap(0, Ordering::AcqRel)
+        self.queued.swap(0, Ordering::SeqCst);
+        self.units.swap(0, Ordering::SeqCst)
     }
 
-    /// The set, for checks.
-    pub(crate) fn units(&self) -> u64 {
-        self.units.load(Ordering::Relaxed)
+    /// Whether nothing is pending, for checks and while the column is reset.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.units.load(Ordering::SeqCst) == 0 && self.queued.load(Ordering::SeqCst) == 0
     }
 
     /// Takes the span out of a chain, if it is linked.
@@ -103,10 +108,5 @@ impl Inbox {
             return SpanId::NONE;
         }
         SpanId(self.0.swap(0, Ordering::AcqRel))
-    }
-
-    /// Whether anything is in it at this moment.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
     }
 }

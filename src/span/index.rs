@@ -61,11 +61,11 @@ pub(crate) trait IndexWords {
     fn claim(&self, chunk: ChunkId) -> bool {
         let (leaf, bit) = (chunk.index() / 64, 1 << (chunk.index() % 64));
         // Acquire: pairs with `give`.
-        let old = self.word(0, leaf).fetch_and(!bit, Ordering::Acquire);
-        if old == bit {
+        let claimed = self.word(0, leaf).fetch_and(!bit, Ordering::Acquire) & bit != 0;
+        if claimed && self.word(0, leaf).load(Ordering::Relaxed) == 0 {
             self.settle(1, leaf);
         }
-        old & bit != 0
+        claimed
     }
 
     /// Gives a chunk back; the caller owned it whole.
@@ -92,10 +92,10 @@ pub(crate) trait IndexWords {
         let bit = 1 << (below % 64);
         // AcqRel: the look below must not come before it; a giver's `raise` of the same word comes
         // either before it, and then its chunk is seen below, or after it.
-        let old = self.word(level, below / 64).fetch_and(!bit, Ordering::AcqRel);
+        self.word(level, below / 64).fetch_and(!bit, Ordering::AcqRel);
         if self.word(level - 1, below).load(Ordering::Acquire) != 0 {
             self.raise(level, below);
-        } else if old == bit && level < 2 {
+        } else if level < 2 {
             self.settle(level + 1, below / 64);
         }
     }

@@ -15,8 +15,9 @@
 //!   clears it by a read-modify-write owns the span, or the chunk.
 //! - **S3** a free slot of a held column's span is in the stack of its cell, in the word that the
 //!   cell has checked out, under the summary bit of its unit, or marked in the remote map.
-//! - **S4** `spilled` counts the free slots under the summary that are not waiting in the remote
-//!   map; a span with all of them there is empty and kept by no cell, so it can be given back.
+//! - **S4** `spilled` counts the free slots that are in no stack and not waiting in the remote map:
+//!   those under the summary and in the word that is checked out. A span whose slots are all there
+//!   is empty, and can be given back.
 //! - **S5** a span is in its cell's list exactly if its summary is not zero.
 //! - **S6** a span is in an inbox at most once: who turns its set of pending units from empty to
 //!   not empty pushes it, and only who took it out of the inbox empties that set.

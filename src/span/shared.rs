@@ -97,11 +97,11 @@ pub(crate) fn claim_bit(word: &AtomicU64, pattern: u64, retries: &mut u64) -> Op
         }
         let place = clear.trailing_zeros();
         // Acquire: pairs with the free that cleared the bit, so that its writes to the block come before.
-        let old = word.fetch_or(1 << place, Ordering::Acquire);
-        if old >> place & 1 == 0 {
+        let bit = 1 << place;
+        if word.fetch_or(bit, Ordering::Acquire) & bit == 0 {
             return Some(place);
         }
         *retries += 1;
-        live = old;
+        live = word.load(Ordering::Relaxed);
     }
 }
