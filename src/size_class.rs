@@ -42,9 +42,9 @@ pub(crate) const CLASS_COUNT: usize = 96;
 /// Classes below 512 bytes, whose units are words.
 const WORD_CLASSES: usize = 23;
 /// Entries of a small cell's stack.
-pub(crate) const SMALL_STACK: usize = 49;
+pub(crate) const SMALL_STACK: usize = 48;
 /// Entries of a medium cell's stack.
-pub(crate) const MEDIUM_STACK: usize = 9;
+pub(crate) const MEDIUM_STACK: usize = 8;
 /// Bytes that a cell's stack may keep from their spans.
 const STACK_BYTES: usize = 32 << 10;
 

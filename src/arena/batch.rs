@@ -14,7 +14,6 @@ use super::Arena;
 use crate::column::core::Core;
 use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
-use crate::size_class::good_size;
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
@@ -182,9 +181,10 @@ impl Arena {
     /// Within each column and size class, gives the lowest address to the earliest spike.
     fn order_addresses(&self, out: &mut [*mut u8], request: &impl Fn(usize) -> Request) {
         let group = |entry: *mut u8| {
-            let request = request(Entry(entry).request());
-            let column = request.column.map_or(u32::MAX, ColumnId::index);
-            (!Entry(entry).is_block(), column, good_size(request.size, self.capacity()), request.align > 16)
+            let Request { size, align, column, .. } = request(Entry(entry).request());
+            // Refused requests come last; of the others the column exists, and there is a route.
+            let column = self.column_or_home(column).unwrap_or(u32::MAX);
+            (!Entry(entry).is_block(), column, self.core.served_by(size, align))
         };
         out.sort_unstable_by_key(|&entry| {
             let index = Entry(entry).request();

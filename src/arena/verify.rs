@@ -184,7 +184,7 @@ impl Core {
         let page = self.page(head);
         let id = CellId::at_offset(page.cell());
         let class_index = meta.class.load(Relaxed) as usize;
-        check(id.offset() == page.cell() && id.class() == class_index, "M3", at)?;
+        check(id.is_valid() && id.class() == class_index, "M3", at)?;
         let class = &CLASSES[class_index];
         spans[index as usize] += u64::from(class.spans);
         for span in head.0..head.0 + u32::from(class.spans) {
@@ -203,7 +203,7 @@ impl Core {
         let stray = self.words_of(head).any(|word| self.remote.at(word).load(Relaxed) & !self.live.at(word).load(Relaxed) != 0);
         check(!stray, "M2", at)?;
         let summary = meta.summary.load(Relaxed);
-        check(summary & !class.units == 0 && meta.collect.load(Relaxed) & !summary == 0, "S3", at)?;
+        check((summary | meta.collect.load(Relaxed)) & !class.units == 0, "S3", at)?;
         let kept = self.kept_of(self.cell(index, page.cell()), head);
         check(live + kept + meta.spilled.load(Relaxed) == u32::from(class.slots), "S4", at)
     }
@@ -230,14 +230,14 @@ impl Core {
             let mut before = SpanId::NONE;
             while span != SpanId::NONE {
                 let meta = self.span(span);
-                check(meta.summary.load(Relaxed) != 0 && meta.prev() == before, "S5", u64::from(span.0))?;
+                check(meta.summary.load(Relaxed) | meta.collect.load(Relaxed) != 0 && meta.prev() == before, "S5", u64::from(span.0))?;
                 (before, span, listed) = (span, meta.next(), listed + 1);
                 check(listed <= self.spans.len(), "S5", u64::from(id.0))?;
             }
             let mut with_summary = 0;
             self.each_head(|head, owner| {
                 let ours = owner.is_column(index) && self.page(head).cell() == id.offset();
-                with_summary += usize::from(ours && self.span(head).summary.load(Relaxed) != 0);
+                with_summary += usize::from(ours && self.span(head).summary.load(Relaxed) | self.span(head).collect.load(Relaxed) != 0);
                 true
             });
             check(listed == with_summary, "S5", u64::from(id.0))?;

@@ -7,14 +7,14 @@
 //! Blocks start on pages of their own, so that a column that is not used costs nothing, and the
 //! holder's lines are not those that others write.
 
-use super::cell::{CELLS, CELLS_BYTES, CellId};
+use super::cell::{CELL_LINES, CELLS_BYTES, CellId};
 use super::lease::Lease;
 use crate::map::{ChunkId, Granule, SpanId};
 use crate::span::Inbox;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
+use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Words of a bit set of cells.
-pub(crate) const CELL_WORDS: usize = CELLS.div_ceil(64);
+pub(crate) const CELL_WORDS: usize = CELL_LINES.div_ceil(64);
 
 /// What the holder writes; others read it for metrics.
 #[repr(C, align(128))]
@@ -42,10 +42,10 @@ pub(crate) struct HolderSide {
 pub(crate) struct OpenSide {
     /// Who may write the holder's side.
     pub(crate) lease: Lease,
-    /// Spans of the column.
-    spans: AtomicU64,
-    /// Spans that it may have, plus one; 0: no limit.
-    limit: AtomicU64,
+    /// Spans of the column, and what its limit leaves out: negative exactly if the limit is exceeded.
+    spans: AtomicI64,
+    /// What the limit leaves out: `i64::MAX` - limit; 0: no limit.
+    left_out: AtomicI64,
     /// The chunk from which spans were last taken, or to which they were given, without the lease.
     pub(crate) large_chunk: AtomicU32,
     /// Frees of the column's blocks that did not go through its handle.
@@ -58,20 +58,24 @@ pub(crate) struct OpenSide {
     pub(crate) bytes_given_to_others: AtomicU64,
 }
 
+/// A line of the cells' bytes.
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
 /// A column's block.
 #[repr(C, align(4096))]
 pub(crate) struct ColumnBlock {
     sink: [u64; 16],
     pub(crate) holder: HolderSide,
     pub(crate) open: OpenSide,
-    inboxes: [Inbox; CELLS],
-    hints: [AtomicU32; CELLS],
-    cells: [u8; CELLS_BYTES],
+    inboxes: [Inbox; CELL_LINES],
+    hints: [AtomicU32; CELL_LINES],
+    cells: [Line; CELLS_BYTES / 64],
 }
 
 /// Bytes from a block's start to its first cell.
 pub(crate) const CELLS_OFFSET: usize = core::mem::offset_of!(ColumnBlock, cells);
-const _: () = assert!(CELLS_OFFSET % 64 == 0 && size_of::<ColumnBlock>() < 1 << 20);
+const _: () = assert!(CELLS_OFFSET % 64 == 0 && size_of::<ColumnBlock>() < 1 << 20, "block");
 
 // SAFETY: atomics throughout; zero: nobody's, empty. The cells' bytes are only reached through
 // `Cell`, by the table's own pointer.
@@ -116,6 +120,7 @@ impl HolderSide {
     }
 
     /// Notes that a cell is in use.
+    #[inline(always)]
     pub(crate) fn note_cell(&self, cell: CellId) {
         let word = &self.cells[cell.0 as usize / 64];
         word.store(word.load(Relaxed) | 1 << (cell.0 % 64), Relaxed);
@@ -137,37 +142,44 @@ impl HolderSide {
 }
 
 impl OpenSide {
-    /// Counts `spans` more spans, if the limit allows. Else says how many the column has and may have.
+    /// Counts `spans` more spans, if the limit allows.
     #[inline(always)]
-    pub(crate) fn charge(&self, spans: u32) -> Result<(), (u64, u64)> {
-        let before = self.spans.fetch_add(u64::from(spans), Relaxed);
-        let limit = self.limit.load(Relaxed);
-        if limit != 0 && before + u64::from(spans) >= limit {
-            self.refund(spans);
-            return Err((before, limit - 1));
+    pub(crate) fn charge(&self, spans: u32) -> bool {
+        let spans = i64::from(spans);
+        if self.spans.fetch_add(spans, Relaxed).wrapping_add(spans) < 0 {
+            self.spans.fetch_sub(spans, Relaxed);
+            return false;
         }
-        Ok(())
+        true
     }
 
     /// The column has `spans` fewer.
     #[inline(always)]
     pub(crate) fn refund(&self, spans: u32) {
-        self.spans.fetch_sub(u64::from(spans), Relaxed);
+        self.spans.fetch_sub(i64::from(spans), Relaxed);
+    }
+
+    /// Spans of the column.
+    pub(crate) fn spans(&self) -> u64 {
+        self.spans.load(Relaxed).wrapping_sub(self.left_out.load(Relaxed)).max(0).cast_unsigned()
+    }
+
+    /// Spans that it may have, `None` for no limit.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        let left_out = self.left_out.load(Relaxed);
+        (left_out != 0).then(|| (i64::MAX - left_out).cast_unsigned())
+    }
+
+    /// Limits the column to `spans`, `None` for no limit.
+    pub(crate) fn set_limit(&self, spans: Option<u64>) {
+        let left_out = spans.map_or(0, |spans| (i64::MAX.cast_unsigned() - spans.min(i64::MAX.cast_unsigned() - 1)).cast_signed());
+        let before = self.left_out.swap(left_out, Relaxed);
+        self.spans.fetch_add(left_out.wrapping_sub(before), Relaxed);
     }
 
     /// Bytes that others freed less bytes that others were given.
     pub(crate) fn balance_of_others(&self) -> u64 {
         self.bytes_freed_by_others.load(Relaxed).wrapping_sub(self.bytes_given_to_others.load(Relaxed))
-    }
-
-    /// Spans of the column.
-    pub(crate) fn spans(&self) -> u64 {
-        self.spans.load(Relaxed)
-    }
-
-    /// Limits the column to `spans`, `None` for no limit.
-    pub(crate) fn set_limit(&self, spans: Option<u64>) {
-        self.limit.store(spans.map_or(0, |spans| spans + 1), Relaxed);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Cells: the few cache lines in front of the free slots of one (column, size class, zone).
 //!
 //! ```text
-//! offset  0   4      8     16    24      28             32      40   48    52     56
-//!         n | limit | word | base | bytes | stride, id | pushes | out | list | drain | e[0] ... e[limit-1]
+//! offset  0   4       8       12           16     24     32       40    48     52
+//!         n | limit | bytes | reciprocal | word | base | pushes | out | list | drain |
+//! offset  56       58      60   62      64
+//!         stride | slots | id | class | e[0] e[1] ... e[limit-1]
 //! ```
 //!
 //! An allocation pops `e[n-1]`, or else takes the lowest bit of `word`, the free slots of one unit
@@ -15,7 +17,7 @@
 //! lines spread over all sets of a cache.
 //!
 //! Invariants
-//! - **K1** only the holder of the column writes a cell; a zeroed cell is empty, and full at the same
+//! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a zeroed cell is empty, and full at the same
 //!   time (n = limit = 0): its first use goes through the slow paths, which set it up.
 //! - **K2** allocations = pushes + out - n: `out` counts the slots that left the span (or its word) less
 //!   those that went back.
@@ -30,20 +32,23 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
 
 use super::block::{CELLS_OFFSET, ColumnBlock};
 
-/// The first lines of a cell.
+/// The first line of a cell.
 #[repr(C)]
 pub(crate) struct CellHead {
     n: AtomicU32,
     limit: Slot<u32>,
+    bytes: Slot<u32>,
+    reciprocal: Slot<u32>,
     word: AtomicU64,
     base: AtomicU64,
-    bytes: AtomicU32,
-    /// Low half: granules from one bit of `word` to the next; high half: the cell's number.
-    stride_id: AtomicU32,
     pushes: AtomicU64,
     out: AtomicU64,
     list: AtomicU32,
     drain: AtomicU32,
+    stride: Slot<u16>,
+    slots: Slot<u16>,
+    id: Slot<u16>,
+    class: Slot<u16>,
 }
 
 const HEAD_BYTES: usize = size_of::<CellHead>();
@@ -53,7 +58,7 @@ pub(crate) const AHEAD: u32 = 4;
 pub(crate) const SMALL_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
 /// Bytes of a medium cell.
 pub(crate) const MEDIUM_CELL: usize = HEAD_BYTES + 8 * MEDIUM_STACK;
-const _: () = assert!(HEAD_BYTES == 56 && SMALL_CELL == 7 * 64 && MEDIUM_CELL == 2 * 64);
+const _: () = assert!(HEAD_BYTES == 64 && SMALL_CELL == 7 * 64 && MEDIUM_CELL == 2 * 64);
 
 /// The row of requests with an alignment above 16 bytes.
 pub(crate) const ALIGNED_ROW: usize = ZONES;
@@ -64,70 +69,69 @@ pub(crate) const SMALL_ROWS: usize = ZONES + 2;
 /// Bytes of a row of small cells, and one cell that is never used: that of size 0.
 pub(crate) const ROW_BYTES: usize = (SMALL_CLASSES + 1) * SMALL_CELL;
 const MEDIUM_CLASSES: usize = CLASS_COUNT - SMALL_CLASSES;
-const SMALL_CELLS: usize = SMALL_ROWS * SMALL_CLASSES;
-/// Cells of a column.
-pub(crate) const CELLS: usize = SMALL_CELLS + 2 * MEDIUM_CLASSES;
+const SMALL_BYTES: usize = SMALL_ROWS * ROW_BYTES;
+/// Lines of 64 bytes that all cells of a column take: one more than the highest cell number.
+pub(crate) const CELL_LINES: usize = CELLS_BYTES / 64;
 /// Bytes of all cells of a column.
-pub(crate) const CELLS_BYTES: usize = SMALL_ROWS * ROW_BYTES + 2 * MEDIUM_CLASSES * MEDIUM_CELL;
+pub(crate) const CELLS_BYTES: usize = SMALL_BYTES + 2 * MEDIUM_CLASSES * MEDIUM_CELL;
 
-/// A cell's number in its column.
+/// A cell's number in its column: the line on which it starts, counted from the column's first cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CellId(pub(crate) u32);
 
 impl CellId {
     /// The cell of a small class in `row`.
     pub(crate) const fn small(row: usize, class: usize) -> Self {
-        Self((row * SMALL_CLASSES + class) as u32)
+        Self(((row * ROW_BYTES + class * SMALL_CELL) / 64) as u32)
     }
 
     /// The cell of a medium class.
     pub(crate) const fn medium(aligned: bool, class: usize) -> Self {
-        Self((SMALL_CELLS + aligned as usize * MEDIUM_CLASSES + class - SMALL_CLASSES) as u32)
+        let index = aligned as usize * MEDIUM_CLASSES + class - SMALL_CLASSES;
+        Self(((SMALL_BYTES + index * MEDIUM_CELL) / 64) as u32)
     }
 
     /// The cell at `offset` bytes from its column's block.
+    #[inline(always)]
     pub(crate) const fn at_offset(offset: u32) -> Self {
-        let small = SMALL_ROWS * ROW_BYTES;
-        let offset = offset as usize - CELLS_OFFSET;
-        if offset < small {
-            Self::small(offset / ROW_BYTES, offset % ROW_BYTES / SMALL_CELL)
+        Self((offset - CELLS_OFFSET as u32) / 64)
+    }
+
+    /// Bytes from the column's block to the cell.
+    #[inline(always)]
+    pub(crate) const fn offset(self) -> u32 {
+        self.0 * 64 + CELLS_OFFSET as u32
+    }
+
+    /// Bytes from the column's first cell.
+    const fn start(self) -> usize {
+        self.0 as usize * 64
+    }
+
+    /// Whether a cell starts there: not for the cells of size 0, which are never used.
+    pub(crate) const fn is_valid(self) -> bool {
+        let start = self.start();
+        if start < SMALL_BYTES {
+            start % ROW_BYTES % SMALL_CELL == 0 && start % ROW_BYTES / SMALL_CELL < SMALL_CLASSES
         } else {
-            Self((SMALL_CELLS + (offset - small) / MEDIUM_CELL) as u32)
+            start < CELLS_BYTES && (start - SMALL_BYTES) % MEDIUM_CELL == 0
         }
     }
 
     /// Its size class.
     pub(crate) const fn class(self) -> usize {
-        let id = self.0 as usize;
-        if id < SMALL_CELLS { id % SMALL_CLASSES } else { SMALL_CLASSES + (id - SMALL_CELLS) % MEDIUM_CLASSES }
+        let start = self.start();
+        if start < SMALL_BYTES {
+            start % ROW_BYTES / SMALL_CELL
+        } else {
+            SMALL_CLASSES + (start - SMALL_BYTES) / MEDIUM_CELL % MEDIUM_CLASSES
+        }
     }
 
     /// Whether its blocks were asked for with an alignment above 16 bytes.
     pub(crate) const fn is_aligned(self) -> bool {
-        let id = self.0 as usize;
-        if id < SMALL_CELLS { id / SMALL_CLASSES == ALIGNED_ROW } else { id >= SMALL_CELLS + MEDIUM_CLASSES }
-    }
-
-    /// Whether it serves ordered batches.
-    pub(crate) const fn is_ordered(self) -> bool {
-        let id = self.0 as usize;
-        id < SMALL_CELLS && id / SMALL_CLASSES == ORDERED_ROW
-    }
-
-    /// Bytes from the column's block to the cell.
-    pub(crate) const fn offset(self) -> u32 {
-        let id = self.0 as usize;
-        let offset = if id < SMALL_CELLS {
-            id / SMALL_CLASSES * ROW_BYTES + id % SMALL_CLASSES * SMALL_CELL
-        } else {
-            SMALL_ROWS * ROW_BYTES + (id - SMALL_CELLS) * MEDIUM_CELL
-        };
-        (CELLS_OFFSET + offset) as u32
-    }
-
-    /// All cells, in order.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (0..CELLS as u32).map(Self)
+        let start = self.start();
+        if start < SMALL_BYTES { start / ROW_BYTES == ALIGNED_ROW } else { start >= SMALL_BYTES + MEDIUM_CLASSES * MEDIUM_CELL }
     }
 }
 
@@ -227,7 +231,7 @@ impl Cell {
     #[inline(always)]
     fn word_slot(&self, word: u64) -> Granule {
         let head = self.head();
-        let stride = u64::from(head.stride_id.load(Relaxed) & 0xffff);
+        let stride = u64::from(head.stride.get());
         Granule(head.base.load(Relaxed) + u64::from(word.trailing_zeros()) * stride)
     }
 
@@ -273,28 +277,46 @@ impl Cell {
         bump(&self.head().out, 1_u64.wrapping_neg());
     }
 
-    /// Whether it is the cell of size 0 in its row, `offset` bytes from its column's block.
-    pub(crate) const fn is_of_size_zero(offset: usize) -> bool {
-        offset < CELLS_OFFSET + SMALL_ROWS * ROW_BYTES && (offset - CELLS_OFFSET) % ROW_BYTES == SMALL_CLASSES * SMALL_CELL
-    }
-
     /// Whether it was used before.
     pub(crate) fn is_set_up(&self) -> bool {
         self.head().limit.get() != 0
     }
 
     /// First use.
-    pub(crate) fn set_up(&self, id: CellId) {
-        let (head, class) = (self.head(), &CLASSES[id.class()]);
+    #[inline(always)]
+    pub(crate) fn set_up(&self, id: CellId, class_index: usize) {
+        let (head, class) = (self.head(), &CLASSES[class_index]);
+        head.bytes.set(class.bytes);
+        head.reciprocal.set(class.reciprocal);
+        head.stride.set(class.stride);
+        head.slots.set(class.slots);
+        head.id.set(id.0 as u16);
+        head.class.set(class_index as u16);
         head.limit.set(u32::from(class.stack));
-        head.bytes.store(class.bytes, Relaxed);
-        head.stride_id.store(u32::from(class.stride) | id.0 << 16, Relaxed);
+    }
+
+    /// Its class' number; it is set up.
+    #[inline(always)]
+    pub(crate) fn class(&self) -> usize {
+        self.head().class.get() as usize
+    }
+
+    /// Slots of its spans.
+    #[inline(always)]
+    pub(crate) fn slots(&self) -> u32 {
+        u32::from(self.head().slots.get())
+    }
+
+    /// The unit of the slot `granule` granules from the start of one of its spans.
+    #[inline(always)]
+    pub(crate) fn unit(&self, granule: u64) -> u32 {
+        ((granule * u64::from(self.head().reciprocal.get())) >> 32) as u32
     }
 
     /// Its number; it is set up.
     #[inline(always)]
     pub(crate) fn id(&self) -> CellId {
-        CellId(self.head().stride_id.load(Relaxed) >> 16)
+        CellId(u32::from(self.head().id.get()))
     }
 
     /// Its address.
@@ -332,7 +354,7 @@ impl Cell {
     /// Bytes of a slot.
     #[inline(always)]
     pub(crate) fn bytes(&self) -> u32 {
-        self.head().bytes.load(Relaxed)
+        self.head().bytes.get()
     }
 
     /// Entries of the stack, for checks.
@@ -343,7 +365,7 @@ impl Cell {
     /// Granules of the checked-out word, for checks.
     pub(crate) fn word(&self) -> impl Iterator<Item = Granule> + '_ {
         let (word, base) = (self.head().word.load(Relaxed), self.head().base.load(Relaxed));
-        let stride = u64::from(self.head().stride_id.load(Relaxed) & 0xffff);
+        let stride = u64::from(self.head().stride.get());
         (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| Granule(base + bit * stride))
     }
 
@@ -383,15 +405,23 @@ mod tests {
 
     #[test]
     fn every_cell_has_a_place_of_its_own_and_is_found_there() {
+        let small = (0..SMALL_ROWS).flat_map(|row| (0..SMALL_CLASSES).map(move |class| (CellId::small(row, class), class, SMALL_CELL)));
+        let medium = [false, true]
+            .into_iter()
+            .flat_map(|aligned| (SMALL_CLASSES..CLASS_COUNT).map(move |class| (CellId::medium(aligned, class), class, MEDIUM_CELL)));
         let mut end = CELLS_OFFSET as u32;
-        for id in CellId::all() {
-            assert!(id.offset() >= end, "{id:?}");
-            assert_eq!(CellId::at_offset(id.offset()), id);
-            end = id.offset() + if id.class() < SMALL_CLASSES { SMALL_CELL } else { MEDIUM_CELL } as u32;
+        let mut valid = 0;
+        for (id, class, bytes) in small.chain(medium) {
+            assert!(id.is_valid() && id.offset() >= end, "{id:?}");
+            assert_eq!((CellId::at_offset(id.offset()), id.class()), (id, class));
+            end = id.offset() + bytes as u32;
+            valid += 1;
         }
         assert!(end as usize <= CELLS_OFFSET + CELLS_BYTES);
+        assert_eq!((0..CELL_LINES as u32).filter(|&line| CellId(line).is_valid()).count(), valid);
         for size in 1..=SMALL_MAX {
-            assert_eq!(CELL_OF_SIZE[size] as u32 + CELLS_OFFSET as u32, CellId::small(0, class_of(size)).offset());
+            assert_eq!(u32::from(CELL_OF_SIZE[size]) + CELLS_OFFSET as u32, CellId::small(0, class_of(size)).offset());
         }
+        assert!(!CellId(u32::from(CELL_OF_SIZE[0]) / 64).is_valid());
     }
 }

@@ -16,16 +16,15 @@ impl Handle {
     /// Takes `spans` (1 to 64) spans in a row from the column's chunks or from a new one. Bounded.
     #[inline(always)]
     pub(crate) fn take_spans(&self, spans: u32) -> Option<SpanId> {
-        let core = self.core();
         let mut chunk = self.block().holder.chunks();
         for _ in 0..LOOKS {
             if chunk == ChunkId::NONE {
                 break;
             }
-            let meta = core.chunk(chunk);
+            let meta = self.chunk(chunk);
             let (place, failed) = if spans == 1 { meta.map.claim_one() } else { meta.map.claim(spans, 1) };
             if failed != 0 {
-                core.count_retries(u64::from(failed));
+                self.core().count_retries(u64::from(failed));
             }
             if let Some(place) = place {
                 return Some(chunk.span(place));
@@ -60,7 +59,7 @@ impl Handle {
     /// Lists a chunk of the column that has free spans again.
     #[inline(always)]
     pub(crate) fn list_chunk(&self, chunk: ChunkId) {
-        let meta = self.core().chunk(chunk);
+        let meta = self.chunk(chunk);
         if meta.owner.load(Relaxed) == self.index() + 1 && meta.listed.load(Relaxed) == 0 {
             let holder = &self.block().holder;
             meta.listed.store(1, Relaxed);

@@ -324,7 +324,6 @@ impl Core {
         let remote = RemoteFree {
             page: self.page(granule.span()),
             head: place.head,
-            head_page: self.page(place.head),
             hold: block.holder.hold_word(),
             live: self.live_word(granule),
             remote: self.remote_word(granule),
@@ -394,7 +393,18 @@ pub(crate) const fn span_bytes(spans: u64) -> usize {
     spans as usize * SPAN
 }
 
-/// The error of a limit of `limit` spans that `asked` more on top of `used` would exceed.
-pub(crate) fn quota(column: u32, limit: u64, used: u64, asked: u32) -> Error {
-    Error::Quota { column, limit: span_bytes(limit), used: span_bytes(used), asked: span_bytes(u64::from(asked)) }
+impl Core {
+    /// Counts `spans` spans against the limit of column `index`.
+    pub(crate) fn charge(&self, index: u32, spans: u32) -> Result<()> {
+        let open = &self.block(index).open;
+        if open.charge(spans) { Ok(()) } else { Err(self.quota(index, spans)) }
+    }
+
+    /// The error for `spans` more spans than the limit of column `index` allows.
+    #[cold]
+    pub(crate) fn quota(&self, index: u32, spans: u32) -> Error {
+        let open = &self.block(index).open;
+        let (limit, used) = (open.limit().unwrap_or(0), open.spans());
+        Error::Quota { column: index, limit: span_bytes(limit), used: span_bytes(used), asked: span_bytes(u64::from(spans)) }
+    }
 }

@@ -27,8 +27,9 @@ use super::block::{CELLS_OFFSET, ColumnBlock};
 use super::cell::{CELL_OF_SIZE, Cell, CellId, ROW_BYTES};
 use super::core::Core;
 use crate::error::Error;
-use crate::map::{Granule, Owner, PageEntry, clear_owned, set_owned};
+use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, clear_owned, set_owned};
 use crate::size_class::{GRANULE, SMALL_MAX};
+use crate::span::{ChunkMeta, SpanMeta};
 use crate::spike::zone_of_octave;
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -107,6 +108,8 @@ pub(crate) struct Handle {
     granules: Slot<u64>,
     pages: Slot<*const PageEntry>,
     live: Slot<*const AtomicU64>,
+    spans: Slot<*const SpanMeta>,
+    chunks: Slot<*const ChunkMeta>,
     block: Slot<*const u8>,
     /// What the owner of the column's spans must be for a free to be fast; nobody with `ZERO_FREED`.
     owner: Slot<u32>,
@@ -127,7 +130,7 @@ pub(crate) struct Handle {
 // Fields that are not atomic are used by the lease's holder alone (L1).
 unsafe impl crate::region::Plain for Handle {}
 
-const _: () = assert!(size_of::<Handle>() == 384);
+const _: () = assert!(size_of::<Handle>() == 512);
 
 impl Handle {
     /// Makes the handle ready, at the column's first use in this process. The caller has the lease.
@@ -141,6 +144,8 @@ impl Handle {
         self.granules.set(core.region.granules());
         self.pages.set(core.pages.as_ptr());
         self.live.set(core.live.as_ptr());
+        self.spans.set(core.spans.as_ptr());
+        self.chunks.set(core.chunks.as_ptr());
         self.block.set(block);
         self.owner.set(if core.options.zero_freed { u32::MAX } else { Owner::column(index).0 });
         self.index.set(index);
@@ -253,13 +258,36 @@ impl Handle {
         unsafe { &*self.block.get().cast() }
     }
 
+    /// What is known of a span.
+    #[inline(always)]
+    pub(crate) fn span(&self, span: SpanId) -> &SpanMeta {
+        // SAFETY: S1, R2: ids are inside the arena, and the table has an entry for each.
+        unsafe { &*self.spans.get().add(span.index()) }
+    }
+
+    /// What is known of a chunk.
+    #[inline(always)]
+    pub(crate) fn chunk(&self, chunk: ChunkId) -> &ChunkMeta {
+        // SAFETY: as for spans.
+        unsafe { &*self.chunks.get().add(chunk.index()) }
+    }
+
+    /// The page entry of a span.
+    #[inline(always)]
+    pub(crate) fn page(&self, span: SpanId) -> &PageEntry {
+        // SAFETY: as for spans.
+        unsafe { &*self.pages.get().add(span.index()) }
+    }
+
     /// The arena's tables.
+    #[inline(always)]
     pub(crate) fn core(&self) -> &Core {
         // SAFETY: L1: set up; the core outlives its handles (it owns their memory).
         unsafe { &*self.core.get() }
     }
 
     /// The column's number.
+    #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
         self.index.get()
     }
@@ -273,12 +301,11 @@ impl Handle {
     /// Sets one of our cells up for its first use. False, and `error` says so, for that of size 0.
     #[cold]
     pub(crate) fn set_cell_up(&self, cell: Cell) -> bool {
-        let offset = cell.as_ptr().addr() - self.block.get().addr();
-        if Cell::is_of_size_zero(offset) {
+        let id = CellId::at_offset((cell.as_ptr().addr() - self.block.get().addr()) as u32);
+        if !id.is_valid() {
             return self.refuse(Error::ZeroSize);
         }
-        let id = CellId::at_offset(offset as u32);
-        cell.set_up(id);
+        cell.set_up(id, id.class());
         self.block().holder.note_cell(id);
         true
     }

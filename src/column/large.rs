@@ -5,7 +5,7 @@
 //! Chunks that large blocks reserve are marked (`owner` with the large flag): no holder lists them,
 //! and the free that leaves one empty gives it back.
 
-use super::core::{Core, quota, span_bytes};
+use super::core::{Core, span_bytes};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN};
@@ -21,7 +21,7 @@ impl Core {
     pub(crate) fn alloc_large(&self, index: u32, size: usize, align: usize) -> Result<(*mut u8, u64)> {
         let spans = if size <= CHUNK { size.div_ceil(SPAN) } else { size.div_ceil(CHUNK) * CHUNK_SPANS } as u32;
         let open = &self.block(index).open;
-        open.charge(spans).map_err(|(used, limit)| quota(index, limit, used, spans))?;
+        self.charge(index, spans)?;
         let head = if spans <= CHUNK_SPANS_U32 {
             self.take_open(index, spans, (align / SPAN).max(1) as u32)
         } else {

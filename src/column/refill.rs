@@ -11,12 +11,11 @@
 //! behind. Each step is a function of its own that is left by a jump, so that none pays for the next.
 
 use super::cell::{Cell, CellId};
-use super::core::quota;
 use super::held::{Face, Handle};
 use super::remote::{collect_bit, collect_word};
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CLASSES, Class, pattern};
+use crate::size_class::{CLASSES, SMALL_MAX, pattern};
 use crate::span::{Next, SpanMeta};
 use crate::sync::Ordering::Relaxed;
 
@@ -27,7 +26,7 @@ impl Handle {
         if !cell.has_word() {
             return F::checking_out(self, cell);
         }
-        let meta = self.core().span(cell.word_span());
+        let meta = self.span(cell.word_span());
         let ahead = cell.pop_ahead();
         meta.spilled.store(meta.spilled.load(Relaxed) - ahead, Relaxed);
         match cell.pop() {
@@ -81,7 +80,7 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn pop_word(&self, cell: Cell) -> Option<Granule> {
         let granule = cell.pop_word()?;
-        let meta = self.core().span(cell.word_span());
+        let meta = self.span(cell.word_span());
         meta.spilled.store(meta.spilled.load(Relaxed) - 1, Relaxed);
         Some(granule)
     }
@@ -109,37 +108,36 @@ impl Handle {
     /// cell is empty.
     #[inline(always)]
     fn check_out(&self, cell: Cell, head: SpanId, among: u64) -> Option<Granule> {
-        let meta = self.core().span(head);
-        let class_index = meta.class.load(Relaxed) as usize;
-        let class = &CLASSES[class_index];
+        let meta = self.span(head);
         let summary = meta.summary.load(Relaxed);
         let waiting = meta.collect.load(Relaxed);
-        let unit = (summary & among).trailing_zeros();
+        let all = summary | waiting;
+        let unit = (all & among).trailing_zeros();
         let bit = 1 << unit;
-        let (base, word, taken);
-        if class.by_word {
-            taken = bit;
+        let class = cell.class();
+        let (base, word, left);
+        if CLASSES[class].by_word {
             base = Granule(head.first().0 + u64::from(unit) * 64);
             if waiting & bit != 0 {
-                self.collect_unit(head, meta, class, unit);
+                self.collect_unit(cell, head, meta, unit);
             }
+            left = summary & !bit;
             // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
-            word = pattern(class_index, unit) & !self.live_word(base).load(Relaxed);
+            word = pattern(class, unit) & !self.live_word(base).load(Relaxed);
         } else {
             base = head.first();
-            let ready = summary & !waiting;
-            taken = if ready == 0 { bit } else { ready };
-            word = if ready != 0 {
-                ready
-            } else if self.collect_unit(head, meta, class, unit) {
+            left = 0;
+            word = if summary != 0 {
+                summary
+            } else if self.collect_unit(cell, head, meta, unit) {
                 bit
             } else {
                 0
             };
         }
-        meta.summary.store(summary & !taken, Relaxed);
-        if summary == taken {
-            self.unlist(cell, head, meta);
+        meta.summary.store(left, Relaxed);
+        if left | meta.collect.load(Relaxed) == 0 {
+            self.unlist(cell, meta);
         }
         cell.check_out(base, word);
         let granule = cell.pop_word()?;
@@ -147,10 +145,10 @@ impl Handle {
         Some(granule)
     }
 
-    /// Takes back what others freed of a unit; the slots then lie under the summary. Whether there
-    /// were any.
-    pub(crate) fn collect_unit(&self, head: SpanId, meta: &SpanMeta, class: &Class, unit: u32) -> bool {
+    /// Takes back what others freed of a unit; whether there was anything.
+    pub(crate) fn collect_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta, unit: u32) -> bool {
         let core = self.core();
+        let class = &CLASSES[cell.class()];
         let freed = if class.by_word {
             let granule = Granule(head.first().0 + u64::from(unit) * 64);
             collect_word(self.live_word(granule), core.remote_word(granule)).count_ones()
@@ -159,26 +157,20 @@ impl Handle {
             u32::from(collect_bit(self.live_word(granule), core.remote_word(granule), granule.bit()) != 0)
         };
         meta.spilled.store(meta.spilled.load(Relaxed) + freed, Relaxed);
-        let waiting = meta.collect.load(Relaxed) & !(1 << unit);
-        meta.collect.store(waiting, Relaxed);
-        if waiting == 0 {
-            core.page(head).settle();
-        }
+        meta.collect.store(meta.collect.load(Relaxed) & !(1 << unit), Relaxed);
         freed != 0
     }
 
     /// Takes the next span that others freed into from the cell's inbox; it is in the cell's list then.
     pub(crate) fn accept(&self, cell: Cell) -> Option<SpanId> {
-        let core = self.core();
-        let id = cell.id();
         let mut span = cell.drain();
         if span == SpanId::NONE {
-            span = self.block().inbox(id).take();
+            span = self.block().inbox(cell.id()).take();
             if span == SpanId::NONE {
                 return None;
             }
         }
-        let meta = core.span(span);
+        let meta = self.span(span);
         match meta.pending.unlink() {
             Next::Unlinked => {
                 cell.set_drain(span);
@@ -187,67 +179,70 @@ impl Handle {
             Next::End => cell.set_drain(SpanId::NONE),
             Next::Span(next) => cell.set_drain(next),
         }
-        let page = core.page(span);
-        if page.cell() != id.offset() || !page.accept(self.index()) {
-            self.forward(span);
+        let page = self.core().page(span);
+        let units = meta.pending.take() & CLASSES[cell.class()].units;
+        if !page.owner().is_column(self.index()) || page.cell() != cell.id().offset() || units == 0 {
+            self.pass_on(span, units);
             return None;
         }
-        let units = meta.pending.take() & CLASSES[id.class()].units;
+        self.list(cell, span, meta);
         meta.collect.store(meta.collect.load(Relaxed) | units, Relaxed);
-        self.put_under_summary(cell, span, meta, units);
         Some(span)
     }
 
-    /// A span in our inbox that is another's by now: passes on what is pending of it.
+    /// A span in our inbox that is not ours any more: two threads freed one of its blocks at the same
+    /// instant. Passes on what is pending of it.
     #[cold]
     #[inline(never)]
-    fn forward(&self, span: SpanId) {
+    fn pass_on(&self, span: SpanId, units: u64) {
         let core = self.core();
         let (meta, page) = (core.span(span), core.page(span));
-        let units = meta.pending.take();
         let owner = page.owner();
         if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large()) {
             if units != 0 && meta.pending.announce(units) {
-                page.mark_queued();
                 core.block(index).inbox(CellId::at_offset(page.cell())).push(span, &meta.pending);
             }
+        }
+    }
+
+    /// Lists a span that is about to have units with free slots, if it had none (S5).
+    #[inline(always)]
+    fn list(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
+        if meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
+            let next = cell.list();
+            meta.next.store(next.0, Relaxed);
+            meta.prev.store(0, Relaxed);
+            if next != SpanId::NONE {
+                self.span(next).prev.store(head.0, Relaxed);
+            }
+            cell.set_list(head);
         }
     }
 
     /// Sets summary bits, and lists the span if it had none.
     #[inline(always)]
     pub(crate) fn put_under_summary(&self, cell: Cell, head: SpanId, meta: &SpanMeta, units: u64) {
-        let summary = meta.summary.load(Relaxed);
-        meta.summary.store(summary | units, Relaxed);
-        if summary == 0 {
-            let next = cell.list();
-            meta.next.store(next.0, Relaxed);
-            meta.prev.store(0, Relaxed);
-            if next != SpanId::NONE {
-                self.core().span(next).prev.store(head.0, Relaxed);
-            }
-            cell.set_list(head);
-        }
+        self.list(cell, head, meta);
+        meta.summary.store(meta.summary.load(Relaxed) | units, Relaxed);
     }
 
     /// Takes a span out of its cell's list.
     #[inline(always)]
-    fn unlist(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
+    pub(crate) fn unlist(&self, cell: Cell, meta: &SpanMeta) {
         let (next, prev) = (meta.next(), meta.prev());
         if next != SpanId::NONE {
-            self.core().span(next).prev.store(prev.0, Relaxed);
+            self.span(next).prev.store(prev.0, Relaxed);
         }
         if prev == SpanId::NONE {
             cell.set_list(next);
         } else {
-            self.core().span(prev).next.store(next.0, Relaxed);
+            self.span(prev).next.store(next.0, Relaxed);
         }
     }
 
     /// Takes a fresh span or run for an empty cell, and its first slot.
     pub(crate) fn grow(&self, cell: Cell) -> Option<Granule> {
-        let id = cell.id();
-        let class_index = id.class();
+        let class_index = cell.class();
         let spans = u32::from(CLASSES[class_index].spans);
         if !self.charge(spans) {
             return None;
@@ -257,24 +252,20 @@ impl Handle {
             self.refuse(Error::NoMemory { size: cell.bytes() as usize, align: 16 });
             return None;
         };
-        Some(self.set_span_up(cell, id, class_index, head))
+        Some(self.set_span_up(cell, class_index, head))
     }
 
     /// Counts spans against the column's limit.
     #[inline(always)]
     pub(crate) fn charge(&self, spans: u32) -> bool {
-        match self.block().open.charge(spans) {
-            Ok(()) => true,
-            Err((used, limit)) => self.refuse(quota(self.index(), limit, used, spans)),
-        }
+        self.block().open.charge(spans) || self.refuse(self.core().quota(self.index(), spans))
     }
 
     /// Gives an owned, charged span or run to an empty cell, and takes its first slot.
     #[inline(always)]
-    pub(crate) fn set_span_up(&self, cell: Cell, id: CellId, class_index: usize, head: SpanId) -> Granule {
-        let core = self.core();
+    pub(crate) fn set_span_up(&self, cell: Cell, class_index: usize, head: SpanId) -> Granule {
         let class = &CLASSES[class_index];
-        let meta = core.span(head);
+        let meta = self.span(head);
         meta.class.store(class_index as u32, Relaxed);
         meta.collect.store(0, Relaxed);
         meta.spilled.store(u32::from(class.slots) - 1, Relaxed);
@@ -288,10 +279,12 @@ impl Handle {
             cell.check_out(first, class.units & !1);
         }
         cell.count_out(1);
-        let owner = Owner::column(self.index());
-        for span in head.0..head.0 + u32::from(class.spans) {
-            core.span(SpanId(span)).head.store(head.0, Relaxed);
-            core.page(SpanId(span)).set(owner, id.offset());
+        let (owner, offset) = (Owner::column(self.index()), cell.id().offset());
+        meta.head.store(head.0, Relaxed);
+        self.page(head).set(owner, offset);
+        for span in head.0 + 1..head.0 + u32::from(class.spans) {
+            self.span(SpanId(span)).head.store(head.0, Relaxed);
+            self.page(SpanId(span)).set(owner, offset);
         }
         first
     }
@@ -310,16 +303,17 @@ impl Handle {
     /// A free slot that no stack keeps goes under its span's summary; an empty span is given back.
     #[inline(always)]
     pub(crate) fn slot_to_span(&self, cell: Cell, granule: Granule) {
-        let core = self.core();
-        let head = core.head_of(granule.span());
-        let meta = core.span(head);
-        let class = &CLASSES[meta.class.load(Relaxed) as usize];
-        let unit = class.unit(granule.0 - head.first().0);
+        let mut head = granule.span();
+        if cell.bytes() as usize > SMALL_MAX {
+            head = self.span(head).head();
+        }
+        let meta = self.span(head);
+        let unit = cell.unit(granule.0 - head.first().0);
         self.put_under_summary(cell, head, meta, 1 << unit);
         let spilled = meta.spilled.load(Relaxed) + 1;
         meta.spilled.store(spilled, Relaxed);
-        if spilled == u32::from(class.slots) {
-            self.give_span_back(cell, head, meta, class);
+        if spilled == cell.slots() {
+            self.give_span_back(cell, head, meta);
         }
     }
 
@@ -330,24 +324,30 @@ impl Handle {
             return;
         }
         let head = cell.word_span();
-        let meta = self.core().span(head);
+        let meta = self.span(head);
         let class = &CLASSES[meta.class.load(Relaxed) as usize];
         let units = if class.by_word { 1 << ((cell.word_base().0 - head.first().0) / 64) } else { word };
         cell.drop_word();
         self.put_under_summary(cell, head, meta, units);
-        if meta.spilled.load(Relaxed) == u32::from(class.slots) {
-            self.give_span_back(cell, head, meta, class);
+        if meta.spilled.load(Relaxed) == cell.slots() {
+            self.give_span_back(cell, head, meta);
         }
     }
 
     /// Gives an empty span (S4) back to its chunk.
-    pub(crate) fn give_span_back(&self, cell: Cell, head: SpanId, meta: &SpanMeta, class: &Class) {
-        self.unlist(cell, head, meta);
+    #[inline(always)]
+    pub(crate) fn give_span_back(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
+        self.unlist(cell, meta);
         meta.summary.store(0, Relaxed);
         if cell.word_span() == head {
             cell.drop_word();
         }
-        self.core().return_spans(self.index(), head, u32::from(class.spans));
+        let spans = if cell.bytes() as usize > SMALL_MAX { u32::from(CLASSES[cell.class()].spans) } else { 1 };
+        for span in head.0..head.0 + spans {
+            self.page(SpanId(span)).set(Owner::NONE, 0);
+        }
+        self.block().open.refund(spans);
+        self.chunk(head.chunk()).map.give(head.place(), spans);
         self.list_chunk(head.chunk());
     }
 }

@@ -2,19 +2,19 @@
 //!
 //! ```text
 //! any thread                                   holder
-//! 1 mark the span "seen"                       a unlink the span from the inbox, accept it
+//! 1 mark the span "seen"                       a unlink the span from the inbox
 //! 2 the held-back free is this block? error    b take the set of pending units
 //! 3 live bit clear? error                      c later, a unit at a time: take the remote bits,
 //! 4 set the remote bit; was set? error           clear the live bits
 //! 5 announce the unit; not yet queued?
-//!   mark "queued", push the span
+//!   push the span
 //! ```
 //!
 //! Why this order. (1) before (4): the holder's own free tests the whole owner word, so that it
 //! notices blocks that others freed. (2) before (3): the holder clears the live bit of the block
 //! that it held back *before* it holds back the next, so that one of the two tests sees a block that
 //! the holder freed. (4) before (5), (b) before (c): every bit set before (b) is collected, every
-//! later one is announced anew. One read-modify-write a free, two more for the first of a unit, three
+//! later one is announced anew. One read-modify-write a free, one more for the first of a unit, three
 //! more for the first of a span; none of them is a loop: wait-free.
 
 use crate::map::{Granule, PageEntry, SpanId};
@@ -25,9 +25,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) struct RemoteFree<'a> {
     /// The page entry of the span in which the block starts.
     pub(crate) page: &'a PageEntry,
-    /// That span, or the first of its run, and its page entry.
+    /// That span, or the first of its run.
     pub(crate) head: SpanId,
-    pub(crate) head_page: &'a PageEntry,
     pub(crate) hold: &'a AtomicU64,
     pub(crate) live: &'a AtomicU64,
     pub(crate) remote: &'a AtomicU64,
@@ -62,7 +61,6 @@ impl RemoteFree<'_> {
             return false;
         }
         if self.pending.announce(1 << unit) {
-            self.head_page.mark_queued();
             self.inbox.push(self.head, self.pending);
         }
         true

@@ -5,20 +5,23 @@
 //! 1  the column's other cells of the same class, its shared spans          bounded
 //! 2  free spans of any chunk, whoever reserved it                          one look a chunk
 //! 3  give back: what our cells keep, what others freed; then 1 and 2 again a step a kept slot or unit
-//! 4  the same for every column whose lease is free; for columns that are   the same, for all columns
-//!    held, take the spans that others have freed whole
+//! 4  the same for every column whose lease is free                         the same, for all columns
 //! 5  refuse
 //! ```
 //!
 //! Steps 2 to 5 are not bounded by P2: they take about 60 instructions for each chunk, 20 for each
 //! cell in use and 30 for each slot that a cell keeps or unit that others freed. Lock-free.
+//!
+//! What a held column keeps stays with it: the slots in its cells, and what others freed of it since
+//! its holder last refilled. The holder gives it up by allocating, or by releasing the column.
 
-use super::cell::{Cell, CellId, SMALL_ROWS};
+use super::cell::{Cell, SMALL_ROWS};
 use super::core::Core;
 use super::held::Handle;
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CHUNK_SPANS, CLASSES, SPAN_WORDS};
+use crate::size_class::CLASSES;
+use crate::span::SpanMeta;
 use crate::sync::Ordering::Relaxed;
 
 impl Handle {
@@ -62,7 +65,7 @@ impl Handle {
     fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
         let id = cell.id();
         for row in 0..SMALL_ROWS {
-            let Some(kin) = id.sibling(row).filter(|kin| !kin.is_aligned()).map(|kin| self.cell(kin)) else { continue };
+            let Some(kin) = id.sibling(row).map(|kin| self.cell(kin)) else { continue };
             if kin.is_set_up()
                 && let Some(granule) = kin.pop().or_else(|| self.refill_from_spans(kin))
             {
@@ -82,8 +85,8 @@ impl Handle {
 
     /// Takes a fresh span from whatever chunk has one, for an empty cell.
     fn grow_anywhere(&self, cell: Cell) -> Option<Granule> {
-        let id = cell.id();
-        let spans = u32::from(CLASSES[id.class()].spans);
+        let class_index = cell.class();
+        let spans = u32::from(CLASSES[class_index].spans);
         if !self.charge(spans) {
             return None;
         }
@@ -92,7 +95,7 @@ impl Handle {
             self.refuse(Error::NoMemory { size: cell.bytes() as usize, align: 16 });
             return None;
         };
-        Some(self.set_span_up(cell, id, id.class(), head))
+        Some(self.set_span_up(cell, class_index, head))
     }
 
     /// Brings everything together that is free in the arena, for a large block.
@@ -129,17 +132,33 @@ impl Handle {
             let core = self.core();
             let meta = core.span(span);
             let next = meta.next();
-            let class = &CLASSES[meta.class.load(Relaxed) as usize];
-            let mut waiting = meta.collect.load(Relaxed);
-            let any = waiting != 0;
-            while waiting != 0 {
-                self.collect_unit(span, meta, class, waiting.trailing_zeros());
-                waiting &= waiting - 1;
-            }
-            if any && meta.spilled.load(Relaxed) == u32::from(class.slots) {
-                self.give_span_back(cell, span, meta, class);
-            }
+            self.collect_span(cell, span, meta);
             span = next;
+        }
+    }
+}
+
+impl Handle {
+    /// Takes back what others freed of a span in the cell's list.
+    fn collect_span(&self, cell: Cell, span: SpanId, meta: &SpanMeta) {
+        let mut waiting = meta.collect.load(Relaxed);
+        if waiting == 0 {
+            return;
+        }
+        let mut found = 0;
+        while waiting != 0 {
+            let unit = waiting.trailing_zeros();
+            waiting &= waiting - 1;
+            if self.collect_unit(cell, span, meta, unit) {
+                found |= 1 << unit;
+            }
+        }
+        let summary = meta.summary.load(Relaxed) | found;
+        meta.summary.store(summary, Relaxed);
+        if meta.spilled.load(Relaxed) == cell.slots() {
+            self.give_span_back(cell, span, meta);
+        } else if summary == 0 {
+            self.unlist(cell, meta);
         }
     }
 }
@@ -152,57 +171,12 @@ impl Core {
             if let Some(handle) = self.lease(other) {
                 handle.flush();
                 handle.block().open.lease.give_back();
-            } else {
-                self.reclaim_from_held(other);
             }
         }
         for chunk in self.chunk_ids() {
             if self.chunk(chunk).map.free() == u64::MAX {
                 self.sweep_chunk(chunk);
             }
-        }
-    }
-
-    /// Takes the spans of a held column whose every block was freed by others: its holder keeps
-    /// nothing of them (a kept slot is not live), and cannot accept them any more once they are
-    /// reclaimed.
-    fn reclaim_from_held(&self, index: u32) {
-        for chunk in self.chunk_ids() {
-            let used = !self.chunk(chunk).map.free();
-            if self.chunk(chunk).owner.load(Relaxed) == 0 {
-                continue;
-            }
-            for place in (0..CHUNK_SPANS as u32).filter(|place| used >> place & 1 != 0) {
-                let span = chunk.span(place);
-                let page = self.page(span);
-                let owner = page.owner();
-                if owner.is_column(index) && self.head_of(span) == span && self.is_freed_by_others(span, page.cell()) && page.reclaim(index)
-                {
-                    self.clear_freed(span);
-                    let spans = u32::from(CLASSES[CellId::at_offset(page.cell()).class()].spans);
-                    self.return_spans(index, span, spans);
-                }
-            }
-        }
-    }
-
-    /// Whether every slot of the span was freed by others.
-    fn is_freed_by_others(&self, head: SpanId, cell: u32) -> bool {
-        let class = &CLASSES[CellId::at_offset(cell).class()];
-        let words = SPAN_WORDS * class.spans as usize;
-        let first = head.first().word();
-        let freed: u32 =
-            (first..first + words).map(|word| (self.live.at(word).load(Relaxed) & self.remote.at(word).load(Relaxed)).count_ones()).sum();
-        freed == u32::from(class.slots)
-    }
-
-    /// Clears the maps of a span that the caller owns.
-    fn clear_freed(&self, head: SpanId) {
-        let class = &CLASSES[self.span(head).class.load(Relaxed) as usize];
-        let first = head.first().word();
-        for word in first..first + SPAN_WORDS * class.spans as usize {
-            self.live.at(word).store(0, Relaxed);
-            self.remote.at(word).swap(0, crate::sync::Ordering::AcqRel);
         }
     }
 

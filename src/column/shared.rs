@@ -4,7 +4,7 @@
 //! same cell are tried next, then a fresh span. States decide, hints only guide; see `span::shared`.
 
 use super::cell::CellId;
-use super::core::{Core, Place, quota};
+use super::core::{Core, Place};
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
@@ -32,7 +32,7 @@ impl Core {
         let class = &CLASSES[id.class()];
         let spans = u32::from(class.spans);
         let open = &self.block(index).open;
-        open.charge(spans).map_err(|(used, limit)| quota(index, limit, used, spans))?;
+        self.charge(index, spans)?;
         let Some(head) = self.take_open(index, spans, 1) else {
             open.refund(spans);
             return Err(Error::NoMemory { size: class.bytes as usize, align: 16 });
@@ -66,11 +66,17 @@ impl Core {
             .find_map(|span| self.claim_in(index, id, span).inspect(|_| self.block(index).set_hint(id, span)))
     }
 
-    /// A slot of any shared span that the column has: looks at every span in use.
+    /// A slot of any shared span of the column that would serve: of the class, whatever the zone.
+    /// Looks at every span in use.
     pub(crate) fn claim_shared_anywhere(&self, index: u32, id: CellId) -> Option<Granule> {
         let mut found = None;
         self.each_head(|head, owner| {
-            found = if owner == Owner::shared(index) { self.claim_in(index, id, head) } else { None };
+            if owner == Owner::shared(index) {
+                let kin = CellId::at_offset(self.page(head).cell());
+                if kin.class() == id.class() && kin.is_aligned() >= id.is_aligned() {
+                    found = self.claim_in(index, kin, head);
+                }
+            }
             found.is_none()
         });
         found

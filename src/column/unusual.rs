@@ -53,6 +53,18 @@ impl Core {
     }
 }
 
+impl Core {
+    /// What a request is served by, whatever its zone: a size class and whether it is aligned, or
+    /// spans and an alignment. Blocks served by the same may stand for each other.
+    pub(crate) fn served_by(&self, size: usize, align: usize) -> (usize, usize) {
+        match self.route(size, align, u32::MAX) {
+            Ok(Route::Cell(id)) => (id.class(), usize::from(id.is_aligned())),
+            Ok(Route::Large { size, align }) => (size.next_multiple_of(SPAN), align),
+            Err(_) => (0, 0),
+        }
+    }
+}
+
 impl Handle {
     /// Allocates what the fast path does not.
     #[cold]
@@ -102,6 +114,7 @@ impl Handle {
             Ok((p, bytes)) => {
                 bump(&self.block().holder.other_allocs, 1);
                 self.count_given(bytes as i64);
+                self.report();
                 p
             }
             Err(error) => {

@@ -139,7 +139,7 @@ impl Handle {
         self.put_under_summary(cell, head, meta, class.units);
         // A span that another thread is pushing onto our inbox at this moment stays ours (S6).
         if meta.pending.is_quiet() {
-            self.give_span_back(cell, head, meta, class);
+            self.give_span_back(cell, head, meta);
         }
     }
 

@@ -77,10 +77,6 @@ impl engram_arena_config {
     }
 
     fn builder(&self) -> Result<ArenaBuilder> {
-        let expected = size_of::<Self>();
-        if self.struct_size as usize != expected {
-            return Err(Error::StructSize { asked: self.struct_size as usize, expected });
-        }
         if self.flags & !KNOWN_FLAGS != 0 {
             return Err(Error::Flags { unknown: self.flags & !KNOWN_FLAGS, known: KNOWN_FLAGS });
         }
@@ -118,10 +114,20 @@ impl engram_arena_config {
     }
 }
 
-/// The config behind a pointer that is null (the defaults) or valid.
-unsafe fn config_or_default(config: *const engram_arena_config) -> engram_arena_config {
-    // SAFETY: the caller's promise. `struct_size` is looked at before any other field is used.
-    unsafe { config.as_ref() }.copied().unwrap_or_else(engram_arena_config::default_config)
+/// The config behind a pointer that is null (the defaults) or valid. Only `struct_size` is read if it
+/// is not ours.
+unsafe fn config_or_default(config: *const engram_arena_config) -> Result<engram_arena_config> {
+    if config.is_null() {
+        return Ok(engram_arena_config::default_config());
+    }
+    let expected = size_of::<engram_arena_config>();
+    // SAFETY: not null, and every version of the struct starts with its size.
+    let asked = unsafe { (&raw const (*config).struct_size).read() } as usize;
+    if asked != expected {
+        return Err(Error::StructSize { asked, expected });
+    }
+    // SAFETY: the caller says that it has this size.
+    Ok(unsafe { config.read() })
 }
 
 /// The arena behind a handle.
@@ -161,7 +167,11 @@ pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, o
     unsafe { out.write(core::ptr::null_mut()) };
     // SAFETY: the caller's promise.
     let config = unsafe { config_or_default(config) };
-    let opened = config.builder().and_then(|builder| config.unsupported().and_then(|()| builder.build()));
+    let opened = config.and_then(|config| {
+        let builder = config.builder()?;
+        config.unsupported()?;
+        builder.build()
+    });
     match opened {
         Ok(arena) => {
             // SAFETY: as above.
@@ -178,7 +188,7 @@ pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, o
 pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -> usize {
     // SAFETY: the caller's promise.
     let config = unsafe { config_or_default(config) };
-    config.builder().and_then(|builder| builder.size()).unwrap_or_else(|error| {
+    config.and_then(|config| config.builder()?.size()).unwrap_or_else(|error| {
         fail(error);
         0
     })

@@ -35,6 +35,15 @@ impl engram_request {
     }
 }
 
+/// The caller's output, `None` if it is null.
+///
+/// # Safety
+/// `out` is null or has `count` writable entries.
+pub(crate) unsafe fn slots<'a>(out: *mut *mut c_void, count: usize) -> Option<&'a mut [*mut u8]> {
+    // SAFETY: not null; the caller's promise.
+    (!out.is_null()).then(|| unsafe { core::slice::from_raw_parts_mut(out.cast(), count) })
+}
+
 /// Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
 /// `served` may be NULL. Returns `ENGRAM_OK`, or the status of the first request refused in the order of
 /// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. Any, lock-free; time
@@ -48,18 +57,23 @@ pub unsafe extern "C" fn engram_alloc_batch(
     out: *mut *mut c_void,
     served: *mut usize,
 ) -> engram_status {
+    if !served.is_null() {
+        // SAFETY: not null; the caller's promise.
+        unsafe { served.write(0) };
+    }
+    // SAFETY: the caller's promise.
+    let Some(out) = (unsafe { slots(out, count) }) else { return fail(Error::Null("out")) };
+    out.fill(null_mut());
     // SAFETY: the caller's promise.
     let arena = match unsafe { arena_of(arena) } {
         Ok(arena) => arena,
         Err(error) => return fail(error),
     };
-    if requests.is_null() || out.is_null() {
-        return fail(Error::Null(if requests.is_null() { "requests" } else { "out" }));
+    if requests.is_null() {
+        return fail(Error::Null("requests"));
     }
-    // SAFETY: not null; the caller says that they have `count` entries.
-    let (requests, out) =
-        unsafe { (core::slice::from_raw_parts(requests, count), core::slice::from_raw_parts_mut(out.cast::<*mut u8>(), count)) };
-    out.fill(null_mut());
+    // SAFETY: not null; the caller says that it has `count` entries.
+    let requests = unsafe { core::slice::from_raw_parts(requests, count) };
     let result = BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(count, |index| requests[index].request(), flags, out));
     let Served { blocks, refused } = result.unwrap_or_else(|error| Served { blocks: 0, refused: Some(error) });
     if !served.is_null() {

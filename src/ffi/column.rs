@@ -4,6 +4,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 
 use super::arena::{arena_of, engram_arena};
+use super::batch::slots;
 use super::status::{ENGRAM_OK, engram_status, fail};
 use crate::column::cell::Cell;
 use crate::column::held::{Face, Handle};
@@ -226,11 +227,14 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
     out: *mut *mut c_void,
 ) -> usize {
     // SAFETY: the caller's promise.
-    let column = unsafe { column_of(column) }.and_then(|column| if out.is_null() { Err(Error::Null("out")) } else { Ok(column) });
-    match column {
+    let Some(out) = (unsafe { slots(out, count) }) else {
+        fail(Error::Null("out"));
+        return 0;
+    };
+    out.fill(null_mut());
+    // SAFETY: the caller's promise.
+    match unsafe { column_of(column) } {
         Ok(column) => {
-            // SAFETY: not null; the caller says that it has `count` entries.
-            let out = unsafe { core::slice::from_raw_parts_mut(out.cast::<*mut u8>(), count) };
             let served = column.alloc_batch(size, align, SpikeTime::from_nanos(ttfs_ns), out);
             if served < count {
                 fail(column.last_error());

@@ -114,8 +114,6 @@ pub(crate) struct Owner(pub(crate) u32);
 
 impl Owner {
     const COLUMN: u32 = (1 << 18) - 1;
-    const QUEUED: u32 = 1 << 26;
-    const ACCEPTED: u32 = 1 << 27;
     const SEEN: u32 = 1 << 28;
     const SHARED: u32 = 1 << 30;
     const LARGE: u32 = 1 << 31;
@@ -202,32 +200,6 @@ impl PageEntry {
     /// whose fast path compares the whole owner, never misses it).
     pub(crate) fn mark_seen(&self) {
         self.owner.fetch_or(Owner::SEEN, Ordering::AcqRel);
-    }
-
-    /// Marks that the span is being queued for its holder (a run's first span: seen, too).
-    pub(crate) fn mark_queued(&self) {
-        self.owner.fetch_or(Owner::SEEN | Owner::QUEUED, Ordering::AcqRel);
-    }
-
-    /// The holder of column `index` takes the span from its inbox: from here on nobody else may
-    /// reclaim it. False if it is no longer that column's.
-    pub(crate) fn accept(&self, index: u32) -> bool {
-        let old = self.owner.load(Ordering::Relaxed);
-        // Fails only if the span was reclaimed meanwhile: it is queued, so nobody sets another flag.
-        Owner(old).is_column(index)
-            && self.owner.compare_exchange(old, (old & !Owner::QUEUED) | Owner::ACCEPTED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-
-    /// All that was accepted has been taken back.
-    pub(crate) fn settle(&self) {
-        self.owner.fetch_and(!Owner::ACCEPTED, Ordering::AcqRel);
-    }
-
-    /// Takes a span of column `index` away from it, if it is queued and its holder has not accepted
-    /// it: all blocks of it were freed by others, so that the holder keeps nothing of it.
-    pub(crate) fn reclaim(&self, index: u32) -> bool {
-        let queued = Owner::column(index).0 | Owner::SEEN | Owner::QUEUED;
-        self.owner.compare_exchange(queued, Owner::NONE.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 

@@ -4,9 +4,10 @@
 //! `allocs - frees` is `live_blocks` because it is defined so, and frees are read before
 //! allocations, so that no block seems freed that was never given. It is exact while nothing runs.
 //!
-//! `bytes_peak` is exact for a column used alone. With several at once it lies between the highest
-//! sum that was reported (whenever a column is released or reserves a chunk) and that plus what each
-//! column has had on top since.
+//! `bytes_peak` is exact for one column and its holder. What a column has had on top of its present
+//! blocks counts from its last report on (when it is released or reset, and with every large block),
+//! and what others freed of it from its holder's next look (an allocation without holding, a report):
+//! with several columns, or frees by others, the peak is off by at most that much.
 
 mod text;
 
@@ -82,7 +83,7 @@ impl Core {
         let unheard = open.balance_of_others().wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
         let (balance, peak) = if holder.is_set_up() { self.handle(index).balance() } else { (0, 0) };
         sum.live += balance - unheard;
-        sum.above += (peak - balance + unheard).max(0);
+        sum.above = sum.above.max(peak - balance + unheard);
     }
 }
 

@@ -18,9 +18,9 @@
 //! - **S4** `spilled` counts the free slots that are in no stack and not waiting in the remote map:
 //!   those under the summary and in the word that is checked out. A span whose slots are all there
 //!   is empty, and can be given back.
-//! - **S5** a span is in its cell's list exactly if its summary is not zero.
-//! - **S6** a span is in an inbox at most once: who turns its set of pending units from empty to
-//!   not empty pushes it, and only who took it out of the inbox empties that set.
+//! - **S5** a span is in its cell's list exactly if it has units under its summary or to be collected.
+//! - **S6** a span is in an inbox at most once: who sets its flag "queued" pushes it, and only who took
+//!   it out of the inbox clears the flag.
 
 mod chunk;
 mod inbox;
@@ -47,7 +47,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 pub(crate) struct SpanMeta {
     /// Units with free slots that no cell keeps (S3).
     pub(crate) summary: AtomicU64,
-    /// Units, a part of `summary`, with slots still to be collected from the remote map.
+    /// Units of which others freed slots that are still to be collected from the remote map.
     pub(crate) collect: AtomicU64,
     /// Next span in the cell's list; 0 ends it.
     pub(crate) next: AtomicU32,
