@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 
 use crate::column::core::{Core, Options, Shape};
 use crate::column::{Column, ColumnId};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::region::RegionOptions;
 use crate::size_class::good_size;
 use crate::spike::SpikeTime;

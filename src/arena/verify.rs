@@ -11,7 +11,6 @@ use crate::sync::Ordering::Relaxed;
 
 /// What a span of 32 KiB serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum SpanView {
     /// Nothing.
     #[default]

@@ -69,7 +69,6 @@ unsafe impl Plain for Counters {}
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) chunks: usize,
-    columns: u32,
     index: [Section; 3],
     chunk_metas: Section,
     counters: Section,
@@ -101,7 +100,6 @@ impl Shape {
         let index = [leaves, middle, middle.div_ceil(64)].map(|words| layout.section(words, word));
         Ok(Self {
             chunks,
-            columns: options.columns,
             index,
             chunk_metas: layout.section(all, size_of::<ChunkMeta>()),
             counters: layout.section(1, size_of::<Counters>()),

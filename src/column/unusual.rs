@@ -5,7 +5,6 @@ use super::cell::{ALIGNED_ROW, Cell, CellId, ORDERED_ROW};
 use super::core::Core;
 use super::held::{Handle, Plainly};
 use crate::error::{Error, Result};
-use crate::map::Granule;
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::{Ordering::Relaxed, bump};

@@ -1,0 +1,137 @@
+//! The command line: what can be asked, and within which limits.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 something was refused, damaged or cannot be measured; \
+                          2 wrong options or files";
+
+/// Lock-free real-time arena allocator, at work beside the system's malloc
+///
+/// Without a command it replays the recorded heap calls of a NEST simulation and visits the concepts of WordNet in spike
+/// order, engram beside malloc, every block's content checked. It takes well under two minutes and needs no files.
+#[derive(Debug, Parser)]
+#[command(name = "engram", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do; the main run if nothing is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Rounds measured of each pass; medians are reported.
+    #[arg(long, global = true, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+
+    /// One JSON document on standard output instead of the text.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What can be done besides the main run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Replay recorded heap traces (EGTRACE1, plain or zstd-compressed), each beside malloc.
+    Replay(Replay),
+    /// Measure the peak of resident memory of one replay, in a process of its own.
+    #[command(hide = true)]
+    MeasurePeak(MeasurePeak),
+}
+
+/// Options of `engram replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The traces, of up to 64 threads each.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// How the arena is made and used.
+    #[command(flatten)]
+    pub arena: ArenaOptions,
+
+    /// Do not stamp and check the content of blocks.
+    #[arg(long)]
+    pub no_verify: bool,
+}
+
+/// How the arena is made.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ArenaOptions {
+    /// Columns of the arena [default: one for each thread of the trace].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub columns: Option<u32>,
+
+    /// Capacity of the arena in bytes; K, M and G stand for 2^10, 2^20 and 2^30 [default: from the trace, generously].
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub capacity: Option<usize>,
+}
+
+/// Options of the hidden `engram measure-peak`, which reads a decompressed trace from standard input.
+#[derive(Debug, Args)]
+pub struct MeasurePeak {
+    /// Against which allocator.
+    pub allocator: Allocator,
+
+    /// How the arena is made.
+    #[command(flatten)]
+    pub arena: ArenaOptions,
+}
+
+/// An allocator's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Allocator {
+    /// The system's.
+    Malloc,
+    /// Ours.
+    Engram,
+}
+
+impl Allocator {
+    /// As on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malloc => "malloc",
+            Self::Engram => "engram",
+        }
+    }
+}
+
+/// A number of bytes such as `4096`, `64M` or `2G`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let wrong = || "expected a whole number of bytes above 0, or one with K, M or G, such as 256M".to_owned();
+    let (digits, shift) = match text.trim_end_matches(['K', 'M', 'G', 'k', 'm', 'g']) {
+        digits if digits.len() == text.len() => (digits, 0),
+        digits => match text[digits.len()..].to_ascii_uppercase().as_str() {
+            "K" => (digits, 10),
+            "M" => (digits, 20),
+            "G" => (digits, 30),
+            _ => return Err(wrong()),
+        },
+    };
+    let number: usize = digits.parse().map_err(|_| wrong())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) | None => Err(wrong()),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_are_plain_or_with_one_binary_unit() {
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("64K"), Ok(64 << 10));
+        assert_eq!(bytes("3m"), Ok(3 << 20));
+        assert_eq!(bytes("2G"), Ok(2 << 30));
+        for wrong in ["", "0", "0M", "M", "-1", "1.5M", "1MM", "1KM", "1T", "99999999999999999999", "17179869184G"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

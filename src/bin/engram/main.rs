@@ -1,0 +1,131 @@
+//! `engram`: the allocator at work, from the command line.
+//!
+//! Without a command it replays the memory traffic of a neural simulation and visits a knowledge graph in spike order, beside
+//! the system's malloc, with every content checked; `engram replay` does the first with any recorded trace.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cli`] | what can be asked |
+//! | [`trace`] | recorded traces, decoded and checked |
+//! | [`replay`] | a trace played against both allocators |
+//! | [`wordnet`] | WordNet's concepts placed and visited |
+//! | [`report`] | what was measured, as text or JSON |
+//! | [`clock`], [`stats`], [`resident`] | what measuring takes |
+//! | [`progress`], [`failure`] | what standard error and the exit code say |
+//!
+//! Exit codes: 0 all is well, 1 something was refused, damaged or cannot be measured, 2 wrong options or files.
+
+// Numbers are measured, then shown: as floats that lose nothing a reader would see, or as indices that fit.
+#![expect(clippy::doc_markdown, reason = "WordNet is a name, and help texts show no backticks")]
+#![expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ranges are stated where it matters")]
+
+mod cli;
+mod clock;
+mod failure;
+mod progress;
+mod replay;
+mod report;
+mod resident;
+mod stats;
+mod trace;
+mod wordnet;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{ArenaOptions, Cli, Command};
+use clock::Clock;
+use failure::Failure;
+use progress::Progress;
+use replay::{Options, Source};
+use report::style::Style;
+use report::{Report, text};
+use trace::packed;
+
+const NEST: &[u8] = include_bytes!("../../../traces/nest_brunel.egt.zst");
+const NEST_NAME: &str = "nest_brunel";
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to be told if standard error is gone.
+            let _ = writeln!(io::stderr(), "engram: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// Help and version as they are, everything else in one line.
+fn answer(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let wrong: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let wrong = wrong.join(" ");
+    let _ = writeln!(io::stderr(), "engram: {} (engram --help says what is allowed)", wrong.trim_start_matches("error: "));
+    ExitCode::from(2)
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        None => {
+            let options = Options { rounds: cli.rounds, arena: ArenaOptions::default(), verify: true };
+            let nest = source(NEST_NAME.to_owned(), Path::new("traces/nest_brunel.egt.zst"), NEST.to_vec())?;
+            measure(cli, &[nest], &options, true)
+        }
+        Some(Command::Replay(replay)) => {
+            let options = Options { rounds: cli.rounds, arena: replay.arena, verify: !replay.no_verify };
+            let sources = replay.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+            measure(cli, &sources, &options, false)
+        }
+        Some(Command::MeasurePeak(options)) => replay::peak::child(options),
+    }
+}
+
+/// Reads a trace and checks all of it.
+fn read(path: &Path) -> Result<Source, Failure> {
+    let bytes = std::fs::read(path).map_err(|source| Failure::Read { path: path.to_owned(), source })?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let name = name.trim_end_matches(".zst").trim_end_matches(".egt").to_owned();
+    source(name, path, bytes)
+}
+
+fn source(name: String, path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> {
+    let bytes = packed::unpack(bytes).map_err(|source| Failure::Packed { path: path.to_owned(), source })?;
+    let trace = trace::decode(&bytes).map_err(|source| Failure::Trace { path: path.to_owned(), source })?;
+    Ok(Source { name, bytes, trace })
+}
+
+/// Measures everything, then reports it.
+fn measure(cli: &Cli, sources: &[Source], options: &Options, with_wordnet: bool) -> Result<(), Failure> {
+    let steps = sources.len() as u64 * replay::steps(options) + if with_wordnet { wordnet::steps(cli.rounds) } else { 0 };
+    let progress = Progress::new(steps);
+    let clock = Clock::calibrate();
+    // WordNet first: malloc has a fresh heap for its records.
+    let wordnet = with_wordnet.then(|| wordnet::measure(cli.rounds, &progress)).transpose()?;
+    let replays = sources.iter().map(|source| replay::measure(source, options, clock, &progress));
+    let replays = replays.collect::<Result<Vec<_>, _>>()?;
+    progress.end();
+
+    let report = Report { engram: env!("CARGO_PKG_VERSION"), clock, replays, wordnet };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if cli.json {
+        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        text::write(&mut out, &report, Style::of_stdout())?;
+    }
+    out.flush()?;
+    report.complaint().map_or(Ok(()), |complaint| Err(Failure::Found(complaint)))
+}

@@ -1,0 +1,137 @@
+//! How text looks: colours and block characters on a terminal that has them, plain ASCII elsewhere; numbers in groups.
+
+use std::env::var_os;
+use std::io::IsTerminal;
+
+/// What the reader's screen can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Colours and weights.
+    pub colour: bool,
+    /// Block characters.
+    pub blocks: bool,
+}
+
+impl Style {
+    /// Plain ASCII.
+    pub const PLAIN: Self = Self { colour: false, blocks: false };
+
+    /// Of standard output: plain unless it is a terminal, `NO_COLOR` is unset or empty, and `TERM` is not `dumb`.
+    pub fn of_stdout() -> Self {
+        let unwanted = var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = var_os("TERM").is_some_and(|value| value == "dumb");
+        if !std::io::stdout().is_terminal() || unwanted || dumb {
+            return Self::PLAIN;
+        }
+        Self { colour: true, blocks: locale_is_utf8() }
+    }
+
+    /// Text that stands out.
+    pub fn bold(self, text: &str) -> String {
+        self.sgr("1", text)
+    }
+
+    /// Text that stands back.
+    pub fn dim(self, text: &str) -> String {
+        self.sgr("2", text)
+    }
+
+    /// A ratio to malloc: green where less, red where more, by more than the noise of 2 %.
+    pub fn ratio(self, ratio: f64) -> String {
+        let text = time(ratio);
+        match ratio {
+            ratio if ratio < 0.98 => self.sgr("32", &text),
+            ratio if ratio > 1.02 => self.sgr("31", &text),
+            _ => text,
+        }
+    }
+
+    /// Text under a "select graphic rendition" code.
+    pub fn sgr(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// The first of the three variables that is set decides, as in POSIX.
+fn locale_is_utf8() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(var_os).find(|value| !value.is_empty());
+    set.is_some_and(|value| {
+        let value = value.to_string_lossy().to_ascii_lowercase();
+        value.contains("utf-8") || value.contains("utf8")
+    })
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes in the unit that leaves it below 1,024: `123.5 MiB`.
+pub fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A time with three digits that matter: `6.91`, `23.1`, `1,234`.
+pub fn time(ns: f64) -> String {
+    match ns {
+        ns if ns < 10.0 => format!("{ns:.2}"),
+        ns if ns < 100.0 => format!("{ns:.1}"),
+        _ => grouped(ns.round() as u64),
+    }
+}
+
+/// A time of at most five characters: `6.91`, `123`, `12.3k`, `1.23M`.
+pub fn short_time(ns: f64) -> String {
+    match ns {
+        ns if ns < 999.5 => time(ns),
+        ns if ns < 999_500.0 => format!("{}k", time(ns / 1e3)),
+        _ => format!("{}M", time(ns / 1e6)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_sizes_have_their_unit() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(bytes(1_023), "1023 B");
+        assert_eq!(bytes(129_452_113), "123.5 MiB");
+        assert_eq!(time(6.914), "6.91");
+        assert_eq!(time(12_345.4), "12,345");
+        assert_eq!(short_time(99.4), "99.4");
+        assert_eq!(short_time(999.6), "1.00k");
+        assert_eq!(short_time(12_345.0), "12.3k");
+        assert_eq!(short_time(123_456_789.0), "123M");
+    }
+
+    #[test]
+    fn a_ratio_is_coloured_by_who_wins_and_plain_style_has_no_codes() {
+        let style = Style { colour: true, blocks: true };
+        assert_eq!(style.ratio(0.5), "\x1b[32m0.50\x1b[0m");
+        assert_eq!(style.ratio(1.0), "1.00");
+        assert_eq!(style.ratio(1.5), "\x1b[31m1.50\x1b[0m");
+        assert_eq!(Style::PLAIN.ratio(1.5), "1.50");
+    }
+}
