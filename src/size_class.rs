@@ -48,6 +48,9 @@ pub(crate) const MEDIUM_STACK: usize = 8;
 /// Bytes that a cell's stack may keep from their spans.
 const STACK_BYTES: usize = 32 << 10;
 
+/// All units of a span whose units are words.
+pub(crate) const WORD_UNITS: u64 = (1 << SPAN_WORDS) - 1;
+
 /// A size class.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -153,8 +156,11 @@ const fn classes() -> [Class; CLASS_COUNT] {
 /// Every class, smallest first.
 pub(crate) static CLASSES: [Class; CLASS_COUNT] = classes();
 
-const fn patterns() -> [[u64; SPAN_WORDS]; WORD_CLASSES] {
-    let mut all = [[0; SPAN_WORDS]; WORD_CLASSES];
+/// Rows of the table of patterns: a power of two, so that a masked index needs no check.
+const PATTERN_ROWS: usize = WORD_CLASSES.next_power_of_two();
+
+const fn patterns() -> [[u64; SPAN_WORDS]; PATTERN_ROWS] {
+    let mut all = [[0; SPAN_WORDS]; PATTERN_ROWS];
     let mut class = 0;
     while class < WORD_CLASSES {
         let granules = class_bytes(class) / GRANULE;
@@ -168,12 +174,13 @@ const fn patterns() -> [[u64; SPAN_WORDS]; WORD_CLASSES] {
     all
 }
 
-static PATTERNS: [[u64; SPAN_WORDS]; WORD_CLASSES] = patterns();
+static PATTERNS: [[u64; SPAN_WORDS]; PATTERN_ROWS] = patterns();
 
 /// The slot starts of `class` (whose units are words) in word `unit` of a span.
 #[inline(always)]
 pub(crate) fn pattern(class: usize, unit: u32) -> u64 {
-    PATTERNS[class][unit as usize]
+    debug_assert!(class < WORD_CLASSES && (unit as usize) < SPAN_WORDS);
+    PATTERNS[class % PATTERN_ROWS][unit as usize % SPAN_WORDS]
 }
 
 /// What a request of `size` bytes takes, `None` if it is 0 or no arena could serve it.

@@ -227,6 +227,17 @@ impl Cell {
         taken
     }
 
+    /// Checks a word out (see [`Cell::check_out`]), and takes its lowest slot.
+    #[inline(always)]
+    pub(crate) fn check_out_and_pop(&self, base: Granule, word: u64) -> Option<Granule> {
+        self.check_out(base, if word == 0 { 0 } else { word & (word - 1) });
+        if word == 0 {
+            return None;
+        }
+        bump(&self.head().out, 1);
+        Some(self.word_slot(word))
+    }
+
     /// The slot of the lowest bit of `word`, as the cell's word.
     #[inline(always)]
     fn word_slot(&self, word: u64) -> Granule {
@@ -293,6 +304,30 @@ impl Cell {
         head.id.set(id.0 as u16);
         head.class.set(class_index as u16);
         head.limit.set(u32::from(class.stack));
+    }
+
+    /// Whether units of its spans are words (else slots); it is set up.
+    #[inline(always)]
+    pub(crate) fn is_by_word(&self) -> bool {
+        self.head().stride.get() == 1
+    }
+
+    /// Granules of a unit.
+    #[inline(always)]
+    pub(crate) fn unit_granules(&self) -> u64 {
+        if self.is_by_word() { 64 } else { u64::from(self.head().stride.get()) }
+    }
+
+    /// Whether its slots lie in runs of spans.
+    #[inline(always)]
+    pub(crate) fn is_medium(&self) -> bool {
+        self.head().bytes.get() as usize > SMALL_MAX
+    }
+
+    /// Spans of a run: 1 for small cells.
+    #[inline(always)]
+    pub(crate) fn spans(&self) -> u32 {
+        if self.is_medium() { u32::from(CLASSES[self.class()].spans) } else { 1 }
     }
 
     /// Its class' number; it is set up.

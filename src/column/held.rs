@@ -26,6 +26,8 @@ use core::mem::MaybeUninit;
 use super::block::{CELLS_OFFSET, ColumnBlock};
 use super::cell::{CELL_OF_SIZE, Cell, CellId, ROW_BYTES};
 use super::core::Core;
+use super::refill::{refilling, spilling};
+use super::unusual::{above_small, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, clear_owned, set_owned};
 use crate::size_class::{GRANULE, SMALL_MAX};
@@ -33,28 +35,19 @@ use crate::span::{ChunkMeta, SpanMeta};
 use crate::spike::zone_of_octave;
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// How a face leaves the usual way: calls in tail position, so that the usual way needs no stack
-/// frame; they may note an error before they return.
+/// A face of the fast path: what it gives, and what it notes when a call is refused. Everything out of
+/// the usual way is a function of its own that is left by a jump, so that the usual way, and each step
+/// after it, needs no stack frame; they are `extern "C"`, through which nothing unwinds.
 pub(crate) trait Face {
     /// What a free gives.
     type Freed;
-    /// That it was freed.
-    const FREED: Self::Freed;
 
-    /// Sizes above the small classes.
-    fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8;
-    /// Alignments other than a granule's.
-    fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8;
-    /// An empty cell. (Size and alignment only keep their registers.)
-    fn refilling(handle: &Handle, size: usize, align: usize, cell: Cell) -> *mut u8;
-    /// A cell without a word.
-    fn checking_out(handle: &Handle, cell: Cell) -> *mut u8;
-    /// A cell without spans.
-    fn growing(handle: &Handle, cell: Cell) -> *mut u8;
-    /// Pointers that are not plainly a block of the column.
-    fn free_unusual(handle: &Handle, p: *mut u8) -> Self::Freed;
-    /// A full cell.
-    fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> Self::Freed;
+    /// For a free that went well.
+    fn freed(handle: &Handle) -> Self::Freed;
+    /// For a free that was refused; `error` says why.
+    fn not_freed(handle: &Handle, p: *mut u8) -> Self::Freed;
+    /// Notes that an allocation was refused; `error` says why.
+    fn not_given(handle: &Handle);
 }
 
 /// The crate's own face: nothing to note.
@@ -62,43 +55,19 @@ pub(crate) struct Plainly;
 
 impl Face for Plainly {
     type Freed = bool;
-    const FREED: bool = true;
 
     #[inline(always)]
-    fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-        handle.alloc_unusual(size, align, spike)
-    }
-
-    #[inline(always)]
-    fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-        handle.alloc_unusual(size, align, spike)
-    }
-
-    #[cold]
-    fn refilling(handle: &Handle, _size: usize, _align: usize, cell: Cell) -> *mut u8 {
-        handle.alloc_refilling::<Self>(cell)
-    }
-
-    #[cold]
-    fn checking_out(handle: &Handle, cell: Cell) -> *mut u8 {
-        handle.alloc_checking_out::<Self>(cell)
-    }
-
-    #[cold]
-    fn growing(handle: &Handle, cell: Cell) -> *mut u8 {
-        handle.alloc_growing(cell)
-    }
-
-    #[inline(always)]
-    fn free_unusual(handle: &Handle, p: *mut u8) -> bool {
-        handle.free_unusual(p)
-    }
-
-    #[cold]
-    fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> bool {
-        handle.spill(cell, granule);
+    fn freed(_handle: &Handle) -> bool {
         true
     }
+
+    #[inline(always)]
+    fn not_freed(_handle: &Handle, _p: *mut u8) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn not_given(_handle: &Handle) {}
 }
 
 /// What the holder of a column works with.
@@ -108,6 +77,7 @@ pub(crate) struct Handle {
     granules: Slot<u64>,
     pages: Slot<*const PageEntry>,
     live: Slot<*const AtomicU64>,
+    remote: Slot<*const AtomicU64>,
     spans: Slot<*const SpanMeta>,
     chunks: Slot<*const ChunkMeta>,
     block: Slot<*const u8>,
@@ -118,6 +88,9 @@ pub(crate) struct Handle {
     peak: AtomicI64,
     /// Bytes of the balance that the arena's counters know of.
     told: Slot<i64>,
+    /// What the C face gives for a free that went well. Read, not written into the code: if the
+    /// compiler knew it, a free that spills would come back for it and need a stack frame.
+    pub(crate) freed_status: Slot<i32>,
     hold_cell: Slot<*const u8>,
     core: Slot<*const Core>,
     /// Why the last call on this handle was refused.
@@ -144,6 +117,7 @@ impl Handle {
         self.granules.set(core.region.granules());
         self.pages.set(core.pages.as_ptr());
         self.live.set(core.live.as_ptr());
+        self.remote.set(core.remote.as_ptr());
         self.spans.set(core.spans.as_ptr());
         self.chunks.set(core.chunks.as_ptr());
         self.block.set(block);
@@ -171,10 +145,10 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn alloc_as<F: Face>(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         if size > SMALL_MAX {
-            return F::above_small(self, size, align, spike);
+            return above_small::<F>(self, size, align, spike);
         }
         if align & !GRANULE != 0 {
-            return F::unusual_align(self, size, align, spike);
+            return unusual_align::<F>(self, size, align, spike);
         }
         let row = self.rows[(spike | 1).ilog2() as usize].get();
         // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
@@ -182,7 +156,7 @@ impl Handle {
         let cell = unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) };
         match cell.pop() {
             Some(granule) => self.give(cell, granule),
-            None => F::refilling(self, size, align, cell),
+            None => refilling::<F>(self, size, align, cell),
         }
     }
 
@@ -205,24 +179,24 @@ impl Handle {
     pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
         let granule = Granule((p.addr().wrapping_sub(self.origin.get().addr()) as u64).rotate_right(4));
         if granule.0 >= self.granules.get() {
-            return F::free_unusual(self, p);
+            return free_unusual::<F>(self, p);
         }
         // SAFETY: the granule is inside the region (just checked), so its span has an entry (R2).
         let page = unsafe { &*self.pages.get().add(granule.span_index()) };
         if page.owner().0 != self.owner.get() {
-            return F::free_unusual(self, p);
+            return free_unusual::<F>(self, p);
         }
         let live = self.live.get();
         // SAFETY: as above: the live map has a word for each granule of the region.
         if unsafe { &*live.add(granule.word()) }.load(Relaxed) & granule.bit() == 0 {
-            return F::free_unusual(self, p);
+            return free_unusual::<F>(self, p);
         }
         let block = self.block.get();
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holder = unsafe { &(*block.cast::<ColumnBlock>()).holder };
         let held = holder.hold();
         if held == granule {
-            return F::free_unusual(self, p);
+            return free_unusual::<F>(self, p);
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
         let cell = unsafe { Cell::new(block, page.cell() as usize) };
@@ -234,7 +208,7 @@ impl Handle {
         // SAFETY: held granules were checked when they were freed.
         clear_owned(unsafe { &*live.add(held.word()) }, held.bit());
         holder.set_hold(granule);
-        if held_cell.push(held) { F::FREED } else { F::spilling(self, held_cell, held) }
+        if held_cell.push(held) { F::freed(self) } else { spilling::<F>(self, held_cell, held) }
     }
 
     /// Holds the free of `granule` back, and does what the one held before has left to do.
@@ -277,6 +251,13 @@ impl Handle {
     pub(crate) fn page(&self, span: SpanId) -> &PageEntry {
         // SAFETY: as for spans.
         unsafe { &*self.pages.get().add(span.index()) }
+    }
+
+    /// The remote word of a granule.
+    #[inline(always)]
+    pub(crate) fn remote_word(&self, granule: Granule) -> &AtomicU64 {
+        // SAFETY: as for the live map: both have a word for every 64 granules of the region.
+        unsafe { &*self.remote.get().add(granule.word()) }
     }
 
     /// The arena's tables.

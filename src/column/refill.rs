@@ -14,52 +14,121 @@ use super::cell::{Cell, CellId};
 use super::held::{Face, Handle};
 use super::remote::{collect_bit, collect_word};
 use crate::error::Error;
-use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CLASSES, SMALL_MAX, pattern};
+use crate::map::{ChunkId, Granule, Owner, SpanId};
+use crate::size_class::{CLASSES, WORD_UNITS, pattern};
 use crate::span::{Next, SpanMeta};
 use crate::sync::Ordering::Relaxed;
 
+/// Allocates for a cell with an empty stack: from its word. (Size and alignment only keep their
+/// registers.)
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, _size: usize, _align: usize, cell: Cell) -> *mut u8 {
+    if !cell.has_word() {
+        return checking_out::<F>(handle, cell);
+    }
+    let meta = handle.span(cell.word_span());
+    let ahead = cell.pop_ahead();
+    meta.spilled.store(meta.spilled.load(Relaxed) - ahead, Relaxed);
+    match cell.pop() {
+        Some(granule) => handle.give(cell, granule),
+        None => core::ptr::null_mut(),
+    }
+}
+
+/// Allocates for an empty cell: from the spans in its list.
+#[cold]
+#[inline(never)]
+extern "C" fn checking_out<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    let span = cell.list();
+    if span == SpanId::NONE {
+        return taking_back::<F>(handle, cell);
+    }
+    match handle.check_out(cell, span, u64::MAX) {
+        Some(granule) => handle.give(cell, granule),
+        None => taking_back::<F>(handle, cell),
+    }
+}
+
+/// Allocates for an empty cell without spans in its list: from what others freed.
+#[cold]
+#[inline(never)]
+extern "C" fn taking_back<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    if !cell.is_set_up() {
+        return first_use::<F>(handle, cell);
+    }
+    if cell.drain() == SpanId::NONE && handle.block().inbox(cell.id()).is_empty() {
+        return growing::<F>(handle, cell);
+    }
+    match handle.refill_from_spans(cell) {
+        Some(granule) => handle.give(cell, granule),
+        None => growing::<F>(handle, cell),
+    }
+}
+
+/// Sets a cell up for its first use.
+#[cold]
+#[inline(never)]
+extern "C" fn first_use<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    if handle.set_cell_up(cell) {
+        return growing::<F>(handle, cell);
+    }
+    F::not_given(handle);
+    core::ptr::null_mut()
+}
+
+/// Allocates for an empty cell without spans: from a fresh span of the column's first chunk.
+#[cold]
+#[inline(never)]
+extern "C" fn growing<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    let chunk = handle.block().holder.chunks();
+    if cell.is_medium() || chunk == ChunkId::NONE || !handle.block().open.charge(1) {
+        return growing_at_large::<F>(handle, cell);
+    }
+    let (Some(place), _) = handle.chunk(chunk).map.claim_one() else {
+        handle.block().open.refund(1);
+        return growing_at_large::<F>(handle, cell);
+    };
+    let granule = handle.set_span_up(cell, chunk.span(place));
+    handle.give(cell, granule)
+}
+
+/// Allocates for an empty cell without spans: from a fresh span or run of any of the column's chunks, a
+/// new chunk, or else from wherever anything is free.
+#[cold]
+#[inline(never)]
+extern "C" fn growing_at_large<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    match handle.grow(cell) {
+        Some(granule) => handle.give(cell, granule),
+        None => handle.alloc_scarce::<F>(cell),
+    }
+}
+
+/// A freed slot of a full cell goes back to its span. Its live bit is clear.
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn spilling<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
+    // The sink: nothing was held.
+    if granule == Granule(0) {
+        return F::freed(handle);
+    }
+    if cell.is_medium() {
+        return spilling_at_large::<F>(handle, cell, granule);
+    }
+    cell.count_spill();
+    handle.slot_to_span(cell, granule, granule.span());
+    F::freed(handle)
+}
+
+/// The same for a slot of a run.
+#[cold]
+#[inline(never)]
+extern "C" fn spilling_at_large<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
+    handle.spill(cell, granule);
+    F::freed(handle)
+}
+
 impl Handle {
-    /// Allocates for a cell with an empty stack: from its word.
-    #[inline(always)]
-    pub(crate) fn alloc_refilling<F: Face>(&self, cell: Cell) -> *mut u8 {
-        if !cell.has_word() {
-            return F::checking_out(self, cell);
-        }
-        let meta = self.span(cell.word_span());
-        let ahead = cell.pop_ahead();
-        meta.spilled.store(meta.spilled.load(Relaxed) - ahead, Relaxed);
-        match cell.pop() {
-            Some(granule) => self.give(cell, granule),
-            None => core::ptr::null_mut(),
-        }
-    }
-
-    /// Allocates for an empty cell: from the spans in its list.
-    #[inline(always)]
-    pub(crate) fn alloc_checking_out<F: Face>(&self, cell: Cell) -> *mut u8 {
-        let span = cell.list();
-        if span == SpanId::NONE {
-            return F::growing(self, cell);
-        }
-        match self.check_out(cell, span, u64::MAX) {
-            Some(granule) => self.give(cell, granule),
-            None => F::growing(self, cell),
-        }
-    }
-
-    /// Allocates for an empty cell without spans in its list: from what others freed, or from a fresh
-    /// span; else from wherever anything is free.
-    pub(crate) fn alloc_growing(&self, cell: Cell) -> *mut u8 {
-        if !cell.is_set_up() && !self.set_cell_up(cell) {
-            return core::ptr::null_mut();
-        }
-        match self.refill_from_spans(cell).or_else(|| self.grow(cell)) {
-            Some(granule) => self.give(cell, granule),
-            None => self.alloc_scarce(cell),
-        }
-    }
-
     /// A slot for a cell with an empty stack, without growing.
     pub(crate) fn refill_from_spans(&self, cell: Cell) -> Option<Granule> {
         if let Some(granule) = self.pop_word(cell) {
@@ -111,19 +180,17 @@ impl Handle {
         let meta = self.span(head);
         let summary = meta.summary.load(Relaxed);
         let waiting = meta.collect.load(Relaxed);
-        let all = summary | waiting;
-        let unit = (all & among).trailing_zeros();
-        let bit = 1 << unit;
-        let class = cell.class();
+        let unit = ((summary | waiting) & among).trailing_zeros();
+        let bit = 1_u64.wrapping_shl(unit);
         let (base, word, left);
-        if CLASSES[class].by_word {
+        if cell.is_by_word() {
             base = Granule(head.first().0 + u64::from(unit) * 64);
             if waiting & bit != 0 {
                 self.collect_unit(cell, head, meta, unit);
             }
             left = summary & !bit;
             // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
-            word = pattern(class, unit) & !self.live_word(base).load(Relaxed);
+            word = pattern(cell.class(), unit) & !self.live_word(base).load(Relaxed);
         } else {
             base = head.first();
             left = 0;
@@ -136,28 +203,26 @@ impl Handle {
             };
         }
         meta.summary.store(left, Relaxed);
-        if left | meta.collect.load(Relaxed) == 0 {
+        if left | (waiting & meta.collect.load(Relaxed)) == 0 {
             self.unlist(cell, meta);
         }
-        cell.check_out(base, word);
-        let granule = cell.pop_word()?;
+        let granule = cell.check_out_and_pop(base, word)?;
         meta.spilled.store(meta.spilled.load(Relaxed) - 1, Relaxed);
         Some(granule)
     }
 
     /// Takes back what others freed of a unit; whether there was anything.
+    #[inline(always)]
     pub(crate) fn collect_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta, unit: u32) -> bool {
-        let core = self.core();
-        let class = &CLASSES[cell.class()];
-        let freed = if class.by_word {
-            let granule = Granule(head.first().0 + u64::from(unit) * 64);
-            collect_word(self.live_word(granule), core.remote_word(granule)).count_ones()
+        let granule = Granule(head.first().0 + u64::from(unit) * cell.unit_granules());
+        let (live, remote) = (self.live_word(granule), self.remote_word(granule));
+        let freed = if cell.is_by_word() {
+            collect_word(live, remote).count_ones()
         } else {
-            let granule = Granule(head.first().0 + u64::from(unit) * u64::from(class.stride));
-            u32::from(collect_bit(self.live_word(granule), core.remote_word(granule), granule.bit()) != 0)
+            u32::from(collect_bit(live, remote, granule.bit()) != 0)
         };
         meta.spilled.store(meta.spilled.load(Relaxed) + freed, Relaxed);
-        meta.collect.store(meta.collect.load(Relaxed) & !(1 << unit), Relaxed);
+        meta.collect.store(meta.collect.load(Relaxed) & !(1_u64.wrapping_shl(unit)), Relaxed);
         freed != 0
     }
 
@@ -242,8 +307,7 @@ impl Handle {
 
     /// Takes a fresh span or run for an empty cell, and its first slot.
     pub(crate) fn grow(&self, cell: Cell) -> Option<Granule> {
-        let class_index = cell.class();
-        let spans = u32::from(CLASSES[class_index].spans);
+        let spans = cell.spans();
         if !self.charge(spans) {
             return None;
         }
@@ -252,7 +316,7 @@ impl Handle {
             self.refuse(Error::NoMemory { size: cell.bytes() as usize, align: 16 });
             return None;
         };
-        Some(self.set_span_up(cell, class_index, head))
+        Some(self.set_span_up(cell, head))
     }
 
     /// Counts spans against the column's limit.
@@ -263,26 +327,23 @@ impl Handle {
 
     /// Gives an owned, charged span or run to an empty cell, and takes its first slot.
     #[inline(always)]
-    pub(crate) fn set_span_up(&self, cell: Cell, class_index: usize, head: SpanId) -> Granule {
-        let class = &CLASSES[class_index];
+    pub(crate) fn set_span_up(&self, cell: Cell, head: SpanId) -> Granule {
         let meta = self.span(head);
-        meta.class.store(class_index as u32, Relaxed);
-        meta.collect.store(0, Relaxed);
-        meta.spilled.store(u32::from(class.slots) - 1, Relaxed);
-        meta.summary.store(0, Relaxed);
         let first = head.first();
+        meta.class.store(cell.class() as u32, Relaxed);
+        meta.spilled.store(cell.slots() - 1, Relaxed);
+        meta.head.store(head.0, Relaxed);
         // Every class has a slot at its span's start (C2): bit 0, which is taken at once.
-        if class.by_word {
-            cell.check_out(first, pattern(class_index, 0) & !1);
-            self.put_under_summary(cell, head, meta, class.units & !1);
+        if cell.is_by_word() {
+            cell.check_out(first, pattern(cell.class(), 0) & !1);
+            self.put_under_summary(cell, head, meta, WORD_UNITS & !1);
         } else {
-            cell.check_out(first, class.units & !1);
+            cell.check_out(first, CLASSES[cell.class()].units & !1);
         }
         cell.count_out(1);
         let (owner, offset) = (Owner::column(self.index()), cell.id().offset());
-        meta.head.store(head.0, Relaxed);
         self.page(head).set(owner, offset);
-        for span in head.0 + 1..head.0 + u32::from(class.spans) {
+        for span in head.0 + 1..head.0 + cell.spans() {
             self.span(SpanId(span)).head.store(head.0, Relaxed);
             self.page(SpanId(span)).set(owner, offset);
         }
@@ -290,26 +351,23 @@ impl Handle {
     }
 
     /// A freed slot of a full cell goes back to its span. Its live bit is clear.
-    #[inline(always)]
     pub(crate) fn spill(&self, cell: Cell, granule: Granule) {
-        // The sink: nothing was held.
-        if granule == Granule(0) {
-            return;
-        }
         cell.count_spill();
-        self.slot_to_span(cell, granule);
+        self.slot_back(cell, granule);
     }
 
-    /// A free slot that no stack keeps goes under its span's summary; an empty span is given back.
+    /// A slot that no stack keeps goes back to its span.
+    pub(crate) fn slot_back(&self, cell: Cell, granule: Granule) {
+        let span = granule.span();
+        self.slot_to_span(cell, granule, if cell.is_medium() { self.span(span).head() } else { span });
+    }
+
+    /// A free slot goes under the summary of its span, or run, `head`; an empty one is given back.
     #[inline(always)]
-    pub(crate) fn slot_to_span(&self, cell: Cell, granule: Granule) {
-        let mut head = granule.span();
-        if cell.bytes() as usize > SMALL_MAX {
-            head = self.span(head).head();
-        }
+    fn slot_to_span(&self, cell: Cell, granule: Granule, head: SpanId) {
         let meta = self.span(head);
         let unit = cell.unit(granule.0 - head.first().0);
-        self.put_under_summary(cell, head, meta, 1 << unit);
+        self.put_under_summary(cell, head, meta, 1_u64.wrapping_shl(unit));
         let spilled = meta.spilled.load(Relaxed) + 1;
         meta.spilled.store(spilled, Relaxed);
         if spilled == cell.slots() {
@@ -325,8 +383,7 @@ impl Handle {
         }
         let head = cell.word_span();
         let meta = self.span(head);
-        let class = &CLASSES[meta.class.load(Relaxed) as usize];
-        let units = if class.by_word { 1 << ((cell.word_base().0 - head.first().0) / 64) } else { word };
+        let units = if cell.is_by_word() { 1 << ((cell.word_base().0 - head.first().0) / 64) } else { word };
         cell.drop_word();
         self.put_under_summary(cell, head, meta, units);
         if meta.spilled.load(Relaxed) == cell.slots() {
@@ -342,12 +399,19 @@ impl Handle {
         if cell.word_span() == head {
             cell.drop_word();
         }
-        let spans = if cell.bytes() as usize > SMALL_MAX { u32::from(CLASSES[cell.class()].spans) } else { 1 };
-        for span in head.0..head.0 + spans {
-            self.page(SpanId(span)).set(Owner::NONE, 0);
+        if cell.is_medium() {
+            self.return_run(head, cell.spans());
+        } else {
+            self.page(head).clear();
+            self.block().open.refund(1);
+            self.chunk(head.chunk()).map.give_one(head.place());
         }
-        self.block().open.refund(spans);
-        self.chunk(head.chunk()).map.give(head.place(), spans);
         self.list_chunk(head.chunk());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn return_run(&self, head: SpanId, spans: u32) {
+        self.core().return_spans(self.index(), head, spans);
     }
 }

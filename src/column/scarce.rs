@@ -17,10 +17,9 @@
 
 use super::cell::{Cell, SMALL_ROWS};
 use super::core::Core;
-use super::held::Handle;
+use super::held::{Face, Handle};
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::CLASSES;
 use crate::span::SpanMeta;
 use crate::sync::Ordering::Relaxed;
 
@@ -28,11 +27,11 @@ impl Handle {
     /// Allocates from a cell that could not be refilled, or refuses. `error` says why it could not.
     #[cold]
     #[inline(never)]
-    pub(crate) fn alloc_scarce(&self, cell: Cell) -> *mut u8 {
-        match self.find_scarce(cell) {
-            Some(p) => p,
-            None => core::ptr::null_mut(),
-        }
+    pub(crate) fn alloc_scarce<F: Face>(&self, cell: Cell) -> *mut u8 {
+        self.find_scarce(cell).unwrap_or_else(|| {
+            F::not_given(self);
+            core::ptr::null_mut()
+        })
     }
 
     fn find_scarce(&self, cell: Cell) -> Option<*mut u8> {
@@ -85,8 +84,7 @@ impl Handle {
 
     /// Takes a fresh span from whatever chunk has one, for an empty cell.
     fn grow_anywhere(&self, cell: Cell) -> Option<Granule> {
-        let class_index = cell.class();
-        let spans = u32::from(CLASSES[class_index].spans);
+        let spans = cell.spans();
         if !self.charge(spans) {
             return None;
         }
@@ -95,7 +93,7 @@ impl Handle {
             self.refuse(Error::NoMemory { size: cell.bytes() as usize, align: 16 });
             return None;
         };
-        Some(self.set_span_up(cell, class_index, head))
+        Some(self.set_span_up(cell, head))
     }
 
     /// Brings everything together that is free in the arena, for a large block.
@@ -120,7 +118,7 @@ impl Handle {
     /// Gives what a cell's stack keeps back to the spans.
     pub(crate) fn empty_stack(&self, cell: Cell) {
         while let Some(granule) = cell.evict_entry() {
-            self.slot_to_span(cell, granule);
+            self.slot_back(cell, granule);
         }
     }
 

@@ -3,7 +3,8 @@
 
 use super::cell::{ALIGNED_ROW, Cell, CellId, ORDERED_ROW};
 use super::core::Core;
-use super::held::{Handle, Plainly};
+use super::held::{Face, Handle, Plainly};
+use super::refill::refilling;
 use crate::error::{Error, Result};
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
@@ -66,16 +67,15 @@ impl Core {
 
 impl Handle {
     /// Allocates what the fast path does not.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn alloc_unusual(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+    fn alloc_unusual<F: Face>(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         match self.core().route(size, align, spike) {
+            Ok(Route::Cell(id)) => self.alloc_from::<F>(self.cell(id)),
+            Ok(Route::Large { size, align }) => self.alloc_large::<F>(size, align),
             Err(error) => {
                 self.refuse(error);
+                F::not_given(self);
                 core::ptr::null_mut()
             }
-            Ok(Route::Cell(id)) => self.alloc_from(self.cell(id)),
-            Ok(Route::Large { size, align }) => self.alloc_large(size, align),
         }
     }
 
@@ -83,7 +83,7 @@ impl Handle {
     pub(crate) fn alloc_ordered(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         let Ok(Route::Cell(id)) = self.core().route(size, align, spike) else { return self.alloc(size, align, spike) };
         if id.is_aligned() || id.class() >= SMALL_CLASSES {
-            return self.alloc_from(self.cell(id));
+            return self.alloc_from::<Plainly>(self.cell(id));
         }
         let cell = self.cell(CellId::small(ORDERED_ROW, id.class()));
         if !cell.is_set_up() && !self.set_cell_up(cell) {
@@ -92,20 +92,20 @@ impl Handle {
         self.empty_stack(cell);
         match self.next_in_order(cell) {
             Some(granule) => self.give(cell, granule),
-            None => self.alloc_scarce(cell),
+            None => self.alloc_scarce::<Plainly>(cell),
         }
     }
 
     /// Allocates from one of our cells.
     #[inline(always)]
-    pub(crate) fn alloc_from(&self, cell: Cell) -> *mut u8 {
+    fn alloc_from<F: Face>(&self, cell: Cell) -> *mut u8 {
         match cell.pop() {
             Some(granule) => self.give(cell, granule),
-            None => self.alloc_refilling::<Plainly>(cell),
+            None => refilling::<F>(self, 0, 0, cell),
         }
     }
 
-    fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
+    fn alloc_large<F: Face>(&self, size: usize, align: usize) -> *mut u8 {
         match self.core().alloc_large(self.index(), size, align).or_else(|_| {
             self.make_room();
             self.core().alloc_large(self.index(), size, align)
@@ -118,15 +118,14 @@ impl Handle {
             }
             Err(error) => {
                 self.refuse(error);
+                F::not_given(self);
                 core::ptr::null_mut()
             }
         }
     }
 
     /// Frees what the fast path does not, or says what is wrong.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn free_unusual(&self, p: *mut u8) -> bool {
+    fn free_unusual(&self, p: *mut u8) -> bool {
         let core = self.core();
         let Some(granule) = core.granule(p) else { return self.refuse(Error::BadPointer(p.addr())) };
         let place = core.place(granule);
@@ -161,6 +160,28 @@ impl Handle {
             Err(error) => self.refuse(error),
         }
     }
+}
+
+/// Sizes above the small classes.
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn above_small<F: Face>(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    handle.alloc_unusual::<F>(size, align, spike)
+}
+
+/// Alignments other than a granule's. Not one with `above_small`: with two ways out, the compiler keeps
+/// two plain branches on the fast path.
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    handle.alloc_unusual::<F>(size, align, spike)
+}
+
+/// Pointers that are not plainly a block of the column.
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, p: *mut u8) -> F::Freed {
+    if handle.free_unusual(p) { F::freed(handle) } else { F::not_freed(handle, p) }
 }
 
 impl CellId {

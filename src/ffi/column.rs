@@ -6,11 +6,9 @@ use core::ptr::null_mut;
 use super::arena::{arena_of, engram_arena};
 use super::batch::slots;
 use super::status::{ENGRAM_OK, engram_status, fail};
-use crate::column::cell::Cell;
 use crate::column::held::{Face, Handle};
 use crate::column::{Column, ColumnId};
 use crate::error::{Error, Result};
-use crate::map::Granule;
 use crate::spike::SpikeTime;
 
 /// A held column.
@@ -33,100 +31,25 @@ unsafe fn column_of<'a>(column: *const engram_column) -> Result<core::mem::Manua
     Ok(core::mem::ManuallyDrop::new(unsafe { Column::from_handle(handle) }))
 }
 
-/// The C face's way out of the usual: the error is remembered for the thread. The functions are
-/// C's, so that nothing unwinds through the fast path and it can leave by a jump.
+/// The C face: errors are remembered for the thread.
 struct C;
 
 impl Face for C {
     type Freed = engram_status;
-    const FREED: engram_status = ENGRAM_OK;
 
     #[inline(always)]
-    fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-        alloc_unusual(handle, size, align, spike)
+    fn freed(handle: &Handle) -> engram_status {
+        handle.freed_status.get()
     }
 
-    #[inline(always)]
-    fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-        alloc_unusual_align(handle, size, align, spike)
+    fn not_freed(handle: &Handle, p: *mut u8) -> engram_status {
+        // NULL lies outside every arena, so the usual way need not look for it.
+        if p.is_null() { ENGRAM_OK } else { fail(handle.misused()) }
     }
 
-    #[inline(always)]
-    fn refilling(handle: &Handle, size: usize, align: usize, cell: Cell) -> *mut u8 {
-        alloc_refilling(handle, size, align, cell)
-    }
-
-    #[inline(always)]
-    fn checking_out(handle: &Handle, cell: Cell) -> *mut u8 {
-        alloc_checking_out(handle, cell)
-    }
-
-    #[inline(always)]
-    fn growing(handle: &Handle, cell: Cell) -> *mut u8 {
-        alloc_growing(handle, cell)
-    }
-
-    #[inline(always)]
-    fn free_unusual(handle: &Handle, p: *mut u8) -> engram_status {
-        free_unusual(handle, p)
-    }
-
-    #[inline(always)]
-    fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> engram_status {
-        spilling(handle, cell, granule)
-    }
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn alloc_unusual(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-    noted(handle, handle.alloc_unusual(size, align, spike))
-}
-
-/// Not one with `alloc_unusual`: with two ways out, the compiler keeps two plain branches.
-#[cold]
-#[inline(never)]
-extern "C" fn alloc_unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-    noted(handle, handle.alloc_unusual(size, align, spike))
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn alloc_refilling(handle: &Handle, _size: usize, _align: usize, cell: Cell) -> *mut u8 {
-    handle.alloc_refilling::<C>(cell)
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn alloc_checking_out(handle: &Handle, cell: Cell) -> *mut u8 {
-    handle.alloc_checking_out::<C>(cell)
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn alloc_growing(handle: &Handle, cell: Cell) -> *mut u8 {
-    noted(handle, handle.alloc_growing(cell))
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn free_unusual(handle: &Handle, p: *mut u8) -> engram_status {
-    // NULL lies outside every arena, so the usual way need not look for it.
-    if p.is_null() || handle.free_unusual(p) { ENGRAM_OK } else { fail(handle.misused()) }
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> engram_status {
-    handle.spill(cell, granule);
-    ENGRAM_OK
-}
-
-fn noted(handle: &Handle, p: *mut u8) -> *mut u8 {
-    if p.is_null() {
+    fn not_given(handle: &Handle) {
         fail(handle.failed());
     }
-    p
 }
 
 #[cold]

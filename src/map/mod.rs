@@ -196,6 +196,12 @@ impl PageEntry {
         self.owner.store(owner.0, Ordering::Release);
     }
 
+    /// Nobody's span: no block starts in it any more.
+    #[inline(always)]
+    pub(crate) fn clear(&self) {
+        self.owner.store(Owner::NONE.0, Ordering::Release);
+    }
+
     /// Marks that a remote free is about to happen (before its bit is set, so that the holder,
     /// whose fast path compares the whole owner, never misses it).
     pub(crate) fn mark_seen(&self) {

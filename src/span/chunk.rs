@@ -71,6 +71,12 @@ impl ChunkMap {
         self.0.fetch_or(run_mask(spans) << place, Ordering::Release);
     }
 
+    /// Gives one span back; the caller owned it. Wait-free.
+    #[inline(always)]
+    pub(crate) fn give_one(&self, place: u32) {
+        self.0.fetch_or(1 << (place % 64), Ordering::Release);
+    }
+
     /// Takes the whole chunk if all of it is free.
     pub(crate) fn claim_all(&self) -> bool {
         self.0.compare_exchange(u64::MAX, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()

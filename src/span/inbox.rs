@@ -109,4 +109,10 @@ impl Inbox {
         }
         SpanId(self.0.swap(0, Ordering::AcqRel))
     }
+
+    /// Whether nothing is in it at this moment.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
 }
