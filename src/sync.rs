@@ -7,7 +7,89 @@
 pub(crate) use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+pub(crate) use modelled::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+/// Loom's atomics, each access after a store to one word that all share. Loom tries another order of
+/// two accesses only if the second is the first of its thread that meets the other: a thread's own
+/// look at a word hides what it does to the word next. With the shared word every access meets
+/// every other, so all orders are tried (up to the model's number of preemptions).
+#[cfg(loom)]
+mod modelled {
+    pub(crate) use loom::sync::atomic::Ordering;
+
+    loom::lazy_static! {
+        static ref TURN: loom::sync::atomic::AtomicU32 = loom::sync::atomic::AtomicU32::new(0);
+    }
+
+    macro_rules! modelled {
+        ($name:ident, $value:ty) => {
+            pub(crate) struct $name(loom::sync::atomic::$name);
+
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(loom::sync::atomic::$name::new(value))
+                }
+
+                fn in_turn(&self) -> &loom::sync::atomic::$name {
+                    TURN.store(0, Ordering::Relaxed);
+                    &self.0
+                }
+
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    self.in_turn().load(order)
+                }
+
+                pub(crate) fn store(&self, value: $value, order: Ordering) {
+                    self.in_turn().store(value, order);
+                }
+
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.in_turn().swap(value, order)
+                }
+
+                pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                    self.in_turn().fetch_add(value, order)
+                }
+
+                pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                    self.in_turn().fetch_sub(value, order)
+                }
+
+                pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                    self.in_turn().fetch_or(value, order)
+                }
+
+                pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                    self.in_turn().fetch_and(value, order)
+                }
+
+                pub(crate) fn compare_exchange(
+                    &self,
+                    old: $value,
+                    new: $value,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$value, $value> {
+                    self.in_turn().compare_exchange(old, new, success, failure)
+                }
+
+                pub(crate) fn compare_exchange_weak(
+                    &self,
+                    old: $value,
+                    new: $value,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$value, $value> {
+                    self.in_turn().compare_exchange_weak(old, new, success, failure)
+                }
+            }
+        };
+    }
+
+    modelled!(AtomicI64, i64);
+    modelled!(AtomicU32, u32);
+    modelled!(AtomicU64, u64);
+}
 
 /// A read-modify-write that is not atomic: for words that one thread writes (the holder of a
 /// column) and others only read. On x86-64 it compiles to one plain instruction.

@@ -162,7 +162,7 @@ impl Core {
             for place in 0..CHUNK_SPANS as u32 {
                 let span = chunk.span(place);
                 if free || meta.map.free() >> place & 1 != 0 {
-                    check(self.page(span).owner() == Owner::NONE, "M3", u64::from(span.0))?;
+                    check(self.page(span).owner().index().is_none(), "M3", u64::from(span.0))?;
                     let first = span.first().word();
                     let empty = (first..first + 32).all(|word| self.live.at(word).load(Relaxed) == 0);
                     check(empty, "M1", u64::from(span.0))?;

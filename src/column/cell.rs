@@ -94,7 +94,8 @@ impl CellId {
     /// The cell at `offset` bytes from its column's block.
     #[inline(always)]
     pub(crate) const fn at_offset(offset: u32) -> Self {
-        Self((offset - CELLS_OFFSET as u32) / 64)
+        // Saturating: who frees a block twice may read the cell of a span that is being given back.
+        Self(offset.saturating_sub(CELLS_OFFSET as u32) / 64)
     }
 
     /// Bytes from the column's block to the cell.

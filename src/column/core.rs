@@ -297,7 +297,7 @@ impl Core {
         let page = self.page(granule.span());
         let owner = page.owner();
         let cell = page.cell();
-        let head = if owner == Owner::NONE || owner.is_large() { granule.span() } else { self.head_of(granule.span()) };
+        let head = if owner.index().is_none() || owner.is_large() { granule.span() } else { self.head_of(granule.span()) };
         Place { owner, cell, head }
     }
 

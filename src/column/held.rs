@@ -27,9 +27,10 @@ use super::block::{CELLS_OFFSET, ColumnBlock};
 use super::cell::{CELL_OF_SIZE, Cell, CellId, ROW_BYTES};
 use super::core::Core;
 use super::refill::{refilling, spilling};
+use super::remote::hold_instead;
 use super::unusual::{above_small, free_unusual, unusual_align};
 use crate::error::Error;
-use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, clear_owned, set_owned};
+use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{GRANULE, SMALL_MAX};
 use crate::span::{ChunkMeta, SpanMeta};
 use crate::spike::zone_of_octave;
@@ -206,8 +207,7 @@ impl Handle {
         self.hold_cell.set(cell.as_ptr());
         // Granule 0 stands for "none held"; its word belongs to no span.
         // SAFETY: held granules were checked when they were freed.
-        clear_owned(unsafe { &*live.add(held.word()) }, held.bit());
-        holder.set_hold(granule);
+        hold_instead(holder.hold_word(), unsafe { &*live.add(held.word()) }, held, granule);
         if held_cell.push(held) { F::freed(self) } else { spilling::<F>(self, held_cell, held) }
     }
 
@@ -300,10 +300,8 @@ impl Handle {
         // SAFETY: the cell of the held block (see `hold_back`).
         let cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
         self.hold_cell.set(self.block.get());
-        clear_owned(self.live_word(held), held.bit());
-        let kept = cell.push(held);
-        self.block().holder.set_hold(Granule(0));
-        if !kept {
+        hold_instead(self.block().holder.hold_word(), self.live_word(held), held, Granule(0));
+        if !cell.push(held) {
             self.spill(cell, held);
         }
     }

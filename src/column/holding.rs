@@ -9,7 +9,7 @@ use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::size_class::CLASSES;
 use crate::spike::SpikeTime;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Relaxed, Release};
 
 /// A column's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -267,7 +267,7 @@ impl Core {
         let route = self.route(size, align, spike)?;
         let (p, bytes) = self.try_without_lease(index, route).or_else(|error| match error {
             Error::NoMemory { .. } => {
-                self.flush_others(index);
+                self.flush_others(None);
                 self.try_without_lease(index, route).or_else(|error| self.shared_slot_anywhere(index, route).ok_or(error))
             }
             _ => Err(error),
@@ -289,7 +289,8 @@ impl Core {
         match self.free_unheld(p) {
             Ok((index, bytes)) => {
                 let open = &self.block(index).open;
-                open.frees_by_others.fetch_add(1, Relaxed);
+                // Release: pairs with the snapshot, which reads frees before allocations.
+                open.frees_by_others.fetch_add(1, Release);
                 open.bytes_freed_by_others.fetch_add(bytes, Relaxed);
                 Ok(())
             }

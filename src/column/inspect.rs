@@ -29,6 +29,11 @@ impl Core {
         let granule = self.granule(p).ok_or(bad)?;
         let place = self.place(granule);
         let column = place.owner.index().ok_or(bad)?;
+        let unheld = place.owner.is_shared() || place.owner.is_large();
+        // Before the live bit: see `remote`.
+        if !unheld && self.was_freed(granule, column) {
+            return Err(Error::DoubleFree(p.addr()));
+        }
         if self.live_word(granule).load(Acquire) & granule.bit() == 0 {
             let large = place.owner.is_large();
             let start = granule == granule.span().first();
@@ -45,9 +50,6 @@ impl Core {
             let bytes = span_bytes(u64::from(meta.spans.load(Relaxed)));
             return Ok(Live { column, bytes, align: 1 << meta.align.load(Relaxed) });
         }
-        if !place.owner.is_shared() && self.was_freed(granule, column) {
-            return Err(Error::DoubleFree(p.addr()));
-        }
         let class = place.class();
         let align = if CellId::at_offset(place.cell).is_aligned() { class.natural_align() } else { GRANULE };
         Ok(Live { column, bytes: class.bytes as usize, align })
@@ -56,7 +58,7 @@ impl Core {
     /// Whether a block whose live bit is set is free all the same: held back, or freed by another
     /// thread and not yet taken back.
     fn was_freed(&self, granule: Granule, column: u32) -> bool {
-        self.block(column).holder.hold() == granule || self.remote_word(granule).load(Acquire) & granule.bit() != 0
+        self.remote_word(granule).load(Acquire) & granule.bit() != 0 || self.block(column).holder.hold() == granule
     }
 
     /// Whether a block stays where it is when it becomes `size` bytes: its class, or number of

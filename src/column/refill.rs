@@ -6,18 +6,21 @@
 //! spill     summary bit of the slot's unit; all slots there? give the span back
 //! ```
 //!
-//! Every step is bounded: no loop runs over spans or frees (P2). The one that runs over units drops
-//! those without a free slot, which only two threads freeing one block at the same instant leave
-//! behind. Each step is a function of its own that is left by a jump, so that none pays for the next.
+//! Every step is bounded: no loop runs over spans or frees (P2). A unit may turn out to have nothing
+//! (its announcement came late: see `remote`); after a few of those the cell grows instead. Each step
+//! is a function of its own that is left by a jump, so that none pays for the next.
 
 use super::cell::{Cell, CellId};
 use super::held::{Face, Handle};
-use super::remote::{collect_bit, collect_word};
+use super::remote::{accept, collect, pass_on};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::size_class::{CLASSES, WORD_UNITS, pattern};
-use crate::span::{Next, SpanMeta};
+use crate::span::SpanMeta;
 use crate::sync::Ordering::Relaxed;
+
+/// Units without a free slot that a refill drops before it gives up and grows.
+const EMPTY_UNITS: u32 = 2;
 
 /// Allocates for a cell with an empty stack: from its word. (Size and alignment only keep their
 /// registers.)
@@ -134,7 +137,7 @@ impl Handle {
         if let Some(granule) = self.pop_word(cell) {
             return Some(granule);
         }
-        loop {
+        for _ in 0..EMPTY_UNITS {
             let mut span = cell.list();
             if span == SpanId::NONE {
                 span = self.accept(cell)?;
@@ -143,6 +146,7 @@ impl Handle {
                 return Some(granule);
             }
         }
+        None
     }
 
     /// A slot of the cell's word.
@@ -167,7 +171,9 @@ impl Handle {
             let unit = (base.0 - head.first().0) / 64;
             let above = (u64::MAX << unit) << 1;
             if core.span(head).summary.load(Relaxed) & above != 0 {
-                return self.check_out(cell, head, above);
+                if let Some(granule) = self.check_out(cell, head, above) {
+                    return Some(granule);
+                }
             }
         }
         self.grow(cell).or_else(|| self.refill_from_spans(cell))
@@ -211,19 +217,18 @@ impl Handle {
         Some(granule)
     }
 
-    /// Takes back what others freed of a unit; whether there was anything.
+    /// Takes back what others freed of a unit; whether there was anything. The unit goes on waiting
+    /// if others have freed more of it meanwhile.
     #[inline(always)]
     pub(crate) fn collect_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta, unit: u32) -> bool {
         let granule = Granule(head.first().0 + u64::from(unit) * cell.unit_granules());
-        let (live, remote) = (self.live_word(granule), self.remote_word(granule));
-        let freed = if cell.is_by_word() {
-            collect_word(live, remote).count_ones()
-        } else {
-            u32::from(collect_bit(live, remote, granule.bit()) != 0)
-        };
-        meta.spilled.store(meta.spilled.load(Relaxed) + freed, Relaxed);
-        meta.collect.store(meta.collect.load(Relaxed) & !(1_u64.wrapping_shl(unit)), Relaxed);
-        freed != 0
+        let bits = if cell.is_by_word() { u64::MAX } else { granule.bit() };
+        let collected = collect(self.live_word(granule), self.remote_word(granule), bits);
+        meta.spilled.store(meta.spilled.load(Relaxed) + collected.freed.count_ones(), Relaxed);
+        if !collected.more {
+            meta.collect.store(meta.collect.load(Relaxed) & !(1_u64.wrapping_shl(unit)), Relaxed);
+        }
+        collected.freed != 0
     }
 
     /// Takes the next span that others freed into from the cell's inbox; it is in the cell's list then.
@@ -235,19 +240,20 @@ impl Handle {
                 return None;
             }
         }
-        let meta = self.span(span);
-        match meta.pending.unlink() {
-            Next::Unlinked => {
-                cell.set_drain(span);
-                return None;
-            }
-            Next::End => cell.set_drain(SpanId::NONE),
-            Next::Span(next) => cell.set_drain(next),
+        let (meta, page) = (self.span(span), self.page(span));
+        let Some(arrival) = accept(page, &meta.pending, self.index(), cell.id().offset()) else {
+            cell.set_drain(span);
+            return None;
+        };
+        cell.set_drain(arrival.rest);
+        if !arrival.ours {
+            let core = self.core();
+            pass_on(span, arrival.units, page, &meta.pending, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
+            return None;
         }
-        let page = self.core().page(span);
-        let units = meta.pending.take() & CLASSES[cell.class()].units;
-        if !page.owner().is_column(self.index()) || page.cell() != cell.id().offset() || units == 0 {
-            self.pass_on(span, units);
+        // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
+        let units = arrival.units & CLASSES[cell.class()].units;
+        if units == 0 {
             return None;
         }
         self.list(cell, span, meta);
@@ -255,19 +261,11 @@ impl Handle {
         Some(span)
     }
 
-    /// A span in our inbox that is not ours any more: two threads freed one of its blocks at the same
-    /// instant. Passes on what is pending of it.
-    #[cold]
-    #[inline(never)]
-    fn pass_on(&self, span: SpanId, units: u64) {
-        let core = self.core();
-        let (meta, page) = (core.span(span), core.page(span));
-        let owner = page.owner();
-        if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large()) {
-            if units != 0 && meta.pending.announce(units) {
-                core.block(index).inbox(CellId::at_offset(page.cell())).push(span, &meta.pending);
-            }
-        }
+    /// Whether a call of `accept` that yielded no span may be followed by one that does: not if the
+    /// inbox was empty, or the pusher of `before`, what was left of a chain then, is not done yet.
+    pub(crate) fn may_accept_more(cell: Cell, before: SpanId) -> bool {
+        let rest = cell.drain();
+        rest != SpanId::NONE && rest != before
     }
 
     /// Lists a span that is about to have units with free slots, if it had none (S5).
@@ -396,6 +394,7 @@ impl Handle {
     pub(crate) fn give_span_back(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
         self.unlist(cell, meta);
         meta.summary.store(0, Relaxed);
+        meta.collect.store(0, Relaxed);
         if cell.word_span() == head {
             cell.drop_word();
         }

@@ -3,22 +3,27 @@
 //! ```text
 //! any thread                                   holder
 //! 1 mark the span "seen"                       a unlink the span from the inbox
-//! 2 the held-back free is this block? error    b take the set of pending units
-//! 3 live bit clear? error                      c later, a unit at a time: take the remote bits,
-//! 4 set the remote bit; was set? error           clear the live bits
-//! 5 announce the unit; not yet queued?
+//! 2 remote bit set? error                      b take the set of pending units
+//! 3 the held-back free is this block? error    c later, a unit at a time: look at the remote bits,
+//! 4 live bit clear? error                        clear the live bits, then the remote bits
+//! 5 set the remote bit; was set? error
+//! 6 announce the unit; not yet queued?
 //!   push the span
 //! ```
 //!
-//! Why this order. (1) before (4): the holder's own free tests the whole owner word, so that it
-//! notices blocks that others freed. (2) before (3): the holder clears the live bit of the block
-//! that it held back *before* it holds back the next, so that one of the two tests sees a block that
-//! the holder freed. (4) before (5), (b) before (c): every bit set before (b) is collected, every
-//! later one is announced anew. One read-modify-write a free, one more for the first of a unit, three
+//! Why this order. (1) before (5): the holder's own free tests the whole owner word, so that it
+//! notices blocks that others freed. (2) before (4): the holder clears the live bit of a block that
+//! others freed *before* its remote bit, so that one of the two tests sees a block that others
+//! freed. (3) before (4): it clears the live bit of the block that it held back *before* it holds back
+//! the next, so that one of the two tests sees a block that the holder freed. (5) before (6), (b)
+//! before (c): every bit set before (b) is collected, every later one is announced anew. An
+//! announcement may be late: its block was collected with others of its unit, and the span may have
+//! a new life by then, with the same holder or another. So who finds nothing where something was
+//! announced goes on, and who finds a span in its inbox that is not its own passes it on. One read-modify-write a free, one more for the first of a unit, three
 //! more for the first of a span; none of them is a loop: wait-free.
 
-use crate::map::{Granule, PageEntry, SpanId};
-use crate::span::{Inbox, Pending};
+use crate::map::{Granule, PageEntry, SpanId, clear_owned};
+use crate::span::{Inbox, Next, Pending};
 use crate::sync::{AtomicU64, Ordering};
 
 /// What a free from another thread touches.
@@ -37,9 +42,7 @@ pub(crate) struct RemoteFree<'a> {
 impl RemoteFree<'_> {
     /// Whether the block at `granule` is handed out and was freed by nobody.
     pub(crate) fn is_live(&self, granule: Granule) -> bool {
-        self.hold.load(Ordering::Acquire) != granule.0
-            && self.live.load(Ordering::Acquire) & granule.bit() != 0
-            && self.remote.load(Ordering::Relaxed) & granule.bit() == 0
+        is_live(self.hold, self.live, self.remote, granule)
     }
 
     /// Frees the block at `granule`, in unit `unit` of its span. False if it is not handed out, and
@@ -48,13 +51,10 @@ impl RemoteFree<'_> {
         if !self.page.owner().is_seen() {
             self.page.mark_seen();
         }
-        if self.hold.load(Ordering::Acquire) == granule.0 {
+        if !self.is_live(granule) {
             return false;
         }
         let bit = granule.bit();
-        if self.live.load(Ordering::Acquire) & bit == 0 {
-            return false;
-        }
         // Release: the program's use of the block comes before its next owner's. Sequentially
         // consistent for `announce`.
         if self.remote.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
@@ -67,21 +67,89 @@ impl RemoteFree<'_> {
     }
 }
 
-/// Takes back what others freed of one word: clears the remote bits and the live bits, and returns
-/// those that were live. (A bit whose block is not live comes from two threads freeing one block at
-/// the same instant, and is dropped.)
-pub(crate) fn collect_word(live: &AtomicU64, remote: &AtomicU64) -> u64 {
+/// Steps 2 to 4: whether the block at `granule` is handed out and was freed by nobody. Any thread may
+/// ask; exact if the block's last free came before.
+#[inline(always)]
+pub(crate) fn is_live(hold: &AtomicU64, live: &AtomicU64, remote: &AtomicU64, granule: Granule) -> bool {
+    // Acquire, both: who sees a remote bit cleared, or another free held back, sees the live bit
+    // that was cleared before. So the live bit itself may be relaxed.
+    remote.load(Ordering::Acquire) & granule.bit() == 0
+        && hold.load(Ordering::Acquire) != granule.0
+        && live.load(Ordering::Relaxed) & granule.bit() != 0
+}
+
+/// What was taken back of a unit.
+pub(crate) struct Collected {
+    /// The blocks.
+    pub(crate) freed: u64,
+    /// Whether others have freed more of it meanwhile: then it must be collected again.
+    pub(crate) more: bool,
+}
+
+/// Takes back what others freed among `bits` of a word (step c): clears the live bits and the
+/// remote bits, in that order. (A bit whose block is not live comes from two threads freeing one
+/// block at the same instant, and is dropped.)
+#[inline(always)]
+pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> Collected {
     // Acquire: the freeing threads' use of the blocks comes before what we do with them.
-    take_back(live, remote.swap(0, Ordering::SeqCst))
-}
-
-/// The same for one block.
-pub(crate) fn collect_bit(live: &AtomicU64, remote: &AtomicU64, bit: u64) -> u64 {
-    take_back(live, remote.fetch_and(!bit, Ordering::SeqCst) & bit)
-}
-
-fn take_back(live: &AtomicU64, freed: u64) -> u64 {
+    let freed = remote.load(Ordering::Acquire) & bits;
     let given = live.load(Ordering::Relaxed);
     live.store(given & !freed, Ordering::Relaxed);
-    given & freed
+    // Release: who sees the remote bits cleared sees the live bits cleared; and who sets one later
+    // sees that its unit was taken from the pending ones.
+    remote.fetch_and(!freed, Ordering::SeqCst);
+    Collected { freed: given & freed, more: remote.load(Ordering::Relaxed) & bits != 0 }
+}
+
+/// Clears the live bits and the remote bits of a word, in that order, for whoever owns all of it.
+/// Returns the blocks that nobody had freed.
+pub(crate) fn clear(live: &AtomicU64, remote: &AtomicU64) -> u64 {
+    let given = live.load(Ordering::Relaxed);
+    live.store(0, Ordering::Relaxed);
+    // Acquire: as in `collect`.
+    let freed = if remote.load(Ordering::Relaxed) == 0 { 0 } else { remote.swap(0, Ordering::SeqCst) };
+    given & !freed
+}
+
+/// The holder's side of (3) and (4): `granule` is held back from here on, and the one held before,
+/// whose live word is `live_of_held`, is freed.
+#[inline(always)]
+pub(crate) fn hold_instead(hold: &AtomicU64, live_of_held: &AtomicU64, held: Granule, granule: Granule) {
+    clear_owned(live_of_held, held.bit());
+    // Release: who sees the new hold sees that the live bit of the one before is clear.
+    hold.store(granule.0, Ordering::Release);
+}
+
+/// A span that its holder took out of a chain.
+pub(crate) struct Arrival {
+    /// The rest of the chain.
+    pub(crate) rest: SpanId,
+    /// The units that were announced.
+    pub(crate) units: u64,
+    /// Whether the span is the cell's.
+    pub(crate) ours: bool,
+}
+
+/// The holder of column `index` takes a span out of a chain from the inbox of the cell at offset
+/// `cell` (steps a and b). `None` if its pusher has not linked it yet.
+#[inline(always)]
+pub(crate) fn accept(page: &PageEntry, pending: &Pending, index: u32, cell: u32) -> Option<Arrival> {
+    let rest = match pending.unlink() {
+        Next::Unlinked => return None,
+        Next::End => SpanId::NONE,
+        Next::Span(next) => next,
+    };
+    let units = pending.take();
+    // After the units: who announced them for another owner saw that owner, and so do we.
+    Some(Arrival { rest, units, ours: page.owner().is_column(index) && page.cell() == cell })
+}
+
+/// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any more.
+pub(crate) fn pass_on<'a>(span: SpanId, units: u64, page: &PageEntry, pending: &Pending, inbox: impl FnOnce(u32, u32) -> &'a Inbox) {
+    let owner = page.owner();
+    if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large()) {
+        if units != 0 && pending.announce(units) {
+            inbox(index, page.cell()).push(span, pending);
+        }
+    }
 }

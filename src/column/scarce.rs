@@ -52,7 +52,7 @@ impl Handle {
         if at_limit {
             return None;
         }
-        self.core().flush_others(self.index());
+        self.core().flush_others(Some(self.index()));
         if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
             return Some(self.give(cell, granule));
         }
@@ -99,7 +99,7 @@ impl Handle {
     /// Brings everything together that is free in the arena, for a large block.
     pub(crate) fn make_room(&self) {
         self.flush();
-        self.core().flush_others(self.index());
+        self.core().flush_others(Some(self.index()));
     }
 
     /// Gives back what the column's cells keep, takes back what others freed, and gives empty spans
@@ -124,7 +124,12 @@ impl Handle {
 
     /// Takes back all that others freed of a cell's spans.
     pub(crate) fn collect_all(&self, cell: Cell) {
-        while self.accept(cell).is_some() {}
+        loop {
+            let before = cell.drain();
+            if self.accept(cell).is_none() && !Self::may_accept_more(cell, before) {
+                break;
+            }
+        }
         let mut span = cell.list();
         while span != SpanId::NONE {
             let core = self.core();
@@ -155,17 +160,17 @@ impl Handle {
         meta.summary.store(summary, Relaxed);
         if meta.spilled.load(Relaxed) == cell.slots() {
             self.give_span_back(cell, span, meta);
-        } else if summary == 0 {
+        } else if summary | meta.collect.load(Relaxed) == 0 {
             self.unlist(cell, meta);
         }
     }
 }
 
 impl Core {
-    /// Brings together what is free in all columns but `index`.
+    /// Brings together what is free in all columns but `index`, the caller's, if it has one.
     #[cold]
-    pub(crate) fn flush_others(&self, index: u32) {
-        for other in self.used_columns().filter(|&other| other != index) {
+    pub(crate) fn flush_others(&self, index: Option<u32>) {
+        for other in self.used_columns().filter(|&other| Some(other) != index) {
             if let Some(handle) = self.lease(other) {
                 handle.flush();
                 handle.block().open.lease.give_back();

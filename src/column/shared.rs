@@ -42,11 +42,12 @@ impl Core {
         meta.summary.store(0, Relaxed);
         let first = head.first();
         self.live_word(first).fetch_or(first.bit(), Relaxed);
-        meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
         for span in head.0..head.0 + spans {
             self.span(SpanId(span)).head.store(head.0, Relaxed);
             self.page(SpanId(span)).set(Owner::shared(index), id.offset());
         }
+        // Last: from here on others claim slots, and free them.
+        meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
         self.note_used(index);
         self.block(index).set_hint(id, head);
         Ok(first)
@@ -71,7 +72,7 @@ impl Core {
     pub(crate) fn claim_shared_anywhere(&self, index: u32, id: CellId) -> Option<Granule> {
         let mut found = None;
         self.each_head(|head, owner| {
-            if owner == Owner::shared(index) {
+            if owner.is_shared_of(index) {
                 let kin = CellId::at_offset(self.page(head).cell());
                 if kin.class() == id.class() && kin.is_aligned() >= id.is_aligned() {
                     found = self.claim_in(index, kin, head);
@@ -85,7 +86,7 @@ impl Core {
     /// A slot of this span, if it is a shared one of the column and cell with room.
     pub(crate) fn claim_in(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
         let page = self.page(head);
-        if page.owner() != Owner::shared(index) || page.cell() != id.offset() || self.head_of(head) != head {
+        if !page.owner().is_shared_of(index) || page.cell() != id.offset() || self.head_of(head) != head {
             return None;
         }
         let class = &CLASSES[id.class()];

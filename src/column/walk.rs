@@ -6,6 +6,7 @@
 use super::cell::CellId;
 use super::core::{Core, span_bytes};
 use super::held::Handle;
+use super::remote::clear;
 use crate::map::{Granule, Owner, SpanId};
 use crate::size_class::{CLASSES, SPAN_WORDS};
 use crate::sync::Ordering::{AcqRel, Relaxed};
@@ -127,16 +128,14 @@ impl Handle {
         let cell = self.cell(CellId::at_offset(core.page(head).cell()));
         let mut slots = 0;
         for word in core.words_of(head) {
-            let remote = core.remote.at(word);
-            let freed = if remote.load(Relaxed) == 0 { 0 } else { remote.swap(0, AcqRel) };
-            let live = core.live.at(word).load(Relaxed) & !freed;
-            self.zero_blocks(word, live, class.bytes as usize);
-            core.live.at(word).store(0, Relaxed);
-            slots += live.count_ones();
+            let (live, remote) = (core.live.at(word), core.remote.at(word));
+            self.zero_blocks(word, live.load(Relaxed) & !remote.load(Relaxed), class.bytes as usize);
+            slots += clear(live, remote).count_ones();
         }
         self.count_reset(slots, class.bytes);
         meta.spilled.store(u32::from(class.slots), Relaxed);
         self.put_under_summary(cell, head, meta, class.units);
+        meta.collect.store(0, Relaxed);
         // A span that another thread is pushing onto our inbox at this moment stays ours (S6).
         if meta.pending.is_quiet() {
             self.give_span_back(cell, head, meta);

@@ -148,6 +148,12 @@ impl Owner {
         self.0 & (Self::COLUMN | Self::SHARED | Self::LARGE) == index + 1
     }
 
+    /// Whether it is column `index`'s, given and taken by any thread.
+    #[inline(always)]
+    pub(crate) const fn is_shared_of(self, index: u32) -> bool {
+        self.0 & (Self::COLUMN | Self::SHARED | Self::LARGE) == Self::shared(index).0
+    }
+
     pub(crate) const fn is_shared(self) -> bool {
         self.0 & Self::SHARED != 0
     }
