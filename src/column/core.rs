@@ -104,13 +104,20 @@ impl Shape {
             chunk_metas: layout.section(all, size_of::<ChunkMeta>()),
             counters: layout.section(1, size_of::<Counters>()),
             used: layout.section(options.columns.div_ceil(64) as usize, word),
-            blocks: layout.section(options.columns as usize, size_of::<ColumnBlock>()),
             pages: layout.section(spans, size_of::<PageEntry>()),
             spans: layout.section(spans, size_of::<SpanMeta>()),
             live: layout.section(spans * SPAN_WORDS, word),
             remote: layout.section(spans * SPAN_WORDS, word),
+            blocks: layout.section(options.columns as usize, size_of::<ColumnBlock>()),
             layout,
         })
+    }
+
+    /// Bytes of metadata that prefaulting touches: all, but for the columns' blocks, which come last,
+    /// if they take more than user memory.
+    fn prefaulted(&self) -> usize {
+        let blocks = self.blocks.bytes(size_of::<ColumnBlock>());
+        if blocks <= self.chunks * CHUNK { self.layout.bytes() } else { self.layout.bytes() - blocks }
     }
 
     /// Bytes that such an arena takes, metadata included.
@@ -145,7 +152,8 @@ impl Core {
     /// Maps the region and opens an empty arena in it. May call the system.
     pub(crate) fn open(options: Options) -> Result<Self> {
         let shape = Shape::of(&options)?;
-        let region = Region::anonymous(shape.layout, shape.chunks, options.region)?;
+        let metadata = RegionOptions { prefault_metadata: shape.prefaulted(), ..options.region };
+        let region = Region::anonymous(shape.layout, shape.chunks, metadata)?;
         let mut layout = Layout::default();
         let handles = layout.section(options.columns as usize, size_of::<Handle>());
         let mapping = Mapping::anonymous(layout.bytes())?;

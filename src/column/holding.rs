@@ -78,7 +78,7 @@ impl<'a> Column<'a> {
     /// [`Error::Quota`].
     pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let p = self.handle.alloc(size, align, spike.as_nanos());
-        NonNull::new(p).ok_or_else(|| self.handle.failed())
+        NonNull::new(p).ok_or_else(|| self.handle.failed().asked_for(size, align))
     }
 
     /// As [`Column::alloc`], and the first `size` bytes are zero. Takes time that grows with `size`.
@@ -244,12 +244,13 @@ impl Core {
     pub(crate) fn alloc_for(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         if let Some(handle) = self.lease(index) {
             let p = NonNull::new(handle.alloc(size, align, spike));
-            let result = p.ok_or_else(|| handle.failed());
+            let result = p.ok_or_else(|| handle.failed().asked_for(size, align));
             handle.block().open.lease.give_back();
             return result;
         }
-        self.alloc_without_lease(index, size, align, spike).inspect_err(|_| {
+        self.alloc_without_lease(index, size, align, spike).map_err(|error| {
             self.counters().failed.fetch_add(1, Relaxed);
+            error.asked_for(size, align)
         })
     }
 
@@ -270,7 +271,7 @@ impl Core {
                 self.flush_others(None);
                 self.try_without_lease(index, route).or_else(|error| self.shared_slot_anywhere(index, route).ok_or(error))
             }
-            _ => Err(error),
+            _ => self.shared_slot_anywhere(index, route).ok_or(error),
         })?;
         let open = &self.block(index).open;
         open.allocs_by_others.fetch_add(1, Relaxed);

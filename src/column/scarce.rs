@@ -49,12 +49,11 @@ impl Handle {
         if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
             return Some(self.give(cell, granule));
         }
-        if at_limit {
-            return None;
-        }
-        self.core().flush_others(Some(self.index()));
-        if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
-            return Some(self.give(cell, granule));
+        if !at_limit {
+            self.core().flush_others(Some(self.index()));
+            if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
+                return Some(self.give(cell, granule));
+            }
         }
         let granule = self.core().claim_shared_anywhere(self.index(), cell.id())?;
         Some(self.give_shared(cell, granule))
@@ -64,7 +63,7 @@ impl Handle {
     fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
         let id = cell.id();
         for row in 0..SMALL_ROWS {
-            let Some(kin) = id.sibling(row).map(|kin| self.cell(kin)) else { continue };
+            let Some(kin) = id.kin(row).map(|kin| self.cell(kin)) else { continue };
             if kin.is_set_up()
                 && let Some(granule) = kin.pop().or_else(|| self.refill_from_spans(kin))
             {

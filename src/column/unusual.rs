@@ -185,10 +185,11 @@ pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, p: *mut u8) -> F
 }
 
 impl CellId {
-    /// The same class in another row, for small cells that are neither aligned nor in that row.
-    pub(crate) fn sibling(self, row: usize) -> Option<Self> {
+    /// A cell of the same class whose slots would serve as well: of another row, or of the aligned one.
+    /// (Not the other way: a block's row tells which alignment a reallocation keeps.)
+    pub(crate) fn kin(self, row: usize) -> Option<Self> {
         let class = self.class();
-        let sibling = Self::small(row, class.min(SMALL_CLASSES - 1));
-        (class < SMALL_CLASSES && !self.is_aligned() && sibling != self).then_some(sibling)
+        let kin = if class < SMALL_CLASSES { Self::small(row, class) } else { Self::medium(true, class) };
+        (!self.is_aligned() && kin != self).then_some(kin)
     }
 }

@@ -5,7 +5,7 @@
 //! after it, aligned to a chunk:
 //!
 //! ```text
-//! | chunk index | chunks | columns | page table | span metadata | live map | remote map | ... |####|####| ...
+//! | chunk index | chunks | page table | span metadata | live map | remote map | columns | ... |####|####| ...
 //! '------------------- metadata, all zero at first ---------------------------------------' ^ data, 2 MiB aligned
 //! ```
 //!
@@ -88,6 +88,13 @@ impl Mapping {
     }
 }
 
+impl Section {
+    /// Bytes that it takes, for entries of `size` bytes.
+    pub(crate) const fn bytes(&self, size: usize) -> usize {
+        (self.len * size).next_multiple_of(PAGE)
+    }
+}
+
 /// The layout of a region, computed before it is mapped. All sizes in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Layout {
@@ -118,8 +125,10 @@ pub(crate) struct Region {
 /// How a region is mapped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RegionOptions {
-    /// Touch every page of user memory at open.
+    /// Touch every page of user memory at open, and the first bytes of the metadata.
     pub(crate) prefault: bool,
+    /// How many of them.
+    pub(crate) prefault_metadata: usize,
     /// Keep it in memory.
     pub(crate) lock: bool,
     /// Ask for huge pages.
@@ -141,6 +150,7 @@ impl Region {
             region.mapping.lock()?;
         }
         if options.prefault {
+            region.mapping.prefault(0, options.prefault_metadata);
             region.mapping.prefault(data, chunks * CHUNK);
         }
         Ok(region)

@@ -1,0 +1,143 @@
+//! An arena and a held column by the C face, plainly and step by step.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ptr::{null_mut, with_exposed_provenance_mut};
+
+use engram::ffi::{
+    ENGRAM_BATCH_ORDERED, ENGRAM_OK, ENGRAM_TTFS_NONE, engram_alloc, engram_alloc_batch, engram_arena, engram_arena_close,
+    engram_arena_config, engram_arena_config_init, engram_arena_open, engram_column, engram_column_acquire, engram_column_alloc,
+    engram_column_free, engram_column_release, engram_free, engram_request,
+};
+
+use crate::count::Counter;
+
+/// A block, or null.
+pub(crate) type Block = *mut c_void;
+/// A row of the table.
+pub(crate) type RowName = &'static str;
+
+/// An open arena.
+pub(crate) struct Arena(*mut engram_arena);
+
+impl Arena {
+    /// Opens one.
+    pub(crate) fn open(capacity: usize) -> Self {
+        let mut config = MaybeUninit::<engram_arena_config>::uninit();
+        let mut arena = null_mut();
+        // SAFETY: both outputs are ours; the config is set up before it is used.
+        let status = unsafe {
+            engram_arena_config_init(config.as_mut_ptr(), size_of::<engram_arena_config>());
+            (*config.as_mut_ptr()).capacity = capacity;
+            engram_arena_open(config.as_ptr(), &raw mut arena)
+        };
+        assert_eq!(status, ENGRAM_OK);
+        Self(arena)
+    }
+
+    /// Holds a column.
+    pub(crate) fn hold(&self, index: u32) -> Held<'_> {
+        let mut column = null_mut();
+        // SAFETY: the arena is open; the output is ours.
+        assert_eq!(unsafe { engram_column_acquire(self.0, index, &raw mut column) }, ENGRAM_OK);
+        Held { column, _arena: self }
+    }
+
+    /// Counts an allocation in column 1 by any thread's call.
+    pub(crate) fn count_alloc(&self, counter: &mut Counter, row: RowName, size: usize) -> Block {
+        let arguments = [exposed(self.0), 1, size as u64, 16, ENGRAM_TTFS_NONE.into(), 0];
+        // SAFETY: the function's arguments, for an open arena.
+        touched(unsafe { counter.call(|_| row, 1, engram_alloc as *const c_void, arguments) })
+    }
+
+    /// Counts a free by any thread's call.
+    pub(crate) fn count_free(&self, counter: &mut Counter, row: RowName, block: Block) {
+        let arguments = [exposed(self.0), exposed(block), 0, 0, 0, 0];
+        // SAFETY: the function's arguments; nothing uses the block afterwards.
+        let status = unsafe { counter.call(|_| row, 1, engram_free as *const c_void, arguments) };
+        assert_eq!(status as i32, ENGRAM_OK);
+    }
+
+    /// Counts an ordered batch, and its blocks.
+    pub(crate) fn count_ordered_batch(&self, counter: &mut Counter, row: RowName, requests: &[engram_request]) {
+        let mut out = vec![null_mut::<c_void>(); requests.len()];
+        let (first, count) = (exposed(requests.as_ptr().cast_mut()), requests.len() as u64);
+        let arguments = [exposed(self.0), first, count, ENGRAM_BATCH_ORDERED.into(), exposed(out.as_mut_ptr()), 0];
+        // SAFETY: the function's arguments; both arrays have `count` entries.
+        let status = unsafe { counter.call(|_| row, requests.len(), engram_alloc_batch as *const c_void, arguments) };
+        assert_eq!(status as i32, ENGRAM_OK);
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: it is open, and no column outlives it.
+        let status = unsafe { engram_arena_close(self.0) };
+        assert_eq!(status, ENGRAM_OK);
+    }
+}
+
+/// A held column.
+pub(crate) struct Held<'a> {
+    column: *mut engram_column,
+    _arena: &'a Arena,
+}
+
+impl Held<'_> {
+    /// Allocates.
+    pub(crate) fn alloc(&self, size: usize, spike: u32) -> Block {
+        // SAFETY: the column is held.
+        touched(exposed(unsafe { engram_column_alloc(self.column, size, 16, spike) }))
+    }
+
+    /// Frees.
+    pub(crate) fn free(&self, block: Block) {
+        // SAFETY: the column is held, and nothing uses the block afterwards.
+        assert_eq!(unsafe { engram_column_free(self.column, block) }, ENGRAM_OK);
+    }
+
+    /// Counts an allocation, in the row `refused` if it is.
+    pub(crate) fn count_alloc_or(&self, counter: &mut Counter, [row, refused]: [RowName; 2], size: usize, spike: u32) -> Block {
+        let arguments = [exposed(self.column), size as u64, 16, spike.into(), 0, 0];
+        let name = |block| if block == 0 { refused } else { row };
+        // SAFETY: the function's arguments, for a held column.
+        touched(unsafe { counter.call(name, 1, engram_column_alloc as *const c_void, arguments) })
+    }
+
+    /// Counts an allocation that must be served.
+    pub(crate) fn count_alloc(&self, counter: &mut Counter, row: RowName, size: usize, spike: u32) -> Block {
+        let block = self.count_alloc_or(counter, [row, row], size, spike);
+        assert!(!block.is_null(), "{row}: refused");
+        block
+    }
+
+    /// Counts a free.
+    pub(crate) fn count_free(&self, counter: &mut Counter, row: RowName, block: Block) {
+        let arguments = [exposed(self.column), exposed(block), 0, 0, 0, 0];
+        // SAFETY: the function's arguments; nothing uses the block afterwards.
+        let status = unsafe { counter.call(|_| row, 1, engram_column_free as *const c_void, arguments) };
+        assert_eq!(status as i32, ENGRAM_OK);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // SAFETY: it is held.
+        assert_eq!(unsafe { engram_column_release(self.column) }, ENGRAM_OK);
+    }
+}
+
+/// An address as the C function's argument.
+fn exposed<T>(pointer: *mut T) -> u64 {
+    pointer.expose_provenance() as u64
+}
+
+/// The block at an address, written to as a program would; null stays null.
+fn touched(address: u64) -> Block {
+    let block = with_exposed_provenance_mut::<c_void>(address as usize);
+    if !block.is_null() {
+        // SAFETY: a block that was just allocated: at least 16 bytes.
+        unsafe { block.cast::<u8>().write_bytes(1, 16) };
+    }
+    block
+}

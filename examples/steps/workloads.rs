@@ -1,0 +1,178 @@
+//! What is counted.
+
+use engram::ffi::{ENGRAM_TTFS_NONE, engram_request};
+
+use crate::arena::{Arena, RowName};
+use crate::count::Counter;
+
+/// All workloads, in the order of the table.
+pub(crate) const ALL: &[fn(&mut Counter)] =
+    &[churn, churn_over_zones, growth, growth_over_zones, take_back, exhaustion, medium, ordered_batch, not_held, held_by_another];
+
+/// Sizes of the parts of neurons, small ones most often.
+const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256, 384, 512, 1024];
+/// Live blocks of a churn.
+const LIVE: usize = 10_000;
+/// Blocks of a growth; each is counted twice, when it is allocated and when it is freed.
+const GROWN: usize = 30_000;
+/// Blocks that are taken back, and others.
+const SHARED: usize = 2000;
+
+/// A xorshift generator: the same numbers in every run.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        Self(88_172_645_463_325_252)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        ((self.next() >> 11) % end as u64) as usize
+    }
+
+    fn mixed(&mut self) -> usize {
+        MIX[self.below(MIX.len())]
+    }
+
+    /// Above 4 KiB, up to 256 KiB, each octave as often as any other.
+    fn medium(&mut self) -> usize {
+        let octave = 4096 << self.below(6);
+        octave + 1 + self.below(octave)
+    }
+
+    /// A spike time in any of the zones.
+    fn spike(&mut self) -> u32 {
+        (1 << 20) << self.below(12)
+    }
+}
+
+fn no_spike(_: &mut Random) -> u32 {
+    ENGRAM_TTFS_NONE
+}
+
+/// How a churn goes.
+struct Churn {
+    rows: [RowName; 2],
+    size: fn(&mut Random) -> usize,
+    spike: fn(&mut Random) -> u32,
+    live: usize,
+    counted: usize,
+}
+
+impl Churn {
+    /// Replaces one of the live blocks after the other; four rounds come first that are not counted.
+    fn run(&self, counter: &mut Counter) {
+        let (arena, mut random) = (Arena::open(512 << 20), Random::new());
+        let column = arena.hold(1);
+        let mut blocks: Vec<_> = (0..self.live).map(|_| column.alloc((self.size)(&mut random), (self.spike)(&mut random))).collect();
+        for _ in 0..self.live * 4 {
+            let k = random.below(self.live);
+            column.free(blocks[k]);
+            blocks[k] = column.alloc((self.size)(&mut random), (self.spike)(&mut random));
+        }
+        for _ in 0..self.counted {
+            let k = random.below(self.live);
+            column.count_free(counter, self.rows[1], blocks[k]);
+            blocks[k] = column.count_alloc(counter, self.rows[0], (self.size)(&mut random), (self.spike)(&mut random));
+        }
+    }
+}
+
+fn churn(counter: &mut Counter) {
+    let rows = ["churn: allocation", "churn: free"];
+    Churn { rows, size: Random::mixed, spike: no_spike, live: LIVE, counted: 5000 }.run(counter);
+}
+
+fn churn_over_zones(counter: &mut Counter) {
+    let rows = ["churn over all zones: allocation", "churn over all zones: free"];
+    Churn { rows, size: Random::mixed, spike: Random::spike, live: LIVE, counted: 5000 }.run(counter);
+}
+
+fn medium(counter: &mut Counter) {
+    let rows = ["4 to 256 KiB: allocation", "4 to 256 KiB: free"];
+    Churn { rows, size: Random::medium, spike: no_spike, live: 1000, counted: 2000 }.run(counter);
+}
+
+fn growth(counter: &mut Counter) {
+    grow(counter, ["growth: allocation", "growth: free"], GROWN, no_spike);
+}
+
+fn growth_over_zones(counter: &mut Counter) {
+    grow(counter, ["growth over all zones: allocation", "growth over all zones: free"], GROWN / 3, Random::spike);
+}
+
+/// From empty, fresh spans and chunks included, and then down to empty again.
+fn grow(counter: &mut Counter, rows: [RowName; 2], count: usize, spike: fn(&mut Random) -> u32) {
+    let (arena, mut random) = (Arena::open(256 << 20), Random::new());
+    let column = arena.hold(1);
+    let blocks: Vec<_> = (0..count).map(|_| column.count_alloc(counter, rows[0], random.mixed(), spike(&mut random))).collect();
+    for block in blocks {
+        column.count_free(counter, rows[1], block);
+    }
+}
+
+/// Half of the blocks are freed by the holder of another column, at random or in whole stretches; the
+/// owner frees the others, from the same spans, and takes all back as it allocates.
+fn take_back(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(256 << 20), Random::new());
+    let (owner, other) = (arena.hold(1), arena.hold(2));
+    let mut blocks: Vec<_> = (0..SHARED).map(|_| owner.alloc(random.mixed(), ENGRAM_TTFS_NONE)).collect();
+    for round in 0..2 {
+        for (index, &block) in blocks.iter().enumerate() {
+            let by_other = if round == 0 { random.below(2) == 0 } else { index < SHARED / 2 };
+            if by_other {
+                other.count_free(counter, "taking back: free by another column's holder", block);
+            } else {
+                owner.count_free(counter, "taking back: free", block);
+            }
+        }
+        blocks.fill_with(|| owner.count_alloc(counter, "taking back: allocation", random.mixed(), ENGRAM_TTFS_NONE));
+    }
+}
+
+/// Until nothing is left, and a few times more.
+fn exhaustion(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(2 << 20), Random::new());
+    let column = arena.hold(1);
+    let rows = ["exhaustion: allocation", "exhaustion: refused allocation"];
+    let mut refused = 0;
+    while refused < 20 {
+        refused += u32::from(column.count_alloc_or(counter, rows, random.mixed(), ENGRAM_TTFS_NONE).is_null());
+    }
+}
+
+fn ordered_batch(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(256 << 20), Random::new());
+    let mut request = || engram_request { size: random.mixed(), align: 0, column: 1, ttfs_ns: random.next() as u32 };
+    let requests: Vec<_> = (0..500).map(|_| request()).collect();
+    arena.count_ordered_batch(counter, "ordered batch of 500: each block", &requests);
+}
+
+fn not_held(counter: &mut Counter) {
+    let arena = Arena::open(256 << 20);
+    churn_without_holding(counter, &arena, ["not held: allocation", "not held: free"]);
+}
+
+fn held_by_another(counter: &mut Counter) {
+    let arena = Arena::open(256 << 20);
+    let _column = arena.hold(1);
+    churn_without_holding(counter, &arena, ["held by another: allocation", "held by another: free"]);
+}
+
+/// From empty to a churn over 500 blocks, by any thread's calls.
+fn churn_without_holding(counter: &mut Counter, arena: &Arena, rows: [RowName; 2]) {
+    let mut random = Random::new();
+    let mut blocks: Vec<_> = (0..500).map(|_| arena.count_alloc(counter, rows[0], random.mixed())).collect();
+    for _ in 0..1000 {
+        let k = random.below(blocks.len());
+        arena.count_free(counter, rows[1], blocks[k]);
+        blocks[k] = arena.count_alloc(counter, rows[0], random.mixed());
+    }
+}

@@ -1,0 +1,404 @@
+//! A request is refused only when nothing that could serve it is free: empty spans and chunks of any
+//! column and class, memory that other threads freed, what released columns keep in their cells, and
+//! the free slots of the request's own column in whatever zone, row or shared span.
+//!
+//! Memory that stays in a cell, an inbox, a list or a chunk that nobody looks through before a
+//! request is refused would break it.
+#![cfg(all(not(loom), not(miri)))]
+
+#[cfg(target_os = "linux")]
+#[path = "common/child.rs"]
+mod child;
+#[path = "common/promises.rs"]
+mod promises;
+
+use core::ptr::{NonNull, null_mut};
+use std::time::Duration;
+
+use engram::{Arena, BatchFlags, Column, Error, Maintained, Request, Result, SpikeTime};
+use promises::{CHUNK, Loose, arena, built, column, free_elsewhere, held, in_zone, layout};
+
+const SIZES: [usize; 9] = [16, 48, 96, 1000, 4096, 5000, 36 << 10, 300 << 10, CHUNK];
+/// Of what a fresh arena takes, in percent.
+const LEAST: usize = 97;
+const THREADS: usize = 2;
+
+/// By whom a block is asked for.
+#[derive(Clone, Copy)]
+enum Asking<'a> {
+    /// The holder of a column.
+    Holder(&'a Column<'a>),
+    /// Nobody in particular, for a column.
+    Anybody(&'a Arena, u32),
+}
+
+impl Asking<'_> {
+    fn alloc(self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
+        match self {
+            Self::Holder(holder) => holder.alloc(size, align, spike),
+            Self::Anybody(arena, index) => arena.alloc(Some(column(index)), layout(size, align), spike),
+        }
+    }
+
+    /// Allocates in the zones that `zone` gives for block after block, until refused.
+    fn fill_with(self, size: usize, align: usize, zone: impl Fn(usize) -> u32) -> Vec<Loose> {
+        let mut blocks = Vec::new();
+        loop {
+            match self.alloc(size, align, in_zone(zone(blocks.len()))) {
+                Ok(block) => blocks.push(Loose(block)),
+                Err(error) => {
+                    assert!(matches!(error, Error::NoMemory { .. } | Error::Quota { .. }), "{error}");
+                    return blocks;
+                }
+            }
+        }
+    }
+
+    /// Allocates in one zone until refused.
+    fn fill(self, size: usize) -> Vec<Loose> {
+        self.fill_with(size, 16, |_| 3)
+    }
+
+    /// Allocates in all zones until refused.
+    fn fill_zones(self, size: usize) -> Vec<Loose> {
+        self.fill_with(size, 16, |index| index as u32 % 8)
+    }
+}
+
+/// Blocks of a size that a fresh arena gives to the holder of a column.
+fn fresh(capacity: usize, size: usize) -> usize {
+    let arena = arena(capacity);
+    Asking::Holder(&held(&arena, 1)).fill(size).len()
+}
+
+fn verify(arena: &Arena) {
+    arena.verify().expect("every invariant holds");
+}
+
+/// Fills an arena with each size as `first` does, frees all of it in threads that hold nothing, and
+/// fails unless `second` can fill it with each other size.
+fn refilled(capacity: usize, sizes: &[usize], first: impl Fn(&Arena, usize) -> Vec<Loose>, second: impl Fn(&Arena, usize) -> usize) {
+    let fresh: Vec<_> = sizes.iter().map(|&size| fresh(capacity, size)).collect();
+    for &before in sizes {
+        for (&size, &most) in sizes.iter().zip(&fresh) {
+            let arena = arena(capacity);
+            free_elsewhere(&arena, &first(&arena, before), THREADS);
+            assert_full(&arena, (before, size), most, second(&arena, size));
+        }
+    }
+}
+
+/// The same by one holder, who keeps the column all the time.
+fn refilled_by_the_holder(capacity: usize, sizes: &[usize]) {
+    let fresh: Vec<_> = sizes.iter().map(|&size| fresh(capacity, size)).collect();
+    for &before in sizes {
+        for (&size, &most) in sizes.iter().zip(&fresh) {
+            let arena = arena(capacity);
+            let holder = held(&arena, 1);
+            free_elsewhere(&arena, &Asking::Holder(&holder).fill_zones(before), THREADS);
+            assert_full(&arena, (before, size), most, Asking::Holder(&holder).fill(size).len());
+        }
+    }
+}
+
+/// Fails unless `count` blocks are nearly as many as a fresh arena has.
+fn assert_full(arena: &Arena, (before, size): (usize, usize), most: usize, count: usize) {
+    assert!(count * 100 >= most * LEAST, "{count} of {most} blocks of {size} bytes after {before}");
+    verify(arena);
+}
+
+fn by_holder(arena: &Arena, index: u32, size: usize) -> Vec<Loose> {
+    Asking::Holder(&held(arena, index)).fill_zones(size)
+}
+
+fn unheld(arena: &Arena, index: u32, size: usize) -> Vec<Loose> {
+    Asking::Anybody(arena, index).fill(size)
+}
+
+/// From the shared spans of a column that is held.
+fn while_held(arena: &Arena, index: u32, size: usize) -> Vec<Loose> {
+    let _holder = held(arena, index);
+    Asking::Anybody(arena, index).fill(size)
+}
+
+#[test]
+fn a_holder_is_given_again_what_others_freed_of_its_column_in_any_size() {
+    refilled_by_the_holder(CHUNK, &SIZES);
+}
+
+#[test]
+fn a_column_at_its_limit_is_given_again_what_others_freed_of_it_in_any_size() {
+    for before in SIZES {
+        for size in SIZES {
+            let arena = arena(4 * CHUNK);
+            arena.limit_column(column(1), Some(CHUNK)).expect("the column exists");
+            free_elsewhere(&arena, &by_holder(&arena, 1, before), THREADS);
+            assert_full(&arena, (before, size), fresh(CHUNK, size), Asking::Holder(&held(&arena, 1)).fill(size).len());
+        }
+    }
+}
+
+#[test]
+fn another_holder_is_given_what_was_freed_of_a_released_column() {
+    refilled(CHUNK, &SIZES, |arena, size| by_holder(arena, 1, size), |arena, size| by_holder(arena, 2, size).len());
+}
+
+#[test]
+fn who_holds_nothing_is_given_what_was_freed_of_a_released_column() {
+    refilled(CHUNK, &SIZES, |arena, size| by_holder(arena, 1, size), |arena, size| unheld(arena, 2, size).len());
+    refilled(CHUNK, &SIZES, |arena, size| by_holder(arena, 1, size), |arena, size| unheld(arena, 1, size).len());
+}
+
+#[test]
+fn who_holds_nothing_is_given_what_was_freed_while_another_holds_the_column_asked_for() {
+    refilled(CHUNK, &SIZES, |arena, size| by_holder(arena, 1, size), |arena, size| while_held(arena, 2, size).len());
+}
+
+#[test]
+fn what_was_freed_of_shared_spans_serves_everybody() {
+    refilled(CHUNK, &SIZES, |arena, size| while_held(arena, 1, size), |arena, size| by_holder(arena, 1, size).len());
+    refilled(CHUNK, &SIZES, |arena, size| while_held(arena, 1, size), |arena, size| by_holder(arena, 2, size).len());
+    refilled(CHUNK, &SIZES, |arena, size| while_held(arena, 1, size), |arena, size| while_held(arena, 2, size).len());
+}
+
+#[test]
+fn a_larger_arena_is_given_again_in_another_size_too() {
+    for sizes in [[16, 36 << 10], [48, 4096], [1000, CHUNK], [5000, 300 << 10]] {
+        refilled_by_the_holder(64 << 20, &sizes);
+        refilled(64 << 20, &sizes, |arena, size| by_holder(arena, 1, size), |arena, size| by_holder(arena, 2, size).len());
+        refilled(64 << 20, &sizes, |arena, size| by_holder(arena, 1, size), |arena, size| while_held(arena, 2, size).len());
+    }
+}
+
+/// Leaves an arena in which everything was freed, by holders and by others, in all columns.
+fn used_and_freed(capacity: usize) -> Arena {
+    let arena = arena(capacity);
+    for size in SIZES {
+        let holders: Vec<_> = (0..4).map(|index| held(&arena, index)).collect();
+        let blocks: Vec<_> = (0..40_000)
+            .map_while(|index| Asking::Holder(&holders[index % 4]).alloc(size, 16, in_zone(index as u32 % 8)).ok())
+            .map(Loose)
+            .collect();
+        let (by_holder, by_others) = blocks.split_at(blocks.len() / 2);
+        for (index, block) in by_holder.iter().enumerate() {
+            // SAFETY: the test's own blocks, forgotten.
+            unsafe { holders[index % 4].free(block.0) }.expect("it is handed out");
+        }
+        free_elsewhere(&arena, by_others, THREADS);
+    }
+    assert_eq!(arena.metrics().live_blocks(), 0);
+    arena
+}
+
+/// Fails unless one block takes all of an arena that is empty.
+fn assert_whole(arena: &Arena, ask: impl Fn(&Arena) -> Result<NonNull<u8>>) {
+    let block = ask(arena).expect("the whole arena is free");
+    assert_eq!(arena.usable_size(block.as_ptr()), Some(arena.capacity()));
+    verify(arena);
+    // SAFETY: the test's own block, forgotten.
+    unsafe { arena.free(block) }.expect("it is handed out");
+    verify(arena);
+}
+
+#[test]
+fn a_block_as_large_as_the_arena_is_given_when_everything_was_freed() {
+    for capacity in [CHUNK, 64 << 20] {
+        let ask = |arena: &Arena, index| Asking::Anybody(arena, index).alloc(capacity, 16, SpikeTime::NONE);
+        assert_whole(&used_and_freed(capacity), |arena| ask(arena, 0));
+        assert_whole(&used_and_freed(capacity), |arena| held(arena, 3).alloc(capacity, 16, SpikeTime::NONE));
+    }
+}
+
+#[test]
+fn it_is_given_while_another_holds_a_column_with_nothing_in_it() {
+    for capacity in [CHUNK, 64 << 20] {
+        let arena = built(Arena::builder().capacity(capacity).columns(2));
+        free_elsewhere(&arena, &by_holder(&arena, 0, 96), THREADS);
+        let _holder = held(&arena, 1);
+        assert_whole(&arena, |arena| Asking::Anybody(arena, 1).alloc(capacity, 16, SpikeTime::NONE));
+    }
+}
+
+#[test]
+fn a_block_as_large_as_the_arena_is_given_after_maintenance_too() {
+    for capacity in [CHUNK, 64 << 20] {
+        let arena = used_and_freed(capacity);
+        assert_eq!(arena.maintain(Duration::from_secs(60)), Ok(Maintained::All));
+        assert_eq!(arena.metrics().bytes_committed, 0);
+        assert_whole(&arena, |arena| held(arena, 2).alloc(capacity, 16, SpikeTime::NONE));
+    }
+}
+
+/// Fills the arena as `first` says, frees every second block as `free` says, and fails unless
+/// `second` can have all of them, while one column is held.
+fn slots_serve(
+    fill: impl Fn(&Arena, &Column) -> Vec<Loose>,
+    free: impl Fn(&Arena, &Column, NonNull<u8>) -> Result<()>,
+    second: impl Fn(&Arena, &Column) -> Result<NonNull<u8>>,
+) {
+    let arena = arena(2 * CHUNK);
+    let holder = held(&arena, 1);
+    let blocks = fill(&arena, &holder);
+    for block in blocks.iter().skip(1).step_by(2) {
+        free(&arena, &holder, block.0).expect("it is handed out");
+    }
+    let given = core::iter::from_fn(|| second(&arena, &holder).ok()).count();
+    assert_eq!(given, blocks.len() / 2, "blocks given of those that are free");
+    verify(&arena);
+}
+
+fn free_by_holder(_: &Arena, holder: &Column, block: NonNull<u8>) -> Result<()> {
+    // SAFETY: the test's own block, forgotten.
+    unsafe { holder.free(block) }
+}
+
+fn free_by_anybody(arena: &Arena, _: &Column, block: NonNull<u8>) -> Result<()> {
+    // SAFETY: as above.
+    unsafe { arena.free(block) }
+}
+
+#[test]
+fn the_columns_own_slots_of_another_zone_serve() {
+    for size in [16, 48, 1000, 4096] {
+        let fill = |_: &Arena, holder: &Column| Asking::Holder(holder).fill(size);
+        slots_serve(fill, free_by_holder, |_, holder| holder.alloc(size, 16, in_zone(6)));
+        slots_serve(fill, free_by_anybody, |_, holder| holder.alloc(size, 16, in_zone(6)));
+    }
+}
+
+#[test]
+fn the_columns_own_aligned_slots_serve_small_requests_without_alignment() {
+    for size in [64, 1024, 4096] {
+        let fill = |_: &Arena, holder: &Column| Asking::Holder(holder).fill_with(size, 64, |_| 3);
+        slots_serve(fill, free_by_holder, |_, holder| holder.alloc(size, 16, in_zone(3)));
+        slots_serve(fill, free_by_anybody, |_, holder| holder.alloc(size, 16, in_zone(3)));
+    }
+}
+
+#[test]
+fn the_columns_own_aligned_slots_serve_medium_requests_without_alignment() {
+    for size in [8 << 10, 36 << 10] {
+        let fill = |_: &Arena, holder: &Column| Asking::Holder(holder).fill_with(size, 64, |_| 3);
+        slots_serve(fill, free_by_holder, |_, holder| holder.alloc(size, 16, in_zone(3)));
+    }
+}
+
+#[test]
+fn shared_slots_serve_the_columns_holder() {
+    for size in [16, 48, 1000, 4096, 5000, 36 << 10] {
+        let fill = |arena: &Arena, holder: &Column| Asking::Anybody(arena, holder.id().index()).fill(size);
+        slots_serve(fill, free_by_holder, |_, holder| holder.alloc(size, 16, in_zone(3)));
+        slots_serve(fill, free_by_anybody, |_, holder| holder.alloc(size, 16, in_zone(7)));
+    }
+}
+
+/// Fills the shared spans of a column up to a limit of one and a half chunks.
+fn fill_to_the_limit(arena: &Arena, holder: &Column, size: usize) -> Vec<Loose> {
+    arena.limit_column(holder.id(), Some(3 * CHUNK / 2)).expect("the column exists");
+    Asking::Anybody(arena, holder.id().index()).fill(size)
+}
+
+#[test]
+fn shared_slots_serve_the_columns_holder_at_its_limit_too() {
+    for size in [48, 1000] {
+        let fill = |arena: &Arena, holder: &Column| fill_to_the_limit(arena, holder, size);
+        slots_serve(fill, free_by_anybody, |_, holder| holder.alloc(size, 16, in_zone(3)));
+    }
+}
+
+#[test]
+fn shared_slots_serve_the_columns_holder_at_its_limit_in_another_zone_too() {
+    for size in [48, 1000] {
+        let fill = |arena: &Arena, holder: &Column| fill_to_the_limit(arena, holder, size);
+        slots_serve(fill, free_by_anybody, |_, holder| holder.alloc(size, 16, in_zone(7)));
+    }
+}
+
+#[test]
+fn shared_slots_serve_who_holds_nothing() {
+    for size in [48, 1000, 5000] {
+        for zone in [3, 7] {
+            let fill = |arena: &Arena, holder: &Column| Asking::Anybody(arena, holder.id().index()).fill(size);
+            let second = |arena: &Arena, _: &Column| arena.alloc(Some(column(1)), layout(size, 16), in_zone(zone));
+            slots_serve(fill, free_by_anybody, second);
+        }
+    }
+}
+
+#[test]
+fn shared_slots_serve_who_holds_nothing_at_the_columns_limit_too() {
+    for size in [48, 1000] {
+        for zone in [3, 7] {
+            let fill = |arena: &Arena, holder: &Column| fill_to_the_limit(arena, holder, size);
+            let second = |arena: &Arena, _: &Column| arena.alloc(Some(column(1)), layout(size, 16), in_zone(zone));
+            slots_serve(fill, free_by_anybody, second);
+        }
+    }
+}
+
+#[test]
+fn the_columns_own_slots_serve_an_ordered_batch_and_its_slots_serve_single_requests() {
+    let size = 96;
+    let arena = arena(CHUNK);
+    let blocks = Asking::Anybody(&arena, 1).fill(size);
+    let every_second = |blocks: &[Loose]| blocks.iter().copied().step_by(2).collect::<Vec<_>>();
+    free_elsewhere(&arena, &every_second(&blocks), THREADS);
+    let request = Request { size, align: 16, column: Some(column(1)), spike: in_zone(5) };
+    let requests = vec![request; blocks.len().div_ceil(2)];
+    let mut out = vec![null_mut(); requests.len()];
+    assert_eq!(arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut out), Ok(requests.len()));
+    verify(&arena);
+    let batch: Vec<_> = out.into_iter().filter_map(NonNull::new).map(Loose).collect();
+    let freed = every_second(&batch);
+    free_elsewhere(&arena, &freed, THREADS);
+    assert_eq!(by_holder(&arena, 1, size).len(), freed.len());
+    verify(&arena);
+}
+
+#[test]
+fn a_terabyte_of_address_space_opens_serves_both_of_its_ends_and_closes() {
+    let columns = 1 << 16;
+    let arena = built(Arena::builder().capacity(1 << 40).columns(columns));
+    let most = Asking::Anybody(&arena, 0).alloc((1 << 40) - CHUNK, 16, SpikeTime::NONE).expect("it is free");
+    let last = held(&arena, columns - 1).alloc(4096, 16, SpikeTime::NONE).expect("the last chunk is free");
+    assert_eq!(arena.offset_of(most.as_ptr()), Some(0));
+    assert!(arena.offset_of(last.as_ptr()).is_some_and(|offset| offset >= (1 << 40) - CHUNK));
+    for p in [most, last] {
+        // SAFETY: the test's own blocks, of at least a byte; freed once and forgotten.
+        unsafe {
+            p.write(1);
+            arena.free(p).expect("it is handed out");
+        }
+    }
+    assert_eq!(arena.metrics().live_blocks(), 0);
+    verify(&arena);
+}
+
+/// Bytes of memory that this process has.
+#[cfg(target_os = "linux")]
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of the status");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn as_many_columns_as_can_be_open_in_4_mib_of_memory_and_each_serves() {
+    // In a child, whose memory is its own.
+    let outcome = child::fork(|report| {
+        let before = resident();
+        let arena = built(Arena::builder().capacity(64 << 20).columns(1 << 16));
+        let taken = resident() - before;
+        for index in 0..1 << 16 {
+            let block = held(&arena, index).alloc(64, 16, SpikeTime::NONE).expect("there is memory");
+            // SAFETY: the test's own block, forgotten.
+            unsafe { arena.free(block) }.expect("it is handed out");
+        }
+        assert_eq!(arena.metrics().live_blocks(), 0);
+        verify(&arena);
+        report.say(&taken.to_string());
+    });
+    let taken: usize = outcome.last().parse().unwrap_or_else(|_| panic!("{outcome:?}"));
+    assert!(taken < 4 << 20, "{taken} bytes");
+}
