@@ -1,0 +1,354 @@
+/* engram: a synchronous, lock-free, real-time arena allocator over memory-mapped regions.
+ *
+ * An arena is one region of memory, mapped at open. It is divided into columns, shards with free lists of their own.
+ * Who holds a column allocates and frees in a bounded number of instructions, without locks and system calls; any thread
+ * may free any block, wait-free, and allocate without holding a column, lock-free. Every allocation carries a spike time,
+ * the nanoseconds until its owner fires first: it chooses where the block lies and, in batches, who is served first.
+ * Misuse (double frees, foreign and interior pointers) is always caught and changes nothing.
+ *
+ * Who may call. "Any": any number of threads at once. "Holder": whoever holds the column, one thread at a time; a column
+ * may be handed to another thread like any other object. An arena is closed by one thread, while no other uses it.
+ *
+ * How long it takes. "RT": a bounded number of steps, no lock, no system call. "Wait-free": bounded whatever other threads
+ * do. "Lock-free": some thread always gets on. "Blocking": may call the system.
+ *
+ * What comes back. Handles are opaque. A NULL handle, or any other required pointer that is NULL, is ENGRAM_E_NULL (or NULL,
+ * or 0), never a crash. Functions that can fail return an engram_status; allocations return NULL. Either way the reason
+ * stays with the thread: engram_last_error(), engram_last_error_message(). Nothing throws and nothing unwinds.
+ *
+ *     #include "engram.h"
+ *
+ *     int main(void) {
+ *       engram_arena *arena;                                      // 64 MiB, 64 columns
+ *       if (engram_arena_open(NULL, &arena) != ENGRAM_OK) return 1;
+ *       engram_column *column;
+ *       if (engram_column_acquire(arena, 7, &column) != ENGRAM_OK) return 1;
+ *       float *weights = engram_column_alloc(column, 24 * sizeof *weights, 0, 4462871);  // fires after 4.46 ms
+ *       if (weights == NULL) return 1;
+ *       weights[0] = 0.5f;
+ *       engram_free(arena, weights);                              // any thread may
+ *       engram_column_release(column);
+ *       return engram_arena_close(arena) == ENGRAM_OK ? 0 : 1;
+ *     }
+ *
+ *     cc -std=c99 program.c -Iinclude target/release/libengram.a -lpthread -ldl -lm
+ *
+ * C99 and C++17. Made by cbindgen from src/ffi: change it there, then run ENGRAM_WRITE_HEADER=1 cargo test --test header.
+ */
+
+#ifndef ENGRAM_H
+#define ENGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Touch every page of user memory at open.
+#define ENGRAM_ARENA_PREFAULT (1u << 0)
+
+// Keep the arena in memory (mlock).
+#define ENGRAM_ARENA_LOCK (1u << 1)
+
+// Ask for huge pages; falls back silently.
+#define ENGRAM_ARENA_HUGE_PAGES (1u << 2)
+
+// Region files: the file must not exist.
+#define ENGRAM_ARENA_CREATE_NEW (1u << 3)
+
+// Misuse (bad pointer, double free) prints one line and aborts, instead of an error status.
+#define ENGRAM_ARENA_ABORT (1u << 4)
+
+// Freed memory is zeroed before it can be given again; a free then takes time that grows with the block.
+#define ENGRAM_ARENA_ZERO_FREED (1u << 5)
+
+// Single allocations ignore their spike time (batches do not).
+#define ENGRAM_ARENA_NO_ZONES (1u << 6)
+
+// Region files: do not reserve disk space at open.
+#define ENGRAM_ARENA_SPARSE (1u << 7)
+
+// The calling thread's home column: threads are numbered as they first ask for it.
+#define ENGRAM_COLUMN_ANY UINT32_MAX
+
+// No spike: the lowest priority.
+#define ENGRAM_TTFS_NONE UINT32_MAX
+
+// All or none.
+#define ENGRAM_BATCH_ATOMIC (1u << 0)
+
+// Within a column and size class, addresses ascend with spike time; from untouched memory if there is some.
+#define ENGRAM_BATCH_ORDERED (1u << 1)
+
+// An open arena.
+typedef struct engram_arena engram_arena;
+
+// A held column.
+typedef struct engram_column engram_column;
+
+// 0 success, above 0 success with news, below 0 an error. Values never change meaning.
+typedef int32_t engram_status;
+
+// What an arena is opened with; set it up with `engram_arena_config_init`.
+typedef struct engram_arena_config {
+  // Set by `engram_arena_config_init`.
+  uint32_t struct_size;
+  // `ENGRAM_ARENA_*`; default 0.
+  uint32_t flags;
+  // Region file, or NULL (default): anonymous memory. Not offered by this version: `ENGRAM_E_UNSUPPORTED`.
+  const char *path;
+  // Bytes of user memory, 1 to 1 TiB; default 64 MiB; rounded up to 2 MiB.
+  size_t capacity;
+  // 1 to 65536; default 64.
+  uint32_t columns;
+  // Zero.
+  uint32_t reserved0;
+  // Memory to use instead of mapping some; NULL (default). Not offered by this version.
+  void *memory;
+  // Its bytes.
+  size_t memory_size;
+  // Zero.
+  uint32_t reserved[8];
+} engram_arena_config;
+
+// One allocation of a batch.
+typedef struct engram_request {
+  // Bytes, 1 to the capacity.
+  size_t size;
+  // A power of two up to 2 MiB; 0 = 16.
+  size_t align;
+  // The column, or `ENGRAM_COLUMN_ANY`.
+  uint32_t column;
+  // Nanoseconds to the first spike, or `ENGRAM_TTFS_NONE`.
+  uint32_t ttfs_ns;
+} engram_request;
+
+// An arena's counters. It grows at the end only; exact while nothing runs.
+typedef struct engram_metrics {
+  // Bytes of this struct that were filled.
+  uint32_t struct_size;
+  // Columns.
+  uint32_t columns;
+  // Bytes of user memory.
+  uint64_t bytes_capacity;
+  // Bytes in spans handed to columns.
+  uint64_t bytes_committed;
+  // Bytes in blocks, rounded to their classes.
+  uint64_t bytes_live;
+  // The highest of them.
+  uint64_t bytes_peak;
+  // Blocks given; moved reallocations included. `allocs - frees` blocks are live.
+  uint64_t allocs;
+  // Blocks taken back; moved reallocations and resets included.
+  uint64_t frees;
+  // Of them, not through the handle of the block's column.
+  uint64_t remote_frees;
+  // Allocations refused, for whatever reason.
+  uint64_t failed;
+  // Frees refused.
+  uint64_t misuse;
+  // Compare-and-swaps that had to be tried again.
+  uint64_t retries;
+  // Batch calls.
+  uint64_t batches;
+} engram_metrics;
+
+// Success.
+#define ENGRAM_OK 0
+
+// Success, and more is to be done.
+#define ENGRAM_MORE 1
+
+// Success, and the region file had not been closed.
+#define ENGRAM_RECOVERED 2
+
+// A required pointer is NULL.
+#define ENGRAM_E_NULL (-1)
+
+// An argument is out of its range.
+#define ENGRAM_E_INVALID (-2)
+
+// No free memory would serve the request.
+#define ENGRAM_E_NO_MEMORY (-3)
+
+// A limit would be exceeded.
+#define ENGRAM_E_QUOTA (-4)
+
+// Somebody holds it at the moment.
+#define ENGRAM_E_BUSY (-5)
+
+// There is no such thing.
+#define ENGRAM_E_NOT_FOUND (-6)
+
+// The system refused.
+#define ENGRAM_E_OS (-7)
+
+// The region file is foreign, truncated, of another version or damaged.
+#define ENGRAM_E_FORMAT (-8)
+
+// The pointer is not the start of a slot of this arena.
+#define ENGRAM_E_BAD_POINTER (-9)
+
+// The slot is not handed out.
+#define ENGRAM_E_DOUBLE_FREE (-10)
+
+// Not offered by this version or platform.
+#define ENGRAM_E_UNSUPPORTED (-11)
+
+// It exists already.
+#define ENGRAM_E_EXISTS (-12)
+
+// An invariant is broken: a bug, or a stray write.
+#define ENGRAM_E_INTERNAL (-13)
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Major * 1000000 + minor * 1000 + patch. Any, RT.
+uint32_t engram_version(void);
+
+// The version as text, static. Any, RT.
+const char *engram_version_string(void);
+
+// The name of a status, static: `"ENGRAM_E_QUOTA"`; `"ENGRAM_E_?"` if unknown. Any, RT.
+const char *engram_status_name(engram_status status);
+
+// The calling thread's last failure; a success does not clear it. Any, RT.
+engram_status engram_last_error(void);
+
+// Writes what the calling thread's last failure was about, as `snprintf` would: at most `capacity`
+// bytes with the NUL; returns the full length without it. Empty if nothing failed yet. Any, RT.
+size_t engram_last_error_message(char *buffer, size_t capacity);
+
+// Sets a config to its defaults. `struct_size` is `sizeof(engram_arena_config)`; another size is
+// `ENGRAM_E_INVALID`, and then nothing is written. Any, RT.
+engram_status engram_arena_config_init(struct engram_arena_config *config, size_t struct_size);
+
+// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. Any, blocking.
+engram_status engram_arena_open(const struct engram_arena_config *config, struct engram_arena **out);
+
+// Bytes of address space that such an arena takes, metadata included; 0 if the config is wrong.
+// `config` may be NULL for the defaults. Any, RT.
+size_t engram_arena_size(const struct engram_arena_config *config);
+
+// Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a
+// column is held, and then it stays open. One thread, while no other uses the arena; blocking.
+engram_status engram_arena_close(struct engram_arena *arena);
+
+// Brings a region file to disk; for anonymous memory there is nothing to do. Any, blocking.
+engram_status engram_arena_sync(struct engram_arena *arena);
+
+// Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One
+// thread, while nothing else runs; blocking.
+engram_status engram_arena_verify(const struct engram_arena *arena);
+
+// Whether `p` points into the arena's user memory. Any, RT.
+bool engram_arena_contains(const struct engram_arena *arena, const void *p);
+
+// Bytes from the start of user memory to `p`; `SIZE_MAX` if it is foreign. Any, RT.
+size_t engram_arena_offset(const struct engram_arena *arena, const void *p);
+
+// The address at an offset; NULL if it is out of range. Any, RT.
+void *engram_arena_at(const struct engram_arena *arena, size_t offset);
+
+// Limits the spans that a column may have to `bytes` (rounded down to 32 KiB); `SIZE_MAX` = no
+// limit (default). Past it allocations are `ENGRAM_E_QUOTA`; what the column has above it stays. Any, RT.
+engram_status engram_column_limit(struct engram_arena *arena, uint32_t index, size_t bytes);
+
+// Background work for about `budget_ns` nanoseconds: takes back what others freed, gives empty spans
+// to their chunks, chunks to the arena, and their memory to the system. `ENGRAM_MORE` if work is
+// left. One thread at a time, others get `ENGRAM_E_BUSY`; calls the system.
+engram_status engram_maintain(struct engram_arena *arena, uint64_t budget_ns);
+
+// Allocates `size` bytes (1 to the capacity; 0 is `ENGRAM_E_INVALID`) in `column`
+// (`ENGRAM_COLUMN_ANY`: the thread's own), aligned to `align` (a power of two up to 2 MiB; 0 = 16), in
+// the zone of `ttfs_ns`. The content is undefined. NULL if refused: `ENGRAM_E_NO_MEMORY` only if no
+// free memory would serve it. Any, lock-free.
+void *engram_alloc(struct engram_arena *arena, uint32_t column, size_t size, size_t align, uint32_t ttfs_ns);
+
+// As `engram_alloc`, and the first `size` bytes are zero. Any, lock-free; time grows with `size`.
+void *engram_alloc_zeroed(struct engram_arena *arena, uint32_t column, size_t size, size_t align, uint32_t ttfs_ns);
+
+// Resizes a block: in place if its size class stays, else moved within its column; alignment and
+// content are kept. NULL `p` is `engram_alloc` with `ENGRAM_COLUMN_ANY`. If refused (size 0 too) NULL,
+// and the block stays as it is. Any, lock-free; time grows with the bytes moved.
+void *engram_realloc(struct engram_arena *arena, void *p, size_t size, uint32_t ttfs_ns);
+
+// Frees a block; NULL is fine. `ENGRAM_E_DOUBLE_FREE` for the start of a slot that is not handed out,
+// in a span that still serves its class, `ENGRAM_E_BAD_POINTER` for any other pointer; nothing has
+// changed then. Any, RT, wait-free.
+engram_status engram_free(struct engram_arena *arena, void *p);
+
+// Bytes that a block may use; 0 if `p` is NULL, foreign, or not handed out. Any, RT.
+size_t engram_usable_size(const struct engram_arena *arena, const void *p);
+
+// What a request of `size` bytes really takes; 0 if it is never served. Any, RT.
+size_t engram_good_size(const struct engram_arena *arena, size_t size);
+
+// Frees many blocks: all that it can, NULL entries are fine. Returns the first error. Any, RT for
+// each block.
+engram_status engram_free_batch(struct engram_arena *arena, void *const *pointers, size_t count);
+
+// Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
+// `served` may be NULL. Returns `ENGRAM_OK`, or the status of the first request refused in the order of
+// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. Any, lock-free; time
+// grows with n log n.
+engram_status engram_alloc_batch(struct engram_arena *arena,
+                                 const struct engram_request *requests,
+                                 size_t count,
+                                 uint32_t flags,
+                                 void **out,
+                                 size_t *served);
+
+// Holds a column; NULL in `*out` on failure. `ENGRAM_E_BUSY` if somebody holds it. Any, lock-free.
+engram_status engram_column_acquire(struct engram_arena *arena, uint32_t index, struct engram_column **out);
+
+// Lets others hold the column; its blocks stay valid. NULL is fine; `ENGRAM_E_INVALID` if it is not
+// held. Holder, RT.
+engram_status engram_column_release(struct engram_column *column);
+
+// The column's number; 0 for NULL. Any, RT.
+uint32_t engram_column_index(const struct engram_column *column);
+
+// As `engram_alloc`, from the held column: at most 100 machine instructions up to 4 KiB unless memory
+// is scarce. Holder, RT, wait-free.
+void *engram_column_alloc(struct engram_column *column, size_t size, size_t align, uint32_t ttfs_ns);
+
+// As `engram_free`: at most 80 machine instructions for a block of this column up to 4 KiB; a block of
+// another column is freed too. Holder, RT, wait-free.
+engram_status engram_column_free(struct engram_column *column, void *p);
+
+// Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
+// others are NULL. Holder, RT for each block, wait-free.
+size_t engram_column_alloc_batch(struct engram_column *column,
+                                 size_t size,
+                                 size_t align,
+                                 uint32_t ttfs_ns,
+                                 size_t count,
+                                 void **out);
+
+// Frees every block of the column at once. Holder; takes a step for each chunk of the arena and each
+// word of the column's spans.
+engram_status engram_column_reset(struct engram_column *column);
+
+// Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
+// nonzero (`ENGRAM_OK` then too). Holder.
+engram_status engram_column_walk(struct engram_column *column,
+                                 int (*visit)(void *user, void *block, size_t usable),
+                                 void *user);
+
+// Takes a snapshot. `struct_size` is `sizeof(engram_metrics)`; another size is `ENGRAM_E_INVALID`. Any,
+// no lock.
+engram_status engram_metrics_get(const struct engram_arena *arena, struct engram_metrics *out, size_t struct_size);
+
+// Writes a snapshot as one JSON object, as `snprintf` would; no newline at the end. Any, no lock.
+size_t engram_metrics_json(const struct engram_arena *arena, char *buffer, size_t capacity);
+
+// Writes a snapshot as `OpenMetrics` text, as `snprintf` would. Any, no lock.
+size_t engram_metrics_openmetrics(const struct engram_arena *arena, char *buffer, size_t capacity);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* ENGRAM_H */

@@ -11,13 +11,8 @@
 #[path = "common/promises.rs"]
 mod promises;
 
-use core::hint::spin_loop;
 use core::ptr::NonNull;
 use std::sync::Barrier;
-use std::sync::atomic::{
-    AtomicUsize,
-    Ordering::{Acquire, Release},
-};
 use std::thread;
 
 use engram::{Arena, Column, Error, Result, SpikeTime};
@@ -347,38 +342,6 @@ fn a_block_freed_by_many_threads_at_once_is_freed_once() {
             arena.verify().expect("every invariant holds");
         }
     }
-}
-
-/// Frees each of `blocks` in the holder's thread and in another one as nearly at once as can be. The
-/// program's own order decides nothing here, so both may be served.
-fn freed_at_once(arena: &Arena, holder: &Column, blocks: &[Loose]) {
-    let (turn, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let wait = |counter: &AtomicUsize, index| {
-        let mut looks = 0;
-        while counter.load(Acquire) <= index {
-            looks += 1;
-            if looks % 1000 == 0 { thread::yield_now() } else { spin_loop() }
-        }
-    };
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for (index, block) in blocks.iter().enumerate() {
-                wait(&turn, index);
-                // SAFETY: nothing uses the block.
-                let _ = unsafe { arena.free(block.0) };
-                answered.store(index + 1, Release);
-            }
-        });
-        for (index, block) in blocks.iter().enumerate() {
-            turn.store(index + 1, Release);
-            for _ in 0..index % 40 {
-                spin_loop();
-            }
-            // SAFETY: as above.
-            let _ = unsafe { holder.free(block.0) };
-            wait(&answered, index);
-        }
-    });
 }
 
 #[test]

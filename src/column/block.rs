@@ -161,7 +161,9 @@ impl OpenSide {
 
     /// Spans of the column.
     pub(crate) fn spans(&self) -> u64 {
-        self.spans.load(Relaxed).wrapping_sub(self.left_out.load(Relaxed)).max(0).cast_unsigned()
+        // Kept within reason: a limit that is being set at this moment shows in one word before the other.
+        const MOST: i64 = 1 << 32;
+        self.spans.load(Relaxed).wrapping_sub(self.left_out.load(Relaxed)).clamp(0, MOST).cast_unsigned()
     }
 
     /// Spans that it may have, `None` for no limit.

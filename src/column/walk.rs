@@ -18,14 +18,27 @@ impl Core {
         for chunk in self.chunk_ids() {
             let mut used = if self.chunk(chunk).owner.load(Relaxed) == 0 { 0 } else { !self.chunk(chunk).map.free() };
             while used != 0 {
-                let span = chunk.span(used.trailing_zeros());
+                let place = used.trailing_zeros();
+                let span = chunk.span(place);
                 used &= used - 1;
-                if let Some(owner) = self.head_owner(span)
-                    && !each(span, owner)
-                {
+                let Some(owner) = self.head_owner(span) else { continue };
+                // The spans of what is visited are passed over, whatever becomes of it meanwhile.
+                let end = place + self.spans_of(span, owner);
+                used &= if end < 64 { u64::MAX << end } else { 0 };
+                if !each(span, owner) {
                     return;
                 }
             }
+        }
+    }
+
+    /// Spans of a run or a large block in its first chunk.
+    fn spans_of(&self, head: SpanId, owner: Owner) -> u32 {
+        let meta = self.span(head);
+        if owner.is_large() {
+            meta.spans.load(Relaxed).clamp(1, 64)
+        } else {
+            u32::from(CLASSES[meta.class.load(Relaxed) as usize % CLASSES.len()].spans)
         }
     }
 

@@ -1,0 +1,253 @@
+//! The C face as programs use it: the C and C++ programs of `tests/c` and `examples/c` are compiled
+//! with every warning an error, linked with the library as `cargo build` leaves it, and run.
+//!
+//! `CC` and `CXX` choose the compilers. Without a C++ compiler the C++ parts say so and pass.
+#![cfg(all(target_os = "linux", not(any(loom, miri))))]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+const C: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+const CXX: [&str; 5] = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the programs go.
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// Runs a command that must succeed.
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// The folder with the static and the dynamic library, built in the profile of this test.
+fn libraries() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().expect("this test's path");
+        let built = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_owned();
+        let profile = built.file_name().and_then(std::ffi::OsStr::to_str).expect("a profile's folder");
+        let profile = if profile == "debug" { "dev" } else { profile };
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--lib", "--profile", profile, "--manifest-path"]).arg(root().join("Cargo.toml"));
+        run(cargo.arg("--target-dir").arg(built.parent().expect("the target folder")));
+        built
+    })
+}
+
+fn compiler() -> OsString {
+    std::env::var_os("CC").unwrap_or_else(|| "cc".into())
+}
+
+/// The C++ compiler, if there is one; else one line says that there is none.
+fn cxx() -> Option<OsString> {
+    let named = std::env::var_os("CXX").into_iter().chain(["c++".into(), "g++".into()]);
+    let found = named.into_iter().find(|name| Command::new(name).arg("--version").output().is_ok());
+    if found.is_none() {
+        println!("no C++ compiler: set CXX to try the C++ parts");
+    }
+    found
+}
+
+/// A compiler that finds the headers and takes no warning.
+fn strict(compiler: impl AsRef<std::ffi::OsStr>, flags: &[&str]) -> Command {
+    let mut command = Command::new(compiler);
+    command.args(flags).arg("-O1").arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c"));
+    command
+}
+
+/// Compiles a program and links it with the static library.
+fn program(compiler: impl AsRef<std::ffi::OsStr>, flags: &[&str], source: &str) -> PathBuf {
+    let program = folder().join(format!("c_face-{}", source.replace(['/', '.'], "-")));
+    let mut command = strict(compiler, flags);
+    command.arg(root().join(source)).arg(libraries().join("libengram.a")).args(["-lpthread", "-ldl", "-lm", "-o"]);
+    run(command.arg(&program));
+    program
+}
+
+fn run_c(source: &str) -> String {
+    let output = run(&mut Command::new(program(compiler(), &C, source)));
+    String::from_utf8(output.stdout).expect("output in UTF-8")
+}
+
+/// The functions that the header declares.
+fn declared() -> BTreeSet<String> {
+    let header = std::fs::read_to_string(root().join("include/engram.h")).expect("include/engram.h");
+    let lines = header.lines().filter(|line| !line.starts_with([' ', '/', '#', '*']));
+    let names = lines.filter_map(|line| line.split_once('(')?.0.rsplit([' ', '*']).next());
+    names.filter(|name| name.starts_with("engram_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn signatures_values_and_layouts_are_those_that_programs_are_written_against() {
+    let object = |name: &str| folder().join(format!("c_face-{name}.o"));
+    let source = root().join("tests/c/signatures.c");
+    run(strict(compiler(), &C).arg("-c").arg(&source).arg("-o").arg(object("signatures")));
+    let text = std::fs::read_to_string(source).expect("signatures.c");
+    for function in declared() {
+        assert!(text.contains(&format!("{function}(")), "signatures.c does not say what {function} takes");
+    }
+    if let Some(cxx) = cxx() {
+        let alone = folder().join("c_face-alone.cpp");
+        std::fs::write(&alone, "#include \"engram.h\"\nint main() { return engram_version() == 0; }\n").expect("a source file");
+        run(strict(cxx, &CXX).arg("-c").arg(alone).arg("-o").arg(object("alone")));
+    }
+}
+
+#[test]
+fn ordinary_use_works_and_the_metrics_are_json_and_openmetrics() {
+    let output = run_c("tests/c/ordinary.c");
+    let (_, output) = output.split_once("json:\n").expect("the JSON text");
+    let (json, output) = output.split_once("\nopenmetrics:\n").expect("the OpenMetrics text");
+    let (open, numbers) = output.split_once("\nstruct: ").expect("the struct's numbers");
+
+    let json: BTreeMap<String, u64> = serde_json::from_str(json).expect("one JSON object of numbers");
+    let open = openmetrics(open).unwrap_or_else(|error| panic!("{error} in\n{open}"));
+    let named = |name: &str| match name.strip_prefix("bytes_") {
+        Some(what) => format!("engram_{what}_bytes"),
+        None => format!("engram_{name}"),
+    };
+    let expected: BTreeMap<String, u64> = json.iter().map(|(name, value)| (named(name), *value)).collect();
+    assert_eq!(open, expected);
+    let numbers: Vec<u64> = numbers.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    assert_eq!(numbers, [json["allocs"], json["frees"], json["bytes_peak"]]);
+}
+
+#[test]
+fn every_misuse_has_its_status_and_message_and_changes_nothing() {
+    run_c("tests/c/misuse.c");
+}
+
+#[test]
+fn threads_share_an_arena() {
+    run_c("tests/c/threads.c");
+}
+
+#[test]
+fn the_library_exports_the_face_and_nothing_else_and_can_be_loaded() {
+    let library = libraries().join("libengram.so");
+    let exported = exports(&std::fs::read(&library).expect("libengram.so")).expect("a dynamic library for this machine");
+    assert_eq!(exported, declared());
+    let program = program(compiler(), &C, "tests/c/loaded.c");
+    run(Command::new(program).arg(library).args(exported));
+}
+
+#[test]
+fn standard_containers_live_in_a_column() {
+    if let Some(cxx) = cxx() {
+        run(&mut Command::new(program(cxx, &CXX, "tests/c/resource.cpp")));
+    }
+}
+
+#[test]
+fn the_example_runs() {
+    let said = run_c("examples/c/spiking.c");
+    assert!(said.lines().count() >= 3 && said.contains("spikes"), "{said}");
+}
+
+/// The type of an ELF section of dynamic symbols.
+const DYNAMIC_SYMBOLS: usize = 11;
+
+/// The names that an ELF library of 64 bits defines for others.
+fn exports(file: &[u8]) -> Option<BTreeSet<String>> {
+    let number = |at: usize, bytes: usize| {
+        let bytes = file.get(at..at + bytes)?;
+        Some(bytes.iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte)))
+    };
+    if !file.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (sections, section_bytes, count) = (number(40, 8)?, number(58, 2)?, number(60, 2)?);
+    let section = |index: usize| sections + index * section_bytes;
+    let symbols = (0..count).map(section).find(|&at| number(at + 4, 4) == Some(DYNAMIC_SYMBOLS))?;
+    let names = number(section(number(symbols + 40, 4)?) + 24, 8)?;
+    let (start, bytes) = (number(symbols + 24, 8)?, number(symbols + 32, 8)?);
+    let mut exported = BTreeSet::new();
+    for symbol in (start..start + bytes).step_by(24) {
+        let (local, undefined) = (number(symbol + 4, 1)? >> 4 == 0, number(symbol + 6, 2)? == 0);
+        if !local && !undefined {
+            let name = &file[names + number(symbol, 4)?..];
+            let end = name.iter().position(|&byte| byte == 0)?;
+            exported.insert(String::from_utf8(name[..end].to_vec()).ok()?);
+        }
+    }
+    Some(exported)
+}
+
+/// Reads an exposition of gauges and counters without labels: each family once, its `TYPE`, `UNIT`
+/// (by which its name ends) and `HELP` before its one sample, and `EOF` at the end.
+fn openmetrics(text: &str) -> Result<BTreeMap<String, u64>, String> {
+    let body = text.strip_suffix("# EOF\n").ok_or("no # EOF at the end")?;
+    let mut families = BTreeMap::new();
+    let mut lines = body.split_terminator('\n').peekable();
+    while let Some(line) = lines.next() {
+        let wrong = || format!("{line:?} is out of place");
+        let (name, kind) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')).ok_or_else(wrong)?;
+        let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') && name.starts_with("engram_");
+        if !plain || name.ends_with("_total") {
+            return Err(format!("{name:?} is no name of a family"));
+        }
+        if let Some(unit) = lines.next_if(|line| line.starts_with("# UNIT ")) {
+            let unit = unit.strip_prefix(&format!("# UNIT {name} ")).ok_or_else(wrong)?;
+            if !name.ends_with(&format!("_{unit}")) {
+                return Err(format!("{name} does not end with its unit, {unit}"));
+            }
+        }
+        let help = lines.next().and_then(|line| line.strip_prefix(&format!("# HELP {name} "))).ok_or_else(wrong)?;
+        if help.is_empty() || help.contains(['"', '\\']) {
+            return Err(format!("help of {name}: {help:?}"));
+        }
+        let sample = match kind {
+            "gauge" => name.to_owned(),
+            "counter" => format!("{name}_total"),
+            _ => return Err(format!("{kind:?} is no type of ours")),
+        };
+        let value = lines.next().and_then(|line| line.strip_prefix(&format!("{sample} "))).ok_or_else(wrong)?;
+        let value = value.parse().map_err(|error| format!("{sample} is {value:?}: {error}"))?;
+        if families.insert(name.to_owned(), value).is_some() {
+            return Err(format!("{name} is there twice"));
+        }
+    }
+    Ok(families)
+}
+
+#[test]
+fn the_checker_of_openmetrics_refuses_what_is_wrong() {
+    let right = "# TYPE engram_live_bytes gauge\n# UNIT engram_live_bytes bytes\n# HELP engram_live_bytes Live.\nengram_live_bytes 7\n\
+                 # TYPE engram_frees counter\n# HELP engram_frees Freed.\nengram_frees_total 9\n# EOF\n";
+    assert_eq!(
+        openmetrics(right).expect("right").into_iter().collect::<Vec<_>>(),
+        [("engram_frees".to_owned(), 9), ("engram_live_bytes".to_owned(), 7)]
+    );
+    for (from, to) in [
+        ("# EOF\n", ""),
+        ("# EOF\n", "# EOF"),
+        ("frees_total 9", "frees 9"),
+        ("live_bytes 7", "live_bytes -7"),
+        (" counter", " gauge"),
+        (" gauge", " number"),
+        ("bytes bytes", "bytes octets"),
+        ("# HELP engram_frees Freed.\n", ""),
+        ("# TYPE engram_frees", "\n# TYPE engram_frees"),
+        ("engram_frees", "engram_live_bytes"),
+    ] {
+        assert!(openmetrics(&right.replacen(from, to, 1)).is_err(), "{from:?} to {to:?}");
+    }
+    let twice = right.replace("# EOF\n", "") + right;
+    assert!(openmetrics(&twice).is_err());
+}
