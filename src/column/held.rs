@@ -28,7 +28,7 @@ use super::cell::{CELL_OF_SIZE, Cell, CellId, ROW_BYTES};
 use super::core::Core;
 use super::refill::{refilling, spilling};
 use super::remote::hold_instead;
-use super::unusual::{above_small, free_unusual, unusual_align};
+use super::unusual::{above_small, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{GRANULE, SMALL_MAX};
@@ -178,17 +178,35 @@ impl Handle {
     /// As `free`, with a face's own way out of the usual.
     #[inline(always)]
     pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
+        let Some((granule, page)) = self.page_of(p) else { return free_unusual::<F>(self, p) };
+        if page.owner().0 != self.owner.get() {
+            return free_seen::<F>(self, p);
+        }
+        self.free_own::<F>(p, granule, page)
+    }
+
+    /// The granule at `p` and its span's page entry, if `p` lies in user memory on a granule's start.
+    #[inline(always)]
+    pub(crate) fn page_of(&self, p: *mut u8) -> Option<(Granule, &PageEntry)> {
         let granule = Granule((p.addr().wrapping_sub(self.origin.get().addr()) as u64).rotate_right(4));
         if granule.0 >= self.granules.get() {
-            return free_unusual::<F>(self, p);
+            return None;
         }
         // SAFETY: the granule is inside the region (just checked), so its span has an entry (R2).
-        let page = unsafe { &*self.pages.get().add(granule.span_index()) };
-        if page.owner().0 != self.owner.get() {
-            return free_unusual::<F>(self, p);
-        }
+        Some((granule, unsafe { &*self.pages.get().add(granule.span_index()) }))
+    }
+
+    /// Whether a span of this owner is ours and others may have freed blocks of it (not with `ZERO_FREED`).
+    #[inline(always)]
+    pub(crate) fn is_own_seen(&self, owner: Owner) -> bool {
+        owner.unseen().0 == self.owner.get()
+    }
+
+    /// Frees a block of one of our spans that nobody else has freed.
+    #[inline(always)]
+    pub(crate) fn free_own<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
         let live = self.live.get();
-        // SAFETY: as above: the live map has a word for each granule of the region.
+        // SAFETY: granules of page entries are inside the region, and the live map covers it (R2).
         if unsafe { &*live.add(granule.word()) }.load(Relaxed) & granule.bit() == 0 {
             return free_unusual::<F>(self, p);
         }

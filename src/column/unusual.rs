@@ -177,6 +177,20 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
     handle.alloc_unusual::<F>(size, align, spike)
 }
 
+/// Blocks of a span that is not plainly ours: of one of ours into which others have freed, most likely.
+/// There the remote bit counts too; it was set after the span was marked, which is how we got here.
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8) -> F::Freed {
+    if let Some((granule, page)) = handle.page_of(p)
+        && handle.is_own_seen(page.owner())
+        && handle.remote_word(granule).load(Relaxed) & granule.bit() == 0
+    {
+        return handle.free_own::<F>(p, granule, page);
+    }
+    free_unusual::<F>(handle, p)
+}
+
 /// Pointers that are not plainly a block of the column.
 #[cold]
 #[inline(never)]

@@ -162,6 +162,12 @@ impl Owner {
         self.0 & Self::LARGE != 0
     }
 
+    /// The same, whether or not other threads may have freed blocks of the span.
+    #[inline(always)]
+    pub(crate) const fn unseen(self) -> Self {
+        Self(self.0 & !Self::SEEN)
+    }
+
     /// Whether other threads may have freed blocks of the span since it was taken.
     #[inline(always)]
     pub(crate) const fn is_seen(self) -> bool {
