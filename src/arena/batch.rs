@@ -186,15 +186,29 @@ impl Arena {
             let column = self.column_or_home(column).unwrap_or(u32::MAX);
             (!Entry(entry).is_block(), column, self.core.served_by(size, align))
         };
+        // A population of one kind, the usual case, is in spike order already.
+        let one_group = out.first().is_none_or(|&first| {
+            let first = group(first);
+            out.iter().all(|&entry| group(entry) == first)
+        });
+        if one_group {
+            sort_addresses_of_group(out);
+            return;
+        }
         out.sort_unstable_by_key(|&entry| {
             let index = Entry(entry).request();
             (group(entry), request(index).spike, index)
         });
         for same in out.chunk_by_mut(|&a, &b| group(a) == group(b)) {
-            if Entry(same[0]).is_block() && !same.is_sorted() {
-                sort_addresses(same);
-            }
+            sort_addresses_of_group(same);
         }
+    }
+}
+
+/// Sorts the addresses of a group, unless it is one of refusals or in order already.
+fn sort_addresses_of_group(group: &mut [*mut u8]) {
+    if group.first().is_some_and(|&first| Entry(first).is_block()) && !group.is_sorted() {
+        sort_addresses(group);
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) struct ColumnBlock {
 
 /// Bytes from a block's start to its first cell.
 pub(crate) const CELLS_OFFSET: usize = core::mem::offset_of!(ColumnBlock, cells);
-const _: () = assert!(CELLS_OFFSET % 64 == 0 && size_of::<ColumnBlock>() < 1 << 20, "block");
+const _: () = assert!(CELLS_OFFSET.is_multiple_of(64) && size_of::<ColumnBlock>() < 1 << 20, "block");
 
 // SAFETY: atomics throughout; zero: nobody's, empty. The cells' bytes are only reached through
 // `Cell`, by the table's own pointer.

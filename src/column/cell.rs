@@ -113,9 +113,9 @@ impl CellId {
     pub(crate) const fn is_valid(self) -> bool {
         let start = self.start();
         if start < SMALL_BYTES {
-            start % ROW_BYTES % SMALL_CELL == 0 && start % ROW_BYTES / SMALL_CELL < SMALL_CLASSES
+            (start % ROW_BYTES).is_multiple_of(SMALL_CELL) && start % ROW_BYTES / SMALL_CELL < SMALL_CLASSES
         } else {
-            start < CELLS_BYTES && (start - SMALL_BYTES) % MEDIUM_CELL == 0
+            start < CELLS_BYTES && (start - SMALL_BYTES).is_multiple_of(MEDIUM_CELL)
         }
     }
 
@@ -455,8 +455,8 @@ mod tests {
         }
         assert!(end as usize <= CELLS_OFFSET + CELLS_BYTES);
         assert_eq!((0..CELL_LINES as u32).filter(|&line| CellId(line).is_valid()).count(), valid);
-        for size in 1..=SMALL_MAX {
-            assert_eq!(u32::from(CELL_OF_SIZE[size]) + CELLS_OFFSET as u32, CellId::small(0, class_of(size)).offset());
+        for (size, &offset) in CELL_OF_SIZE.iter().enumerate().skip(1) {
+            assert_eq!(u32::from(offset) + CELLS_OFFSET as u32, CellId::small(0, class_of(size)).offset());
         }
         assert!(!CellId(u32::from(CELL_OF_SIZE[0]) / 64).is_valid());
     }

@@ -324,7 +324,7 @@ impl Core {
             return Ok((index, u64::from(class.bytes)));
         }
         if self.live_word(granule).load(Relaxed) & granule.bit() == 0 {
-            return Err(self.not_live(p, granule, place));
+            return Err(Self::not_live(p, granule, place));
         }
         let block = self.block(index);
         let remote = RemoteFree {
@@ -348,11 +348,11 @@ impl Core {
 
     /// The error for a pointer at a granule whose live bit is clear: the start of a slot was freed
     /// before or never given, anything else is no block.
-    pub(crate) fn not_live(&self, p: *const u8, granule: Granule, place: Place) -> Error {
+    pub(crate) fn not_live(p: *const u8, granule: Granule, place: Place) -> Error {
         let offset = granule.0 - place.head.first().0;
         let class = place.class();
         let slot = offset * GRANULE as u64 / u64::from(class.bytes);
-        let starts = offset * GRANULE as u64 % u64::from(class.bytes) == 0 && slot < u64::from(class.slots);
+        let starts = (offset * GRANULE as u64).is_multiple_of(u64::from(class.bytes)) && slot < u64::from(class.slots);
         if starts { Error::DoubleFree(p.addr()) } else { Error::BadPointer(p.addr()) }
     }
 

@@ -77,10 +77,10 @@ impl Core {
     pub(crate) fn take_open(&self, index: u32, spans: u32, align: u32) -> Option<SpanId> {
         let open = &self.block(index).open;
         let hint = ChunkId(open.large_chunk.load(Relaxed));
-        if hint != ChunkId::NONE {
-            if let Some(head) = self.take_from(hint, spans, align) {
-                return Some(head);
-            }
+        if hint != ChunkId::NONE
+            && let Some(head) = self.take_from(hint, spans, align)
+        {
+            return Some(head);
         }
         let (chunk, failed) = self.index.claim_first();
         self.count_retries(u64::from(failed));

@@ -170,10 +170,10 @@ impl Handle {
         if page.owner().is_column(self.index()) && page.cell() == cell.id().offset() {
             let unit = (base.0 - head.first().0) / 64;
             let above = (u64::MAX << unit) << 1;
-            if core.span(head).summary.load(Relaxed) & above != 0 {
-                if let Some(granule) = self.check_out(cell, head, above) {
-                    return Some(granule);
-                }
+            if core.span(head).summary.load(Relaxed) & above != 0
+                && let Some(granule) = self.check_out(cell, head, above)
+            {
+                return Some(granule);
             }
         }
         self.grow(cell).or_else(|| self.refill_from_spans(cell))

@@ -147,9 +147,10 @@ pub(crate) fn accept(page: &PageEntry, pending: &Pending, index: u32, cell: u32)
 /// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any more.
 pub(crate) fn pass_on<'a>(span: SpanId, units: u64, page: &PageEntry, pending: &Pending, inbox: impl FnOnce(u32, u32) -> &'a Inbox) {
     let owner = page.owner();
-    if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large()) {
-        if units != 0 && pending.announce(units) {
-            inbox(index, page.cell()).push(span, pending);
-        }
+    if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large())
+        && units != 0
+        && pending.announce(units)
+    {
+        inbox(index, page.cell()).push(span, pending);
     }
 }

@@ -125,7 +125,7 @@ impl Core {
     pub(crate) fn free_shared(&self, p: *mut u8, granule: Granule, place: Place) -> Result<()> {
         let live = self.live_word(granule);
         if live.load(Relaxed) & granule.bit() == 0 {
-            return Err(self.not_live(p, granule, place));
+            return Err(Self::not_live(p, granule, place));
         }
         if self.options.zero_freed {
             self.zero(granule, place.class().bytes as usize);

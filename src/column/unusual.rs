@@ -134,7 +134,7 @@ impl Handle {
         }
         let bit = granule.bit();
         if self.live_word(granule).load(Relaxed) & bit == 0 {
-            return self.refuse(core.not_live(p, granule, place));
+            return self.refuse(Core::not_live(p, granule, place));
         }
         // Ours, with blocks that others freed, or with ZERO_FREED: the remote bit counts too. It was
         // set after the span was marked, which is how we got here.

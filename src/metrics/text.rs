@@ -1,4 +1,4 @@
-//! Metrics as text: JSON and OpenMetrics, written into anything that takes strings.
+//! Metrics as text: JSON and `OpenMetrics`, written into anything that takes strings.
 
 use super::Metrics;
 use core::fmt::{self, Write};
