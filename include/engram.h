@@ -310,12 +310,12 @@ engram_status engram_column_release(struct engram_column *column);
 // The column's number; 0 for NULL. Any, RT.
 uint32_t engram_column_index(const struct engram_column *column);
 
-// As `engram_alloc`, from the held column: at most 100 machine instructions up to 4 KiB unless memory
-// is scarce. Holder, RT, wait-free.
+// As `engram_alloc`, from the held column: a bounded number of machine instructions, which README tells,
+// unless memory is scarce. Holder, RT, wait-free.
 void *engram_column_alloc(struct engram_column *column, size_t size, size_t align, uint32_t ttfs_ns);
 
-// As `engram_free`: at most 80 machine instructions for a block of this column up to 4 KiB; a block of
-// another column is freed too. Holder, RT, wait-free.
+// As `engram_free`, a bounded number of machine instructions, which README tells; a block of another
+// column is freed too. Holder, RT, wait-free.
 engram_status engram_column_free(struct engram_column *column, void *p);
 
 // Fills `out` with `count` blocks of one size; returns how many were served, from the front; the

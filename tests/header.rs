@@ -19,7 +19,7 @@ fn sources() -> Vec<PathBuf> {
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .expect("src/ffi")
         .map(|entry| entry.expect("an entry of src/ffi").file_name().into_string().expect("a name in UTF-8"))
-        .filter(|name| name.ends_with(".rs") && name != "mod.rs")
+        .filter(|name| std::path::Path::new(name).extension().is_some_and(|end| end == "rs") && name != "mod.rs")
         .collect();
     names.sort_by_key(|name| (ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()), name.clone()));
     names.iter().map(|name| folder.join(name)).collect()

@@ -70,8 +70,8 @@ impl<'a> Column<'a> {
     }
 
     /// Allocates `size` bytes (1 to the capacity) aligned to `align` (a power of two up to 2 MiB; 0
-    /// means 16), in the zone of `spike`. The content is undefined. Wait-free, no system call; at
-    /// most 100 machine instructions up to 4 KiB unless memory is scarce.
+    /// means 16), in the zone of `spike`. The content is undefined. Wait-free, no system call;
+    /// README tells how many machine instructions.
     ///
     /// # Errors
     /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`], [`Error::NoMemory`],
@@ -92,8 +92,8 @@ impl<'a> Column<'a> {
         Ok(p)
     }
 
-    /// Frees a block of this arena, of another column too. Wait-free, no system call; at most 80
-    /// machine instructions for a block of this column up to 4 KiB.
+    /// Frees a block of this arena, of another column too. Wait-free, no system call;
+    /// README tells how many machine instructions.
     ///
     /// # Safety
     /// Nothing uses the block afterwards. (A pointer that is not a block is an error, not undefined.)

@@ -116,8 +116,8 @@ pub unsafe extern "C" fn engram_column_index(column: *const engram_column) -> u3
     }
 }
 
-/// As `engram_alloc`, from the held column: at most 100 machine instructions up to 4 KiB unless memory
-/// is scarce. Holder, RT, wait-free.
+/// As `engram_alloc`, from the held column: a bounded number of machine instructions, which README tells,
+/// unless memory is scarce. Holder, RT, wait-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {
     // SAFETY: the caller's promise.
@@ -127,8 +127,8 @@ pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: u
     handle.alloc_as::<C>(size, align, ttfs_ns).cast()
 }
 
-/// As `engram_free`: at most 80 machine instructions for a block of this column up to 4 KiB; a block of
-/// another column is freed too. Holder, RT, wait-free.
+/// As `engram_free`, a bounded number of machine instructions, which README tells; a block of another
+/// column is freed too. Holder, RT, wait-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_free(column: *mut engram_column, p: *mut c_void) -> engram_status {
     // SAFETY: the caller's promise.
