@@ -28,7 +28,7 @@ const STATED: [(&str, usize, usize); 20] = [
     ("exhaustion: refused allocation", 8000, 12_000),
     ("4 to 256 KiB: allocation", 120, 1500),
     ("4 to 256 KiB: free", 60, 300),
-    ("ordered batch of 500: each block", 2000, 2000),
+    ("ordered batch of 500: each block", 1100, 1100),
     ("not held: allocation", 150, 1200),
     ("not held: free", 220, 300),
     ("held by another: allocation", 500, 4000),

@@ -95,6 +95,18 @@ impl Entry {
         // SAFETY: as in `request`; only called for blocks.
         unsafe { self.0.cast::<usize>().write(index) };
     }
+
+    /// The number of its column and what served it; that of refusals comes last.
+    fn group(self) -> u64 {
+        // SAFETY: as in `request`; written by `set_group` before.
+        if self.is_block() { unsafe { self.0.cast::<u64>().add(1).read() } } else { u64::MAX }
+    }
+
+    /// Remembers a block's group in its second word.
+    fn set_group(self, group: u64) {
+        // SAFETY: as in `request`: the block has at least 16 bytes; only called for blocks.
+        unsafe { self.0.cast::<u64>().add(1).write(group) };
+    }
 }
 
 /// What came of a batch.
@@ -180,12 +192,12 @@ impl Arena {
 
     /// Within each column and size class, gives the lowest address to the earliest spike.
     fn order_addresses(&self, out: &mut [*mut u8], request: &impl Fn(usize) -> Request) {
-        let group = |entry: *mut u8| {
+        for &entry in out.iter().filter(|&&entry| Entry(entry).is_block()) {
             let Request { size, align, column, .. } = request(Entry(entry).request());
-            // Refused requests come last; of the others the column exists, and there is a route.
             let column = self.column_or_home(column).unwrap_or(u32::MAX);
-            (!Entry(entry).is_block(), column, self.core.served_by(size, align))
-        };
+            Entry(entry).set_group(u64::from(column) << 40 | self.core.served_by(size, align));
+        }
+        let group = |entry: *mut u8| Entry(entry).group();
         // A population of one kind, the usual case, is in spike order already.
         let one_group = out.first().is_none_or(|&first| {
             let first = group(first);
@@ -257,6 +269,7 @@ fn settle(out: &mut [*mut u8]) {
     for entry in out {
         if Entry(*entry).is_block() {
             Entry(*entry).set_request(0);
+            Entry(*entry).set_group(0);
         } else {
             *entry = core::ptr::null_mut();
         }

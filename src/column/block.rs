@@ -7,6 +7,8 @@
 //! Blocks start on pages of their own, so that a column that is not used costs nothing, and the
 //! holder's lines are not those that others write.
 
+use core::cell::UnsafeCell;
+
 use super::cell::{CELL_LINES, CELLS_BYTES, CellId};
 use super::lease::Lease;
 use crate::map::{ChunkId, Granule, SpanId};
@@ -65,12 +67,13 @@ struct Line([u8; 64]);
 /// A column's block.
 #[repr(C, align(4096))]
 pub(crate) struct ColumnBlock {
-    sink: [u64; 16],
+    sink: UnsafeCell<[u64; 16]>,
     pub(crate) holder: HolderSide,
     pub(crate) open: OpenSide,
     inboxes: [Inbox; CELL_LINES],
     hints: [AtomicU32; CELL_LINES],
-    cells: [Line; CELLS_BYTES / 64],
+    /// `UnsafeCell`, both: a reference to the block promises nothing about what cells write.
+    cells: UnsafeCell<[Line; CELLS_BYTES / 64]>,
 }
 
 /// Bytes from a block's start to its first cell.
@@ -85,7 +88,7 @@ impl HolderSide {
     /// The held-back free; granule 0 is none.
     #[inline(always)]
     pub(crate) fn hold(&self) -> Granule {
-        // Acquire, for other threads: pairs with `set_hold`. See `remote`.
+        // Acquire, for other threads: pairs with `hold_instead`. See `remote`.
         Granule(self.hold.load(Ordering::Acquire))
     }
 

@@ -54,13 +54,13 @@ impl Core {
 }
 
 impl Core {
-    /// What a request is served by, whatever its zone: a size class and whether it is aligned, or
-    /// spans and an alignment. Blocks served by the same may stand for each other.
-    pub(crate) fn served_by(&self, size: usize, align: usize) -> (usize, usize) {
+    /// A number for what serves a request, whatever its zone: a size class and whether it is aligned,
+    /// or spans and an alignment. Blocks served by the same may stand for each other. Below 2^40.
+    pub(crate) fn served_by(&self, size: usize, align: usize) -> u64 {
         match self.route(size, align, u32::MAX) {
-            Ok(Route::Cell(id)) => (id.class(), usize::from(id.is_aligned())),
-            Ok(Route::Large { size, align }) => (size.next_multiple_of(SPAN), align),
-            Err(_) => (0, 0),
+            Ok(Route::Cell(id)) => (id.class() << 1 | usize::from(id.is_aligned())) as u64,
+            Ok(Route::Large { size, align }) => (size.div_ceil(SPAN) << 8 | align.trailing_zeros() as usize) as u64,
+            Err(_) => 0,
         }
     }
 }

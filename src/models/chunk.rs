@@ -1,0 +1,123 @@
+//! A chunk's map: who claims a span owns it.
+
+use std::sync::Arc;
+
+use super::fixture::check;
+use crate::span::ChunkMap;
+use loom::cell::UnsafeCell;
+use loom::thread;
+
+/// The spans of a claim as bits.
+fn run(place: Option<u32>, spans: u32) -> u64 {
+    place.map_or(0, |place| (u64::MAX >> (64 - spans)) << place)
+}
+
+/// A span that is in two runs, or in none and not free either.
+/// Seen with: `ChunkMap::claim` giving back the whole run when a part of it went to somebody else; not giving
+/// back at all.
+#[test]
+fn runs_that_overlap_are_claimed_once() {
+    check(3, || {
+        let map = Arc::new(ChunkMap::new(0b1_1111));
+        let others = [3, 2].map(|spans| {
+            let map = map.clone();
+            thread::spawn(move || run(map.claim(spans, 1).0, spans))
+        });
+        let mine = run(map.claim_one().0, 1);
+        let [first, second] = others.map(|other| other.join().unwrap());
+        assert_eq!((first & second) | (first & mine) | (second & mine), 0, "a span that is claimed twice");
+        assert_eq!(first | second | mine | map.free(), 0b1_1111, "a span that is lost");
+    });
+}
+
+/// One span that two threads get.
+/// Seen with: `ChunkMap::claim_one` believing its own look instead of what its read-modify-write returned.
+#[test]
+fn a_span_is_claimed_once() {
+    check(3, || {
+        let map = Arc::new(ChunkMap::new(0b11));
+        let others = [(); 2].map(|()| {
+            let map = map.clone();
+            thread::spawn(move || run(map.claim_one().0, 1))
+        });
+        let mine = run(map.claim_one().0, 1);
+        let [first, second] = others.map(|other| other.join().unwrap());
+        assert_eq!(mine.count_ones() + first.count_ones() + second.count_ones(), 2);
+        assert_eq!(mine | first | second, 0b11);
+        assert_eq!(map.free(), 0);
+    });
+}
+
+/// A span whose last owner still writes to it, or wrote what the new owner does not see.
+/// Seen with: `ChunkMap::give` relaxed; `ChunkMap::claim` relaxed.
+#[test]
+fn what_the_last_owner_did_comes_before_what_the_next_one_does() {
+    check(3, || {
+        let chunk = Arc::new((ChunkMap::new(0), UnsafeCell::new(0)));
+        let giver = {
+            let chunk = chunk.clone();
+            thread::spawn(move || {
+                // SAFETY: the giver owns the span until it gives it.
+                chunk.1.with_mut(|span| unsafe { *span = 1 });
+                chunk.0.give(0, 2);
+            })
+        };
+        let claim = |claimed: Option<u32>| {
+            if claimed == Some(0) {
+                // SAFETY: the span is ours; loom reports it if the giver's access is not before.
+                assert_eq!(chunk.1.with(|span| unsafe { *span }), 1);
+            }
+        };
+        claim(chunk.0.claim(2, 1).0);
+        claim(chunk.0.claim_one().0);
+        giver.join().unwrap();
+    });
+}
+
+/// A chunk that is given back to the arena with a span of it in somebody's hands.
+/// Seen with: `ChunkMap::claim_all` looking first and storing then.
+#[test]
+fn a_chunk_is_claimed_whole_or_in_parts_and_not_both() {
+    check(3, || {
+        let map = Arc::new(ChunkMap::new(u64::MAX));
+        let others = [1, 2].map(|spans| {
+            let map = map.clone();
+            thread::spawn(move || {
+                let place = if spans == 1 { map.claim_one().0 } else { map.claim(spans, 1).0 };
+                run(place, spans)
+            })
+        });
+        let whole = map.claim_all();
+        let [one, two] = others.map(|other| other.join().unwrap());
+        assert_eq!(one & two, 0, "a span that is claimed twice");
+        if whole {
+            assert_eq!((one, two, map.free()), (0, 0, 0), "claimed whole and in parts");
+        } else {
+            assert_eq!(one | two | map.free(), u64::MAX);
+        }
+    });
+}
+
+/// Chunks that are claimed whole before the last span's owner is done with it.
+/// Seen with: `ChunkMap::claim_all` relaxed; `ChunkMap::give_one` relaxed.
+#[test]
+fn a_whole_chunk_comes_after_its_last_span() {
+    check(3, || {
+        let chunk = Arc::new((ChunkMap::new(u64::MAX << 1), UnsafeCell::new(0)));
+        let giver = {
+            let chunk = chunk.clone();
+            thread::spawn(move || {
+                // SAFETY: the giver owns the span until it gives it.
+                chunk.1.with_mut(|span| unsafe { *span = 1 });
+                chunk.0.give_one(0);
+            })
+        };
+        if chunk.0.claim_all() {
+            // SAFETY: the span is ours; loom reports it if the giver's access is not before.
+            assert_eq!(chunk.1.with(|span| unsafe { *span }), 1);
+            chunk.0.open(1);
+            assert_eq!(chunk.0.free(), u64::MAX << 1);
+        }
+        giver.join().unwrap();
+    });
+}

@@ -1,0 +1,151 @@
+//! What the models are made of: a span of two words in a column, other threads, a holder.
+
+use std::sync::Arc;
+
+use crate::column::remote::{RemoteFree, accept, collect, hold_instead, pass_on};
+use crate::map::{Granule, Owner, PageEntry, SpanId};
+use crate::span::{Inbox, Pending};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Relaxed;
+
+/// Explores `model` with at most `preemptions` forced thread switches.
+pub(super) fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+/// The span's number.
+pub(super) const SPAN: SpanId = SpanId(1);
+
+/// The block at bit `bit` of word `word` of the span.
+pub(super) fn block(word: u64, bit: u64) -> Granule {
+    Granule(SPAN.first().0 + word * 64 + bit)
+}
+
+/// Bytes from a column's block to the cell with inbox `cell`.
+pub(super) fn offset(cell: usize) -> u32 {
+    64 * (cell as u32 + 1)
+}
+
+/// A span of two words, whose units are words, and the cells it may belong to, one a column.
+pub(super) struct Arena {
+    pub(super) page: PageEntry,
+    pub(super) pending: Pending,
+    pub(super) live: [AtomicU64; 2],
+    pub(super) remote: [AtomicU64; 2],
+    pub(super) hold: [AtomicU64; 2],
+    pub(super) inbox: [Inbox; 2],
+}
+
+impl Arena {
+    /// The span is column 0's, and the blocks of `live` are handed out.
+    pub(super) fn new(live: [u64; 2]) -> Arc<Self> {
+        Arc::new(Self {
+            page: PageEntry::new(Owner::column(0), offset(0)),
+            pending: Pending::new(),
+            live: live.map(AtomicU64::new),
+            remote: [0, 0].map(AtomicU64::new),
+            hold: [0, 0].map(AtomicU64::new),
+            inbox: [Inbox::new(), Inbox::new()],
+        })
+    }
+
+    fn remote_free(&self, granule: Granule, column: usize) -> RemoteFree<'_> {
+        let word = granule.word() - SPAN.first().word();
+        RemoteFree {
+            page: &self.page,
+            head: SPAN,
+            hold: &self.hold[column],
+            live: &self.live[word],
+            remote: &self.remote[word],
+            pending: &self.pending,
+            inbox: &self.inbox[column],
+        }
+    }
+
+    /// Frees a block from a thread that does not hold the column.
+    pub(super) fn free(&self, granule: Granule) -> bool {
+        let Some(column) = self.page.owner().index() else { return false };
+        let unit = granule.word() - SPAN.first().word();
+        self.remote_free(granule, column as usize).free(granule, unit as u32)
+    }
+}
+
+/// The holder of a column: what it alone writes.
+pub(super) struct Holder {
+    pub(super) arena: Arc<Arena>,
+    pub(super) column: usize,
+    drain: SpanId,
+    waiting: u64,
+    /// What it collected so far of each unit.
+    pub(super) freed: [u64; 2],
+    /// The live word of the block that was held back when none was.
+    sink: AtomicU64,
+}
+
+impl Holder {
+    pub(super) fn new(arena: &Arc<Arena>, column: usize) -> Self {
+        Self { arena: arena.clone(), column, drain: SpanId::NONE, waiting: 0, freed: [0; 2], sink: AtomicU64::new(0) }
+    }
+
+    /// Takes the next span out of the inbox. False if there is none, or none that is linked.
+    pub(super) fn accept(&mut self) -> bool {
+        let arena = &self.arena;
+        if self.drain == SpanId::NONE {
+            self.drain = arena.inbox[self.column].take();
+        }
+        if self.drain == SpanId::NONE {
+            return false;
+        }
+        let Some(arrival) = accept(&arena.page, &arena.pending, self.column as u32, offset(self.column)) else { return false };
+        self.drain = arrival.rest;
+        if arrival.ours {
+            self.waiting |= arrival.units;
+        } else {
+            pass_on(SPAN, arrival.units, &arena.page, &arena.pending, |column, _| &arena.inbox[column as usize]);
+        }
+        true
+    }
+
+    /// Takes back what others freed of the units that are waiting. No block comes back twice.
+    pub(super) fn collect(&mut self) {
+        for unit in 0..2 {
+            if self.waiting >> unit & 1 != 0 {
+                let collected = collect(&self.arena.live[unit], &self.arena.remote[unit], u64::MAX);
+                assert_eq!(self.freed[unit] & collected.freed, 0, "a slot that is given twice");
+                self.freed[unit] |= collected.freed;
+                if !collected.more {
+                    self.waiting &= !(1 << unit);
+                }
+            }
+        }
+    }
+
+    /// Takes all that has arrived, when nobody else runs any more.
+    pub(super) fn take_the_rest(&mut self) {
+        while self.accept() {}
+        self.collect();
+        assert_eq!(self.waiting, 0, "a unit that is looked at for ever");
+    }
+
+    /// Frees a block as the holder does: what the fast path looks at, and then the remote bit if
+    /// the span was marked.
+    pub(super) fn free(&mut self, granule: Granule) -> bool {
+        let arena = &self.arena;
+        let word = granule.word() - SPAN.first().word();
+        let owner = arena.page.owner();
+        assert!(owner.is_column(self.column as u32));
+        if arena.live[word].load(Relaxed) & granule.bit() == 0 {
+            return false;
+        }
+        let hold = &arena.hold[self.column];
+        let held = Granule(hold.load(Relaxed));
+        if held == granule || owner.is_seen() && arena.remote[word].load(Relaxed) & granule.bit() != 0 {
+            return false;
+        }
+        let live_of_held = if held == Granule(0) { &self.sink } else { &arena.live[held.word() - SPAN.first().word()] };
+        hold_instead(hold, live_of_held, held, granule);
+        true
+    }
+}

@@ -1,0 +1,191 @@
+//! The inbox of a cell: spans on their way to the holder.
+
+use std::sync::Arc;
+
+use super::fixture::{Arena, Holder, block, check, offset};
+use crate::map::{Owner, SpanId, set_owned};
+use crate::span::{Inbox, Next, Pending};
+use crate::sync::Ordering::Relaxed;
+use loom::thread;
+
+/// A late announcement puts a span into the inbox of its last owner; what was freed of it since it has
+/// a new owner would wait for ever.
+/// Seen with: `pass_on` doing nothing.
+#[test]
+fn nothing_of_a_span_s_next_owner_is_lost_when_it_is_found_in_the_inbox_of_the_last() {
+    check(3, || {
+        let arena = Arena::new([3, 0]);
+        // The first block of the unit is freed and its unit is waiting.
+        assert!(arena.free(block(0, 0)));
+        let mut first = Holder::new(&arena, 0);
+        assert!(first.accept());
+        let late = {
+            let arena = arena.clone();
+            thread::spawn(move || assert!(arena.free(block(0, 1))))
+        };
+        let mut second = Holder::new(&arena, 1);
+        let mut given = false;
+        first.collect();
+        if first.freed[0] == 3 {
+            // Empty: the next owner takes it, and one of its blocks is freed by another.
+            given = true;
+            arena.page.set(Owner::NONE, 0);
+            arena.page.set(Owner::column(1), offset(1));
+            set_owned(&arena.live[1], 1);
+            assert!(arena.free(block(1, 0)));
+            first.accept();
+            second.accept();
+        }
+        late.join().unwrap();
+        if given {
+            while first.accept() {}
+            second.take_the_rest();
+            assert_eq!(second.freed[1], 1, "a block that is lost");
+            assert_eq!(arena.remote[1].load(Relaxed), 0);
+        } else {
+            first.take_the_rest();
+            assert_eq!(arena.live[0].load(Relaxed), 0);
+        }
+    });
+}
+
+/// The same with the next owner at work at the same time: what was announced for it is passed on to it, and
+/// not to whom the span belonged before.
+/// Seen with: `pass_on` doing nothing.
+#[test]
+fn nothing_of_a_span_s_next_owner_is_lost_while_the_last_one_finds_it() {
+    check(2, || {
+        let arena = Arena::new([3, 0]);
+        assert!(arena.free(block(0, 0)));
+        let mut first = Holder::new(&arena, 0);
+        assert!(first.accept());
+        let late = {
+            let arena = arena.clone();
+            thread::spawn(move || assert!(arena.free(block(0, 1))))
+        };
+        first.collect();
+        if first.freed[0] != 3 {
+            // Not empty yet: the model above.
+            late.join().unwrap();
+            return;
+        }
+        arena.page.set(Owner::NONE, 0);
+        let next = {
+            let arena = arena.clone();
+            thread::spawn(move || {
+                arena.page.set(Owner::column(1), offset(1));
+                set_owned(&arena.live[1], 1);
+                assert!(arena.free(block(1, 0)));
+                let mut second = Holder::new(&arena, 1);
+                second.accept();
+                second
+            })
+        };
+        first.accept();
+        late.join().unwrap();
+        let mut second = next.join().unwrap();
+        while first.accept() {}
+        second.take_the_rest();
+        assert_eq!(second.freed[1], 1, "a block that is lost");
+    });
+}
+
+/// Two spans, 1 and 2, and the inbox of their cell.
+struct Spans {
+    pending: [Pending; 2],
+    inbox: Inbox,
+}
+
+impl Spans {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { pending: [Pending::new(), Pending::new()], inbox: Inbox::new() })
+    }
+
+    fn pending(&self, span: SpanId) -> &Pending {
+        &self.pending[span.index() - 1]
+    }
+
+    fn announce(&self, span: SpanId, units: u64) {
+        if self.pending(span).announce(units) {
+            self.inbox.push(span, self.pending(span));
+        }
+    }
+}
+
+/// Who walks the inbox of [`Spans`].
+#[derive(Default)]
+struct Walker {
+    rest: Option<SpanId>,
+    units: [u64; 2],
+    steps: u32,
+}
+
+impl Walker {
+    /// Goes on until nothing is there or a span is not linked yet. True in the first case.
+    fn walk(&mut self, spans: &Spans) -> bool {
+        loop {
+            let span = self.rest.take().unwrap_or_else(|| spans.inbox.take());
+            if span == SpanId::NONE {
+                return true;
+            }
+            let rest = match spans.pending(span).unlink() {
+                Next::Unlinked => {
+                    self.rest = Some(span);
+                    return false;
+                }
+                Next::End => None,
+                Next::Span(next) => Some(next),
+            };
+            self.units[span.index() - 1] |= spans.pending(span).take();
+            self.rest = rest;
+            self.steps += 1;
+            assert!(self.steps <= 3, "a span in the inbox that nobody pushed");
+        }
+    }
+}
+
+/// A span that is lost, or comes twice, when others push between the holder's exchange and its walk.
+/// Seen with: `Inbox::push` linking a first span to nothing (unlinked) instead of the end.
+#[test]
+fn a_span_comes_once_however_pushes_and_the_walk_meet() {
+    check(3, || {
+        let spans = Spans::new();
+        let others = [1, 2].map(|span| {
+            let spans = spans.clone();
+            thread::spawn(move || spans.announce(SpanId(span), 1))
+        });
+        let mut walker = Walker::default();
+        walker.walk(&spans);
+        for other in others {
+            other.join().unwrap();
+        }
+        assert!(walker.walk(&spans), "a span that is never linked");
+        assert_eq!((walker.units, walker.steps), ([1, 1], 2));
+        assert!(spans.pending.iter().all(Pending::is_quiet) && spans.inbox.is_empty());
+    });
+}
+
+/// Units that are announced while their span is taken out: announced too late for this walk, and not
+/// pushed for the next.
+/// Seen with: `Pending::take` taking the units before it clears the flag; `announce` looking at the flag
+/// before it sets the units; `unlink` leaving the link of a span that it took out.
+#[test]
+fn a_span_that_was_taken_out_is_pushed_again_for_what_is_announced_after() {
+    check(3, || {
+        let spans = Spans::new();
+        let other = {
+            let spans = spans.clone();
+            thread::spawn(move || {
+                spans.announce(SpanId(1), 1);
+                spans.announce(SpanId(2), 1);
+                spans.announce(SpanId(1), 2);
+            })
+        };
+        let mut walker = Walker::default();
+        walker.walk(&spans);
+        other.join().unwrap();
+        assert!(walker.walk(&spans), "a span that is never linked");
+        assert_eq!(walker.units, [3, 1]);
+        assert!(spans.pending.iter().all(Pending::is_quiet) && spans.inbox.is_empty());
+    });
+}

@@ -1,0 +1,145 @@
+//! Frees by threads that do not hold the column, against its holder.
+
+use std::sync::Arc;
+
+use super::fixture::{Arena, Holder, block, check};
+use crate::sync::AtomicU32;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use loom::thread;
+
+/// A double free that is believed because the holder is just taking the block back.
+/// Seen with: the live bit tested before the remote bit in `is_live`; `collect` clearing the remote bits first.
+#[test]
+fn a_block_that_another_thread_freed_is_not_freed_again_while_it_is_collected() {
+    check(3, || {
+        let arena = Arena::new([1, 0]);
+        let other = {
+            let arena = arena.clone();
+            thread::spawn(move || {
+                assert!(arena.free(block(0, 0)));
+                assert!(!arena.free(block(0, 0)), "freed twice");
+            })
+        };
+        let mut holder = Holder::new(&arena, 0);
+        holder.accept();
+        holder.collect();
+        other.join().unwrap();
+    });
+}
+
+/// Two threads free a block each while the holder accepts and collects.
+fn two_freers(live: [u64; 2], blocks: [(u64, u64); 2]) {
+    check(2, move || {
+        let arena = Arena::new(live);
+        let others = blocks.map(|(word, bit)| {
+            let arena = arena.clone();
+            thread::spawn(move || assert!(arena.free(block(word, bit))))
+        });
+        let mut holder = Holder::new(&arena, 0);
+        holder.accept();
+        holder.collect();
+        for other in others {
+            other.join().unwrap();
+        }
+        holder.take_the_rest();
+        assert_eq!(holder.freed, live, "a slot that is lost");
+        for word in 0..2 {
+            assert_eq!(arena.live[word].load(Relaxed) | arena.remote[word].load(Relaxed), 0);
+        }
+    });
+}
+
+/// A slot that is lost because the other's announcement seemed to cover it, or taken back twice.
+/// Seen with: `collect` clearing the whole live word.
+#[test]
+fn what_two_threads_free_in_one_word_comes_back_once() {
+    two_freers([3, 0], [(0, 0), (0, 1)]);
+}
+
+/// The same across units: a unit that is announced while the span is on its way.
+/// Seen with: `Pending::announce` looking at the flag before it sets the units; `Pending::take` taking the
+/// units before it clears the flag.
+#[test]
+fn what_two_threads_free_in_two_words_comes_back_once() {
+    two_freers([1, 1], [(0, 0), (1, 0)]);
+}
+
+/// The holder's plain store to a live word that undoes a free by another thread, or loses its own.
+/// Seen with: `collect` clearing the whole live word.
+#[test]
+fn the_holder_frees_other_blocks_of_a_word_that_others_free_in() {
+    check(3, || {
+        let arena = Arena::new([0b1111, 0]);
+        let other = {
+            let arena = arena.clone();
+            thread::spawn(move || assert!(arena.free(block(0, 0))))
+        };
+        let mut holder = Holder::new(&arena, 0);
+        assert!(holder.free(block(0, 1)));
+        holder.accept();
+        assert!(holder.free(block(0, 2)));
+        holder.collect();
+        other.join().unwrap();
+        holder.take_the_rest();
+        assert_eq!(holder.freed[0], 1);
+        // Bit 2 is held back, bit 3 was never freed.
+        assert_eq!(arena.live[0].load(Relaxed), 0b1100);
+        assert_eq!(arena.hold[0].load(Relaxed), block(0, 2).0);
+    });
+}
+
+/// A double free that is believed because the holder is just holding another block back instead.
+/// Seen with: the live bit tested before the held block in `is_live`; the hold changed before the
+/// live bit is cleared in `hold_instead`.
+#[test]
+fn a_block_that_the_holder_freed_is_not_freed_again_by_another_thread() {
+    check(3, || {
+        let arena = Arena::new([3, 0]);
+        let mut holder = Holder::new(&arena, 0);
+        assert!(holder.free(block(0, 0)));
+        let other = {
+            let arena = arena.clone();
+            thread::spawn(move || assert!(!arena.free(block(0, 0)), "freed twice"))
+        };
+        assert!(holder.free(block(0, 1)));
+        holder.accept();
+        holder.collect();
+        other.join().unwrap();
+        assert!(!holder.accept(), "a refused free changes nothing");
+        assert_eq!(arena.remote[0].load(Relaxed), 0);
+    });
+}
+
+/// A double free by the holder whose fast path did not notice that others freed blocks of the span.
+/// Seen with: no `mark_seen` in `RemoteFree::free`.
+#[test]
+fn a_block_that_another_thread_freed_is_not_freed_again_by_the_holder() {
+    check(3, || {
+        let arena = Arena::new([3, 0]);
+        let done = Arc::new(AtomicU32::new(0));
+        let other = {
+            let (arena, done) = (arena.clone(), done.clone());
+            thread::spawn(move || {
+                assert!(arena.free(block(0, 0)));
+                done.store(1, Release);
+            })
+        };
+        let mut holder = Holder::new(&arena, 0);
+        for step in 0..3 {
+            match step {
+                0 => {
+                    holder.accept();
+                }
+                1 => holder.collect(),
+                _ => assert!(holder.free(block(0, 1))),
+            }
+            if done.load(Acquire) == 1 {
+                assert!(!holder.free(block(0, 0)), "freed twice");
+            }
+        }
+        other.join().unwrap();
+        assert!(!holder.free(block(0, 0)), "freed twice");
+        holder.take_the_rest();
+        assert_eq!(holder.freed[0], 1);
+    });
+}
