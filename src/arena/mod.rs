@@ -114,7 +114,9 @@ impl ArenaBuilder {
     /// Opens the arena. May block: it calls the system.
     ///
     /// # Errors
-    /// [`Error::Capacity`], [`Error::ColumnCount`], [`Error::Os`].
+    /// [`Error::Capacity`](crate::Error::Capacity),
+    /// [`Error::ColumnCount`](crate::Error::ColumnCount),
+    /// [`Error::Os`](crate::Error::Os).
     pub fn build(self) -> Result<Arena> {
         Ok(Arena { core: Box::new(Core::open(self.options)?) })
     }
@@ -147,7 +149,8 @@ impl Arena {
     /// Holds a column. Lock-free.
     ///
     /// # Errors
-    /// [`Error::ColumnOutOfRange`], [`Error::ColumnHeld`].
+    /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange),
+    /// [`Error::ColumnHeld`](crate::Error::ColumnHeld).
     pub fn column(&self, id: ColumnId) -> Result<Column<'_>> {
         Column::acquire(&self.core, id)
     }
@@ -156,8 +159,12 @@ impl Arena {
     /// Lock-free, no system call. The content is undefined.
     ///
     /// # Errors
-    /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`] (above 2 MiB),
-    /// [`Error::ColumnOutOfRange`], [`Error::NoMemory`], [`Error::Quota`].
+    /// [`Error::ZeroSize`](crate::Error::ZeroSize),
+    /// [`Error::SizeAboveCapacity`](crate::Error::SizeAboveCapacity),
+    /// [`Error::Alignment`](crate::Error::Alignment) (above 2 MiB),
+    /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange),
+    /// [`Error::NoMemory`](crate::Error::NoMemory),
+    /// [`Error::Quota`](crate::Error::Quota).
     pub fn alloc(&self, column: Option<ColumnId>, layout: Layout, spike: SpikeTime) -> Result<NonNull<u8>> {
         self.alloc_sized(column, layout.size(), layout.align(), spike)
     }
@@ -187,7 +194,8 @@ impl Arena {
     /// Nothing uses the block afterwards. (A pointer that is not a block is an error, not undefined.)
     ///
     /// # Errors
-    /// [`Error::BadPointer`], [`Error::DoubleFree`]; nothing has changed then.
+    /// [`Error::BadPointer`](crate::Error::BadPointer),
+    /// [`Error::DoubleFree`](crate::Error::DoubleFree); nothing has changed then.
     pub unsafe fn free(&self, p: NonNull<u8>) -> Result<()> {
         self.core.free_for(p.as_ptr())
     }
@@ -248,7 +256,7 @@ impl Arena {
     /// spans of 32 KiB. What the column has above a new limit it keeps. Any thread.
     ///
     /// # Errors
-    /// [`Error::ColumnOutOfRange`].
+    /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange).
     pub fn limit_column(&self, column: ColumnId, bytes: Option<usize>) -> Result<()> {
         self.core.check_column(column.index())?;
         let spans = bytes.map(|bytes| (bytes / crate::size_class::SPAN) as u64);
