@@ -5,7 +5,8 @@
 //! bounded number of instructions, without locks and system calls; any thread may free any block,
 //! wait-free, and allocate without holding a column, lock-free. Every allocation carries a
 //! [`SpikeTime`], how soon its owner fires first, which chooses where it lies and, in batches, who
-//! is served first. Misuse (double frees, foreign and interior pointers) is always caught.
+//! is served first. Misuse (double frees, foreign and interior pointers) is caught, but for two threads
+//! that free one block at the same instant with nothing ordering them.
 //!
 //! ```
 //! use engram::{Arena, ColumnId, SpikeTime};

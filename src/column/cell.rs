@@ -17,7 +17,8 @@
 //! lines spread over all sets of a cache.
 //!
 //! Invariants
-//! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a zeroed cell is empty, and full at the same
+//! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a
+//!   zeroed cell is empty, and full at the same
 //!   time (n = limit = 0): its first use goes through the slow paths, which set it up.
 //! - **K2** allocations = pushes + out - n: `out` counts the slots that left the span (or its word) less
 //!   those that went back.

@@ -19,7 +19,8 @@
 //! before (c): every bit set before (b) is collected, every later one is announced anew. An
 //! announcement may be late: its block was collected with others of its unit, and the span may have
 //! a new life by then, with the same holder or another. So who finds nothing where something was
-//! announced goes on, and who finds a span in its inbox that is not its own passes it on. One read-modify-write a free, one more for the first of a unit, three
+//! announced goes on, and who finds a span in its inbox that is not its own passes it on. One read-
+//! modify-write a free, one more for the first of a unit, three
 //! more for the first of a span; none of them is a loop: wait-free.
 
 use crate::map::{Granule, PageEntry, SpanId, clear_owned};
@@ -88,7 +89,8 @@ pub(crate) struct Collected {
 
 /// Takes back what others freed among `bits` of a word (step c): clears the live bits and the
 /// remote bits, in that order. (A bit whose block is not live comes from two threads freeing one
-/// block at the same instant, and is dropped.)
+/// block at the same instant, and is dropped; but if the slot was handed out again before, the bit takes
+/// it from its new owner: README names this limit.)
 #[inline(always)]
 pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> Collected {
     // Acquire: the freeing threads' use of the blocks comes before what we do with them.

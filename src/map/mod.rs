@@ -16,8 +16,8 @@
 //!   is changed by atomic read-modify-writes alone.
 //! - **M2** a remote bit is set by who frees a block of a column that it does not hold; the column's
 //!   holder clears it together with the live bit when it takes the block back.
-//! - **M3** `owner` is 0 for spans in which no block starts: free ones, and the continuation of runs
-//!   is marked with the run's owner and cell, so that an interior pointer fails M1's bit test.
+//! - **M3** every span of a run has the run's owner and cell, because slots start in all of them. A free
+//!   span, and the continuation of a large block, has no owner: no block starts there.
 
 use crate::size_class::{CHUNK_SPANS, SPAN_GRANULES};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};

@@ -53,7 +53,7 @@ pub(crate) struct SpanMeta {
     pub(crate) next: AtomicU32,
     /// The one before; 0 for the first.
     pub(crate) prev: AtomicU32,
-    /// Free slots under the summary (S4).
+    /// Free slots under the summary and in the checked-out word (S4).
     pub(crate) spilled: AtomicU32,
     /// The first span of the run, itself for a single span.
     pub(crate) head: AtomicU32,
@@ -81,7 +81,7 @@ unsafe impl crate::region::Plain for SpanMeta {}
 pub(crate) struct ChunkMeta {
     /// Its free spans (S2).
     pub(crate) map: ChunkMap,
-    /// The column that reserved it plus one; 0 for nobody.
+    /// The column that reserved it plus one, with the large flag if no holder lists it; 0 for nobody.
     pub(crate) owner: AtomicU32,
     /// Whether anything was ever written to it since it was last given to the system.
     pub(crate) dirty: AtomicU32,
