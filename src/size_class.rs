@@ -41,6 +41,8 @@ pub(crate) const SMALL_CLASSES: usize = 48;
 pub(crate) const CLASS_COUNT: usize = 96;
 /// Classes below 512 bytes, whose units are words.
 const WORD_CLASSES: usize = 23;
+/// Granules of the least class whose units are slots.
+pub(crate) const WORD_CLASS_GRANULES: u64 = 32;
 /// Entries of a small cell's stack.
 pub(crate) const SMALL_STACK: usize = 48;
 /// Entries of a medium cell's stack.
@@ -48,15 +50,16 @@ pub(crate) const MEDIUM_STACK: usize = 8;
 /// Bytes that a cell's stack may keep from their spans.
 const STACK_BYTES: usize = 32 << 10;
 
-/// All units of a span whose units are words.
-pub(crate) const WORD_UNITS: u64 = (1 << SPAN_WORDS) - 1;
-
 /// A size class.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Class {
     /// All units of a fresh span or run.
     pub(crate) units: u64,
+    /// Units of a fresh span that a cell leaves behind when it checks the first one out.
+    pub(crate) later_units: u64,
+    /// The checked-out word of a fresh span's first unit, whose first slot is taken at once.
+    pub(crate) first_word: u64,
     /// Bytes of a slot.
     pub(crate) bytes: u32,
     /// 2^32 / granules of a unit, rounded up: `unit = (granule * reciprocal) >> 32`.
@@ -66,9 +69,15 @@ pub(crate) struct Class {
     /// Spans of a run; 1 for small classes.
     pub(crate) spans: u16,
     /// Entries that the cell's stack may hold.
-    pub(crate) stack: u16,
-    /// Granules from one bit of a checked-out word to the next: 1 if units are words.
-    pub(crate) stride: u16,
+    pub(crate) stack: u32,
+    /// `reciprocal` of a small class, 0 of a medium one.
+    pub(crate) cell_reciprocal: u32,
+    /// Granules of a slot.
+    pub(crate) granules: u16,
+    /// Its number.
+    pub(crate) index: u8,
+    /// 1, so that a cell is set up by copying a row of fields.
+    pub(crate) one: u8,
     /// Whether units are words of the live map (else slots).
     pub(crate) by_word: bool,
 }
@@ -131,20 +140,30 @@ const fn class(index: usize) -> Class {
     let units = if by_word { SPAN_WORDS } else { slots };
     let most = if index < SMALL_CLASSES { SMALL_STACK } else { MEDIUM_STACK };
     let wanted = STACK_BYTES / bytes;
+    let units = if units == 64 { u64::MAX } else { (1 << units) - 1 };
+    let reciprocal = (1u64 << 32).div_ceil(unit_granules as u64) as u32;
     Class {
-        units: if units == 64 { u64::MAX } else { (1 << units) - 1 },
+        units,
+        later_units: if by_word { units & !1 } else { 0 },
+        first_word: if by_word { PATTERNS[index][0] & !1 } else { units & !1 },
         bytes: bytes as u32,
-        reciprocal: (1u64 << 32).div_ceil(unit_granules as u64) as u32,
+        reciprocal,
         slots: slots as u16,
         spans: spans as u16,
-        stack: if wanted < 4 { 4 } else { min(wanted, most) as u16 },
-        stride: if by_word { 1 } else { (bytes / GRANULE) as u16 },
+        stack: if wanted < 4 { 4 } else { min(wanted, most) as u32 },
+        cell_reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
+        granules: (bytes / GRANULE) as u16,
+        index: index as u8,
+        one: 1,
         by_word,
     }
 }
 
-const fn classes() -> [Class; CLASS_COUNT] {
-    let mut all = [class(0); CLASS_COUNT];
+/// Rows of the table of classes: a power of two, so that a masked index needs no check.
+const CLASS_ROWS: usize = CLASS_COUNT.next_power_of_two();
+
+const fn classes() -> [Class; CLASS_ROWS] {
+    let mut all = [class(0); CLASS_ROWS];
     let mut index = 0;
     while index < CLASS_COUNT {
         all[index] = class(index);
@@ -153,8 +172,17 @@ const fn classes() -> [Class; CLASS_COUNT] {
     all
 }
 
-/// Every class, smallest first.
-pub(crate) static CLASSES: [Class; CLASS_COUNT] = classes();
+/// Every class, smallest first, up to [`CLASS_COUNT`].
+pub(crate) static CLASSES: [Class; CLASS_ROWS] = classes();
+
+impl Class {
+    /// The class of this number.
+    #[inline(always)]
+    pub(crate) fn at(index: u32) -> &'static Self {
+        debug_assert!((index as usize) < CLASS_COUNT);
+        &CLASSES[index as usize % CLASS_ROWS]
+    }
+}
 
 /// Rows of the table of patterns: a power of two, so that a masked index needs no check.
 const PATTERN_ROWS: usize = WORD_CLASSES.next_power_of_two();
@@ -174,13 +202,14 @@ const fn patterns() -> [[u64; SPAN_WORDS]; PATTERN_ROWS] {
     all
 }
 
-static PATTERNS: [[u64; SPAN_WORDS]; PATTERN_ROWS] = patterns();
+const PATTERNS: [[u64; SPAN_WORDS]; PATTERN_ROWS] = patterns();
+static PATTERN: [[u64; SPAN_WORDS]; PATTERN_ROWS] = PATTERNS;
 
 /// The slot starts of `class` (whose units are words) in word `unit` of a span.
 #[inline(always)]
 pub(crate) fn pattern(class: usize, unit: u32) -> u64 {
     debug_assert!(class < WORD_CLASSES && (unit as usize) < SPAN_WORDS);
-    PATTERNS[class % PATTERN_ROWS][unit as usize % SPAN_WORDS]
+    PATTERN[class % PATTERN_ROWS][unit as usize % SPAN_WORDS]
 }
 
 /// What a request of `size` bytes takes, `None` if it is 0 or no arena could serve it.
@@ -212,7 +241,7 @@ mod tests {
 
     #[test]
     fn runs_leave_over_at_most_a_sixteenth_and_units_are_exact() {
-        for (index, class) in CLASSES.iter().enumerate() {
+        for (index, class) in CLASSES[..CLASS_COUNT].iter().enumerate() {
             let run = class.spans as usize * SPAN;
             let used = class.slots as usize * class.bytes as usize;
             assert!(used <= run && class.spans <= 64 && class.stack >= 4);

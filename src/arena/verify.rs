@@ -204,12 +204,13 @@ impl Core {
         let summary = meta.summary.load(Relaxed);
         check((summary | meta.collect.load(Relaxed)) & !class.units == 0, "S3", at)?;
         let kept = self.kept_of(self.cell(index, page.cell()), head);
-        check(live + kept + meta.spilled.load(Relaxed) == u32::from(class.slots), "S4", at)
+        check(live + kept == meta.away.load(Relaxed), "S4", at)
     }
 
-    /// Slots of a span that the stack of its cell keeps.
+    /// Slots of a span that the stack of its cell keeps, or its word without counting them (K3).
     fn kept_of(&self, cell: Cell, head: SpanId) -> u32 {
-        cell.stack().filter(|granule| self.head_of(granule.span()) == head).count() as u32
+        let word = cell.word().take(if cell.counted() == 0 { 64 } else { 0 });
+        cell.stack().chain(word).filter(|granule| self.head_of(granule.span()) == head).count() as u32
     }
 
     /// The cells of a column: what they keep is free, once, and theirs; their lists are the spans
@@ -251,7 +252,7 @@ fn slot_starts(class_index: usize, index: u64) -> u64 {
     if class.by_word {
         return pattern(class_index, index as u32);
     }
-    let stride = u64::from(class.stride);
+    let stride = u64::from(class.granules);
     (0..u64::from(class.slots))
         .map(|slot| slot * stride)
         .filter(|start| start / 64 == index)

@@ -16,7 +16,9 @@ use crate::span::Inbox;
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Words of a bit set of cells.
-pub(crate) const CELL_WORDS: usize = CELL_LINES.div_ceil(64);
+const CELL_WORDS: usize = CELL_ROOM / 64;
+/// Room for what there is one of for each cell: a power of two, so that a masked number needs no check.
+const CELL_ROOM: usize = CELL_LINES.next_power_of_two();
 
 /// What the holder writes; others read it for metrics.
 #[repr(C, align(128))]
@@ -70,7 +72,7 @@ pub(crate) struct ColumnBlock {
     sink: UnsafeCell<[u64; 16]>,
     pub(crate) holder: HolderSide,
     pub(crate) open: OpenSide,
-    inboxes: [Inbox; CELL_LINES],
+    inboxes: [Inbox; CELL_ROOM],
     hints: [AtomicU32; CELL_LINES],
     /// `UnsafeCell`, both: a reference to the block promises nothing about what cells write.
     cells: UnsafeCell<[Line; CELLS_BYTES / 64]>,
@@ -125,7 +127,7 @@ impl HolderSide {
     /// Notes that a cell is in use.
     #[inline(always)]
     pub(crate) fn note_cell(&self, cell: CellId) {
-        let word = &self.cells[cell.0 as usize / 64];
+        let word = &self.cells[cell.0 as usize / 64 % CELL_WORDS];
         word.store(word.load(Relaxed) | 1 << (cell.0 % 64), Relaxed);
     }
 
@@ -192,7 +194,7 @@ impl ColumnBlock {
     /// The inbox of a cell.
     #[inline(always)]
     pub(crate) fn inbox(&self, cell: CellId) -> &Inbox {
-        &self.inboxes[cell.0 as usize]
+        &self.inboxes[cell.0 as usize % CELL_ROOM]
     }
 
     /// The shared span of a cell that had room lately. A hint: its state decides.

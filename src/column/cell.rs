@@ -1,15 +1,15 @@
 //! Cells: the few cache lines in front of the free slots of one (column, size class, zone).
 //!
 //! ```text
-//! offset  0   4       8       12           16     24     32       40    48     52
-//!         n | limit | bytes | reciprocal | word | base | pushes | out | list | drain |
-//! offset  56       58      60   62      64
-//!         stride | slots | id | class | e[0] e[1] ... e[limit-1]
+//! offset  0   4       8      16     24       32    40       48     52      56           60         62      63
+//!         n | limit | word | base | pushes | out | spills | list | drain | reciprocal | granules | class | counted
+//! offset  64
+//!         e[0] e[1] ... e[limit-1]
 //! ```
 //!
-//! An allocation pops `e[n-1]`, or else takes the lowest bit of `word`, the free slots of one unit
-//! (granule `base + bit * stride`), or else refills. A free pushes, or else spills to the span's
-//! summary. Entries are granules.
+//! An allocation pops `e[n-1]`, or else takes slots of `word`, the free slots of one unit (granule
+//! `base + bit * step`), or else refills. A free pushes, or else spills to the span's summary. Entries
+//! are granules.
 //!
 //! A column has ten rows of small cells, one for each zone, one for requests with an alignment above
 //! 16 bytes and one for ordered batches, and two rows of medium ones, ordinary and aligned.
@@ -20,14 +20,17 @@
 //! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a
 //!   zeroed cell is empty, and full at the same
 //!   time (n = limit = 0): its first use goes through the slow paths, which set it up.
-//! - **K2** allocations = pushes + out - n: `out` counts the slots that left the span (or its word) less
-//!   those that went back.
+//! - **K2** allocations = pushes + out - n, and frees = pushes + spills: `out` counts the slots that left
+//!   their span less those that went back past the stack's top, `spills` the frees that met a full stack.
+//! - **K3** the slots of the word are counted as free by their span (`counted` = 1) or, as long as the
+//!   word came from what others freed, not yet (0): see S4.
 
 use core::cell::Cell as Slot;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::map::{Granule, SpanId};
 use crate::region::Table;
-use crate::size_class::{CLASS_COUNT, CLASSES, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, class_of};
+use crate::size_class::{CLASS_COUNT, Class, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of};
 use crate::spike::ZONES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
 
@@ -38,23 +41,21 @@ use super::block::{CELLS_OFFSET, ColumnBlock};
 pub(crate) struct CellHead {
     n: AtomicU32,
     limit: Slot<u32>,
-    bytes: Slot<u32>,
-    reciprocal: Slot<u32>,
     word: AtomicU64,
     base: AtomicU64,
     pushes: AtomicU64,
     out: AtomicU64,
+    spills: AtomicU64,
     list: AtomicU32,
     drain: AtomicU32,
-    stride: Slot<u16>,
-    slots: Slot<u16>,
-    id: Slot<u16>,
-    class: Slot<u16>,
+    /// Of a small class; 0 for others, and for the sink, so that one test tells both from small ones.
+    reciprocal: Slot<u32>,
+    granules: Slot<u16>,
+    class: Slot<u8>,
+    counted: Slot<u8>,
 }
 
 const HEAD_BYTES: usize = size_of::<CellHead>();
-/// Slots that an empty stack takes from the word at once.
-pub(crate) const AHEAD: u32 = 4;
 /// Bytes of a small cell.
 pub(crate) const SMALL_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
 /// Bytes of a medium cell.
@@ -150,6 +151,12 @@ const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
 /// Bytes from a row to the cell of a size; for size 0, to one that is always empty.
 pub(crate) static CELL_OF_SIZE: [u16; SMALL_MAX + 1] = cell_of_size();
 
+/// The class of a size up to [`SMALL_MAX`]; [`SMALL_CLASSES`] for size 0.
+#[inline(always)]
+pub(crate) fn small_class_of(size: usize) -> u32 {
+    u32::from(CELL_OF_SIZE[size]) / SMALL_CELL as u32
+}
+
 /// A cell of a column. `Copy`: a pointer into the region (R1).
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -189,79 +196,13 @@ impl Cell {
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Granule> {
         let head = self.head();
-        let n = head.n.load(Relaxed).checked_sub(1)?;
+        let n = head.n.load(Relaxed).wrapping_sub(1);
+        // As a signed number: one instruction less than a test for zero.
+        if n.cast_signed() < 0 {
+            return None;
+        }
         head.n.store(n, Relaxed);
         Some(Granule(self.entry(n).load(Relaxed)))
-    }
-
-    /// Takes the lowest slot of the checked-out word.
-    #[inline(always)]
-    pub(crate) fn pop_word(&self) -> Option<Granule> {
-        let head = self.head();
-        let word = head.word.load(Relaxed);
-        if word == 0 {
-            return None;
-        }
-        head.word.store(word & (word - 1), Relaxed);
-        bump(&head.out, 1);
-        Some(self.word_slot(word))
-    }
-
-    /// Moves up to [`AHEAD`] slots of the word onto the empty stack, so that they are taken in order
-    /// of address. Returns how many.
-    #[inline(always)]
-    pub(crate) fn pop_ahead(&self) -> u32 {
-        let head = self.head();
-        let mut word = head.word.load(Relaxed);
-        let mut left = AHEAD;
-        while left > 0 && word != 0 {
-            left -= 1;
-            self.entry(left).store(self.word_slot(word).0, Relaxed);
-            word &= word - 1;
-        }
-        let taken = AHEAD - left;
-        for index in 0..if left > 0 { taken } else { 0 } {
-            self.entry(index).store(self.entry(left + index).load(Relaxed), Relaxed);
-        }
-        head.word.store(word, Relaxed);
-        head.n.store(taken, Relaxed);
-        bump(&head.out, u64::from(taken));
-        taken
-    }
-
-    /// Checks a word out (see [`Cell::check_out`]), and takes its lowest slot.
-    #[inline(always)]
-    pub(crate) fn check_out_and_pop(&self, base: Granule, word: u64) -> Option<Granule> {
-        self.check_out(base, if word == 0 { 0 } else { word & (word - 1) });
-        if word == 0 {
-            return None;
-        }
-        bump(&self.head().out, 1);
-        Some(self.word_slot(word))
-    }
-
-    /// The slot of the lowest bit of `word`, as the cell's word.
-    #[inline(always)]
-    fn word_slot(&self, word: u64) -> Granule {
-        let head = self.head();
-        let stride = u64::from(head.stride.get());
-        Granule(head.base.load(Relaxed) + u64::from(word.trailing_zeros()) * stride)
-    }
-
-    /// Whether a word is checked out.
-    #[inline(always)]
-    pub(crate) fn has_word(&self) -> bool {
-        self.head().word.load(Relaxed) != 0
-    }
-
-    /// Gives the checked-out word up: its slots are under the summary, or their span is given back.
-    pub(crate) fn drop_word(&self) {
-        self.head().word.store(0, Relaxed);
-    }
-
-    /// The checked-out word's bits.
-    pub(crate) fn word_bits(&self) -> u64 {
-        self.head().word.load(Relaxed)
     }
 
     /// Keeps a freed slot, if there is room.
@@ -278,82 +219,126 @@ impl Cell {
         true
     }
 
-    /// Counts slots that left the span past the word.
+    /// Takes the lowest slot of the word, if it has one. The caller counts it.
+    #[inline(always)]
+    pub(crate) fn pop_word(&self) -> Option<Granule> {
+        let mut word = self.word();
+        let granule = word.next();
+        self.head().word.store(word.bits, Relaxed);
+        granule
+    }
+
+    /// Takes the lowest slot of the word, and moves up to three more onto the empty stack, so that they
+    /// will be taken in order of address. `None` if the word is empty; else the slot, and how many were taken.
+    #[inline(always)]
+    pub(crate) fn pop_ahead(&self) -> Option<(Granule, u32)> {
+        let (head, mut word) = (self.head(), self.word());
+        let first = word.next()?;
+        let mut ahead = 0;
+        if let Some(second) = word.next() {
+            ahead = 1;
+            if let Some(third) = word.next() {
+                ahead = 2;
+                if let Some(fourth) = word.next() {
+                    ahead = 3;
+                    self.entry(0).store(fourth.0, Relaxed);
+                }
+                self.entry(ahead - 2).store(third.0, Relaxed);
+            }
+            self.entry(ahead - 1).store(second.0, Relaxed);
+        }
+        head.n.store(ahead, Relaxed);
+        head.word.store(word.bits, Relaxed);
+        Some((first, ahead + 1))
+    }
+
+    /// The checked-out slots, lowest first.
+    #[inline(always)]
+    pub(crate) fn word(&self) -> Slots {
+        let head = self.head();
+        Slots { bits: head.word.load(Relaxed), base: head.base.load(Relaxed), step: self.step() }
+    }
+
+    /// Granules from one bit of the word to the next.
+    #[inline(always)]
+    fn step(&self) -> u64 {
+        if self.is_by_word() { 1 } else { self.granules() }
+    }
+
+    /// The checked-out word's bits.
+    pub(crate) fn word_bits(&self) -> u64 {
+        self.head().word.load(Relaxed)
+    }
+
+    /// Gives the checked-out word up: its slots are under the summary, or their span is given back.
+    #[inline(always)]
+    pub(crate) fn drop_word(&self) {
+        self.head().word.store(0, Relaxed);
+    }
+
+    /// Counts slots that left their span.
     #[inline(always)]
     pub(crate) fn count_out(&self, slots: u64) {
         bump(&self.head().out, slots);
     }
 
     /// Counts a freed slot that went past the full stack to its span.
+    #[inline(always)]
     pub(crate) fn count_spill(&self) {
-        bump(&self.head().pushes, 1);
-        bump(&self.head().out, 1_u64.wrapping_neg());
+        bump(&self.head().spills, 1);
     }
 
     /// Whether it was used before.
+    #[inline(always)]
     pub(crate) fn is_set_up(&self) -> bool {
         self.head().limit.get() != 0
     }
 
     /// First use.
     #[inline(always)]
-    pub(crate) fn set_up(&self, id: CellId, class_index: usize) {
-        let (head, class) = (self.head(), &CLASSES[class_index]);
-        head.bytes.set(class.bytes);
-        head.reciprocal.set(class.reciprocal);
-        head.stride.set(class.stride);
-        head.slots.set(class.slots);
-        head.id.set(id.0 as u16);
-        head.class.set(class_index as u16);
-        head.limit.set(u32::from(class.stack));
+    pub(crate) fn set_up(&self, class: &Class) {
+        let head = self.head();
+        head.reciprocal.set(class.cell_reciprocal);
+        head.granules.set(class.granules);
+        head.class.set(class.index);
+        head.counted.set(class.one);
+        head.limit.set(class.stack);
+    }
+
+    /// Granules of a slot.
+    #[inline(always)]
+    pub(crate) fn granules(&self) -> u64 {
+        u64::from(self.head().granules.get())
     }
 
     /// Whether units of its spans are words (else slots); it is set up.
     #[inline(always)]
     pub(crate) fn is_by_word(&self) -> bool {
-        self.head().stride.get() == 1
-    }
-
-    /// Granules of a unit.
-    #[inline(always)]
-    pub(crate) fn unit_granules(&self) -> u64 {
-        if self.is_by_word() { 64 } else { u64::from(self.head().stride.get()) }
-    }
-
-    /// Whether its slots lie in runs of spans.
-    #[inline(always)]
-    pub(crate) fn is_medium(&self) -> bool {
-        self.head().bytes.get() as usize > SMALL_MAX
-    }
-
-    /// Spans of a run: 1 for small cells.
-    #[inline(always)]
-    pub(crate) fn spans(&self) -> u32 {
-        if self.is_medium() { u32::from(CLASSES[self.class()].spans) } else { 1 }
+        self.granules() < WORD_CLASS_GRANULES
     }
 
     /// Its class' number; it is set up.
     #[inline(always)]
-    pub(crate) fn class(&self) -> usize {
-        self.head().class.get() as usize
+    pub(crate) fn class_index(&self) -> u32 {
+        u32::from(self.head().class.get())
     }
 
-    /// Slots of its spans.
+    /// Its class; it is set up.
     #[inline(always)]
-    pub(crate) fn slots(&self) -> u32 {
-        u32::from(self.head().slots.get())
+    pub(crate) fn class(&self) -> &'static Class {
+        Class::at(self.class_index())
     }
 
-    /// The unit of the slot `granule` granules from the start of one of its spans.
+    /// Whether its slots lie in runs of spans; it is set up.
     #[inline(always)]
-    pub(crate) fn unit(&self, granule: u64) -> u32 {
-        ((granule * u64::from(self.head().reciprocal.get())) >> 32) as u32
+    pub(crate) fn is_medium(&self) -> bool {
+        self.class_index() >= SMALL_CLASSES as u32
     }
 
-    /// Its number; it is set up.
+    /// What [`Class::unit`] multiplies with; `None` if it is medium, or the sink.
     #[inline(always)]
-    pub(crate) fn id(&self) -> CellId {
-        CellId(u32::from(self.head().id.get()))
+    pub(crate) fn small_reciprocal(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.head().reciprocal.get())
     }
 
     /// Its address.
@@ -362,36 +347,38 @@ impl Cell {
         self.0.cast()
     }
 
-    /// Checks a word out: the bits of `word` are free slots from granule `base` on.
+    /// Checks a word out: the bits of `word` are free slots from granule `base` on; `counted` as in K3.
     #[inline(always)]
-    pub(crate) fn check_out(&self, base: Granule, word: u64) {
-        self.head().base.store(base.0, Relaxed);
-        self.head().word.store(word, Relaxed);
+    pub(crate) fn check_out(&self, base: Granule, word: u64, counted: u32) {
+        let head = self.head();
+        head.base.store(base.0, Relaxed);
+        head.word.store(word, Relaxed);
+        head.counted.set(counted as u8);
+    }
+
+    /// Whether the word's slots are counted as free by their span (K3): 1, else 0.
+    #[inline(always)]
+    pub(crate) fn counted(&self) -> u32 {
+        u32::from(self.head().counted.get())
     }
 
     /// Takes the latest entry of the stack out of the cell, on its way back to its span.
     pub(crate) fn evict_entry(&self) -> Option<Granule> {
-        let head = self.head();
-        let n = head.n.load(Relaxed).checked_sub(1)?;
-        head.n.store(n, Relaxed);
-        bump(&head.out, 1_u64.wrapping_neg());
-        Some(Granule(self.entry(n).load(Relaxed)))
+        let granule = self.pop()?;
+        bump(&self.head().out, 1_u64.wrapping_neg());
+        Some(granule)
     }
 
     /// The span that the word was checked out from.
+    #[inline(always)]
     pub(crate) fn word_span(&self) -> SpanId {
-        Granule(self.head().base.load(Relaxed)).span()
+        self.word_base().span()
     }
 
     /// The lowest granule of the unit that the word was checked out from.
+    #[inline(always)]
     pub(crate) fn word_base(&self) -> Granule {
         Granule(self.head().base.load(Relaxed))
-    }
-
-    /// Bytes of a slot.
-    #[inline(always)]
-    pub(crate) fn bytes(&self) -> u32 {
-        self.head().bytes.get()
     }
 
     /// Entries of the stack, for checks.
@@ -399,20 +386,14 @@ impl Cell {
         (0..self.head().n.load(Relaxed)).map(|index| Granule(self.entry(index).load(Relaxed)))
     }
 
-    /// Granules of the checked-out word, for checks.
-    pub(crate) fn word(&self) -> impl Iterator<Item = Granule> + '_ {
-        let (word, base) = (self.head().word.load(Relaxed), self.head().base.load(Relaxed));
-        let stride = u64::from(self.head().stride.get());
-        (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| Granule(base + bit * stride))
-    }
-
-    /// Blocks freed through the cell, and allocated from it (K2).
-    pub(crate) fn counts(&self) -> (u64, u64) {
+    /// Blocks allocated from it, freed through it (K2), and slots in its stack.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let head = self.head();
-        let frees = head.pushes.load(Relaxed);
         let stack = u64::from(head.n.load(Relaxed));
-        let allocs = frees.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack);
-        (allocs, frees)
+        let pushes = head.pushes.load(Relaxed);
+        let frees = pushes.wrapping_add(head.spills.load(Relaxed));
+        let allocs = pushes.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack);
+        (allocs, frees, stack)
     }
 
     /// The first span with free slots that no cell keeps (S5).
@@ -433,6 +414,24 @@ impl Cell {
 
     pub(crate) fn set_drain(&self, span: SpanId) {
         self.head().drain.store(span.0, Relaxed);
+    }
+}
+
+/// Free slots of one unit, lowest first.
+pub(crate) struct Slots {
+    bits: u64,
+    base: u64,
+    step: u64,
+}
+
+impl Iterator for Slots {
+    type Item = Granule;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Granule> {
+        let bits = NonZeroU64::new(self.bits)?;
+        self.bits &= self.bits - 1;
+        Some(Granule(self.base + u64::from(bits.trailing_zeros()) * self.step))
     }
 }
 

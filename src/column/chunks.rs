@@ -4,9 +4,11 @@
 //! reserves the lowest free chunk; when there is none, any chunk's free spans serve, whoever
 //! reserved it (that search looks at every chunk: see `scarce`).
 
+use core::num::NonZeroU64;
+
 use super::held::Handle;
 use crate::map::{ChunkId, SpanId};
-use crate::span::IndexWords;
+use crate::span::{ChunkMeta, IndexWords};
 use crate::sync::Ordering::Relaxed;
 
 /// Chunks of the list in which a run is looked for before a new chunk is reserved.
@@ -26,17 +28,61 @@ impl Handle {
             if failed != 0 {
                 self.core().count_retries(u64::from(failed));
             }
-            if let Some(place) = place {
-                return Some(chunk.span(place));
-            }
             let next = meta.next();
             if meta.map.free() == 0 && chunk == self.block().holder.chunks() {
-                meta.listed.store(0, Relaxed);
-                self.block().holder.set_chunks(next);
+                self.unlist_first(meta);
+            }
+            if let Some(place) = place {
+                return Some(chunk.span(place));
             }
             chunk = next;
         }
         self.reserve_chunk(spans)
+    }
+
+    /// Claims the lowest free span of the column's first chunk, and counts it against the column's limit.
+    #[inline(always)]
+    pub(crate) fn claim_first_span(&self) -> Option<SpanId> {
+        // Without one it is the chunk that does not exist, which has no free spans.
+        let chunk = self.block().holder.chunks();
+        let meta = self.chunk(chunk);
+        let free = NonZeroU64::new(meta.map.free())?;
+        let open = &self.block().open;
+        if !open.charge(1) {
+            return None;
+        }
+        let place = free.trailing_zeros();
+        if !meta.map.claim_place(place) {
+            open.refund(1);
+            return None;
+        }
+        if free.is_power_of_two() {
+            self.unlist_first(meta);
+        }
+        Some(chunk.span(place))
+    }
+
+    /// Claims the first span of a free chunk beside the column's last one, and counts it against the
+    /// column's limit. Only if the column has no chunk in its list.
+    #[inline(always)]
+    pub(crate) fn claim_near_chunk(&self) -> Option<SpanId> {
+        let open = &self.block().open;
+        if self.block().holder.chunks() != ChunkId::NONE || !open.charge(1) {
+            return None;
+        }
+        let Some(chunk) = self.core().index.claim_in(self.leaf.get() as usize) else {
+            open.refund(1);
+            return None;
+        };
+        self.open_chunk(chunk, 1, ChunkId::NONE);
+        Some(chunk.span(0))
+    }
+
+    /// The first chunk of the list has no free span any more.
+    #[inline(always)]
+    fn unlist_first(&self, meta: &ChunkMeta) {
+        meta.listed.store(0, Relaxed);
+        self.block().holder.set_chunks(meta.next());
     }
 
     /// Reserves the lowest free chunk and takes its first `spans` spans.
@@ -47,20 +93,27 @@ impl Handle {
             core.count_retries(u64::from(failed));
         }
         let chunk = chunk?;
-        let meta = core.chunk(chunk);
-        meta.owner.store(self.index() + 1, Relaxed);
-        meta.dirty.store(1, Relaxed);
-        meta.map.open(spans);
-        meta.listed.store(0, Relaxed);
-        self.list_chunk(chunk);
+        self.leaf.set(core.index.leaf_of(chunk) as u32);
+        self.open_chunk(chunk, spans, self.block().holder.chunks());
         Some(chunk.span(0))
+    }
+
+    /// Opens a claimed chunk, whose first `taken` spans are taken, and lists it before `next`, the first.
+    #[inline(always)]
+    fn open_chunk(&self, chunk: ChunkId, taken: u32, next: ChunkId) {
+        let (meta, holder) = (self.chunk(chunk), &self.block().holder);
+        meta.owner.store(self.as_owner().0, Relaxed);
+        meta.dirty.store(1, Relaxed);
+        meta.map.open(taken);
+        meta.next.store(next.0, Relaxed);
+        meta.listed.store(1, Relaxed);
+        holder.set_chunks(chunk);
     }
 
     /// Lists a chunk of the column that has free spans again.
     #[inline(always)]
-    pub(crate) fn list_chunk(&self, chunk: ChunkId) {
-        let meta = self.chunk(chunk);
-        if meta.owner.load(Relaxed) == self.index() + 1 && meta.listed.load(Relaxed) == 0 {
+    pub(crate) fn list_chunk(&self, chunk: ChunkId, meta: &ChunkMeta) {
+        if meta.owner.load(Relaxed) == self.as_owner().0 && meta.listed.load(Relaxed) == 0 {
             let holder = &self.block().holder;
             meta.listed.store(1, Relaxed);
             meta.next.store(holder.chunks().0, Relaxed);
@@ -82,7 +135,7 @@ impl Handle {
                 meta.owner.store(0, Relaxed);
                 core.index.give(chunk);
             } else if meta.map.free() != 0 {
-                self.list_chunk(chunk);
+                self.list_chunk(chunk, meta);
             }
             chunk = next;
         }

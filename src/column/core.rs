@@ -309,6 +309,11 @@ impl Core {
         Place { owner, cell, head }
     }
 
+    /// The class of the slot that starts at `granule`, in a span that a column serves slots from.
+    pub(crate) fn class_at(&self, granule: Granule) -> &'static Class {
+        &CLASSES[CellId::at_offset(self.page(granule.span()).cell()).class()]
+    }
+
     /// Frees a block from a thread that does not hold its column: wait-free. `zero` as the option.
     /// Returns whose it was and how many bytes.
     pub(crate) fn free_unheld(&self, p: *mut u8) -> Result<(u32, u64)> {

@@ -15,10 +15,10 @@
 //!
 //! Invariants
 //! - **L1** who uses a handle has the lease of its column: nobody else reads or writes what is not atomic.
-//! - **L2** the *balance* is bytes given less bytes taken back by this column's holders, as far as they
-//!   know, and `peak` the highest balance that was noted. `level` = `i64::MAX` - (`peak` - balance),
-//!   wrapping: negative exactly if the balance is above the peak. So an allocation only adds, and the
-//!   comparison that finds a new peak is left to the next free, where it costs least.
+//! - **L2** the *balance* is the granules that left their spans, for blocks and for stacks, less those
+//!   that went back, as far as this column's holders know, and `peak` the highest balance that was noted.
+//!   `level` = `i64::MAX` - (`peak` - balance), wrapping: negative exactly if the balance is above the
+//!   peak. So a refill only adds, and the comparison that finds a new peak is left to the next spill.
 
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
@@ -31,7 +31,7 @@ use super::remote::hold_instead;
 use super::unusual::{above_small, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
-use crate::size_class::{GRANULE, SMALL_MAX};
+use crate::size_class::{Class, GRANULE, SMALL_MAX};
 use crate::span::{ChunkMeta, SpanMeta};
 use crate::spike::zone_of_octave;
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -84,7 +84,8 @@ pub(crate) struct Handle {
     block: Slot<*const u8>,
     /// What the owner of the column's spans must be for a free to be fast; nobody with `ZERO_FREED`.
     owner: Slot<u32>,
-    index: Slot<u32>,
+    /// Its index plus one, as `Owner::column` has it; 0 before it is set up.
+    number: Slot<u32>,
     level: AtomicI64,
     peak: AtomicI64,
     /// Bytes of the balance that the arena's counters know of.
@@ -96,6 +97,8 @@ pub(crate) struct Handle {
     core: Slot<*const Core>,
     /// Why the last call on this handle was refused.
     error: Slot<MaybeUninit<Error>>,
+    /// The word of the chunk index from which the column's last chunk came.
+    pub(crate) leaf: Slot<u32>,
     /// The row of cells for each octave of spike time.
     rows: [Slot<*const u8>; 32],
 }
@@ -123,7 +126,7 @@ impl Handle {
         self.chunks.set(core.chunks.as_ptr());
         self.block.set(block);
         self.owner.set(if core.options.zero_freed { u32::MAX } else { Owner::column(index).0 });
-        self.index.set(index);
+        self.number.set(Owner::column(index).0);
         self.hold_cell.set(block);
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
@@ -156,16 +159,21 @@ impl Handle {
         // that is always empty.
         let cell = unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) };
         match cell.pop() {
-            Some(granule) => self.give(cell, granule),
+            Some(granule) => self.give(granule),
             None => refilling::<F>(self, size, align, cell),
         }
     }
 
     /// Hands a slot out.
     #[inline(always)]
-    pub(crate) fn give(&self, cell: Cell, granule: Granule) -> *mut u8 {
+    pub(crate) fn give(&self, granule: Granule) -> *mut u8 {
         set_owned(self.live_word(granule), granule.bit());
-        self.count_given(i64::from(cell.bytes()));
+        self.address(granule)
+    }
+
+    /// The address of a granule.
+    #[inline(always)]
+    pub(crate) fn address(&self, granule: Granule) -> *mut u8 {
         self.origin.get().wrapping_add(granule.0 as usize * GRANULE)
     }
 
@@ -180,7 +188,7 @@ impl Handle {
     pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
         let Some((granule, page)) = self.page_of(p) else { return free_unusual::<F>(self, p) };
         if page.owner().0 != self.owner.get() {
-            return free_seen::<F>(self, p);
+            return free_seen::<F>(self, p, granule, page);
         }
         self.free_own::<F>(p, granule, page)
     }
@@ -219,7 +227,6 @@ impl Handle {
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
         let cell = unsafe { Cell::new(block, page.cell() as usize) };
-        self.count_taken(i64::from(cell.bytes()));
         // SAFETY: the cell of the block held before, or the block's start: a sink, always full (K1).
         let held_cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
         self.hold_cell.set(cell.as_ptr());
@@ -232,7 +239,6 @@ impl Handle {
     /// Holds the free of `granule` back, and does what the one held before has left to do.
     pub(crate) fn hold_back(&self, granule: Granule, cell: Cell) {
         self.finish_hold();
-        self.count_taken(i64::from(cell.bytes()));
         self.hold_cell.set(cell.as_ptr());
         self.block().holder.set_hold(granule);
     }
@@ -288,7 +294,13 @@ impl Handle {
     /// The column's number.
     #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
-        self.index.get()
+        self.number.get() - 1
+    }
+
+    /// Whose the column's spans and chunks are.
+    #[inline(always)]
+    pub(crate) fn as_owner(&self) -> Owner {
+        Owner(self.number.get())
     }
 
     /// The cell with this number.
@@ -297,16 +309,29 @@ impl Handle {
         unsafe { Cell::new(self.block.get(), id.offset() as usize) }
     }
 
-    /// Sets one of our cells up for its first use. False, and `error` says so, for that of size 0.
+    /// The number of one of our cells.
+    #[inline(always)]
+    pub(crate) fn id_of(&self, cell: Cell) -> CellId {
+        CellId((self.offset_of(cell) - CELLS_OFFSET as u32) / 64)
+    }
+
+    /// Bytes from the column's block to one of our cells.
+    #[inline(always)]
+    pub(crate) fn offset_of(&self, cell: Cell) -> u32 {
+        (cell.as_ptr().addr() - self.block.get().addr()) as u32
+    }
+
+    /// Sets one of our cells up for its first use.
     #[cold]
-    pub(crate) fn set_cell_up(&self, cell: Cell) -> bool {
-        let id = CellId::at_offset((cell.as_ptr().addr() - self.block.get().addr()) as u32);
-        if !id.is_valid() {
-            return self.refuse(Error::ZeroSize);
-        }
-        cell.set_up(id, id.class());
-        self.block().holder.note_cell(id);
-        true
+    pub(crate) fn set_cell_up(&self, cell: Cell) {
+        self.set_up_as(cell, Class::at(self.id_of(cell).class() as u32));
+    }
+
+    /// The same, of a class that is known.
+    #[inline(always)]
+    pub(crate) fn set_up_as(&self, cell: Cell, class: &Class) {
+        cell.set_up(class);
+        self.block().holder.note_cell(self.id_of(cell));
     }
 
     /// The block held back, if any, is freed for good.
@@ -324,36 +349,32 @@ impl Handle {
         }
     }
 
-    /// Counts bytes given (L2). Whether that is a new peak is looked at when bytes are taken back.
+    /// Counts granules that left their spans (L2). Whether that is a new peak is looked at when some go back.
     #[inline(always)]
-    pub(crate) fn count_given(&self, bytes: i64) {
-        self.level.store(self.level.load(Relaxed).wrapping_add(bytes), Relaxed);
+    pub(crate) fn count_given(&self, granules: u64) {
+        self.level.store(self.level.load(Relaxed).wrapping_add(granules as i64), Relaxed);
     }
 
-    /// Counts bytes taken back (L2).
+    /// Counts granules that went back (L2).
     #[inline(always)]
-    pub(crate) fn count_taken(&self, bytes: i64) {
+    pub(crate) fn count_taken(&self, granules: i64) {
         let level = self.level.load(Relaxed);
-        self.level.store(level.wrapping_sub(bytes), Relaxed);
-        if level < bytes {
-            self.note_peak(bytes);
+        self.level.store(level.wrapping_sub(granules), Relaxed);
+        if level < granules {
+            // It was above the peak (it has wrapped). No call, so that a spill needs no stack frame.
+            cold();
+            let level = self.level.load(Relaxed).wrapping_add(granules);
+            self.peak.store(balance_of(level, self.peak.load(Relaxed)), Relaxed);
+            self.level.store(i64::MAX.wrapping_sub(granules), Relaxed);
         }
     }
 
-    /// The level was above the peak (it has wrapped) before `bytes` were taken back.
-    #[cold]
-    fn note_peak(&self, bytes: i64) {
-        let level = self.level.load(Relaxed).wrapping_add(bytes);
-        self.peak.store(balance_of(level, self.peak.load(Relaxed)), Relaxed);
-        self.level.store(i64::MAX.wrapping_sub(bytes), Relaxed);
-    }
-
-    /// Bytes given less bytes taken back by this column's holders, and the highest that was. Any
-    /// thread may ask; exact while the column is at rest.
+    /// Bytes that left their spans less those that went back by this column's holders, and the highest
+    /// that was. Any thread may ask; exact while the column is at rest.
     pub(crate) fn balance(&self) -> (i64, i64) {
         let peak = self.peak.load(Relaxed);
         let balance = balance_of(self.level.load(Relaxed), peak);
-        (balance, peak.max(balance))
+        (balance * GRANULE as i64, peak.max(balance) * GRANULE as i64)
     }
 
     /// Takes into account what others freed of the column, and were given.
@@ -363,7 +384,7 @@ impl Handle {
         let unheard = freed.wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
         if unheard != 0 {
             holder.bytes_seen.store(freed, Relaxed);
-            self.count_taken(unheard);
+            self.count_taken(unheard / GRANULE as i64);
         }
     }
 
@@ -373,7 +394,7 @@ impl Handle {
         let (balance, peak) = self.balance();
         self.core().report(balance - self.told.get(), peak - balance);
         self.told.set(balance);
-        self.peak.store(balance, Relaxed);
+        self.peak.store(balance / GRANULE as i64, Relaxed);
         self.level.store(i64::MAX, Relaxed);
     }
 
@@ -390,6 +411,11 @@ impl Handle {
         unsafe { self.error.get().assume_init() }
     }
 }
+
+/// Marks a way as seldom taken.
+#[cold]
+#[inline(always)]
+const fn cold() {}
 
 /// The balance that `level` stands for under `peak` (L2).
 const fn balance_of(level: i64, peak: i64) -> i64 {

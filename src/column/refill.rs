@@ -1,99 +1,190 @@
 //! Between a cell and its spans: refilling an empty cell, and spilling from a full one.
 //!
 //! ```text
-//! refill    the word --> the cell's list --> what others freed (inbox) --> a fresh span
-//!           a few slots  a unit of a span    the next span of it
+//! refill    the word --> the cell's list --> what others freed (inbox) --> a fresh span --> a fresh chunk
+//!           a few slots  a unit of a span    a unit of a span
 //! spill     summary bit of the slot's unit; all slots there? give the span back
 //! ```
 //!
-//! Every step is bounded: no loop runs over spans or frees (P2). A unit may turn out to have nothing
-//! (its announcement came late: see `remote`); after a few of those the cell grows instead. Each step
-//! is a function of its own that is left by a jump, so that none pays for the next.
+//! Every step is bounded: no loop runs over spans or frees (P2). Each is a function of its own that is
+//! left by a jump, so that none pays for the next and none needs a stack frame; what they do is in
+//! methods, which the search in `scarce` uses too. A unit may turn out to have nothing (its announcement
+//! came late: see `remote`): the next step serves then.
 
-use super::cell::{Cell, CellId};
+use core::num::{NonZeroU32, NonZeroU64};
+
+use super::cell::{Cell, CellId, small_class_of};
 use super::held::{Face, Handle};
-use super::remote::{accept, collect, pass_on};
+use super::remote::{Arrival, Collected, accept, collect, hand_over, pass_on};
 use crate::error::Error;
-use crate::map::{ChunkId, Granule, Owner, SpanId};
-use crate::size_class::{CLASSES, WORD_UNITS, pattern};
+use crate::map::{Granule, SpanId};
+use crate::size_class::{Class, SMALL_CLASSES, SMALL_MAX, pattern};
 use crate::span::SpanMeta;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::compiler_fence;
 
-/// Units without a free slot that a refill drops before it gives up and grows.
-const EMPTY_UNITS: u32 = 2;
-
-/// Allocates for a cell with an empty stack: from its word. (Size and alignment only keep their
-/// registers.)
+/// Allocates `size` bytes (its class is the cell's) for a cell with an empty stack: from its word. (The
+/// alignment only keeps its register.)
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, _size: usize, _align: usize, cell: Cell) -> *mut u8 {
-    if !cell.has_word() {
-        return checking_out::<F>(handle, cell);
+pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, size: usize, _align: usize, cell: Cell) -> *mut u8 {
+    if cell.word_bits() != 0
+        && let Some(granule) = handle.take_word(cell)
+    {
+        return handle.give(granule);
     }
-    let meta = handle.span(cell.word_span());
-    let ahead = cell.pop_ahead();
-    meta.spilled.store(meta.spilled.load(Relaxed) - ahead, Relaxed);
-    match cell.pop() {
-        Some(granule) => handle.give(cell, granule),
-        None => core::ptr::null_mut(),
+    let head = cell.list();
+    if head != SpanId::NONE {
+        return checking_out::<F>(handle, cell, head);
+    }
+    growing::<F>(handle, size, cell)
+}
+
+/// The same for an empty cell without a word: from the first span in its list.
+#[cold]
+#[inline(never)]
+extern "C" fn checking_out<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
+    let meta = handle.span(head);
+    match handle.take_listed(cell, head, meta, u64::MAX) {
+        Some(granule) => handle.give(granule),
+        None => collecting::<F>(handle, cell, head),
     }
 }
 
-/// Allocates for an empty cell: from the spans in its list.
+/// The same for a span with no unit under its summary: from what others freed of it.
 #[cold]
 #[inline(never)]
-extern "C" fn checking_out<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    let span = cell.list();
-    if span == SpanId::NONE {
+extern "C" fn collecting<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
+    let meta = handle.span(head);
+    if !cell.is_by_word() {
+        return handing_over::<F>(handle, cell, head);
+    }
+    match handle.take_waiting(cell, head, meta) {
+        Some(granule) => handle.give(granule),
+        None => growing_at_large::<F>(handle, cell),
+    }
+}
+
+/// The same for a cell whose units are slots.
+#[cold]
+#[inline(never)]
+extern "C" fn handing_over<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
+    let meta = handle.span(head);
+    let (granule, left) = handle.hand_over(cell, head, meta.collect.load(Relaxed));
+    handle.leave_waiting(cell, meta, left);
+    match granule {
+        Some(granule) => handle.address(granule),
+        None => growing_at_large::<F>(handle, cell),
+    }
+}
+
+/// The same for a cell without spans in its list: from what others freed, or else from a fresh span.
+#[cold]
+#[inline(never)]
+extern "C" fn growing<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
+    if cell.small_reciprocal().is_none() {
+        return beginning::<F>(handle, size, cell);
+    }
+    if handle.has_arrivals(cell) {
         return taking_back::<F>(handle, cell);
     }
-    match handle.check_out(cell, span, u64::MAX) {
-        Some(granule) => handle.give(cell, granule),
-        None => taking_back::<F>(handle, cell),
+    claiming::<F>(handle, cell)
+}
+
+/// The same: from a fresh span of the column's first chunk.
+#[cold]
+#[inline(never)]
+extern "C" fn claiming<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    match handle.claim_first_span() {
+        Some(span) => handle.give_first(cell, span),
+        None => opening::<F>(handle, cell),
     }
 }
 
-/// Allocates for an empty cell without spans in its list: from what others freed.
+/// From the next span that others freed into: takes it out of the inbox.
 #[cold]
 #[inline(never)]
 extern "C" fn taking_back<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    if !cell.is_set_up() {
-        return first_use::<F>(handle, cell);
+    let Some((head, arrival)) = handle.next_arrival(cell) else { return growing_at_large::<F>(handle, cell) };
+    if !arrival.ours {
+        return passing_on::<F>(handle, cell, head, arrival.units);
     }
-    if cell.drain() == SpanId::NONE && handle.block().inbox(cell.id()).is_empty() {
-        return growing::<F>(handle, cell);
-    }
-    match handle.refill_from_spans(cell) {
-        Some(granule) => handle.give(cell, granule),
-        None => growing::<F>(handle, cell),
+    // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
+    match NonZeroU64::new(arrival.units & cell.class().units) {
+        Some(units) => bringing_in::<F>(handle, cell, head, units.get()),
+        None => growing_at_large::<F>(handle, cell),
     }
 }
 
-/// Sets a cell up for its first use.
+/// Hands out again what others freed of the lowest of `units`, of a span that is in no list.
 #[cold]
 #[inline(never)]
-extern "C" fn first_use<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    if handle.set_cell_up(cell) {
-        return growing::<F>(handle, cell);
+extern "C" fn bringing_in<F: Face>(handle: &Handle, cell: Cell, head: SpanId, units: u64) -> *mut u8 {
+    let (granule, left) = handle.hand_over(cell, head, units);
+    if left != 0 {
+        // It was in no list (S5), and is the only one now.
+        let meta = handle.span(head);
+        meta.collect.store(left, Relaxed);
+        list_alone(cell, head, meta);
     }
+    match granule {
+        Some(granule) => handle.address(granule),
+        None => growing_at_large::<F>(handle, cell),
+    }
+}
+
+/// A span from the inbox is not the cell's any more.
+#[cold]
+#[inline(never)]
+extern "C" fn passing_on<F: Face>(handle: &Handle, cell: Cell, span: SpanId, units: u64) -> *mut u8 {
+    handle.pass_on(span, units);
+    growing_at_large::<F>(handle, cell)
+}
+
+/// The same as `growing` for a small cell that was never used, and for a medium one.
+#[cold]
+#[inline(never)]
+extern "C" fn beginning<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
+    if size > SMALL_MAX {
+        return growing_runs::<F>(handle, cell);
+    }
+    let index = small_class_of(size);
+    if index == SMALL_CLASSES as u32 {
+        return refusing_nothing::<F>(handle);
+    }
+    handle.set_up_as(cell, Class::at(index));
+    claiming::<F>(handle, cell)
+}
+
+/// The same for a column without free spans in its chunks: from a fresh chunk.
+#[cold]
+#[inline(never)]
+extern "C" fn opening<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    match handle.claim_near_chunk() {
+        Some(span) => handle.give_first(cell, span),
+        None => growing_at_large::<F>(handle, cell),
+    }
+}
+
+/// The same for a medium cell.
+#[cold]
+#[inline(never)]
+extern "C" fn growing_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    if !cell.is_set_up() {
+        handle.set_cell_up(cell);
+    } else if handle.has_arrivals(cell) {
+        return taking_back::<F>(handle, cell);
+    }
+    growing_at_large::<F>(handle, cell)
+}
+
+/// Refuses a request of size 0.
+#[cold]
+#[inline(never)]
+extern "C" fn refusing_nothing<F: Face>(handle: &Handle) -> *mut u8 {
+    handle.refuse(Error::ZeroSize);
     F::not_given(handle);
     core::ptr::null_mut()
-}
-
-/// Allocates for an empty cell without spans: from a fresh span of the column's first chunk.
-#[cold]
-#[inline(never)]
-extern "C" fn growing<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    let chunk = handle.block().holder.chunks();
-    if cell.is_medium() || chunk == ChunkId::NONE || !handle.block().open.charge(1) {
-        return growing_at_large::<F>(handle, cell);
-    }
-    let (Some(place), _) = handle.chunk(chunk).map.claim_one() else {
-        handle.block().open.refund(1);
-        return growing_at_large::<F>(handle, cell);
-    };
-    let granule = handle.set_span_up(cell, chunk.span(place));
-    handle.give(cell, granule)
 }
 
 /// Allocates for an empty cell without spans: from a fresh span or run of any of the column's chunks, a
@@ -102,7 +193,7 @@ extern "C" fn growing<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
 #[inline(never)]
 extern "C" fn growing_at_large<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
     match handle.grow(cell) {
-        Some(granule) => handle.give(cell, granule),
+        Some(granule) => handle.give(granule),
         None => handle.alloc_scarce::<F>(cell),
     }
 }
@@ -111,154 +202,216 @@ extern "C" fn growing_at_large<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn spilling<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
-    // The sink: nothing was held.
-    if granule == Granule(0) {
-        return F::freed(handle);
-    }
-    if cell.is_medium() {
-        return spilling_at_large::<F>(handle, cell, granule);
-    }
+    let Some(reciprocal) = cell.small_reciprocal() else { return spilling_at_large::<F>(handle, cell, granule) };
     cell.count_spill();
-    handle.slot_to_span(cell, granule, granule.span());
+    if handle.slot_to_span(cell, granule.span(), granule.in_span(), reciprocal) {
+        return emptying::<F>(handle, cell, granule);
+    }
     F::freed(handle)
 }
 
-/// The same for a slot of a run.
+/// That span is empty and goes back to its chunk.
+#[cold]
+#[inline(never)]
+extern "C" fn emptying<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
+    let head = granule.span();
+    handle.leave_cell(cell, head, handle.span(head));
+    handle.return_span(head);
+    F::freed(handle)
+}
+
+/// The same for a slot of a run; or nothing was held, and the cell is the sink.
 #[cold]
 #[inline(never)]
 extern "C" fn spilling_at_large<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
-    handle.spill(cell, granule);
+    if granule != Granule(0) {
+        handle.spill(cell, granule);
+    }
     F::freed(handle)
 }
 
 impl Handle {
     /// A slot for a cell with an empty stack, without growing.
     pub(crate) fn refill_from_spans(&self, cell: Cell) -> Option<Granule> {
-        if let Some(granule) = self.pop_word(cell) {
+        if let Some(granule) = self.take_word(cell) {
             return Some(granule);
         }
-        for _ in 0..EMPTY_UNITS {
-            let mut span = cell.list();
-            if span == SpanId::NONE {
-                span = self.accept(cell)?;
-            }
-            if let Some(granule) = self.check_out(cell, span, u64::MAX) {
-                return Some(granule);
-            }
+        let head = cell.list();
+        if head == SpanId::NONE {
+            let (head, units) = self.accept(cell)?;
+            self.put_to_collect(cell, head, units);
+            return self.take_waiting(cell, head, self.span(head));
         }
-        None
+        let meta = self.span(head);
+        self.take_listed(cell, head, meta, u64::MAX).or_else(|| self.take_waiting(cell, head, meta))
     }
 
-    /// A slot of the cell's word.
+    /// A slot of the cell's word, and a few more onto the stack.
     #[inline(always)]
-    pub(crate) fn pop_word(&self, cell: Cell) -> Option<Granule> {
-        let granule = cell.pop_word()?;
-        let meta = self.span(cell.word_span());
-        meta.spilled.store(meta.spilled.load(Relaxed) - 1, Relaxed);
+    fn take_word(&self, cell: Cell) -> Option<Granule> {
+        let (granule, taken) = cell.pop_ahead()?;
+        self.count_out(cell, self.span(cell.word_span()), taken, cell.counted());
         Some(granule)
+    }
+
+    /// Counts `slots` of a span that its cell gives, or keeps in its stack; `counted` of each slot as in K3.
+    #[inline(always)]
+    fn count_out(&self, cell: Cell, meta: &SpanMeta, slots: u32, counted: u32) {
+        if counted != 0 {
+            meta.away.store(meta.away.load(Relaxed) + slots, Relaxed);
+        }
+        cell.count_out(u64::from(slots));
+        self.count_given(u64::from(slots) * cell.granules());
     }
 
     /// A slot for an ordered batch: the next of the cell's word, the next untouched unit of its
     /// span, a fresh span, or else whatever there is. The cell's stack is empty.
     pub(crate) fn next_in_order(&self, cell: Cell) -> Option<Granule> {
-        if let Some(granule) = self.pop_word(cell) {
+        let (base, head) = (cell.word_base(), cell.word_span());
+        if let Some(granule) = cell.pop_word() {
+            self.count_out(cell, self.span(head), 1, cell.counted());
             return Some(granule);
         }
-        let core = self.core();
-        let (base, head) = (cell.word_base(), cell.word_span());
-        let page = core.page(head);
-        if page.owner().is_column(self.index()) && page.cell() == cell.id().offset() {
+        let page = self.page(head);
+        if page.owner().is_column(self.index()) && page.cell() == self.offset_of(cell) {
             let unit = (base.0 - head.first().0) / 64;
             let above = (u64::MAX << unit) << 1;
-            if core.span(head).summary.load(Relaxed) & above != 0
-                && let Some(granule) = self.check_out(cell, head, above)
-            {
+            if let Some(granule) = self.take_listed(cell, head, self.span(head), above) {
                 return Some(granule);
             }
         }
         self.grow(cell).or_else(|| self.refill_from_spans(cell))
     }
 
-    /// Checks a unit of a span in the cell's list out, one of `among`, and takes its first slot. The
-    /// cell is empty.
+    /// Checks a unit of a span in the cell's list out, one of `among` with slots under the summary, and
+    /// takes its first slot. The cell is empty.
     #[inline(always)]
-    fn check_out(&self, cell: Cell, head: SpanId, among: u64) -> Option<Granule> {
-        let meta = self.span(head);
+    fn take_listed(&self, cell: Cell, head: SpanId, meta: &SpanMeta, among: u64) -> Option<Granule> {
         let summary = meta.summary.load(Relaxed);
-        let waiting = meta.collect.load(Relaxed);
-        let unit = ((summary | waiting) & among).trailing_zeros();
-        let bit = 1_u64.wrapping_shl(unit);
-        let (base, word, left);
-        if cell.is_by_word() {
-            base = Granule(head.first().0 + u64::from(unit) * 64);
-            if waiting & bit != 0 {
-                self.collect_unit(cell, head, meta, unit);
+        let units = NonZeroU64::new(summary & among)?;
+        if !cell.is_by_word() {
+            meta.summary.store(0, Relaxed);
+            if meta.collect.load(Relaxed) == 0 {
+                self.unlist(cell, meta);
             }
-            left = summary & !bit;
-            // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
-            word = pattern(cell.class(), unit) & !self.live_word(base).load(Relaxed);
-        } else {
-            base = head.first();
-            left = 0;
-            word = if summary != 0 {
-                summary
-            } else if self.collect_unit(cell, head, meta, unit) {
-                bit
-            } else {
-                0
-            };
+            return self.take_first(cell, meta, head.first(), units.get(), cell.granules(), 1);
         }
+        let unit = units.trailing_zeros();
+        let left = summary & !(1 << unit);
         meta.summary.store(left, Relaxed);
-        if left | (waiting & meta.collect.load(Relaxed)) == 0 {
+        if left | meta.collect.load(Relaxed) == 0 {
             self.unlist(cell, meta);
         }
-        let granule = cell.check_out_and_pop(base, word)?;
-        meta.spilled.store(meta.spilled.load(Relaxed) - 1, Relaxed);
-        Some(granule)
+        let base = Granule(head.first().0 + u64::from(unit) * 64);
+        // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
+        let free = pattern(cell.class_index() as usize, unit) & !self.live_word(base).load(Relaxed);
+        self.take_first(cell, meta, base, free, 1, 1)
     }
 
-    /// Takes back what others freed of a unit; whether there was anything. The unit goes on waiting
-    /// if others have freed more of it meanwhile.
+    /// Checks the free slots `free` of a unit out, `step` granules a bit, and takes the lowest; `counted` as in K3.
     #[inline(always)]
-    pub(crate) fn collect_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta, unit: u32) -> bool {
-        let granule = Granule(head.first().0 + u64::from(unit) * cell.unit_granules());
-        let bits = if cell.is_by_word() { u64::MAX } else { granule.bit() };
-        let collected = collect(self.live_word(granule), self.remote_word(granule), bits);
-        meta.spilled.store(meta.spilled.load(Relaxed) + collected.freed.count_ones(), Relaxed);
-        if !collected.more {
-            meta.collect.store(meta.collect.load(Relaxed) & !(1_u64.wrapping_shl(unit)), Relaxed);
-        }
-        collected.freed != 0
+    fn take_first(&self, cell: Cell, meta: &SpanMeta, base: Granule, free: u64, step: u64, counted: u32) -> Option<Granule> {
+        let place = NonZeroU64::new(free)?.trailing_zeros();
+        cell.check_out(base, free & (free - 1), counted);
+        self.count_out(cell, meta, 1, counted);
+        Some(Granule(base.0 + u64::from(place) * step))
     }
 
-    /// Takes the next span that others freed into from the cell's inbox; it is in the cell's list then.
-    pub(crate) fn accept(&self, cell: Cell) -> Option<SpanId> {
+    /// A block of the first span in the cell's list, of a unit to be collected: by words the whole unit is
+    /// checked out. The cell is empty, and so is the span's summary.
+    #[inline(always)]
+    fn take_waiting(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
+        let units = NonZeroU64::new(meta.collect.load(Relaxed))?;
+        if !cell.is_by_word() {
+            let (granule, left) = self.hand_over(cell, head, units.get());
+            self.leave_waiting(cell, meta, left);
+            return granule;
+        }
+        let (base, found) = self.collect_unit(cell, head, units.trailing_zeros());
+        self.leave_waiting(cell, meta, if found.more { units.get() } else { units.get() & (units.get() - 1) });
+        self.take_first(cell, meta, base, found.freed, 1, 0)
+    }
+
+    /// Units of the first span in the cell's list are left to be collected, or none.
+    #[inline(always)]
+    fn leave_waiting(&self, cell: Cell, meta: &SpanMeta, units: u64) {
+        meta.collect.store(units, Relaxed);
+        if units == 0 {
+            self.unlist(cell, meta);
+        }
+    }
+
+    /// Takes back what others freed of a unit: its slots, as a word from the granule on. They are not
+    /// counted as free yet (K3).
+    #[inline(always)]
+    pub(crate) fn collect_unit(&self, cell: Cell, head: SpanId, unit: u32) -> (Granule, Collected) {
+        if cell.is_by_word() {
+            let base = Granule(head.first().0 + u64::from(unit) * 64);
+            return (base, collect(self.live_word(base), self.remote_word(base), u64::MAX));
+        }
+        let granule = Granule(head.first().0 + u64::from(unit) * cell.granules());
+        let found = collect(self.live_word(granule), self.remote_word(granule), granule.bit());
+        let freed = if found.freed == 0 { 0 } else { 1_u64.wrapping_shl(unit) };
+        (head.first(), Collected { freed, more: found.more })
+    }
+
+    /// Whether others have freed slots of spans that are in no list.
+    #[inline(always)]
+    fn has_arrivals(&self, cell: Cell) -> bool {
+        cell.drain() != SpanId::NONE || !self.block().inbox(self.id_of(cell)).is_empty()
+    }
+
+    /// A block that others freed of the lowest of `units`: it stays live, and is handed out again. Also the
+    /// units that are left.
+    #[inline(always)]
+    fn hand_over(&self, cell: Cell, head: SpanId, units: u64) -> (Option<Granule>, u64) {
+        let unit = u64::from(units.trailing_zeros());
+        let first = head.first().0;
+        let (base, bits) = if cell.is_by_word() {
+            (first + unit * 64, u64::MAX)
+        } else {
+            let granule = Granule(first + unit * cell.granules());
+            (granule.0 & !63, granule.bit())
+        };
+        let found = hand_over(self.remote_word(Granule(base)), bits);
+        let left = if found.more { units } else { units & (units - 1) };
+        let Some(place) = found.place else { return (None, left) };
+        cell.count_out(1);
+        self.count_given(cell.granules());
+        (Some(Granule(base + u64::from(place))), left)
+    }
+
+    /// Takes the next span out of the cell's inbox, if it is linked.
+    #[inline(always)]
+    fn next_arrival(&self, cell: Cell) -> Option<(SpanId, Arrival)> {
         let mut span = cell.drain();
         if span == SpanId::NONE {
-            span = self.block().inbox(cell.id()).take();
+            span = self.block().inbox(self.id_of(cell)).take();
             if span == SpanId::NONE {
                 return None;
             }
         }
-        let (meta, page) = (self.span(span), self.page(span));
-        let Some(arrival) = accept(page, &meta.pending, self.index(), cell.id().offset()) else {
-            cell.set_drain(span);
-            return None;
-        };
-        cell.set_drain(arrival.rest);
+        let arrival = accept(self.page(span), &self.span(span).pending, self.as_owner(), self.offset_of(cell));
+        cell.set_drain(arrival.as_ref().map_or(span, |arrival| arrival.rest));
+        Some((span, arrival?))
+    }
+
+    /// Takes the next span that others freed into from the cell's inbox, and the units of it.
+    pub(crate) fn accept(&self, cell: Cell) -> Option<(SpanId, u64)> {
+        let (span, arrival) = self.next_arrival(cell)?;
         if !arrival.ours {
-            let core = self.core();
-            pass_on(span, arrival.units, page, &meta.pending, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
+            self.pass_on(span, arrival.units);
             return None;
         }
-        // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
-        let units = arrival.units & CLASSES[cell.class()].units;
-        if units == 0 {
-            return None;
-        }
-        self.list(cell, span, meta);
-        meta.collect.store(meta.collect.load(Relaxed) | units, Relaxed);
-        Some(span)
+        let units = arrival.units & cell.class().units;
+        (units != 0).then_some((span, units))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pass_on(&self, span: SpanId, units: u64) {
+        let core = self.core();
+        pass_on(span, units, self.page(span), &self.span(span).pending, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
     }
 
     /// Whether a call of `accept` that yielded no span may be followed by one that does: not if the
@@ -268,25 +421,36 @@ impl Handle {
         rest != SpanId::NONE && rest != before
     }
 
-    /// Lists a span that is about to have units with free slots, if it had none (S5).
+    /// Lists a span that had no units with free slots, and is about to have some (S5).
     #[inline(always)]
     fn list(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
-        if meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
-            let next = cell.list();
-            meta.next.store(next.0, Relaxed);
-            meta.prev.store(0, Relaxed);
-            if next != SpanId::NONE {
-                self.span(next).prev.store(head.0, Relaxed);
-            }
-            cell.set_list(head);
+        let next = cell.list();
+        meta.next.store(next.0, Relaxed);
+        meta.prev.store(0, Relaxed);
+        if next != SpanId::NONE {
+            self.span(next).prev.store(head.0, Relaxed);
         }
+        cell.set_list(head);
+    }
+
+    /// Notes units of a span that others freed slots of, and lists it if it had none.
+    pub(crate) fn put_to_collect(&self, cell: Cell, head: SpanId, units: u64) {
+        let meta = self.span(head);
+        let waiting = meta.collect.load(Relaxed);
+        if meta.summary.load(Relaxed) | waiting == 0 {
+            self.list(cell, head, meta);
+        }
+        meta.collect.store(waiting | units, Relaxed);
     }
 
     /// Sets summary bits, and lists the span if it had none.
     #[inline(always)]
     pub(crate) fn put_under_summary(&self, cell: Cell, head: SpanId, meta: &SpanMeta, units: u64) {
-        self.list(cell, head, meta);
-        meta.summary.store(meta.summary.load(Relaxed) | units, Relaxed);
+        let summary = meta.summary.load(Relaxed);
+        if summary | meta.collect.load(Relaxed) == 0 {
+            self.list(cell, head, meta);
+        }
+        meta.summary.store(summary | units, Relaxed);
     }
 
     /// Takes a span out of its cell's list.
@@ -305,16 +469,17 @@ impl Handle {
 
     /// Takes a fresh span or run for an empty cell, and its first slot.
     pub(crate) fn grow(&self, cell: Cell) -> Option<Granule> {
-        let spans = cell.spans();
+        let spans = u32::from(cell.class().spans);
         if !self.charge(spans) {
             return None;
         }
         let Some(head) = self.take_spans(spans) else {
             self.block().open.refund(spans);
-            self.refuse(Error::NoMemory { size: cell.bytes() as usize, align: 16 });
+            self.refuse(Error::NoMemory { size: cell.class().bytes as usize, align: 16 });
             return None;
         };
-        Some(self.set_span_up(cell, head))
+        self.set_run_up(cell, head);
+        Some(head.first())
     }
 
     /// Counts spans against the column's limit.
@@ -323,29 +488,56 @@ impl Handle {
         self.block().open.charge(spans) || self.refuse(self.core().quota(self.index(), spans))
     }
 
-    /// Gives an owned, charged span or run to an empty cell, and takes its first slot.
+    /// Hands out the first slot of an owned, charged span, which goes to an empty small cell with an empty list.
     #[inline(always)]
-    pub(crate) fn set_span_up(&self, cell: Cell, head: SpanId) -> Granule {
-        let meta = self.span(head);
-        let first = head.first();
-        meta.class.store(cell.class() as u32, Relaxed);
-        meta.spilled.store(cell.slots() - 1, Relaxed);
-        meta.head.store(head.0, Relaxed);
-        // Every class has a slot at its span's start (C2): bit 0, which is taken at once.
-        if cell.is_by_word() {
-            cell.check_out(first, pattern(cell.class(), 0) & !1);
-            self.put_under_summary(cell, head, meta, WORD_UNITS & !1);
-        } else {
-            cell.check_out(first, CLASSES[cell.class()].units & !1);
+    fn give_first(&self, cell: Cell, span: SpanId) -> *mut u8 {
+        let meta = self.span(span);
+        self.own(cell, span, meta);
+        let class = cell.class();
+        self.check_first_out(cell, class, span);
+        if class.later_units != 0 {
+            meta.summary.store(class.later_units, Relaxed);
+            list_alone(cell, span, meta);
         }
-        cell.count_out(1);
-        let (owner, offset) = (Owner::column(self.index()), cell.id().offset());
-        self.page(head).set(owner, offset);
-        for span in head.0 + 1..head.0 + cell.spans() {
+        // No slot of an empty span is live.
+        let first = span.first();
+        self.live_word(first).store(first.bit(), Relaxed);
+        self.address(first)
+    }
+
+    /// Gives an owned, charged span or run to an empty cell, and takes its first slot.
+    pub(crate) fn set_run_up(&self, cell: Cell, head: SpanId) {
+        let (class, meta) = (cell.class(), self.span(head));
+        self.own(cell, head, meta);
+        self.check_first_out(cell, class, head);
+        if class.later_units != 0 {
+            self.put_under_summary(cell, head, meta, class.later_units);
+        }
+        let (owner, offset) = (self.as_owner(), self.offset_of(cell));
+        for span in head.0 + 1..head.0 + u32::from(class.spans) {
             self.span(SpanId(span)).head.store(head.0, Relaxed);
             self.page(SpanId(span)).set(owner, offset);
         }
-        first
+    }
+
+    /// Gives an owned, charged span, or the first of a run, to a cell.
+    #[inline(always)]
+    fn own(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
+        meta.class.store(cell.class_index(), Relaxed);
+        meta.away.store(1, Relaxed);
+        meta.head.store(head.0, Relaxed);
+        self.page(head).set(self.as_owner(), self.offset_of(cell));
+        // One thing after the other: there are not registers enough for all at once.
+        compiler_fence(SeqCst);
+    }
+
+    /// Checks the first unit of a fresh span out, and counts its first slot as taken.
+    #[inline(always)]
+    fn check_first_out(&self, cell: Cell, class: &Class, head: SpanId) {
+        // Every class has a slot at its span's start (C2): bit 0, which is taken at once.
+        cell.check_out(head.first(), class.first_word, 1);
+        cell.count_out(1);
+        self.count_given(cell.granules());
     }
 
     /// A freed slot of a full cell goes back to its span. Its live bit is clear.
@@ -357,20 +549,32 @@ impl Handle {
     /// A slot that no stack keeps goes back to its span.
     pub(crate) fn slot_back(&self, cell: Cell, granule: Granule) {
         let span = granule.span();
-        self.slot_to_span(cell, granule, if cell.is_medium() { self.span(span).head() } else { span });
+        let class = cell.class();
+        let head = if cell.is_medium() { self.span(span).head() } else { span };
+        if let Some(reciprocal) = NonZeroU32::new(class.reciprocal)
+            && self.slot_to_span(cell, head, granule.0 - head.first().0, reciprocal)
+        {
+            self.give_span_back(cell, head, self.span(head));
+        }
     }
 
-    /// A free slot goes under the summary of its span, or run, `head`; an empty one is given back.
+    /// A free slot, `granule` granules from the start of its span, or run, `head`, goes under the summary.
+    /// True if the span is empty now, and then the caller gives it back.
     #[inline(always)]
-    fn slot_to_span(&self, cell: Cell, granule: Granule, head: SpanId) {
+    fn slot_to_span(&self, cell: Cell, head: SpanId, granule: u64, reciprocal: NonZeroU32) -> bool {
+        self.count_taken(cell.granules() as i64);
         let meta = self.span(head);
-        let unit = cell.unit(granule.0 - head.first().0);
-        self.put_under_summary(cell, head, meta, 1_u64.wrapping_shl(unit));
-        let spilled = meta.spilled.load(Relaxed) + 1;
-        meta.spilled.store(spilled, Relaxed);
-        if spilled == cell.slots() {
-            self.give_span_back(cell, head, meta);
+        let away = meta.away.load(Relaxed) - 1;
+        meta.away.store(away, Relaxed);
+        if away != 0 {
+            let unit = (granule * u64::from(reciprocal.get())) >> 32;
+            let summary = meta.summary.load(Relaxed);
+            if summary | meta.collect.load(Relaxed) == 0 {
+                self.list(cell, head, meta);
+            }
+            meta.summary.store(summary | 1_u64.wrapping_shl(unit as u32), Relaxed);
         }
+        away == 0
     }
 
     /// Puts the slots of the cell's word back under their span's summary.
@@ -382,35 +586,56 @@ impl Handle {
         let head = cell.word_span();
         let meta = self.span(head);
         let units = if cell.is_by_word() { 1 << ((cell.word_base().0 - head.first().0) / 64) } else { word };
+        if cell.counted() == 0 {
+            meta.away.store(meta.away.load(Relaxed) - word.count_ones(), Relaxed);
+        }
         cell.drop_word();
         self.put_under_summary(cell, head, meta, units);
-        if meta.spilled.load(Relaxed) == cell.slots() {
+        if meta.away.load(Relaxed) == 0 {
             self.give_span_back(cell, head, meta);
         }
     }
 
-    /// Gives an empty span (S4) back to its chunk.
-    #[inline(always)]
+    /// Gives an empty span or run (S4) back to its chunk.
     pub(crate) fn give_span_back(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
-        self.unlist(cell, meta);
-        meta.summary.store(0, Relaxed);
-        meta.collect.store(0, Relaxed);
+        self.leave_cell(cell, head, meta);
+        if cell.is_medium() {
+            self.core().return_spans(self.index(), head, u32::from(cell.class().spans));
+            self.list_chunk(head.chunk(), self.chunk(head.chunk()));
+        } else {
+            self.return_span(head);
+        }
+    }
+
+    /// Takes an empty span or run out of its cell.
+    #[inline(always)]
+    fn leave_cell(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
+        if meta.summary.load(Relaxed) | meta.collect.load(Relaxed) != 0 {
+            self.unlist(cell, meta);
+            meta.summary.store(0, Relaxed);
+            meta.collect.store(0, Relaxed);
+        }
         if cell.word_span() == head {
             cell.drop_word();
         }
-        if cell.is_medium() {
-            self.return_run(head, cell.spans());
-        } else {
-            self.page(head).clear();
-            self.block().open.refund(1);
-            self.chunk(head.chunk()).map.give_one(head.place());
-        }
-        self.list_chunk(head.chunk());
     }
 
-    #[cold]
-    #[inline(never)]
-    fn return_run(&self, head: SpanId, spans: u32) {
-        self.core().return_spans(self.index(), head, spans);
+    /// Gives an empty span that is in no cell back to its chunk.
+    #[inline(always)]
+    fn return_span(&self, head: SpanId) {
+        let chunk = head.chunk();
+        let meta = self.chunk(chunk);
+        self.page(head).clear();
+        self.block().open.refund(1);
+        meta.map.give_one(head.place());
+        self.list_chunk(chunk, meta);
     }
+}
+
+/// Lists a span of a cell that has none in its list.
+#[inline(always)]
+fn list_alone(cell: Cell, head: SpanId, meta: &SpanMeta) {
+    meta.next.store(0, Relaxed);
+    meta.prev.store(0, Relaxed);
+    cell.set_list(head);
 }

@@ -23,7 +23,9 @@
 //! modify-write a free, one more for the first of a unit, three
 //! more for the first of a span; none of them is a loop: wait-free.
 
-use crate::map::{Granule, PageEntry, SpanId, clear_owned};
+use core::num::NonZeroU64;
+
+use crate::map::{Granule, Owner, PageEntry, SpanId, clear_owned};
 use crate::span::{Inbox, Next, Pending};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -103,6 +105,28 @@ pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> Collec
     Collected { freed: given & freed, more: remote.load(Ordering::Relaxed) & bits != 0 }
 }
 
+/// A block that others freed, on its way to its next owner.
+pub(crate) struct HandedOver {
+    /// Its place in the word; `None` if nothing was freed.
+    pub(crate) place: Option<u32>,
+    /// Whether others have freed more of the word.
+    pub(crate) more: bool,
+}
+
+/// Takes the lowest block back that others freed among `bits` of a word, and hands it out again (step c):
+/// it stays live, only its remote bit goes.
+#[inline(always)]
+pub(crate) fn hand_over(remote: &AtomicU64, bits: u64) -> HandedOver {
+    // Acquire: as in `collect`.
+    let freed = NonZeroU64::new(remote.load(Ordering::Acquire) & bits);
+    let place = freed.map(NonZeroU64::trailing_zeros);
+    // Release: who frees the block next sees that its unit was taken from the pending ones.
+    remote.fetch_and(place.map_or(u64::MAX, |place| !(1 << place)), Ordering::SeqCst);
+    // Looked at afterwards, like in `collect`: a read-modify-write meets every bit whose announcement was
+    // covered by the one that brought us here. What is freed from here on is announced anew.
+    HandedOver { place, more: remote.load(Ordering::Relaxed) & bits != 0 }
+}
+
 /// Clears the live bits and the remote bits of a word, in that order, for whoever owns all of it.
 /// Returns the blocks that nobody had freed.
 pub(crate) fn clear(live: &AtomicU64, remote: &AtomicU64) -> u64 {
@@ -132,10 +156,10 @@ pub(crate) struct Arrival {
     pub(crate) ours: bool,
 }
 
-/// The holder of column `index` takes a span out of a chain from the inbox of the cell at offset
+/// The holder, whose spans are `owner`'s, takes a span out of a chain from the inbox of the cell at offset
 /// `cell` (steps a and b). `None` if its pusher has not linked it yet.
 #[inline(always)]
-pub(crate) fn accept(page: &PageEntry, pending: &Pending, index: u32, cell: u32) -> Option<Arrival> {
+pub(crate) fn accept(page: &PageEntry, pending: &Pending, owner: Owner, cell: u32) -> Option<Arrival> {
     let rest = match pending.unlink() {
         Next::Unlinked => return None,
         Next::End => SpanId::NONE,
@@ -143,7 +167,7 @@ pub(crate) fn accept(page: &PageEntry, pending: &Pending, index: u32, cell: u32)
     };
     let units = pending.take();
     // After the units: who announced them for another owner saw that owner, and so do we.
-    Some(Arrival { rest, units, ours: page.owner().is_column(index) && page.cell() == cell })
+    Some(Arrival { rest, units, ours: page.owner().unseen() == owner && page.cell() == cell })
 }
 
 /// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any more.

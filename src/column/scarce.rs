@@ -40,34 +40,34 @@ impl Handle {
         }
         let at_limit = matches!(self.error(), Error::Quota { .. });
         if !at_limit && let Some(granule) = self.grow_anywhere(cell) {
-            return Some(self.give(cell, granule));
+            return Some(self.give(granule));
         }
         self.flush();
         if let Some(p) = self.alloc_from_kin(cell) {
             return Some(p);
         }
         if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
-            return Some(self.give(cell, granule));
+            return Some(self.give(granule));
         }
         if !at_limit {
             self.core().flush_others(Some(self.index()));
             if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
-                return Some(self.give(cell, granule));
+                return Some(self.give(granule));
             }
         }
-        let granule = self.core().claim_shared_anywhere(self.index(), cell.id())?;
+        let granule = self.core().claim_shared_anywhere(self.index(), self.id_of(cell))?;
         Some(self.give_shared(cell, granule))
     }
 
     /// A slot of the same class that the column has elsewhere.
     fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
-        let id = cell.id();
+        let id = self.id_of(cell);
         for row in 0..SMALL_ROWS {
             let Some(kin) = id.kin(row).map(|kin| self.cell(kin)) else { continue };
             if kin.is_set_up()
                 && let Some(granule) = kin.pop().or_else(|| self.refill_from_spans(kin))
             {
-                return Some(self.give(kin, granule));
+                return Some(self.give(granule));
             }
         }
         self.core().claim_shared(self.index(), id).map(|granule| self.give_shared(cell, granule))
@@ -77,22 +77,23 @@ impl Handle {
     fn give_shared(&self, cell: Cell, granule: Granule) -> *mut u8 {
         let holder = &self.block().holder;
         crate::sync::bump(&holder.other_allocs, 1);
-        self.count_given(i64::from(cell.bytes()));
+        self.count_given(cell.granules());
         self.core().address(granule)
     }
 
     /// Takes a fresh span from whatever chunk has one, for an empty cell.
     fn grow_anywhere(&self, cell: Cell) -> Option<Granule> {
-        let spans = cell.spans();
+        let spans = u32::from(cell.class().spans);
         if !self.charge(spans) {
             return None;
         }
         let Some(head) = self.core().take_anywhere(spans, 1) else {
             self.block().open.refund(spans);
-            self.refuse(Error::NoMemory { size: cell.bytes() as usize, align: 16 });
+            self.refuse(Error::NoMemory { size: cell.class().bytes as usize, align: 16 });
             return None;
         };
-        Some(self.set_span_up(cell, head))
+        self.set_run_up(cell, head);
+        Some(head.first())
     }
 
     /// Brings everything together that is free in the arena, for a large block.
@@ -125,7 +126,9 @@ impl Handle {
     pub(crate) fn collect_all(&self, cell: Cell) {
         loop {
             let before = cell.drain();
-            if self.accept(cell).is_none() && !Self::may_accept_more(cell, before) {
+            if let Some((span, units)) = self.accept(cell) {
+                self.put_to_collect(cell, span, units);
+            } else if !Self::may_accept_more(cell, before) {
                 break;
             }
         }
@@ -147,20 +150,26 @@ impl Handle {
         if waiting == 0 {
             return;
         }
-        let mut found = 0;
+        let (mut summary, mut left) = (meta.summary.load(Relaxed), 0);
         while waiting != 0 {
             let unit = waiting.trailing_zeros();
             waiting &= waiting - 1;
-            if self.collect_unit(cell, span, meta, unit) {
-                found |= 1 << unit;
+            let (_, found) = self.collect_unit(cell, span, unit);
+            if found.freed != 0 {
+                summary |= 1 << unit;
+                meta.away.store(meta.away.load(Relaxed) - found.freed.count_ones(), Relaxed);
+            }
+            if found.more {
+                left |= 1 << unit;
             }
         }
-        let summary = meta.summary.load(Relaxed) | found;
-        meta.summary.store(summary, Relaxed);
-        if meta.spilled.load(Relaxed) == cell.slots() {
-            self.give_span_back(cell, span, meta);
-        } else if summary | meta.collect.load(Relaxed) == 0 {
+        if summary | left == 0 {
             self.unlist(cell, meta);
+        }
+        meta.summary.store(summary, Relaxed);
+        meta.collect.store(left, Relaxed);
+        if meta.away.load(Relaxed) == 0 {
+            self.give_span_back(cell, span, meta);
         }
     }
 }

@@ -116,7 +116,7 @@ impl Core {
             });
         }
         (0..u64::from(class.slots)).find_map(|slot| {
-            let granule = Granule(first + slot * u64::from(class.stride));
+            let granule = Granule(first + slot * u64::from(class.granules));
             claim_bit(self.live_word(granule), granule.bit(), retries).map(|_| granule)
         })
     }

@@ -1,12 +1,13 @@
 //! What the fast path leaves: sizes above 4 KiB, alignments above 16 bytes, frees of blocks that are
 //! not plainly the holder's.
 
-use super::cell::{ALIGNED_ROW, Cell, CellId, ORDERED_ROW};
+use super::cell::{ALIGNED_ROW, CellId, ORDERED_ROW};
 use super::core::Core;
 use super::held::{Face, Handle, Plainly};
 use super::refill::refilling;
 use crate::error::{Error, Result};
-use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
+use crate::map::{Granule, PageEntry};
+use crate::size_class::{CHUNK, CLASSES, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::{Ordering::Relaxed, bump};
 
@@ -69,7 +70,7 @@ impl Handle {
     /// Allocates what the fast path does not.
     fn alloc_unusual<F: Face>(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         match self.core().route(size, align, spike) {
-            Ok(Route::Cell(id)) => self.alloc_from::<F>(self.cell(id)),
+            Ok(Route::Cell(id)) => self.alloc_from::<F>(id),
             Ok(Route::Large { size, align }) => self.alloc_large::<F>(size, align),
             Err(error) => {
                 self.refuse(error);
@@ -83,25 +84,26 @@ impl Handle {
     pub(crate) fn alloc_ordered(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         let Ok(Route::Cell(id)) = self.core().route(size, align, spike) else { return self.alloc(size, align, spike) };
         if id.is_aligned() || id.class() >= SMALL_CLASSES {
-            return self.alloc_from::<Plainly>(self.cell(id));
+            return self.alloc_from::<Plainly>(id);
         }
         let cell = self.cell(CellId::small(ORDERED_ROW, id.class()));
-        if !cell.is_set_up() && !self.set_cell_up(cell) {
-            return core::ptr::null_mut();
+        if !cell.is_set_up() {
+            self.set_cell_up(cell);
         }
         self.empty_stack(cell);
         match self.next_in_order(cell) {
-            Some(granule) => self.give(cell, granule),
+            Some(granule) => self.give(granule),
             None => self.alloc_scarce::<Plainly>(cell),
         }
     }
 
     /// Allocates from one of our cells.
     #[inline(always)]
-    fn alloc_from<F: Face>(&self, cell: Cell) -> *mut u8 {
+    fn alloc_from<F: Face>(&self, id: CellId) -> *mut u8 {
+        let cell = self.cell(id);
         match cell.pop() {
-            Some(granule) => self.give(cell, granule),
-            None => refilling::<F>(self, 0, 0, cell),
+            Some(granule) => self.give(granule),
+            None => refilling::<F>(self, CLASSES[id.class()].bytes as usize, 0, cell),
         }
     }
 
@@ -112,7 +114,7 @@ impl Handle {
         }) {
             Ok((p, bytes)) => {
                 bump(&self.block().holder.other_allocs, 1);
-                self.count_given(bytes as i64);
+                self.count_given(bytes / GRANULE as u64);
                 self.report();
                 p
             }
@@ -154,7 +156,7 @@ impl Handle {
             Ok((index, bytes)) => {
                 let holder = &self.block().holder;
                 bump(if index == self.index() { &holder.other_frees } else { &holder.away_frees }, 1);
-                self.count_taken(bytes as i64);
+                self.count_taken((bytes / GRANULE as u64) as i64);
                 true
             }
             Err(error) => self.refuse(error),
@@ -181,11 +183,8 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
 /// There the remote bit counts too; it was set after the span was marked, which is how we got here.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8) -> F::Freed {
-    if let Some((granule, page)) = handle.page_of(p)
-        && handle.is_own_seen(page.owner())
-        && handle.remote_word(granule).load(Relaxed) & granule.bit() == 0
-    {
+pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
+    if handle.is_own_seen(page.owner()) && handle.remote_word(granule).load(Relaxed) & granule.bit() == 0 {
         return handle.free_own::<F>(p, granule, page);
     }
     free_unusual::<F>(handle, p)

@@ -8,7 +8,7 @@ use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CLASSES, SPAN_WORDS};
+use crate::size_class::{CLASSES, GRANULE, SPAN_WORDS};
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::bump;
 
@@ -110,7 +110,7 @@ impl Handle {
         let p = core.address(head.first());
         if let Ok((_, bytes)) = core.free_large(p, head.first(), self.index()) {
             bump(&self.block().holder.other_frees, 1);
-            self.count_taken(bytes as i64);
+            self.count_taken((bytes / GRANULE as u64) as i64);
         }
     }
 
@@ -126,7 +126,7 @@ impl Handle {
                 slots += live.swap(0, AcqRel).count_ones();
             }
         }
-        self.count_reset(slots, class.bytes);
+        self.count_reset(slots, class.granules);
         if slots != 0 {
             core.release_shared(self.index(), head, id, slots);
         }
@@ -145,8 +145,8 @@ impl Handle {
             self.zero_blocks(word, live.load(Relaxed) & !remote.load(Relaxed), class.bytes as usize);
             slots += clear(live, remote).count_ones();
         }
-        self.count_reset(slots, class.bytes);
-        meta.spilled.store(u32::from(class.slots), Relaxed);
+        self.count_reset(slots, class.granules);
+        meta.away.store(0, Relaxed);
         self.put_under_summary(cell, head, meta, class.units);
         meta.collect.store(0, Relaxed);
         // A span that another thread is pushing onto our inbox at this moment stays ours (S6).
@@ -164,8 +164,8 @@ impl Handle {
         }
     }
 
-    fn count_reset(&self, slots: u32, bytes: u32) {
+    fn count_reset(&self, slots: u32, granules: u16) {
         bump(&self.block().holder.other_frees, u64::from(slots));
-        self.count_taken(i64::from(slots) * i64::from(bytes));
+        self.count_taken(i64::from(slots) * i64::from(granules));
     }
 }

@@ -46,6 +46,12 @@ impl Granule {
         SpanId(self.span_index() as u32)
     }
 
+    /// Granules from that span's start.
+    #[inline(always)]
+    pub(crate) const fn in_span(self) -> u64 {
+        self.0 % SPAN_GRANULES as u64
+    }
+
     /// That span's number, for tables.
     #[inline(always)]
     pub(crate) const fn span_index(self) -> usize {

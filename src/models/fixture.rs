@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::column::remote::{RemoteFree, accept, collect, hold_instead, pass_on};
+use crate::column::remote::{RemoteFree, accept, collect, hand_over, hold_instead, pass_on};
 use crate::map::{Granule, Owner, PageEntry, SpanId};
 use crate::span::{Inbox, Pending};
 use crate::sync::AtomicU64;
@@ -98,7 +98,9 @@ impl Holder {
         if self.drain == SpanId::NONE {
             return false;
         }
-        let Some(arrival) = accept(&arena.page, &arena.pending, self.column as u32, offset(self.column)) else { return false };
+        let Some(arrival) = accept(&arena.page, &arena.pending, Owner::column(self.column as u32), offset(self.column)) else {
+            return false;
+        };
         self.drain = arrival.rest;
         if arrival.ours {
             self.waiting |= arrival.units;
@@ -120,6 +122,19 @@ impl Holder {
                 }
             }
         }
+    }
+
+    /// Hands a block out again that others freed of a unit that is waiting.
+    pub(super) fn hand_over(&mut self) -> Option<Granule> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let unit = u64::from(self.waiting.trailing_zeros());
+        let found = hand_over(&self.arena.remote[unit as usize], u64::MAX);
+        if !found.more {
+            self.waiting &= !(1 << unit);
+        }
+        found.place.map(|place| block(unit, u64::from(place)))
     }
 
     /// Takes all that has arrived, when nobody else runs any more.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::fixture::{Arena, Holder, block, check};
+use crate::map::Granule;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use loom::thread;
@@ -54,6 +55,44 @@ fn two_freers(live: [u64; 2], blocks: [(u64, u64); 2]) {
 #[test]
 fn what_two_threads_free_in_one_word_comes_back_once() {
     two_freers([3, 0], [(0, 0), (0, 1)]);
+}
+
+/// Two threads free a block each while the holder hands one of them over; its next owner frees it again, or keeps it.
+fn one_is_handed_over(again: bool) {
+    check(2, move || {
+        let arena = Arena::new([3, 0]);
+        let others = [0, 1].map(|bit| {
+            let arena = arena.clone();
+            thread::spawn(move || assert!(arena.free(block(0, bit))))
+        });
+        let mut holder = Holder::new(&arena, 0);
+        holder.accept();
+        let given = holder.hand_over();
+        if let (Some(granule), true) = (given, again) {
+            assert!(arena.free(granule), "its next owner's free");
+        }
+        for other in others {
+            other.join().unwrap();
+        }
+        holder.take_the_rest();
+        let kept = if again { 0 } else { given.map_or(0, Granule::bit) };
+        assert_eq!(holder.freed, [3 & !kept, 0], "a slot that is lost");
+        assert_eq!((arena.live[0].load(Relaxed), arena.remote[0].load(Relaxed)), (kept, 0));
+    });
+}
+
+/// A block that is lost because its unit seemed to have no more.
+/// Seen with: `hand_over` saying that there is no more.
+#[test]
+fn what_else_was_freed_in_the_unit_of_a_block_that_is_handed_over_is_not_lost() {
+    one_is_handed_over(false);
+}
+
+/// A free that is lost, or refused, because the block was just handed over.
+/// Seen with: `hand_over` clearing all remote bits of the word.
+#[test]
+fn a_block_that_is_handed_over_can_be_freed_again() {
+    one_is_handed_over(true);
 }
 
 /// The same across units: a unit that is announced while the span is on its way.

@@ -56,13 +56,19 @@ impl ChunkMap {
                 return (None, failed);
             }
             let place = free.trailing_zeros();
-            // Only the one bit of the old value is looked at: a single instruction, not a loop.
-            let bit = 1 << place;
-            if self.0.fetch_and(!bit, Ordering::Acquire) & bit != 0 {
+            if self.claim_place(place) {
                 return (Some(place), failed);
             }
         }
         (None, TRIES)
+    }
+
+    /// Claims this span if it is free: one try, wait-free.
+    #[inline(always)]
+    pub(crate) fn claim_place(&self, place: u32) -> bool {
+        // Only the one bit of the old value is looked at: a single instruction, not a loop.
+        let bit = 1_u64.wrapping_shl(place);
+        self.0.fetch_and(!bit, Ordering::Acquire) & bit != 0
     }
 
     /// Gives spans back; the caller owned them. Wait-free.

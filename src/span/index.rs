@@ -11,6 +11,8 @@
 //! seldom: who frees sets leaf, middle, top in this order; who empties a word clears the bit above
 //! and then looks again.
 
+use core::num::NonZeroU64;
+
 use crate::map::ChunkId;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -50,6 +52,21 @@ pub(crate) trait IndexWords {
             }
         }
         (None, failed)
+    }
+
+    /// Claims the lowest free chunk of one leaf: one try, wait-free. Leaves the levels above as they are.
+    #[inline(always)]
+    fn claim_in(&self, leaf: usize) -> Option<ChunkId> {
+        let word = self.word(0, leaf);
+        let place = NonZeroU64::new(word.load(Ordering::Relaxed))?.trailing_zeros();
+        let bit = 1_u64.wrapping_shl(place);
+        // Acquire: pairs with `give`.
+        (word.fetch_and(!bit, Ordering::Acquire) & bit != 0).then_some(ChunkId((leaf * 64) as u32 + place))
+    }
+
+    /// The leaf that a chunk's bit lies in.
+    fn leaf_of(&self, chunk: ChunkId) -> usize {
+        chunk.index() / 64
     }
 
     /// Whether this chunk is free at the moment.

@@ -15,9 +15,9 @@
 //!   clears it by a read-modify-write owns the span, or the chunk.
 //! - **S3** a free slot of a held column's span is in the stack of its cell, in the word that the
 //!   cell has checked out, under the summary bit of its unit, or marked in the remote map.
-//! - **S4** `spilled` counts the free slots that are in no stack and not waiting in the remote map:
-//!   those under the summary and in the word that is checked out. A span whose slots are all there
-//!   is empty, and can be given back.
+//! - **S4** `away` counts the slots that are not known to be free here: those handed out, in a stack, or
+//!   in a word that is not counted (K3). It leaves those under the summary and in a counted word: a span
+//!   with none away is empty, and is given back.
 //! - **S5** a span is in its cell's list exactly if it has units under its summary or to be collected.
 //! - **S6** a span is in an inbox at most once: who sets its flag "queued" pushes it, and only who took
 //!   it out of the inbox clears the flag.
@@ -53,8 +53,8 @@ pub(crate) struct SpanMeta {
     pub(crate) next: AtomicU32,
     /// The one before; 0 for the first.
     pub(crate) prev: AtomicU32,
-    /// Free slots under the summary and in the checked-out word (S4).
-    pub(crate) spilled: AtomicU32,
+    /// Slots neither under the summary nor in a counted word (S4).
+    pub(crate) away: AtomicU32,
     /// The first span of the run, itself for a single span.
     pub(crate) head: AtomicU32,
     /// Its size class.
