@@ -134,6 +134,11 @@ fn every_misuse_has_its_status_and_message_and_changes_nothing() {
 }
 
 #[test]
+fn what_the_header_says_in_passing_holds() {
+    run_c("tests/c/details.c");
+}
+
+#[test]
 fn threads_share_an_arena() {
     run_c("tests/c/threads.c");
 }

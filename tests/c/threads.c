@@ -53,6 +53,28 @@ static void free_checked(struct thread *self, engram_column *column, struct bloc
   self->frees++;
 }
 
+static size_t some_size(struct thread *self) {
+  switch (next(self, 16)) {
+    case 0: return 1 + next(self, 40000);
+    case 1: return 1 + next(self, 5000);
+    default: return 1 + next(self, 300);
+  }
+}
+
+/* A block that may have moved, with the content that it had; the same block, if that was refused. */
+static struct block resized(struct thread *self, struct block block) {
+  const size_t bytes = some_size(self), stays = bytes < block.bytes ? bytes : block.bytes;
+  void *const start = engram_realloc(arena, block.start, bytes, ENGRAM_TTFS_NONE);
+  if (start == NULL) {
+    EQUAL(engram_last_error(), ENGRAM_E_NO_MEMORY);
+    self->refused++;
+    return block;
+  }
+  CHECK(engram_usable_size(arena, start) >= bytes && is_stamped(start, stays, block.owner));
+  stamp(start, bytes, block.owner);
+  return (struct block){start, bytes, block.owner};
+}
+
 /* Gives a block to another thread, or frees it if that thread's mailbox is full. */
 static void send(struct thread *self, engram_column *column, struct block block) {
   struct mailbox *const box = &mailboxes[next(self, THREADS)];
@@ -75,14 +97,6 @@ static size_t receive(struct thread *self, struct block *blocks) {
   box->count = 0;
   pthread_mutex_unlock(&box->mutex);
   return count;
-}
-
-static size_t some_size(struct thread *self) {
-  switch (next(self, 16)) {
-    case 0: return 1 + next(self, 40000);
-    case 1: return 1 + next(self, 5000);
-    default: return 1 + next(self, 300);
-  }
 }
 
 static void *run(void *of) {
@@ -157,14 +171,19 @@ static void *run(void *of) {
     }
     if (next(self, 4) == 0) {
       for (size_t count = receive(self, blocks); count > 0; count--) {
-        free_checked(self, next(self, 2) ? column : NULL, blocks[count - 1]);
+        const struct block block = next(self, 4) ? blocks[count - 1] : resized(self, blocks[count - 1]);
+        free_checked(self, next(self, 2) ? column : NULL, block);
       }
     }
     if (next(self, 500) == 0) {
       const engram_status status = engram_maintain(arena, 100000);
       CHECK(status == ENGRAM_OK || status == ENGRAM_MORE || status == ENGRAM_E_BUSY);
     }
-    if (next(self, 200) == 0) {
+    if (next(self, 200) == 0) { /* what any thread may ask or say meanwhile */
+      char text[4096];
+      OK(engram_column_limit(arena, next(self, THREADS), SIZE_MAX));
+      CHECK(engram_metrics_json(arena, text, sizeof text) < sizeof text && text[0] == '{');
+      CHECK(engram_metrics_openmetrics(arena, text, sizeof text) < sizeof text && strstr(text, "# EOF\n") != NULL);
       const engram_metrics now = metrics_of(arena);
       CHECK(now.bytes_live <= now.bytes_capacity && now.frees <= now.allocs && now.misuse == 0);
     }

@@ -51,9 +51,17 @@ pub enum PackedError {
 /// # Errors
 /// [`PackedError`] if they are a zstd stream that is damaged, or longer than [`MAX_BYTES`].
 pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, PackedError> {
-    let unpacked = if is_zstd(&bytes) { decompress(&bytes)? } else { bytes };
-    if unpacked.len() > MAX_BYTES {
-        return Err(PackedError::TooLarge(MAX_BYTES));
+    unpack_within(MAX_BYTES, bytes)
+}
+
+/// [`unpack`], with another limit than [`MAX_BYTES`].
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_within(limit: usize, bytes: Vec<u8>) -> Result<Vec<u8>, PackedError> {
+    let unpacked = if is_zstd(&bytes) { decompress_within(limit, &bytes)? } else { bytes };
+    if unpacked.len() > limit {
+        return Err(PackedError::TooLarge(limit));
     }
     Ok(unpacked)
 }
@@ -75,7 +83,7 @@ pub fn decompress(bytes: &[u8]) -> Result<Vec<u8>, PackedError> {
     decompress_within(MAX_BYTES, bytes)
 }
 
-/// [`decompress`], with another limit.
+/// [`decompress`], with another limit than [`MAX_BYTES`].
 fn decompress_within(limit: usize, mut bytes: &[u8]) -> Result<Vec<u8>, PackedError> {
     let mut content = Vec::new();
     while !bytes.is_empty() {

@@ -56,4 +56,11 @@ fn a_small_stream_of_much_content_is_refused() {
     bytes.extend(block(1));
     assert_eq!(decompress_within(2 << 20, &bytes).unwrap().len(), 9 << 17);
     assert!(matches!(decompress_within(1 << 20, &bytes), Err(PackedError::TooLarge(_))));
+    assert!(matches!(unpack_within(1 << 20, bytes), Err(PackedError::TooLarge(_))));
+}
+
+#[test]
+fn plain_bytes_are_limited_too() {
+    assert_eq!(unpack_within(3, vec![1, 2, 3]).unwrap(), [1, 2, 3]);
+    assert!(matches!(unpack_within(2, vec![1, 2, 3]), Err(PackedError::TooLarge(2))));
 }
