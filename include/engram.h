@@ -134,7 +134,7 @@ typedef struct engram_metrics {
   uint64_t bytes_committed;
   // Bytes in blocks, rounded to their classes.
   uint64_t bytes_live;
-  // The highest of them.
+  // The highest of them, and what the stacks of cells kept then.
   uint64_t bytes_peak;
   // Blocks given; moved reallocations included. `allocs - frees` blocks are live.
   uint64_t allocs;

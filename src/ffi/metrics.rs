@@ -20,7 +20,7 @@ pub struct engram_metrics {
     pub bytes_committed: u64,
     /// Bytes in blocks, rounded to their classes.
     pub bytes_live: u64,
-    /// The highest of them.
+    /// The highest of them, and what the stacks of cells kept then.
     pub bytes_peak: u64,
     /// Blocks given; moved reallocations included. `allocs - frees` blocks are live.
     pub allocs: u64,

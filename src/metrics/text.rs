@@ -20,7 +20,7 @@ impl Metrics {
             gauge("bytes_capacity", self.bytes_capacity, "Bytes of user memory."),
             gauge("bytes_committed", self.bytes_committed, "Bytes in spans handed to columns."),
             gauge("bytes_live", self.bytes_live, "Bytes in blocks, rounded to their classes."),
-            gauge("bytes_peak", self.bytes_peak, "Highest bytes in blocks."),
+            gauge("bytes_peak", self.bytes_peak, "Highest bytes in blocks and in the stacks of cells."),
             counter("allocs", self.allocs, "Blocks given."),
             counter("frees", self.frees, "Blocks taken back."),
             counter("remote_frees", self.remote_frees, "Blocks taken back not through the handle of their column."),
