@@ -94,3 +94,25 @@ fn two_claimers_get_two_chunks() {
         assert_eq!(found, [ChunkId(1), ChunkId(64)]);
     });
 }
+
+/// A chunk that two threads get, or that is not found again, because one of them leaves the bit above an empty leaf.
+/// Seen with: `claim_in` believing its look; `claim_first` giving up at an empty leaf.
+#[test]
+fn one_who_claims_in_a_leaf_and_one_who_searches_get_two_chunks() {
+    check(3, || {
+        let index = Index::new([0b10, 0b1]);
+        let other = {
+            let index = index.clone();
+            thread::spawn(move || index.claim_in(0))
+        };
+        let mine = index.claim_first().0;
+        let other = other.join().unwrap();
+        assert!(mine.is_some(), "a free chunk that is not found");
+        index.give(ChunkId(2));
+        let mut found = index.rest();
+        found.extend(mine);
+        found.extend(other);
+        found.sort();
+        assert_eq!(found, [ChunkId(1), ChunkId(2), ChunkId(64)]);
+    });
+}

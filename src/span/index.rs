@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The upper levels are hints that may be set too often but, once nothing is in flight, never too
-//! seldom: who frees sets leaf, middle, top in this order; who empties a word clears the bit above
-//! and then looks again.
+//! seldom: who frees sets leaf, middle, top in this order; who empties a word, or comes upon an empty one,
+//! clears the bit above and then looks again.
 
 use core::num::NonZeroU64;
 
@@ -26,22 +26,21 @@ pub(crate) trait IndexWords {
     /// Words of a level.
     fn words(&self, level: usize) -> usize;
 
-    /// Claims the lowest free chunk. Also returns how many tries failed.
+    /// Claims the lowest free chunk. Also returns how many tries failed because another thread was faster.
     fn claim_first(&self) -> (Option<ChunkId>, u32) {
         let mut failed = 0;
         for top in 0..self.words(2) {
             while failed < TRIES {
                 let Some(middle) = lowest(self.word(2, top)) else { break };
                 let middle = top * 64 + middle;
+                // An empty word costs no try: its bit above is cleared, and is not met again.
                 let Some(leaf) = lowest(self.word(1, middle)) else {
                     self.settle(2, middle);
-                    failed += 1;
                     continue;
                 };
                 let leaf = middle * 64 + leaf;
                 let Some(bit) = lowest(self.word(0, leaf)) else {
                     self.settle(1, leaf);
-                    failed += 1;
                     continue;
                 };
                 let chunk = ChunkId((leaf * 64 + bit) as u32);
@@ -54,7 +53,8 @@ pub(crate) trait IndexWords {
         (None, failed)
     }
 
-    /// Claims the lowest free chunk of one leaf: one try, wait-free. Leaves the levels above as they are.
+    /// Claims the lowest free chunk of one leaf: one try, wait-free. If it was the last, the bit above is left to
+    /// the next search.
     #[inline(always)]
     fn claim_in(&self, leaf: usize) -> Option<ChunkId> {
         let word = self.word(0, leaf);
@@ -150,5 +150,35 @@ impl IndexWords for ChunkIndex {
             1 => self.middle.len(),
             _ => self.top.len(),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// An index of 64 leaves.
+    struct Index([Vec<AtomicU64>; 3]);
+
+    impl IndexWords for Index {
+        fn word(&self, level: usize, index: usize) -> &AtomicU64 {
+            &self.0[level][index]
+        }
+
+        fn words(&self, level: usize) -> usize {
+            self.0[level].len()
+        }
+    }
+
+    #[test]
+    fn a_free_chunk_is_found_however_many_leaves_were_emptied_before_it() {
+        let index = Index([64, 1, 1].map(|words| (0..words).map(|_| AtomicU64::new(0)).collect()));
+        (0..64).for_each(|leaf| index.give(ChunkId(leaf * 64 + 5)));
+        for leaf in 0..63 {
+            assert_eq!(index.claim_in(leaf), Some(ChunkId(leaf as u32 * 64 + 5)));
+            assert_eq!(index.claim_in(leaf), None);
+        }
+        assert_eq!(index.claim_first(), (Some(ChunkId(63 * 64 + 5)), 0));
+        assert_eq!(index.claim_first(), (None, 0));
     }
 }
