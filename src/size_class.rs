@@ -76,8 +76,8 @@ pub(crate) struct Class {
     pub(crate) granules: u16,
     /// Its number.
     pub(crate) index: u8,
-    /// 1, so that a cell is set up by copying a row of fields.
-    pub(crate) one: u8,
+    /// 1, what a cell's `counted` begins with: a cell is set up by one copy of these fields.
+    pub(crate) counted: u8,
     /// Whether units are words of the live map (else slots).
     pub(crate) by_word: bool,
 }
@@ -154,7 +154,7 @@ const fn class(index: usize) -> Class {
         cell_reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
         granules: (bytes / GRANULE) as u16,
         index: index as u8,
-        one: 1,
+        counted: 1,
         by_word,
     }
 }

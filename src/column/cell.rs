@@ -18,8 +18,8 @@
 //!
 //! Invariants
 //! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a
-//!   zeroed cell is empty, and full at the same
-//!   time (n = limit = 0): its first use goes through the slow paths, which set it up.
+//!   zeroed cell is empty, and full at the same time (n = limit = 0): its first use goes through the slow
+//!   paths, which set it up.
 //! - **K2** allocations = pushes + out - n, and frees = pushes + spills: `out` counts the slots that left
 //!   their span less those that went back past the stack's top, `spills` the frees that met a full stack.
 //! - **K3** the slots of the word are counted as free by their span (`counted` = 1) or, as long as the
@@ -301,7 +301,7 @@ impl Cell {
         head.reciprocal.set(class.cell_reciprocal);
         head.granules.set(class.granules);
         head.class.set(class.index);
-        head.counted.set(class.one);
+        head.counted.set(class.counted);
         head.limit.set(class.stack);
     }
 

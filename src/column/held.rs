@@ -362,7 +362,6 @@ impl Handle {
         self.level.store(level.wrapping_sub(granules), Relaxed);
         if level < granules {
             // It was above the peak (it has wrapped). No call, so that a spill needs no stack frame.
-            cold();
             let level = self.level.load(Relaxed).wrapping_add(granules);
             self.peak.store(balance_of(level, self.peak.load(Relaxed)), Relaxed);
             self.level.store(i64::MAX.wrapping_sub(granules), Relaxed);
@@ -411,11 +410,6 @@ impl Handle {
         unsafe { self.error.get().assume_init() }
     }
 }
-
-/// Marks a way as seldom taken.
-#[cold]
-#[inline(always)]
-const fn cold() {}
 
 /// The balance that `level` stands for under `peak` (L2).
 const fn balance_of(level: i64, peak: i64) -> i64 {

@@ -28,6 +28,7 @@ use core::sync::atomic::compiler_fence;
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, size: usize, _align: usize, cell: Cell) -> *mut u8 {
+    // The look comes first, so that nothing is worked out for a word that is empty.
     if cell.word_bits() != 0
         && let Some(granule) = handle.take_word(cell)
     {
@@ -55,11 +56,10 @@ extern "C" fn checking_out<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -
 #[cold]
 #[inline(never)]
 extern "C" fn collecting<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
-    let meta = handle.span(head);
     if !cell.is_by_word() {
         return handing_over::<F>(handle, cell, head);
     }
-    match handle.take_waiting(cell, head, meta) {
+    match handle.take_waiting_unit(cell, head, handle.span(head)) {
         Some(granule) => handle.give(granule),
         None => growing_at_large::<F>(handle, cell),
     }
@@ -69,10 +69,7 @@ extern "C" fn collecting<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> 
 #[cold]
 #[inline(never)]
 extern "C" fn handing_over<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
-    let meta = handle.span(head);
-    let (granule, left) = handle.hand_over(cell, head, meta.collect.load(Relaxed));
-    handle.leave_waiting(cell, meta, left);
-    match granule {
+    match handle.take_waiting_slot(cell, head, handle.span(head)) {
         Some(granule) => handle.address(granule),
         None => growing_at_large::<F>(handle, cell),
     }
@@ -240,10 +237,10 @@ impl Handle {
         if head == SpanId::NONE {
             let (head, units) = self.accept(cell)?;
             self.put_to_collect(cell, head, units);
-            return self.take_waiting(cell, head, self.span(head));
+            return self.take_waiting(cell, head);
         }
         let meta = self.span(head);
-        self.take_listed(cell, head, meta, u64::MAX).or_else(|| self.take_waiting(cell, head, meta))
+        self.take_listed(cell, head, meta, u64::MAX).or_else(|| self.take_waiting(cell, head))
     }
 
     /// A slot of the cell's word, and a few more onto the stack.
@@ -317,16 +314,25 @@ impl Handle {
         Some(Granule(base.0 + u64::from(place) * step))
     }
 
-    /// A block of the first span in the cell's list, of a unit to be collected: by words the whole unit is
-    /// checked out. The cell is empty, and so is the span's summary.
+    /// A block of the first span in the cell's list, of a unit to be collected. The cell is empty, and so is
+    /// the span's summary.
+    fn take_waiting(&self, cell: Cell, head: SpanId) -> Option<Granule> {
+        let meta = self.span(head);
+        if cell.is_by_word() { self.take_waiting_unit(cell, head, meta) } else { self.take_waiting_slot(cell, head, meta) }
+    }
+
+    /// The same where units are slots: the block is handed over.
     #[inline(always)]
-    fn take_waiting(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
+    fn take_waiting_slot(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
+        let (granule, left) = self.hand_over(cell, head, meta.collect.load(Relaxed));
+        self.leave_waiting(cell, meta, left);
+        granule
+    }
+
+    /// The same where units are words: all of the unit is taken back and checked out.
+    #[inline(always)]
+    fn take_waiting_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
         let units = NonZeroU64::new(meta.collect.load(Relaxed))?;
-        if !cell.is_by_word() {
-            let (granule, left) = self.hand_over(cell, head, units.get());
-            self.leave_waiting(cell, meta, left);
-            return granule;
-        }
         let (base, found) = self.collect_unit(cell, head, units.trailing_zeros());
         self.leave_waiting(cell, meta, if found.more { units.get() } else { units.get() & (units.get() - 1) });
         self.take_first(cell, meta, base, found.freed, 1, 0)
@@ -446,11 +452,18 @@ impl Handle {
     /// Sets summary bits, and lists the span if it had none.
     #[inline(always)]
     pub(crate) fn put_under_summary(&self, cell: Cell, head: SpanId, meta: &SpanMeta, units: u64) {
+        let summary = self.listed_summary(cell, head, meta);
+        meta.summary.store(summary | units, Relaxed);
+    }
+
+    /// The summary of a span that is about to have more units under it: lists the span if it had none.
+    #[inline(always)]
+    fn listed_summary(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> u64 {
         let summary = meta.summary.load(Relaxed);
         if summary | meta.collect.load(Relaxed) == 0 {
             self.list(cell, head, meta);
         }
-        meta.summary.store(summary | units, Relaxed);
+        summary
     }
 
     /// Takes a span out of its cell's list.
@@ -568,10 +581,7 @@ impl Handle {
         meta.away.store(away, Relaxed);
         if away != 0 {
             let unit = (granule * u64::from(reciprocal.get())) >> 32;
-            let summary = meta.summary.load(Relaxed);
-            if summary | meta.collect.load(Relaxed) == 0 {
-                self.list(cell, head, meta);
-            }
+            let summary = self.listed_summary(cell, head, meta);
             meta.summary.store(summary | 1_u64.wrapping_shl(unit as u32), Relaxed);
         }
         away == 0
