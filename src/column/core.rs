@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId};
 use crate::region::{Layout, Mapping, Plain, Region, RegionOptions, Section, Table, chunks_for};
 use crate::size_class::{CHUNK, CHUNK_SPANS, CLASSES, Class, GRANULE, SPAN, SPAN_WORDS};
-use crate::span::{ChunkIndex, ChunkMeta, IndexWords, SpanMeta};
+use crate::span::{ChunkIndex, ChunkMeta, IndexWords, Parked, SpanMeta};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Most columns of an arena.
@@ -47,6 +47,8 @@ pub(crate) struct Counters {
     pub(crate) maintaining: AtomicU32,
     /// Where maintenance goes on: a column, then chunks.
     pub(crate) cursor: AtomicU64,
+    /// Chains that nobody could walk to their end.
+    pub(crate) parked: Parked,
 }
 
 impl Counters {
@@ -326,15 +328,12 @@ impl Core {
         if self.live_word(granule).load(Relaxed) & granule.bit() == 0 {
             return Err(Self::not_live(p, granule, place));
         }
-        let block = self.block(index);
         let remote = RemoteFree {
             page: self.page(granule.span()),
-            head: place.head,
-            hold: block.holder.hold_word(),
+            hold: self.block(index).holder.hold_word(),
             live: self.live_word(granule),
             remote: self.remote_word(granule),
             pending: &self.span(place.head).pending,
-            inbox: block.inbox(CellId::at_offset(place.cell)),
         };
         let unit = class.unit(granule.0 - place.head.first().0);
         if self.options.zero_freed {
@@ -343,7 +342,10 @@ impl Core {
             }
             self.zero(granule, class.bytes as usize);
         }
-        if remote.free(granule, unit) { Ok((index, u64::from(class.bytes))) } else { Err(Error::DoubleFree(p.addr())) }
+        if !remote.free(granule, unit, || self.announce(place.head)) {
+            return Err(Error::DoubleFree(p.addr()));
+        }
+        Ok((index, u64::from(class.bytes)))
     }
 
     /// The error for a pointer at a granule whose live bit is clear: the start of a slot was freed

@@ -12,12 +12,12 @@
 
 use super::cell::{Cell, CellId};
 use super::held::{Face, Handle};
-use super::remote::{accept, collect, pass_on};
+use super::remote::{Incoming, collect};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::size_class::{CLASSES, WORD_UNITS, pattern};
 use crate::span::SpanMeta;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Relaxed, Release};
 
 /// Units without a free slot that a refill drops before it gives up and grows.
 const EMPTY_UNITS: u32 = 2;
@@ -170,7 +170,9 @@ impl Handle {
         if page.owner().is_column(self.index()) && page.cell() == cell.id().offset() {
             let unit = (base.0 - head.first().0) / 64;
             let above = (u64::MAX << unit) << 1;
+            // A span without units under its summary may be taken away at this moment (see `steal`).
             if core.span(head).summary.load(Relaxed) & above != 0
+                && page.is_still(self.index())
                 && let Some(granule) = self.check_out(cell, head, above)
             {
                 return Some(granule);
@@ -240,20 +242,24 @@ impl Handle {
                 return None;
             }
         }
-        let (meta, page) = (self.span(span), self.page(span));
-        let Some(arrival) = accept(page, &meta.pending, self.index(), cell.id().offset()) else {
+        let meta = self.span(span);
+        let incoming = Incoming { span, page: self.page(span), head: &meta.head, busy: &meta.busy, pending: &meta.pending };
+        let Some(arrival) = incoming.accept(self.index(), cell.id().offset()) else {
             cell.set_drain(span);
             return None;
         };
         cell.set_drain(arrival.rest);
         if !arrival.ours {
             let core = self.core();
-            pass_on(span, arrival.units, page, &meta.pending, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
+            incoming.pass_on(arrival.units, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
             return None;
         }
         // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
         let units = arrival.units & CLASSES[cell.class()].units;
         if units == 0 {
+            if meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
+                meta.busy.store(0, Release);
+            }
             return None;
         }
         self.list(cell, span, meta);
@@ -301,6 +307,8 @@ impl Handle {
         } else {
             self.span(prev).next.store(next.0, Relaxed);
         }
+        // Release: who sees it sees what we took back, and our last look at the span's links (S7).
+        meta.busy.store(0, Release);
     }
 
     /// Takes a fresh span or run for an empty cell, and its first slot.

@@ -17,27 +17,28 @@
 //! freed. (3) before (4): it clears the live bit of the block that it held back *before* it holds back
 //! the next, so that one of the two tests sees a block that the holder freed. (5) before (6), (b)
 //! before (c): every bit set before (b) is collected, every later one is announced anew. An
-//! announcement may be late: its block was collected with others of its unit, and the span may have
-//! a new life by then, with the same holder or another. So who finds nothing where something was
-//! announced goes on, and who finds a span in its inbox that is not its own passes it on. One read-
+//! announcement may be late: its block was collected with others of its unit, or the span was taken away
+//! (see `steal`), and it may have a new life by then, with the same holder or another. So who finds nothing
+//! where something was announced goes on, who is about to push a span looks whose it is, and who finds a span
+//! in its inbox that is not its own passes it on. One read-
 //! modify-write a free, one more for the first of a unit, three
 //! more for the first of a span; none of them is a loop: wait-free.
+//!
+//! A span that others have freed whole may be taken out of the inbox by somebody else: see `steal`.
 
 use crate::map::{Granule, PageEntry, SpanId, clear_owned};
 use crate::span::{Inbox, Next, Pending};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What a free from another thread touches.
 pub(crate) struct RemoteFree<'a> {
     /// The page entry of the span in which the block starts.
     pub(crate) page: &'a PageEntry,
-    /// That span, or the first of its run.
-    pub(crate) head: SpanId,
     pub(crate) hold: &'a AtomicU64,
     pub(crate) live: &'a AtomicU64,
     pub(crate) remote: &'a AtomicU64,
+    /// Of that span, or the first of its run.
     pub(crate) pending: &'a Pending,
-    pub(crate) inbox: &'a Inbox,
 }
 
 impl RemoteFree<'_> {
@@ -47,8 +48,9 @@ impl RemoteFree<'_> {
     }
 
     /// Frees the block at `granule`, in unit `unit` of its span. False if it is not handed out, and
-    /// then nothing has changed.
-    pub(crate) fn free(&self, granule: Granule, unit: u32) -> bool {
+    /// then nothing has changed. `send_on` pushes the span onto the inbox of whose it is by then: if it was
+    /// taken away it would rest in that of its former column, whose holder perhaps rests too.
+    pub(crate) fn free(&self, granule: Granule, unit: u32, send_on: impl FnOnce()) -> bool {
         if !self.page.owner().is_seen() {
             self.page.mark_seen();
         }
@@ -62,7 +64,7 @@ impl RemoteFree<'_> {
             return false;
         }
         if self.pending.announce(1 << unit) {
-            self.inbox.push(self.head, self.pending);
+            send_on();
         }
         true
     }
@@ -122,6 +124,18 @@ pub(crate) fn hold_instead(hold: &AtomicU64, live_of_held: &AtomicU64, held: Gra
     hold.store(granule.0, Ordering::Release);
 }
 
+/// A span that is on its way through an inbox, in the hands of who took it out: nobody else
+/// clears its flag "queued" meanwhile (S6), so nobody else can take it out of an inbox.
+pub(crate) struct Incoming<'a> {
+    pub(crate) span: SpanId,
+    pub(crate) page: &'a PageEntry,
+    /// The first span of its run.
+    pub(crate) head: &'a AtomicU32,
+    /// Whether its holder may have it in a list (S7).
+    pub(crate) busy: &'a AtomicU32,
+    pub(crate) pending: &'a Pending,
+}
+
 /// A span that its holder took out of a chain.
 pub(crate) struct Arrival {
     /// The rest of the chain.
@@ -132,27 +146,49 @@ pub(crate) struct Arrival {
     pub(crate) ours: bool,
 }
 
-/// The holder of column `index` takes a span out of a chain from the inbox of the cell at offset
-/// `cell` (steps a and b). `None` if its pusher has not linked it yet.
-#[inline(always)]
-pub(crate) fn accept(page: &PageEntry, pending: &Pending, index: u32, cell: u32) -> Option<Arrival> {
-    let rest = match pending.unlink() {
-        Next::Unlinked => return None,
-        Next::End => SpanId::NONE,
-        Next::Span(next) => next,
-    };
-    let units = pending.take();
-    // After the units: who announced them for another owner saw that owner, and so do we.
-    Some(Arrival { rest, units, ours: page.owner().is_column(index) && page.cell() == cell })
-}
+impl Incoming<'_> {
+    /// Whether it is the first span of its run, for who has read its owner: others may be in an inbox
+    /// for their former life.
+    #[inline(always)]
+    pub(crate) fn is_head(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == self.span.0
+    }
 
-/// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any more.
-pub(crate) fn pass_on<'a>(span: SpanId, units: u64, page: &PageEntry, pending: &Pending, inbox: impl FnOnce(u32, u32) -> &'a Inbox) {
-    let owner = page.owner();
-    if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large())
-        && units != 0
-        && pending.announce(units)
-    {
-        inbox(index, page.cell()).push(span, pending);
+    /// Whether it belongs to the cell at offset `cell` of column `index`, as the first span of its run.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, index: u32, cell: u32) -> bool {
+        self.page.owner().is_column(index) && self.page.cell() == cell && self.is_head()
+    }
+
+    /// The holder of column `index` takes the span out of a chain from the inbox of the cell at offset
+    /// `cell` (steps a and b). `None` if its pusher has not linked it yet.
+    #[inline(always)]
+    pub(crate) fn accept(&self, index: u32, cell: u32) -> Option<Arrival> {
+        let rest = match self.pending.unlink() {
+            Next::Unlinked => return None,
+            Next::End => SpanId::NONE,
+            Next::Span(next) => next,
+        };
+        // Only we give our spans a cell, and nobody takes this one away while it is in our hands: so
+        // it is ours after the units exactly if it is before.
+        let ours = self.is_of(index, cell);
+        if ours {
+            // Published by the release in `take`, to whoever finds the span in an inbox next (S7).
+            self.busy.store(1, Ordering::Relaxed);
+        }
+        Some(Arrival { rest, units: self.pending.take(), ours })
+    }
+
+    /// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any
+    /// more. (Nobody announces units of a span that continues a run: they are of its former life.)
+    pub(crate) fn pass_on<'a>(&self, units: u64, inbox: impl FnOnce(u32, u32) -> &'a Inbox) {
+        let owner = self.page.owner();
+        if let (Some(index), true) = (owner.index(), owner.is_held())
+            && units != 0
+            && self.is_head()
+            && self.pending.announce(units)
+        {
+            inbox(index, self.page.cell()).push(self.span, self.pending);
+        }
     }
 }
