@@ -21,18 +21,18 @@ const STATED: [(&str, usize, usize); 20] = [
     ("growth: free", 70, 125),
     ("growth over all zones: allocation", 28, 145),
     ("growth over all zones: free", 70, 125),
-    ("taking back: allocation", 28, 160),
+    ("taking back: allocation", 28, 155),
     ("taking back: free", 85, 125),
-    ("taking back: free by another column's holder", 225, 240),
+    ("taking back: free by another column's holder", 150, 195),
     ("exhaustion: allocation", 28, 145),
     ("exhaustion: refused allocation", 6000, 8000),
     ("4 to 256 KiB: allocation", 85, 1250),
     ("4 to 256 KiB: free", 43, 180),
     ("ordered batch of 500: each block", 1000, 1000),
     ("not held: allocation", 120, 650),
-    ("not held: free", 160, 175),
-    ("held by another: allocation", 375, 2700),
-    ("held by another: free", 140, 145),
+    ("not held: free", 135, 175),
+    ("held by another: allocation", 365, 2650),
+    ("held by another: free", 135, 135),
 ];
 
 /// A row of the table.

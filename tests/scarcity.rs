@@ -1,6 +1,7 @@
 //! A request is refused only when nothing that could serve it is free: empty spans and chunks of any
-//! column and class, memory that other threads freed, what released columns keep in their cells, and
-//! the free slots of the request's own column in whatever zone, row or shared span.
+//! column and class, memory that other threads freed (of a column whose holder rests: whole spans), what
+//! released columns keep in their cells, and the free slots of the request's own column in whatever zone,
+//! row or shared span.
 //!
 //! Memory that stays in a cell, an inbox, a list or a chunk that nobody looks through before a
 //! request is refused would break it.
@@ -159,6 +160,107 @@ fn what_was_freed_of_shared_spans_serves_everybody() {
     refilled(CHUNK, &SIZES, |arena, size| while_held(arena, 1, size), |arena, size| by_holder(arena, 1, size).len());
     refilled(CHUNK, &SIZES, |arena, size| while_held(arena, 1, size), |arena, size| by_holder(arena, 2, size).len());
     refilled(CHUNK, &SIZES, |arena, size| while_held(arena, 1, size), |arena, size| while_held(arena, 2, size).len());
+}
+
+/// Sizes that spans and runs of a held column serve.
+const SLOTS: [usize; 7] = [16, 48, 96, 1000, 4096, 5000, 36 << 10];
+
+/// A holder fills the arena and rests, with the column in its hands; others free all of it. `second` must be
+/// able to fill it with each size, small, medium or large.
+fn refilled_while_the_holder_rests(capacity: usize, befores: &[usize], sizes: &[usize], second: impl Fn(&Arena, usize) -> usize) {
+    let fresh: Vec<_> = sizes.iter().map(|&size| fresh(capacity, size)).collect();
+    for &before in befores {
+        for (&size, &most) in sizes.iter().zip(&fresh) {
+            let arena = arena(capacity);
+            let holder = held(&arena, 1);
+            free_elsewhere(&arena, &Asking::Holder(&holder).fill_zones(before), THREADS);
+            assert_full(&arena, (before, size), most, second(&arena, size));
+            drop(holder);
+            verify(&arena);
+        }
+    }
+}
+
+#[test]
+fn another_holder_is_given_what_others_freed_of_a_column_whose_holder_rests() {
+    refilled_while_the_holder_rests(CHUNK, &SLOTS, &SIZES, |arena, size| by_holder(arena, 2, size).len());
+}
+
+#[test]
+fn who_holds_nothing_is_given_what_others_freed_of_a_column_whose_holder_rests() {
+    refilled_while_the_holder_rests(CHUNK, &SLOTS, &SIZES, |arena, size| unheld(arena, 2, size).len());
+    refilled_while_the_holder_rests(CHUNK, &SLOTS, &SIZES, |arena, size| while_held(arena, 2, size).len());
+    // From the shared spans of that very column.
+    refilled_while_the_holder_rests(CHUNK, &SLOTS, &SIZES, |arena, size| unheld(arena, 1, size).len());
+}
+
+#[test]
+fn a_larger_arena_is_given_to_others_while_a_holder_rests_too() {
+    let (befores, sizes) = ([16, 48, 1000, 5000], [96, 4096, 36 << 10, CHUNK]);
+    refilled_while_the_holder_rests(64 << 20, &befores, &sizes, |arena, size| by_holder(arena, 2, size).len());
+    refilled_while_the_holder_rests(64 << 20, &befores, &sizes, |arena, size| while_held(arena, 2, size).len());
+}
+
+#[test]
+fn what_was_taken_away_from_a_holder_who_rests_comes_back_to_it_when_it_is_free_again() {
+    for before in SLOTS {
+        let arena = arena(CHUNK);
+        let holder = held(&arena, 1);
+        for size in SLOTS {
+            let blocks = Asking::Holder(&holder).fill_zones(before);
+            assert!(blocks.len() * 100 >= fresh(CHUNK, before) * LEAST, "{} blocks of {before} bytes", blocks.len());
+            free_elsewhere(&arena, &blocks, THREADS);
+            free_elsewhere(&arena, &by_holder(&arena, 2, size), THREADS);
+            verify(&arena);
+        }
+    }
+}
+
+#[test]
+fn an_ordered_batch_goes_on_in_its_column_after_its_blocks_were_taken_away() {
+    for size in [16, 96, 1000] {
+        let arena = arena(CHUNK);
+        let holder = held(&arena, 1);
+        let batch = |index| {
+            let requests = vec![Request { size, align: 16, column: Some(column(index)), spike: in_zone(5) }; fresh(CHUNK, size)];
+            let mut out = vec![null_mut(); requests.len()];
+            let served = arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut out).expect("all of it is free");
+            assert_eq!(served, out.len());
+            out.into_iter().filter_map(NonNull::new).map(Loose).collect::<Vec<_>>()
+        };
+        for index in [2, 1, 3] {
+            free_elsewhere(&arena, &batch(index), THREADS);
+            free_elsewhere(&arena, &Asking::Holder(&holder).fill(5000), THREADS);
+            verify(&arena);
+        }
+    }
+}
+
+#[test]
+fn a_span_with_one_block_in_it_stays_with_its_column() {
+    for size in SLOTS {
+        let arena = arena(CHUNK);
+        let holder = held(&arena, 1);
+        let blocks = Asking::Holder(&holder).fill(size);
+        let kept = blocks[blocks.len() / 2];
+        // SAFETY: the test's own block, of at least a byte.
+        unsafe { kept.0.write(0xa5) };
+        let others: Vec<_> = blocks.iter().copied().filter(|&block| block != kept).collect();
+        free_elsewhere(&arena, &others, THREADS);
+        let given = by_holder(&arena, 2, size);
+        assert!(!given.contains(&kept) && given.len() < others.len() + 1);
+        for block in &given {
+            // SAFETY: as above.
+            unsafe { block.0.write(0x5a) };
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { kept.0.read() }, 0xa5);
+        verify(&arena);
+        free_elsewhere(&arena, &[kept], 1);
+        free_elsewhere(&arena, &given, THREADS);
+        assert!(Asking::Holder(&holder).fill(size).len() * 100 >= blocks.len() * LEAST);
+        verify(&arena);
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@
 
 use std::alloc::Layout;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -534,6 +535,187 @@ fn threads_never_get_a_block_twice_and_never_lose_one() {
         // Nothing was lost: all of it can be had in one piece.
         arena.maintain(Duration::MAX).expect("nobody else maintains");
         let layout = Layout::from_size_align(scenario.capacity, 16).expect("a layout");
+        let whole = arena.alloc(None, layout, SpikeTime::NONE).expect("the whole arena");
+        // SAFETY: the block is ours, and nobody uses it afterwards.
+        unsafe { arena.free(whole) }.expect("a block");
+        arena.verify().expect("at the end");
+        if Instant::now() >= end {
+            break;
+        }
+    }
+}
+
+/// Who holds a column, fills it and rests, and who frees its blocks and takes its spans for other columns.
+struct Scarce<'a> {
+    arena: &'a Arena,
+    /// The resting holder's blocks, on their way to who frees them.
+    mail: Mutex<Vec<Stamped>>,
+    /// How many of them are not freed yet.
+    abroad: AtomicUsize,
+    stop: AtomicBool,
+}
+
+/// Few slots a span, a few dozen, many; slots in runs; runs of one slot.
+const SCARCE_SIZES: [usize; 9] = [4096, 2048, 1024, 512, 500, 128, 5000, 36 << 10, 200 << 10];
+
+impl Scarce<'_> {
+    fn stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    fn free(&self, block: &Stamped) {
+        assert!(block.is_whole(), "somebody wrote into {:?} ({} bytes)", block.start, block.size);
+        // SAFETY: the block is ours, and nobody uses it afterwards.
+        unsafe { self.arena.free(block.start) }.expect("it is handed out");
+    }
+
+    fn wait_until_all_is_freed(&self) {
+        while self.abroad.load(Acquire) != 0 && !self.stopped() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Holds column 0, in which nobody else allocates.
+    fn rest(&self, mut random: Random) -> Vec<Stamped> {
+        let mut number = 0;
+        let mut mine: Vec<Stamped> = Vec::new();
+        let mut column = None;
+        while !self.stopped() {
+            if column.is_none() {
+                // Whoever looks for memory may have it for a moment.
+                column = self.arena.column(ColumnId::new(0)).ok();
+            }
+            let Some(held) = &column else { continue };
+            let size = SCARCE_SIZES[random.below(SCARCE_SIZES.len())];
+            let some = if random.one_in(3) { 1 + random.below(300) } else { usize::MAX };
+            let spike = random.spike();
+            let given = core::iter::from_fn(|| held.alloc(size, 16, spike).ok());
+            mine.extend(given.take(some).map(|start| {
+                number += 1;
+                Stamped::new(start, size, number)
+            }));
+            let keep = if random.one_in(2) { 0 } else { random.below(4) };
+            let sent = mine.split_off(keep.min(mine.len()));
+            self.abroad.fetch_add(sent.len(), Relaxed);
+            self.mail.lock().expect("the mail").extend(sent);
+            match random.below(8) {
+                0..3 => {
+                    self.wait_until_all_is_freed();
+                    std::thread::sleep(Duration::from_micros(random.below(1500) as u64));
+                }
+                3 => {
+                    for block in mine.drain(..) {
+                        assert!(block.is_whole());
+                        // SAFETY: the block is ours, and nobody uses it afterwards.
+                        unsafe { held.free(block.start) }.expect("it is handed out");
+                    }
+                }
+                4..6 => {
+                    self.wait_until_all_is_freed();
+                    if self.abroad.load(Acquire) == 0 {
+                        check_walk(held, mine.iter());
+                        assert!(mine.iter().all(Stamped::is_whole));
+                        mine.clear();
+                        // SAFETY: nobody but us knows of blocks in this column, and we have forgotten them.
+                        unsafe { held.reset() };
+                        held.walk(|block| panic!("{block:?} was not freed by the reset"));
+                    }
+                }
+                6 if random.one_in(16) => column = None,
+                _ => (),
+            }
+        }
+        mine
+    }
+
+    /// Frees the holder's blocks, and allocates in the other columns until refused.
+    fn take(&self, mut random: Random, mut number: u64) -> Vec<Stamped> {
+        let mut mine: Vec<Stamped> = Vec::new();
+        while !self.stopped() {
+            let mail = {
+                let mut mail = self.mail.lock().expect("the mail");
+                let some = if random.one_in(2) { mail.len() } else { 1 + random.below(64) };
+                let left = mail.len().saturating_sub(some);
+                mail.split_off(left)
+            };
+            for block in mail {
+                self.free(&block);
+                self.abroad.fetch_sub(1, Release);
+            }
+            let id = ColumnId::new(1 + random.below(2) as u32);
+            let size = SCARCE_SIZES[random.below(SCARCE_SIZES.len())];
+            let mut out = [null_mut(); 64];
+            let count = 1 + random.below(out.len());
+            if random.one_in(4) {
+                let request = Request { size: size.min(4096), align: 16, column: Some(id), spike: random.spike() };
+                let _ = self.arena.alloc_batch(&vec![request; count], BatchFlags::ORDERED, &mut out[..count]);
+            } else {
+                let layout = Layout::from_size_align(size, 16).expect("a layout");
+                for p in &mut out[..count] {
+                    let Ok(start) = self.arena.alloc(Some(id), layout, SpikeTime::NONE) else { break };
+                    *p = start.as_ptr();
+                }
+            }
+            let refused = out[count - 1].is_null();
+            for start in out.into_iter().filter_map(NonNull::new) {
+                number += 1;
+                mine.push(Stamped::new(start, size.min(4096), number));
+            }
+            if refused {
+                // Most of them, one here and there, or all.
+                let (one_in, times) = (1 + random.below(8), if random.one_in(3) { mine.len() } else { mine.len() / 2 });
+                for _ in 0..times {
+                    let block = mine.swap_remove(random.below(mine.len()));
+                    if one_in > 4 && random.one_in(one_in) {
+                        mine.push(block);
+                    } else {
+                        self.free(&block);
+                    }
+                }
+            }
+        }
+        mine
+    }
+}
+
+#[test]
+fn spans_are_taken_away_from_a_holder_who_rests_and_nothing_is_given_twice() {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let seconds = number("ENGRAM_STRESS_SECONDS").unwrap_or(3);
+    let first = number("ENGRAM_STRESS_SEED").unwrap_or(1);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    for seed in first.. {
+        let capacity = [2 << 20, 4 << 20, 6 << 20][seed as usize % 3];
+        let zero_freed = seed.is_multiple_of(4);
+        eprintln!("seed {seed}, {capacity} bytes");
+        let arena = Arena::builder().capacity(capacity).columns(3).zero_freed(zero_freed).build().expect("an arena");
+        let scarce = Scarce { arena: &arena, mail: Mutex::default(), abroad: AtomicUsize::new(0), stop: AtomicBool::new(false) };
+        let blocks: Vec<Stamped> = std::thread::scope(|scope| {
+            let scarce = &scarce;
+            let random = |thread: u64| Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ (thread + 1) << 40 ^ 0x9e37_79b9);
+            let threads = [0, 1, 2, 3].map(|thread| {
+                scope.spawn(move || if thread == 0 { scarce.rest(random(0)) } else { scarce.take(random(thread), thread << 48) })
+            });
+            let until = Instant::now() + Duration::from_millis(200);
+            while Instant::now() < until && !threads.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            scarce.stop.store(true, Relaxed);
+            threads.into_iter().flat_map(|thread| thread.join().expect("a thread failed")).collect()
+        });
+        arena.verify().expect("after the work");
+        let left = scarce.mail.into_inner().expect("the mail");
+        assert_eq!(arena.metrics().live_blocks(), (blocks.len() + left.len()) as u64);
+        for block in blocks.iter().chain(&left) {
+            assert!(block.is_whole());
+            // SAFETY: the block is ours, and nobody uses it afterwards.
+            unsafe { arena.free(block.start) }.expect("a block");
+        }
+        arena.verify().expect("with all freed");
+        let metrics = arena.metrics();
+        assert_eq!((metrics.bytes_live, metrics.live_blocks()), (0, 0), "{metrics:?}");
+        // Nothing was lost: all of it can be had in one piece.
+        let layout = Layout::from_size_align(capacity, 16).expect("a layout");
         let whole = arena.alloc(None, layout, SpikeTime::NONE).expect("the whole arena");
         // SAFETY: the block is ours, and nobody uses it afterwards.
         unsafe { arena.free(whole) }.expect("a block");

@@ -1,14 +1,14 @@
 //! The core: the tables of an open arena, and what does not belong to one column.
 
 use super::block::ColumnBlock;
-use super::cell::{Cell, CellId};
+use super::cell::Cell;
 use super::held::Handle;
 use super::remote::RemoteFree;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId};
 use crate::region::{Layout, Mapping, Plain, Region, RegionOptions, Section, Table, chunks_for};
-use crate::size_class::{CHUNK, CHUNK_SPANS, CLASSES, Class, GRANULE, SPAN, SPAN_WORDS};
-use crate::span::{ChunkIndex, ChunkMeta, IndexWords, SpanMeta};
+use crate::size_class::{CHUNK, CHUNK_SPANS, Class, GRANULE, SPAN, SPAN_WORDS};
+use crate::span::{ChunkIndex, ChunkMeta, IndexWords, Parked, SpanMeta};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Most columns of an arena.
@@ -47,6 +47,8 @@ pub(crate) struct Counters {
     pub(crate) maintaining: AtomicU32,
     /// Where maintenance goes on: a column, then chunks.
     pub(crate) cursor: AtomicU64,
+    /// Chains that nobody could walk to their end.
+    pub(crate) parked: Parked,
 }
 
 impl Counters {
@@ -301,64 +303,92 @@ impl Core {
 
     /// Where a block lies: its span's owner, the run's first span, class and unit. `granule` may be
     /// any granule of the run.
+    #[inline(always)]
     pub(crate) fn place(&self, granule: Granule) -> Place {
         let page = self.page(granule.span());
         let owner = page.owner();
-        let cell = page.cell();
-        let head = if owner.index().is_none() || owner.is_large() { granule.span() } else { self.head_of(granule.span()) };
-        Place { owner, cell, head }
+        if owner.index().is_none() || owner.is_large() {
+            let head = granule.span();
+            return Place { owner, cell: page.cell(), head, class: self.span(head).class.load(Relaxed) };
+        }
+        self.place_in_run(granule, owner)
     }
 
-    /// The class of the slot that starts at `granule`, in a span that a column serves slots from.
-    pub(crate) fn class_at(&self, granule: Granule) -> &'static Class {
-        &CLASSES[CellId::at_offset(self.page(granule.span()).cell()).class()]
+    /// The same for a granule of a span, or run of spans, of slots, whose owner is known.
+    #[inline(always)]
+    pub(crate) fn place_in_run(&self, granule: Granule, owner: Owner) -> Place {
+        let head = self.head_of(granule.span());
+        Place { owner, cell: self.page(granule.span()).cell(), head, class: self.span(head).class.load(Relaxed) }
     }
 
-    /// Frees a block from a thread that does not hold its column: wait-free. `zero` as the option.
-    /// Returns whose it was and how many bytes.
-    pub(crate) fn free_unheld(&self, p: *mut u8) -> Result<(u32, u64)> {
-        let Some(granule) = self.granule(p) else { return Err(Error::BadPointer(p.addr())) };
-        let place = self.place(granule);
-        let Some(index) = place.owner.index() else { return Err(Error::BadPointer(p.addr())) };
-        if place.owner.is_large() {
-            return self.free_large(p, granule, index);
+    /// Frees the block at `granule`, in a span of `owner`, from a thread that does not hold its column:
+    /// wait-free.
+    #[inline(always)]
+    pub(crate) fn free_unheld(&self, granule: Granule, owner: Owner) -> core::result::Result<Freed, Misuse> {
+        let Some(index) = owner.index() else { return Err(Misuse::NoBlock) };
+        if owner.is_large() {
+            return self.free_large(granule, index);
         }
-        let class = place.class();
-        if place.owner.is_shared() {
-            self.free_shared(p, granule, place)?;
-            return Ok((index, u64::from(class.bytes)));
+        if self.options.zero_freed { self.zero_and_free(granule, index, owner) } else { self.free_slot(granule, index, owner) }
+    }
+
+    #[inline(always)]
+    fn free_slot(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
+        if owner.is_shared() { self.free_shared(granule, index) } else { self.free_remote(granule, index) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn zero_and_free(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
+        let place = self.place_in_run(granule, owner);
+        let live = if owner.is_shared() {
+            self.live_word(granule).load(Relaxed) & granule.bit() != 0
+        } else {
+            self.remote_free(granule, index).is_live(granule)
+        };
+        if live {
+            self.zero(granule, place.class().bytes as usize);
         }
-        if self.live_word(granule).load(Relaxed) & granule.bit() == 0 {
-            return Err(Self::not_live(p, granule, place));
+        self.free_slot(granule, index, owner)
+    }
+
+    /// Frees a block of column `index`, which somebody else holds: wait-free.
+    #[inline(never)]
+    fn free_remote(&self, granule: Granule, index: u32) -> core::result::Result<Freed, Misuse> {
+        let located = self.remote_free(granule, index).free(granule, || {
+            let head = self.head_of(granule.span());
+            let class = Class::at(self.span(head).class.load(Relaxed));
+            (head, class.unit(granule.0 - head.first().0), class.granules)
+        });
+        let Some((head, unit, granules)) = located else {
+            return Err(Self::not_live(granule, self.place_in_run(granule, Owner::column(index))));
+        };
+        if self.span(head).pending.announce(1 << unit) {
+            self.announce(head);
         }
-        let block = self.block(index);
-        let remote = RemoteFree {
+        Ok(Freed::new(index, u64::from(granules)))
+    }
+
+    #[inline(always)]
+    fn remote_free(&self, granule: Granule, index: u32) -> RemoteFree<'_> {
+        RemoteFree {
             page: self.page(granule.span()),
-            head: place.head,
-            hold: block.holder.hold_word(),
+            hold: self.block(index).holder.hold_word(),
             live: self.live_word(granule),
             remote: self.remote_word(granule),
-            pending: &self.span(place.head).pending,
-            inbox: block.inbox(CellId::at_offset(place.cell)),
-        };
-        let unit = class.unit(granule.0 - place.head.first().0);
-        if self.options.zero_freed {
-            if !remote.is_live(granule) {
-                return Err(Error::DoubleFree(p.addr()));
-            }
-            self.zero(granule, class.bytes as usize);
         }
-        if remote.free(granule, unit) { Ok((index, u64::from(class.bytes))) } else { Err(Error::DoubleFree(p.addr())) }
     }
 
-    /// The error for a pointer at a granule whose live bit is clear: the start of a slot was freed
-    /// before or never given, anything else is no block.
-    pub(crate) fn not_live(p: *const u8, granule: Granule, place: Place) -> Error {
+    /// What is wrong with freeing a granule that starts no block that is handed out: the start of a slot
+    /// was freed before or never given, anything else is no block.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn not_live(granule: Granule, place: Place) -> Misuse {
         let offset = granule.0 - place.head.first().0;
         let class = place.class();
-        let slot = offset * GRANULE as u64 / u64::from(class.bytes);
-        let starts = (offset * GRANULE as u64).is_multiple_of(u64::from(class.bytes)) && slot < u64::from(class.slots);
-        if starts { Error::DoubleFree(p.addr()) } else { Error::BadPointer(p.addr()) }
+        let slot = offset / u64::from(class.granules);
+        let starts = offset.is_multiple_of(u64::from(class.granules)) && slot < u64::from(class.slots);
+        if starts { Misuse::Twice } else { Misuse::NoBlock }
     }
 
     /// Zeroes a block that is being freed.
@@ -385,17 +415,54 @@ pub(crate) struct Place {
     /// Bytes from the column's block to the cell.
     pub(crate) cell: u32,
     pub(crate) head: SpanId,
+    class: u32,
 }
 
 impl Place {
     /// Its class; not for large blocks.
     pub(crate) fn class(&self) -> &'static Class {
-        &CLASSES[self.class_index()]
+        Class::at(self.class)
+    }
+}
+
+/// A block that was freed: whose it was, and its granules; in one register.
+#[derive(Clone, Copy)]
+pub(crate) struct Freed(u64);
+
+impl Freed {
+    const COLUMN_BITS: u32 = 18;
+
+    pub(crate) const fn new(index: u32, granules: u64) -> Self {
+        Self(granules << Self::COLUMN_BITS | index as u64)
     }
 
-    /// Its class' number.
-    pub(crate) fn class_index(&self) -> usize {
-        CellId::at_offset(self.cell).class()
+    /// The column's index.
+    pub(crate) const fn index(self) -> u32 {
+        self.0 as u32 & ((1 << Self::COLUMN_BITS) - 1)
+    }
+
+    pub(crate) const fn granules(self) -> u64 {
+        self.0 >> Self::COLUMN_BITS
+    }
+}
+
+/// Why a pointer was not freed.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub(crate) enum Misuse {
+    /// No block starts there.
+    NoBlock,
+    /// The block there is free.
+    Twice,
+}
+
+impl Misuse {
+    /// The error, for a free of `p`.
+    pub(crate) fn of(self, p: *const u8) -> Error {
+        match self {
+            Self::NoBlock => Error::BadPointer(p.addr()),
+            Self::Twice => Error::DoubleFree(p.addr()),
+        }
     }
 }
 

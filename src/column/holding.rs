@@ -3,11 +3,11 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use super::core::Core;
+use super::core::{Core, Misuse};
 use super::held::Handle;
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::size_class::CLASSES;
+use crate::size_class::{CLASSES, GRANULE};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Relaxed, Release};
 
@@ -287,15 +287,16 @@ impl Core {
 
     /// Frees a block without any column held: wait-free.
     pub(crate) fn free_for(&self, p: *mut u8) -> Result<()> {
-        match self.free_unheld(p) {
-            Ok((index, bytes)) => {
-                let open = &self.block(index).open;
+        let granule = self.granule(p).ok_or(Misuse::NoBlock);
+        match granule.and_then(|granule| self.free_unheld(granule, self.page(granule.span()).owner())) {
+            Ok(freed) => {
+                let open = &self.block(freed.index()).open;
                 // Release: pairs with the snapshot, which reads frees before allocations.
                 open.frees_by_others.fetch_add(1, Release);
-                open.bytes_freed_by_others.fetch_add(bytes, Relaxed);
+                open.bytes_freed_by_others.fetch_add(freed.granules() * GRANULE as u64, Relaxed);
                 Ok(())
             }
-            Err(error) => Err(self.misused(error)),
+            Err(misuse) => Err(self.misused(misuse.of(p))),
         }
     }
 }

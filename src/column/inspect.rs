@@ -38,7 +38,7 @@ impl Core {
             let large = place.owner.is_large();
             let start = granule == granule.span().first();
             return Err(if !large {
-                Self::not_live(p, granule, place)
+                Self::not_live(granule, place).of(p)
             } else if start {
                 Error::DoubleFree(p.addr())
             } else {

@@ -5,10 +5,10 @@
 //! Chunks that large blocks reserve are marked (`owner` with the large flag): no holder lists them,
 //! and the free that leaves one empty gives it back.
 
-use super::core::{Core, span_bytes};
+use super::core::{Core, Freed, Misuse, span_bytes};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, SpanId};
-use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN};
+use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN, SPAN_GRANULES};
 use crate::span::IndexWords;
 use crate::sync::Ordering::{AcqRel, Relaxed, Release};
 
@@ -42,23 +42,23 @@ impl Core {
     }
 
     /// Frees the large block whose span `granule` lies in.
-    pub(crate) fn free_large(&self, p: *mut u8, granule: Granule, index: u32) -> Result<(u32, u64)> {
+    #[inline(never)]
+    pub(crate) fn free_large(&self, granule: Granule, index: u32) -> core::result::Result<Freed, Misuse> {
         let head = granule.span();
         if granule != head.first() {
-            return Err(Error::BadPointer(p.addr()));
+            return Err(Misuse::NoBlock);
         }
         let spans = self.span(head).spans.load(Relaxed);
-        let bytes = span_bytes(u64::from(spans));
         let live = self.live_word(granule);
         if live.load(Relaxed) & granule.bit() == 0 {
-            return Err(Error::DoubleFree(p.addr()));
+            return Err(Misuse::Twice);
         }
         if self.options.zero_freed {
-            self.zero(granule, bytes);
+            self.zero(granule, span_bytes(u64::from(spans)));
         }
         // AcqRel: the first of two frees wins, and the program's use of the block comes before.
         if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
-            return Err(Error::DoubleFree(p.addr()));
+            return Err(Misuse::Twice);
         }
         if spans <= CHUNK_SPANS_U32 {
             self.return_open(index, head, spans);
@@ -69,7 +69,7 @@ impl Core {
                 self.give_chunk(ChunkId(head.chunk().0 + chunk));
             }
         }
-        Ok((index, bytes as u64))
+        Ok(Freed::new(index, u64::from(spans) * SPAN_GRANULES as u64))
     }
 
     /// Takes `spans` (1 to 64) spans in a row for column `index` without its lease: from the chunk

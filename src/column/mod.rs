@@ -8,7 +8,8 @@
 //! holding  what a program sees of it: `Column`
 //! inspect  whose a block is, how large
 //! large    whole spans and chunks             shared    allocation without the lease
-//! scarce   before a request is refused        walk      all blocks of a column, reset
+//! scarce   before a request is refused        steal     what others freed of a column that is held
+//! walk     all blocks of a column, reset
 //! core     the tables that all of it stands on
 //! ```
 //!
@@ -39,6 +40,7 @@ pub(crate) mod remote;
 mod scarce;
 #[cfg(not(loom))]
 mod shared;
+pub(crate) mod steal;
 #[cfg(not(loom))]
 pub(crate) mod unusual;
 #[cfg(not(loom))]

@@ -15,7 +15,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 
 use super::cell::{Cell, CellId, small_class_of};
 use super::held::{Face, Handle};
-use super::remote::{Arrival, Collected, accept, collect, hand_over, pass_on};
+use super::remote::{Arrival, Collected, Incoming, collect, hand_over};
 use crate::error::Error;
 use crate::map::{Granule, SpanId};
 use crate::size_class::{Class, SMALL_CLASSES, SMALL_MAX, pattern};
@@ -109,7 +109,7 @@ extern "C" fn taking_back<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
     // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
     match NonZeroU64::new(arrival.units & cell.class().units) {
         Some(units) => bringing_in::<F>(handle, cell, head, units.get()),
-        None => growing_at_large::<F>(handle, cell),
+        None => missing::<F>(handle, cell, head),
     }
 }
 
@@ -118,9 +118,11 @@ extern "C" fn taking_back<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
 #[inline(never)]
 extern "C" fn bringing_in<F: Face>(handle: &Handle, cell: Cell, head: SpanId, units: u64) -> *mut u8 {
     let (granule, left) = handle.hand_over(cell, head, units);
-    if left != 0 {
+    let meta = handle.span(head);
+    if left == 0 {
+        meta.leave_alone();
+    } else {
         // It was in no list (S5), and is the only one now.
-        let meta = handle.span(head);
         meta.collect.store(left, Relaxed);
         list_alone(cell, head, meta);
     }
@@ -128,6 +130,14 @@ extern "C" fn bringing_in<F: Face>(handle: &Handle, cell: Cell, head: SpanId, un
         Some(granule) => handle.address(granule),
         None => growing_at_large::<F>(handle, cell),
     }
+}
+
+/// A span from the inbox has nothing to take back; the cell has no list.
+#[cold]
+#[inline(never)]
+extern "C" fn missing<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
+    handle.span(head).leave_alone();
+    growing_at_large::<F>(handle, cell)
 }
 
 /// A span from the inbox is not the cell's any more.
@@ -273,7 +283,12 @@ impl Handle {
         if page.owner().is_column(self.index()) && page.cell() == self.offset_of(cell) {
             let unit = (base.0 - head.first().0) / 64;
             let above = (u64::MAX << unit) << 1;
-            if let Some(granule) = self.take_listed(cell, head, self.span(head), above) {
+            let meta = self.span(head);
+            // A span without units under its summary may be taken away at this moment (see `steal`).
+            if meta.summary.load(Relaxed) & above != 0
+                && page.is_still(self.index())
+                && let Some(granule) = self.take_listed(cell, head, meta, above)
+            {
                 return Some(granule);
             }
         }
@@ -380,7 +395,7 @@ impl Handle {
             (granule.0 & !63, granule.bit())
         };
         let found = hand_over(self.remote_word(Granule(base)), bits);
-        let left = if found.more { units } else { units & (units - 1) };
+        let left = units & (units - 1) | if found.more { units } else { 0 };
         let Some(place) = found.place else { return (None, left) };
         cell.count_out(1);
         self.count_given(cell.granules());
@@ -397,9 +412,15 @@ impl Handle {
                 return None;
             }
         }
-        let arrival = accept(self.page(span), &self.span(span).pending, self.as_owner(), self.offset_of(cell));
+        let arrival = self.incoming(span).accept(self.index(), self.offset_of(cell));
         cell.set_drain(arrival.as_ref().map_or(span, |arrival| arrival.rest));
         Some((span, arrival?))
+    }
+
+    /// A span that came out of an inbox.
+    #[inline(always)]
+    fn incoming(&self, span: SpanId) -> Incoming<'_> {
+        Incoming::of(span, self.page(span), self.span(span))
     }
 
     /// Takes the next span that others freed into from the cell's inbox, and the units of it.
@@ -409,7 +430,12 @@ impl Handle {
             self.pass_on(span, arrival.units);
             return None;
         }
+        // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
         let units = arrival.units & cell.class().units;
+        let meta = self.span(span);
+        if units == 0 && meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
+            meta.leave_alone();
+        }
         (units != 0).then_some((span, units))
     }
 
@@ -417,7 +443,7 @@ impl Handle {
     #[inline(never)]
     fn pass_on(&self, span: SpanId, units: u64) {
         let core = self.core();
-        pass_on(span, units, self.page(span), &self.span(span).pending, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
+        self.incoming(span).pass_on(units, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
     }
 
     /// Whether a call of `accept` that yielded no span may be followed by one that does: not if the
@@ -478,6 +504,7 @@ impl Handle {
         } else {
             self.span(prev).next.store(next.0, Relaxed);
         }
+        meta.leave_alone();
     }
 
     /// Takes a fresh span or run for an empty cell, and its first slot.

@@ -2,44 +2,43 @@
 //!
 //! ```text
 //! any thread                                   holder
-//! 1 mark the span "seen"                       a unlink the span from the inbox
-//! 2 remote bit set? error                      b take the set of pending units
-//! 3 the held-back free is this block? error    c later, a unit at a time: look at the remote bits,
-//! 4 live bit clear? error                        clear the live bits, then the remote bits
+//! 1 remote bit set? error                      a unlink the span from the inbox
+//! 2 the held-back free is this block? error    b take the set of pending units
+//! 3 live bit clear? error                      c later, a unit at a time: look at the remote bits,
+//! 4 mark the span "seen"                         clear the live bits, then the remote bits
 //! 5 set the remote bit; was set? error
 //! 6 announce the unit; not yet queued?
 //!   push the span
 //! ```
 //!
-//! Why this order. (1) before (5): the holder's own free tests the whole owner word, so that it
-//! notices blocks that others freed. (2) before (4): the holder clears the live bit of a block that
+//! Why this order. (4) before (5): the holder's own free tests the whole owner word, so that it
+//! notices blocks that others freed. (1) before (3): the holder clears the live bit of a block that
 //! others freed *before* its remote bit, so that one of the two tests sees a block that others
-//! freed. (3) before (4): it clears the live bit of the block that it held back *before* it holds back
+//! freed. (2) before (3): it clears the live bit of the block that it held back *before* it holds back
 //! the next, so that one of the two tests sees a block that the holder freed. (5) before (6), (b)
 //! before (c): every bit set before (b) is collected, every later one is announced anew. An
-//! announcement may be late: its block was collected with others of its unit, and the span may have
-//! a new life by then, with the same holder or another. So who finds nothing where something was
-//! announced goes on, and who finds a span in its inbox that is not its own passes it on. One read-
+//! announcement may be late: its block was collected with others of its unit, or the span was taken away
+//! (see `steal`), and it may have a new life by then, with the same holder or another. So who finds nothing
+//! where something was announced goes on, who is about to push a span looks whose it is, and who finds a span
+//! in its inbox that is not its own passes it on. One read-
 //! modify-write a free, one more for the first of a unit, three
 //! more for the first of a span; none of them is a loop: wait-free.
+//!
+//! A span that others have freed whole may be taken out of the inbox by somebody else: see `steal`.
 
 use core::num::NonZeroU64;
 
-use crate::map::{Granule, Owner, PageEntry, SpanId, clear_owned};
+use crate::map::{Granule, PageEntry, SpanId, clear_owned};
 use crate::span::{Inbox, Next, Pending};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What a free from another thread touches.
 pub(crate) struct RemoteFree<'a> {
     /// The page entry of the span in which the block starts.
     pub(crate) page: &'a PageEntry,
-    /// That span, or the first of its run.
-    pub(crate) head: SpanId,
     pub(crate) hold: &'a AtomicU64,
     pub(crate) live: &'a AtomicU64,
     pub(crate) remote: &'a AtomicU64,
-    pub(crate) pending: &'a Pending,
-    pub(crate) inbox: &'a Inbox,
 }
 
 impl RemoteFree<'_> {
@@ -48,29 +47,28 @@ impl RemoteFree<'_> {
         is_live(self.hold, self.live, self.remote, granule)
     }
 
-    /// Frees the block at `granule`, in unit `unit` of its span. False if it is not handed out, and
-    /// then nothing has changed.
-    pub(crate) fn free(&self, granule: Granule, unit: u32) -> bool {
+    /// Frees the block at `granule` (steps 1 to 5). `None` if it is not handed out, and then nothing has
+    /// changed. Else the caller announces its unit, and if that says so pushes the span onto the inbox of
+    /// whose it is by then: if it was taken away it would rest in that of its former column, whose holder perhaps
+    /// rests too. `locate` says what the caller has to know of the span for that: once the bit is set,
+    /// the span may get a new life.
+    #[inline(always)]
+    pub(crate) fn free<T>(&self, granule: Granule, locate: impl FnOnce() -> T) -> Option<T> {
+        if !self.is_live(granule) {
+            return None;
+        }
+        let located = locate();
         if !self.page.owner().is_seen() {
             self.page.mark_seen();
-        }
-        if !self.is_live(granule) {
-            return false;
         }
         let bit = granule.bit();
         // Release: the program's use of the block comes before its next owner's. Sequentially
         // consistent for `announce`.
-        if self.remote.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
-            return false;
-        }
-        if self.pending.announce(1 << unit) {
-            self.inbox.push(self.head, self.pending);
-        }
-        true
+        (self.remote.fetch_or(bit, Ordering::SeqCst) & bit == 0).then_some(located)
     }
 }
 
-/// Steps 2 to 4: whether the block at `granule` is handed out and was freed by nobody. Any thread may
+/// Steps 1 to 3: whether the block at `granule` is handed out and was freed by nobody. Any thread may
 /// ask; exact if the block's last free came before.
 #[inline(always)]
 pub(crate) fn is_live(hold: &AtomicU64, live: &AtomicU64, remote: &AtomicU64, granule: Granule) -> bool {
@@ -118,13 +116,17 @@ pub(crate) struct HandedOver {
 #[inline(always)]
 pub(crate) fn hand_over(remote: &AtomicU64, bits: u64) -> HandedOver {
     // Acquire: as in `collect`.
-    let freed = NonZeroU64::new(remote.load(Ordering::Acquire) & bits);
-    let place = freed.map(NonZeroU64::trailing_zeros);
+    let Some(freed) = NonZeroU64::new(remote.load(Ordering::Acquire) & bits) else {
+        remote.fetch_and(u64::MAX, Ordering::SeqCst);
+        return HandedOver { place: None, more: remote.load(Ordering::Relaxed) & bits != 0 };
+    };
+    let place = freed.trailing_zeros();
     // Release: who frees the block next sees that its unit was taken from the pending ones.
-    remote.fetch_and(place.map_or(u64::MAX, |place| !(1 << place)), Ordering::SeqCst);
-    // Looked at afterwards, like in `collect`: a read-modify-write meets every bit whose announcement was
-    // covered by the one that brought us here. What is freed from here on is announced anew.
-    HandedOver { place, more: remote.load(Ordering::Relaxed) & bits != 0 }
+    remote.fetch_and(!1_u64.rotate_left(place), Ordering::SeqCst);
+    // Looked at afterwards, like in `collect`: a read-modify-write, also one that changes nothing, meets every
+    // bit whose announcement was covered by the one that brought us here. What is freed from here on is
+    // announced anew.
+    HandedOver { place: Some(place), more: remote.load(Ordering::Relaxed) & bits != 0 }
 }
 
 /// Clears the live bits and the remote bits of a word, in that order, for whoever owns all of it.
@@ -137,13 +139,25 @@ pub(crate) fn clear(live: &AtomicU64, remote: &AtomicU64) -> u64 {
     given & !freed
 }
 
-/// The holder's side of (3) and (4): `granule` is held back from here on, and the one held before,
+/// The holder's side of (2) and (3): `granule` is held back from here on, and the one held before,
 /// whose live word is `live_of_held`, is freed.
 #[inline(always)]
 pub(crate) fn hold_instead(hold: &AtomicU64, live_of_held: &AtomicU64, held: Granule, granule: Granule) {
     clear_owned(live_of_held, held.bit());
     // Release: who sees the new hold sees that the live bit of the one before is clear.
     hold.store(granule.0, Ordering::Release);
+}
+
+/// A span that is on its way through an inbox, in the hands of who took it out: nobody else
+/// clears its flag "queued" meanwhile (S6), so nobody else can take it out of an inbox.
+pub(crate) struct Incoming<'a> {
+    pub(crate) span: SpanId,
+    pub(crate) page: &'a PageEntry,
+    /// The first span of its run.
+    pub(crate) head: &'a AtomicU32,
+    /// Whether its holder may have it in a list (S7).
+    pub(crate) busy: &'a AtomicU32,
+    pub(crate) pending: &'a Pending,
 }
 
 /// A span that its holder took out of a chain.
@@ -156,27 +170,48 @@ pub(crate) struct Arrival {
     pub(crate) ours: bool,
 }
 
-/// The holder, whose spans are `owner`'s, takes a span out of a chain from the inbox of the cell at offset
-/// `cell` (steps a and b). `None` if its pusher has not linked it yet.
-#[inline(always)]
-pub(crate) fn accept(page: &PageEntry, pending: &Pending, owner: Owner, cell: u32) -> Option<Arrival> {
-    let rest = match pending.unlink() {
-        Next::Unlinked => return None,
-        Next::End => SpanId::NONE,
-        Next::Span(next) => next,
-    };
-    let units = pending.take();
-    // After the units: who announced them for another owner saw that owner, and so do we.
-    Some(Arrival { rest, units, ours: page.owner().unseen() == owner && page.cell() == cell })
-}
+impl Incoming<'_> {
+    /// Whether it is the first span of its run, for who has read its owner: others may be in an inbox
+    /// for their former life.
+    #[inline(always)]
+    pub(crate) fn is_head(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == self.span.0
+    }
 
-/// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any more.
-pub(crate) fn pass_on<'a>(span: SpanId, units: u64, page: &PageEntry, pending: &Pending, inbox: impl FnOnce(u32, u32) -> &'a Inbox) {
-    let owner = page.owner();
-    if let (Some(index), false) = (owner.index(), owner.is_shared() || owner.is_large())
-        && units != 0
-        && pending.announce(units)
-    {
-        inbox(index, page.cell()).push(span, pending);
+    /// Whether it belongs to the cell at offset `cell` of column `index`, as the first span of its run.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, index: u32, cell: u32) -> bool {
+        self.page.owner().is_column(index) && self.page.cell() == cell && self.is_head()
+    }
+
+    /// The holder of column `index` takes the span out of a chain from the inbox of the cell at offset
+    /// `cell` (steps a and b). `None` if its pusher has not linked it yet.
+    #[inline(always)]
+    pub(crate) fn accept(&self, index: u32, cell: u32) -> Option<Arrival> {
+        let rest = match self.pending.unlink() {
+            Next::Unlinked => return None,
+            Next::End => SpanId::NONE,
+            Next::Span(next) => next,
+        };
+        // Only we give our spans a cell, and nobody takes this one away while it is in our hands: so
+        // it is ours after the units exactly if it is before.
+        let ours = self.is_of(index, cell);
+        if ours {
+            // Published by the release in `take`, to whoever finds the span in an inbox next (S7).
+            self.busy.store(1, Ordering::Relaxed);
+        }
+        Some(Arrival { rest, units: self.pending.take(), ours })
+    }
+
+    /// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any
+    /// more. (Nobody announces units of a span that continues a run: they are of its former life.)
+    pub(crate) fn pass_on<'a>(&self, units: u64, inbox: impl FnOnce(u32, u32) -> &'a Inbox) {
+        if let Some(index) = self.page.owner().holder()
+            && units != 0
+            && self.is_head()
+            && self.pending.announce(units)
+        {
+            inbox(index, self.page.cell()).push(self.span, self.pending);
+        }
     }
 }

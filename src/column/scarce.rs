@@ -6,14 +6,16 @@
 //! 2  free spans of any chunk, whoever reserved it                          one look a chunk
 //! 3  give back: what our cells keep, what others freed; then 1 and 2 again a step a kept slot or unit
 //! 4  the same for every column whose lease is free                         the same, for all columns
+//!    from every other one: spans that others freed whole (see `steal`)     one look a cell and a span in an inbox
 //! 5  refuse
 //! ```
 //!
 //! Steps 2 to 5 are not bounded by P2: they take about 60 instructions for each chunk, 20 for each
-//! cell in use and 30 for each slot that a cell keeps or unit that others freed. Lock-free.
+//! cell in use and 30 for each slot that a cell keeps or unit that others freed, and, in columns that others
+//! hold, a few for each unit of a span that is looked at. Lock-free.
 //!
-//! What a held column keeps stays with it: the slots in its cells, and what others freed of it since
-//! its holder last refilled. The holder gives it up by allocating, or by releasing the column.
+//! What else a held column keeps stays with it: the slots in its cells, and spans that are not empty or
+//! that its holder has begun to take back. The holder gives it up by allocating, or by releasing the column.
 
 use super::cell::{Cell, SMALL_ROWS};
 use super::core::Core;
@@ -51,6 +53,10 @@ impl Handle {
         }
         if !at_limit {
             self.core().flush_others(Some(self.index()));
+            // Spans of ours that were on a wrong way have come, perhaps.
+            if let Some(p) = self.alloc_from_kin(cell) {
+                return Some(p);
+            }
             if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
                 return Some(self.give(granule));
             }
@@ -92,6 +98,8 @@ impl Handle {
             self.refuse(Error::NoMemory { size: cell.class().bytes as usize, align: 16 });
             return None;
         };
+        // Ours, perhaps: others gave spans of it back, and could not list it.
+        self.list_chunk(head.chunk(), self.chunk(head.chunk()));
         self.set_run_up(cell, head);
         Some(head.first())
     }
@@ -105,6 +113,7 @@ impl Handle {
     /// Gives back what the column's cells keep, takes back what others freed, and gives empty spans
     /// and chunks back. Afterwards every free slot lies under its span's summary.
     pub(crate) fn flush(&self) {
+        self.core().unpark();
         self.finish_hold();
         for id in self.block().holder.used_cells() {
             let cell = self.cell(id);
@@ -175,13 +184,17 @@ impl Handle {
 }
 
 impl Core {
-    /// Brings together what is free in all columns but `index`, the caller's, if it has one.
+    /// Brings together what is free in all columns but `index`, the caller's, if it has one: all of
+    /// columns that nobody holds, spans that others freed whole of those that somebody holds.
     #[cold]
     pub(crate) fn flush_others(&self, index: Option<u32>) {
+        self.unpark();
         for other in self.used_columns().filter(|&other| Some(other) != index) {
             if let Some(handle) = self.lease(other) {
                 handle.flush();
                 handle.block().open.lease.give_back();
+            } else {
+                self.steal_from(other);
             }
         }
         for chunk in self.chunk_ids() {

@@ -4,7 +4,7 @@
 //! same cell are tried next, then a fresh span. States decide, hints only guide; see `span::shared`.
 
 use super::cell::CellId;
-use super::core::{Core, Place};
+use super::core::{Core, Freed, Misuse};
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
@@ -122,21 +122,19 @@ impl Core {
     }
 
     /// Frees a block of a shared span: wait-free.
-    pub(crate) fn free_shared(&self, p: *mut u8, granule: Granule, place: Place) -> Result<()> {
+    #[inline(never)]
+    pub(crate) fn free_shared(&self, granule: Granule, index: u32) -> core::result::Result<Freed, Misuse> {
+        let place = self.place_in_run(granule, Owner::shared(index));
+        let class = place.class();
         let live = self.live_word(granule);
         if live.load(Relaxed) & granule.bit() == 0 {
-            return Err(Self::not_live(p, granule, place));
-        }
-        if self.options.zero_freed {
-            self.zero(granule, place.class().bytes as usize);
+            return Err(Self::not_live(granule, place));
         }
         if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
-            return Err(Error::DoubleFree(p.addr()));
+            return Err(Misuse::Twice);
         }
-        if let Some(index) = place.owner.index() {
-            self.release_shared(index, place.head, CellId::at_offset(place.cell), 1);
-        }
-        Ok(())
+        self.release_shared(index, place.head, CellId::at_offset(place.cell), 1);
+        Ok(Freed::new(index, u64::from(class.granules)))
     }
 
     /// Gives up reservations of `slots` blocks whose bits are clear; an empty span goes back.

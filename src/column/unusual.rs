@@ -2,11 +2,11 @@
 //! not plainly the holder's.
 
 use super::cell::{ALIGNED_ROW, CellId, ORDERED_ROW};
-use super::core::Core;
+use super::core::{Core, Misuse};
 use super::held::{Face, Handle, Plainly};
 use super::refill::refilling;
 use crate::error::{Error, Result};
-use crate::map::{Granule, PageEntry};
+use crate::map::{Granule, Owner, PageEntry};
 use crate::size_class::{CHUNK, CLASSES, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::{Ordering::Relaxed, bump};
@@ -129,19 +129,24 @@ impl Handle {
     /// Frees what the fast path does not, or says what is wrong.
     fn free_unusual(&self, p: *mut u8) -> bool {
         let core = self.core();
-        let Some(granule) = core.granule(p) else { return self.refuse(Error::BadPointer(p.addr())) };
-        let place = core.place(granule);
-        if !place.owner.is_column(self.index()) {
-            return self.free_elsewhere(p);
-        }
+        let Some(granule) = core.granule(p) else { return self.refuse(Misuse::NoBlock.of(p)) };
+        let owner = core.page(granule.span()).owner();
+        if owner.is_column(self.index()) { self.free_checked(p, granule, owner) } else { self.free_elsewhere(p, granule, owner) }
+    }
+
+    /// Frees a block in a span of ours, or says what is wrong.
+    #[inline(never)]
+    fn free_checked(&self, p: *mut u8, granule: Granule, owner: Owner) -> bool {
+        let core = self.core();
+        let place = core.place_in_run(granule, owner);
         let bit = granule.bit();
         if self.live_word(granule).load(Relaxed) & bit == 0 {
-            return self.refuse(Core::not_live(p, granule, place));
+            return self.refuse(Core::not_live(granule, place).of(p));
         }
         // Ours, with blocks that others freed, or with ZERO_FREED: the remote bit counts too. It was
         // set after the span was marked, which is how we got here.
         if self.block().holder.hold() == granule || core.remote_word(granule).load(Relaxed) & bit != 0 {
-            return self.refuse(Error::DoubleFree(p.addr()));
+            return self.refuse(Misuse::Twice.of(p));
         }
         if core.options.zero_freed {
             core.zero(granule, place.class().bytes as usize);
@@ -151,15 +156,15 @@ impl Handle {
     }
 
     /// Frees a block of another column, a shared or a large one.
-    fn free_elsewhere(&self, p: *mut u8) -> bool {
-        match self.core().free_unheld(p) {
-            Ok((index, bytes)) => {
+    fn free_elsewhere(&self, p: *mut u8, granule: Granule, owner: Owner) -> bool {
+        match self.core().free_unheld(granule, owner) {
+            Ok(freed) => {
                 let holder = &self.block().holder;
-                bump(if index == self.index() { &holder.other_frees } else { &holder.away_frees }, 1);
-                self.count_taken((bytes / GRANULE as u64) as i64);
+                bump(if freed.index() == self.index() { &holder.other_frees } else { &holder.away_frees }, 1);
+                self.count_taken(freed.granules() as i64);
                 true
             }
-            Err(error) => self.refuse(error),
+            Err(misuse) => self.refuse(misuse.of(p)),
         }
     }
 }

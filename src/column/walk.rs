@@ -8,7 +8,7 @@ use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CLASSES, GRANULE, SPAN_WORDS};
+use crate::size_class::{CLASSES, SPAN_WORDS};
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::bump;
 
@@ -73,6 +73,10 @@ impl Handle {
             let bytes = CLASSES[core.span(head).class.load(Relaxed) as usize].bytes as usize;
             core.words_of(head).all(|word| {
                 let mut blocks = core.blocks_of_word(word, self.block().holder.hold());
+                // A span without blocks may be taken away at this moment (see `steal`).
+                if blocks != 0 && owner.holder().is_some() && !core.page(head).is_still(self.index()) {
+                    return true;
+                }
                 while blocks != 0 {
                     let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
                     blocks &= blocks - 1;
@@ -95,7 +99,7 @@ impl Handle {
                     self.reset_large(head);
                 } else if owner.is_shared() {
                     self.reset_shared(head);
-                } else {
+                } else if core.page(head).begin_reset(self.index()) {
                     self.reset_span(head);
                 }
             }
@@ -107,10 +111,9 @@ impl Handle {
 
     fn reset_large(&self, head: SpanId) {
         let core = self.core();
-        let p = core.address(head.first());
-        if let Ok((_, bytes)) = core.free_large(p, head.first(), self.index()) {
+        if let Ok(freed) = core.free_large(head.first(), self.index()) {
             bump(&self.block().holder.other_frees, 1);
-            self.count_taken((bytes / GRANULE as u64) as i64);
+            self.count_taken(freed.granules() as i64);
         }
     }
 
@@ -132,8 +135,8 @@ impl Handle {
         }
     }
 
-    /// Frees the blocks of one of the column's spans. The column is flushed: all its free slots lie
-    /// under the summary.
+    /// Frees the blocks of one of the column's spans, of which a reset has begun. The column is
+    /// flushed: all its free slots lie under the summary.
     fn reset_span(&self, head: SpanId) {
         let core = self.core();
         let meta = core.span(head);
@@ -152,6 +155,8 @@ impl Handle {
         // A span that another thread is pushing onto our inbox at this moment stays ours (S6).
         if meta.pending.is_quiet() {
             self.give_span_back(cell, head, meta);
+        } else {
+            core.page(head).end_reset();
         }
     }
 

@@ -120,7 +120,9 @@ pub(crate) struct Owner(pub(crate) u32);
 
 impl Owner {
     const COLUMN: u32 = (1 << 18) - 1;
+    const RESETTING: u32 = 1 << 27;
     const SEEN: u32 = 1 << 28;
+    const CLAIMED: u32 = 1 << 29;
     const SHARED: u32 = 1 << 30;
     const LARGE: u32 = 1 << 31;
 
@@ -168,10 +170,17 @@ impl Owner {
         self.0 & Self::LARGE != 0
     }
 
-    /// The same, whether or not other threads may have freed blocks of the span.
+    /// The index of the column whose holder gives and takes the blocks, if it is one's.
+    #[inline(always)]
+    pub(crate) const fn holder(self) -> Option<u32> {
+        if self.0 & (Self::SHARED | Self::LARGE) != 0 { None } else { self.index() }
+    }
+
+    /// The same, whether or not other threads may have freed blocks of the span, or look at it (see
+    /// `steal`).
     #[inline(always)]
     pub(crate) const fn unseen(self) -> Self {
-        Self(self.0 & !Self::SEEN)
+        Self(self.0 & !(Self::SEEN | Self::CLAIMED))
     }
 
     /// Whether other threads may have freed blocks of the span since it was taken.
@@ -224,6 +233,54 @@ impl PageEntry {
     /// whose fast path compares the whole owner, never misses it).
     pub(crate) fn mark_seen(&self) {
         self.owner.fetch_or(Owner::SEEN, Ordering::AcqRel);
+    }
+
+    /// Whether the span is column `index`'s, given and taken by its holder, so that all that was
+    /// read of it before was read while it was. A read-modify-write: who takes the span away comes
+    /// after it, and so does all that its next owner writes.
+    pub(crate) fn is_still(&self, index: u32) -> bool {
+        Owner(self.owner.fetch_or(0, Ordering::AcqRel)).is_column(index)
+    }
+
+    /// Claims the span of a held column for a thief, unless its owner is not `owner` any more or is
+    /// being reset. Only who took the span out of its inbox may claim it, so there is one claim at a
+    /// time; any new owner, and a reset, ends it. Acquire: all that is read of the span from here on is
+    /// at least as new as the owner.
+    pub(crate) fn claim(&self, owner: Owner) -> bool {
+        owner.0 & (Owner::CLAIMED | Owner::RESETTING) == 0 && self.change(owner, Owner(owner.0 | Owner::CLAIMED))
+    }
+
+    /// Takes the claimed span away from `owner`; false if the claim has ended. The caller owns it
+    /// then.
+    pub(crate) fn take_claimed(&self, owner: Owner) -> bool {
+        self.change(Owner(owner.0 | Owner::CLAIMED), Owner::NONE)
+    }
+
+    /// Gives the claim up, if it has not ended.
+    pub(crate) fn unclaim(&self) {
+        self.owner.fetch_and(!Owner::CLAIMED, Ordering::AcqRel);
+    }
+
+    /// The holder of column `index` begins to reset the span, and ends any claim. False if the span
+    /// is not the column's, or not any more.
+    pub(crate) fn begin_reset(&self, index: u32) -> bool {
+        let mut owner = self.owner();
+        while owner.is_column(index) {
+            if self.change(owner, Owner(owner.0 & !Owner::CLAIMED | Owner::RESETTING)) {
+                return true;
+            }
+            owner = self.owner();
+        }
+        false
+    }
+
+    /// The reset is over, and the span still the column's.
+    pub(crate) fn end_reset(&self) {
+        self.owner.fetch_and(!Owner::RESETTING, Ordering::AcqRel);
+    }
+
+    fn change(&self, from: Owner, to: Owner) -> bool {
+        self.owner.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 

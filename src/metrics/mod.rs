@@ -77,7 +77,7 @@ impl Core {
         let away = holder.away_frees.load(Acquire);
         let hold = holder.hold();
         let held = u64::from(hold != Granule(0));
-        let mut kept = held * u64::from(self.class_at(hold).bytes);
+        let mut kept = held * u64::from(self.place(hold).class().bytes);
         sum.frees += by_others + away + held + holder.other_frees.load(Acquire);
         sum.remote += by_others + away;
         sum.allocs += open.allocs_by_others.load(Relaxed) + holder.other_allocs.load(Relaxed);

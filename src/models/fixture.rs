@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::column::remote::{RemoteFree, accept, collect, hand_over, hold_instead, pass_on};
+use crate::column::remote::{Incoming, RemoteFree, collect, hand_over, hold_instead};
+use crate::column::steal::Unit;
 use crate::map::{Granule, Owner, PageEntry, SpanId};
-use crate::span::{Inbox, Pending};
-use crate::sync::AtomicU64;
-use crate::sync::Ordering::Relaxed;
+use crate::span::{Inbox, Next, Pending};
+use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// Explores `model` with at most `preemptions` forced thread switches.
 pub(super) fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -31,7 +32,11 @@ pub(super) fn offset(cell: usize) -> u32 {
 /// A span of two words, whose units are words, and the cells it may belong to, one a column.
 pub(super) struct Arena {
     pub(super) page: PageEntry,
+    pub(super) head: AtomicU32,
+    pub(super) busy: AtomicU32,
     pub(super) pending: Pending,
+    /// The slots of the span: those that are handed out at first.
+    slots: [u64; 2],
     pub(super) live: [AtomicU64; 2],
     pub(super) remote: [AtomicU64; 2],
     pub(super) hold: [AtomicU64; 2],
@@ -43,7 +48,10 @@ impl Arena {
     pub(super) fn new(live: [u64; 2]) -> Arc<Self> {
         Arc::new(Self {
             page: PageEntry::new(Owner::column(0), offset(0)),
+            head: AtomicU32::new(SPAN.0),
+            busy: AtomicU32::new(0),
             pending: Pending::new(),
+            slots: live,
             live: live.map(AtomicU64::new),
             remote: [0, 0].map(AtomicU64::new),
             hold: [0, 0].map(AtomicU64::new),
@@ -53,22 +61,58 @@ impl Arena {
 
     fn remote_free(&self, granule: Granule, column: usize) -> RemoteFree<'_> {
         let word = granule.word() - SPAN.first().word();
-        RemoteFree {
-            page: &self.page,
-            head: SPAN,
-            hold: &self.hold[column],
-            live: &self.live[word],
-            remote: &self.remote[word],
-            pending: &self.pending,
-            inbox: &self.inbox[column],
-        }
+        RemoteFree { page: &self.page, hold: &self.hold[column], live: &self.live[word], remote: &self.remote[word] }
     }
 
     /// Frees a block from a thread that does not hold the column.
     pub(super) fn free(&self, granule: Granule) -> bool {
         let Some(column) = self.page.owner().index() else { return false };
         let unit = granule.word() - SPAN.first().word();
-        self.remote_free(granule, column as usize).free(granule, unit as u32)
+        let freed = self.remote_free(granule, column as usize).free(granule, || ());
+        if freed.is_some() && self.pending.announce(1 << unit) {
+            self.send_on();
+        }
+        freed.is_some()
+    }
+
+    pub(super) fn incoming(&self) -> Incoming<'_> {
+        Incoming { span: SPAN, page: &self.page, head: &self.head, busy: &self.busy, pending: &self.pending }
+    }
+
+    fn units(&self) -> impl Iterator<Item = Unit<'_>> {
+        (0..2).map(|unit| Unit { live: &self.live[unit], remote: &self.remote[unit], slots: self.slots[unit] })
+    }
+
+    /// A thief looks into the inbox of a column: `Core::rob` with one span. True if it took it away:
+    /// it owns it, and whose it was is gone from the page entry.
+    pub(super) fn steal(&self, column: usize) -> bool {
+        if self.inbox[column].take() == SpanId::NONE {
+            return false;
+        }
+        let incoming = self.incoming();
+        if self.pending.unlink() == Next::Unlinked {
+            // Nobody else pushes it, and there is no other span.
+            assert!(self.inbox[column].put_back(SPAN), "a span that is queued twice");
+            return false;
+        }
+        let owner = self.page.owner();
+        if owner.holder().is_some() && incoming.steal(owner, || self.units()) {
+            return true;
+        }
+        self.send_on();
+        false
+    }
+
+    /// As `Core::send_on`.
+    fn send_on(&self) {
+        let incoming = self.incoming();
+        match self.page.owner().index() {
+            Some(index) if incoming.is_head() => self.inbox[index as usize].push(SPAN, &self.pending),
+            _ => {
+                let units = self.pending.take();
+                incoming.pass_on(units, |column, _| &self.inbox[column as usize]);
+            }
+        }
     }
 }
 
@@ -98,16 +142,23 @@ impl Holder {
         if self.drain == SpanId::NONE {
             return false;
         }
-        let Some(arrival) = accept(&arena.page, &arena.pending, Owner::column(self.column as u32), offset(self.column)) else {
-            return false;
-        };
+        let incoming = arena.incoming();
+        let Some(arrival) = incoming.accept(self.column as u32, offset(self.column)) else { return false };
         self.drain = arrival.rest;
         if arrival.ours {
             self.waiting |= arrival.units;
+            self.unlist();
         } else {
-            pass_on(SPAN, arrival.units, &arena.page, &arena.pending, |column, _| &arena.inbox[column as usize]);
+            incoming.pass_on(arrival.units, |column, _| &arena.inbox[column as usize]);
         }
         true
+    }
+
+    /// The span is in no list if no unit is waiting.
+    fn unlist(&self) {
+        if self.waiting == 0 {
+            self.arena.busy.store(0, Release);
+        }
     }
 
     /// Takes back what others freed of the units that are waiting. No block comes back twice.
@@ -119,9 +170,15 @@ impl Holder {
                 self.freed[unit] |= collected.freed;
                 if !collected.more {
                     self.waiting &= !(1 << unit);
+                    self.unlist();
                 }
             }
         }
+    }
+
+    /// Whether units of the span are waiting.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting != 0
     }
 
     /// Hands a block out again that others freed of a unit that is waiting.
@@ -133,6 +190,7 @@ impl Holder {
         let found = hand_over(&self.arena.remote[unit as usize], u64::MAX);
         if !found.more {
             self.waiting &= !(1 << unit);
+            self.unlist();
         }
         found.place.map(|place| block(unit, u64::from(place)))
     }

@@ -15,3 +15,4 @@ mod index;
 mod lease;
 mod remote;
 mod shared;
+mod steal;

@@ -118,7 +118,8 @@ impl Layout {
 /// The region of an open arena.
 pub(crate) struct Region {
     mapping: Mapping,
-    data: usize,
+    /// Where granule 0 would lie: one chunk before the data. Every free begins with it.
+    origin: *mut u8,
     chunks: usize,
 }
 
@@ -142,7 +143,8 @@ impl Region {
         let mapping = Mapping::anonymous(layout.bytes() + (chunks + 1) * CHUNK)?;
         let start = mapping.base().addr().get();
         let data = (start + layout.bytes()).next_multiple_of(CHUNK) - start;
-        let region = Self { mapping, data, chunks };
+        let origin = mapping.base().as_ptr().wrapping_add(data).wrapping_sub(CHUNK);
+        let region = Self { mapping, origin, chunks };
         if options.huge_pages {
             region.mapping.ask_for_huge_pages(data, chunks * CHUNK);
         }
@@ -163,7 +165,7 @@ impl Region {
 
     /// Where granule 0 would lie: one chunk before the data. Not to be read.
     pub(crate) fn origin(&self) -> *mut u8 {
-        self.mapping.base().as_ptr().wrapping_add(self.data).wrapping_sub(CHUNK)
+        self.origin
     }
 
     /// One past the last granule.
@@ -180,7 +182,8 @@ impl Region {
     /// afterwards. Calls the system. The caller owns the whole chunk.
     pub(crate) fn decommit(&self, chunk: usize) {
         assert!(chunk >= 1 && chunk <= self.chunks, "R2");
-        self.mapping.decommit(self.data + (chunk - 1) * CHUNK, CHUNK);
+        let start = self.origin.addr() + chunk * CHUNK - self.mapping.base().addr().get();
+        self.mapping.decommit(start, CHUNK);
     }
 }
 

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Neither side ever waits or tries again: a push is two stores, and a holder that meets an
-//! unlinked span keeps it as the place to go on from (S6). No read-modify-write here needs more of
+//! unlinked span keeps it as the place to go on from (S6). (Who takes the inbox without holding the column
+//! has no such place: see [`Inbox::put_back`] and [`Parked`].) No read-modify-write here needs more of
 //! the old value than one bit, so that each is one instruction and not a loop (x86-64 has no "or"
 //! that returns what was there).
 
@@ -39,13 +40,15 @@ pub(crate) struct Pending {
     units: AtomicU64,
     queued: AtomicU32,
     next: AtomicU32,
+    /// The next chain that is parked.
+    aside: AtomicU32,
 }
 
 impl Pending {
     /// Nothing pending, for models.
     #[cfg(loom)]
     pub(crate) fn new() -> Self {
-        Self { units: AtomicU64::new(0), queued: AtomicU32::new(0), next: AtomicU32::new(UNLINKED) }
+        Self { units: AtomicU64::new(0), queued: AtomicU32::new(0), next: AtomicU32::new(UNLINKED), aside: AtomicU32::new(0) }
     }
 
     /// Announces units whose remote bits are set. True if the caller must push the span.
@@ -71,16 +74,23 @@ impl Pending {
         self.units.load(Ordering::SeqCst) == 0 && self.queued.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes the span out of a chain, if it is linked.
-    pub(crate) fn unlink(&self) -> Next {
+    /// What comes after the span: a look, for who does not have the chain.
+    pub(crate) fn next(&self) -> Next {
         match self.next.load(Ordering::Acquire) {
             UNLINKED => Next::Unlinked,
-            next => {
-                // Relaxed: published by the release in `take`, which comes before any other push.
-                self.next.store(UNLINKED, Ordering::Relaxed);
-                if next == END { Next::End } else { Next::Span(SpanId(next)) }
-            }
+            END => Next::End,
+            next => Next::Span(SpanId(next)),
         }
+    }
+
+    /// Takes the span out of a chain, if it is linked.
+    pub(crate) fn unlink(&self) -> Next {
+        let next = self.next();
+        if next != Next::Unlinked {
+            // Relaxed: published by the release in `take` or `push`, which comes before any other push.
+            self.next.store(UNLINKED, Ordering::Relaxed);
+        }
+        next
     }
 }
 
@@ -93,6 +103,17 @@ impl Inbox {
     #[cfg(loom)]
     pub(crate) fn new() -> Self {
         Self(AtomicU32::new(0))
+    }
+
+    /// The span that was pushed last: a look.
+    pub(crate) fn first(&self) -> SpanId {
+        SpanId(self.0.load(Ordering::Acquire))
+    }
+
+    /// Puts back what is left of a chain whose first span is not linked yet. False if something is
+    /// in the inbox: only its pusher may say what comes after that span.
+    pub(crate) fn put_back(&self, rest: SpanId) -> bool {
+        self.0.compare_exchange(0, rest.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Pushes a span that is in no inbox: wait-free.
@@ -114,5 +135,44 @@ impl Inbox {
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Rests of chains, each behind a span that was not linked yet and could not be put back into its inbox.
+#[repr(transparent)]
+pub(crate) struct Parked(AtomicU32);
+
+impl Parked {
+    /// Empty, for models.
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Parks the chain that begins with `rest`, which is the caller's: lock-free.
+    pub(crate) fn park(&self, rest: SpanId, pending: &Pending) {
+        let mut before = self.0.load(Ordering::Relaxed);
+        loop {
+            pending.aside.store(before, Ordering::Relaxed);
+            // Nothing is ever taken from the middle, so it does not matter if `before` was taken and
+            // parked again meanwhile.
+            match self.0.compare_exchange_weak(before, rest.0, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => before = now,
+            }
+        }
+    }
+
+    /// Takes all; the next one is [`Parked::after`].
+    pub(crate) fn take(&self) -> SpanId {
+        if self.0.load(Ordering::Relaxed) == 0 {
+            return SpanId::NONE;
+        }
+        SpanId(self.0.swap(0, Ordering::AcqRel))
+    }
+
+    /// The chain after the one that begins with the span of `pending`.
+    pub(crate) fn after(pending: &Pending) -> SpanId {
+        SpanId(pending.aside.load(Ordering::Relaxed))
     }
 }

@@ -21,6 +21,9 @@
 //! - **S5** a span is in its cell's list exactly if it has units under its summary or to be collected.
 //! - **S6** a span is in an inbox at most once: who sets its flag "queued" pushes it, and only who took
 //!   it out of the inbox clears the flag.
+//! - **S7** a span of a held column that is "queued", not "busy", and all of whose slots are handed out and
+//!   marked in the remote map is known to its holder through an inbox alone: who took it out of that
+//!   inbox may take it away (see `column::steal`).
 
 mod chunk;
 mod inbox;
@@ -28,7 +31,7 @@ mod index;
 mod shared;
 
 pub(crate) use chunk::ChunkMap;
-pub(crate) use inbox::{Inbox, Next, Pending};
+pub(crate) use inbox::{Inbox, Next, Parked, Pending};
 #[cfg(not(loom))]
 pub(crate) use index::ChunkIndex;
 pub(crate) use index::IndexWords;
@@ -37,7 +40,7 @@ pub(crate) use shared::{SharedKey, SharedState, claim_bit};
 #[cfg(not(loom))]
 use crate::map::{ChunkId, SpanId};
 #[cfg(not(loom))]
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release};
 
 /// What is known of a span, or of the first span of a run. The first line is written by the
 /// holder of the span's column (relaxed: metrics and other processes only read it), the second
@@ -63,7 +66,9 @@ pub(crate) struct SpanMeta {
     pub(crate) spans: AtomicU32,
     /// Large blocks: log2 of the alignment asked for.
     pub(crate) align: AtomicU32,
-    reserved: [u32; 5],
+    /// 1 from before the holder takes the pending units until the span leaves the cell's list (S7).
+    pub(crate) busy: AtomicU32,
+    reserved: [u32; 4],
     /// What other threads freed of it.
     pub(crate) pending: Pending,
     /// A shared span's column, class and count.
@@ -104,6 +109,13 @@ const _: () = {
 
 #[cfg(not(loom))]
 impl SpanMeta {
+    /// Its holder has it in no list any more. Release: who sees it sees what was taken back, and the
+    /// holder's last look at the span's links (S7).
+    #[inline(always)]
+    pub(crate) fn leave_alone(&self) {
+        self.busy.store(0, Release);
+    }
+
     pub(crate) fn next(&self) -> SpanId {
         SpanId(self.next.load(Relaxed))
     }
