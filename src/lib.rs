@@ -24,7 +24,7 @@
 //! ```
 //!
 //! The layers, each using only those above it: `sync`, `error`, `spike`, `size_class`, `region`,
-//! `map`, `span`, `column`, `arena`, `metrics`, `maintain`, `ffi`. ARCHITECTURE.md draws them.
+//! `map`, `span`, `column`, `arena`, `metrics`, `guidance`, `maintain`, `ffi`. ARCHITECTURE.md draws them.
 
 // The models use a part of each layer.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
@@ -52,6 +52,8 @@ mod arena;
 #[cfg(not(loom))]
 mod metrics;
 
+pub mod guidance;
+
 #[cfg(not(loom))]
 mod maintain;
 
@@ -66,6 +68,7 @@ pub use arena::{Arena, ArenaBuilder, BatchFlags, ChunkView, Request, SpanView};
 #[cfg(not(loom))]
 pub use column::{Block, Column, ColumnId};
 pub use error::{Error, Result};
+pub use guidance::{AllocationError, AllocationPriority, AllocationRequest, ConceptType, DeallocationRequest, ResourceRequirements};
 #[cfg(not(loom))]
 pub use maintain::Maintained;
 #[cfg(not(loom))]

@@ -18,6 +18,7 @@ pub(crate) const ZONES: usize = 8;
 /// use engram::SpikeTime;
 /// assert!(SpikeTime::from_nanos(2_000_000) < SpikeTime::NONE);
 /// assert_eq!(SpikeTime::from_nanos(3_000_000).zone(), 1);
+/// assert_eq!(SpikeTime::NONE.as_nanos(), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
@@ -32,8 +33,13 @@ impl SpikeTime {
         Self(nanos)
     }
 
+    /// The time in nanoseconds; `None` for no spike.
+    pub const fn as_nanos(self) -> Option<u32> {
+        if self.0 == Self::NONE.0 { None } else { Some(self.0) }
+    }
+
     /// The time in nanoseconds; `u32::MAX` for no spike.
-    pub const fn as_nanos(self) -> u32 {
+    pub(crate) const fn raw(self) -> u32 {
         self.0
     }
 

@@ -291,7 +291,7 @@ impl<'a> Server<'a> {
             self.give_back();
             self.leased = core.lease(index);
         }
-        let spike = request.spike.as_nanos();
+        let spike = request.spike.raw();
         let Some(handle) = self.leased else {
             return core.alloc_without_lease(index, request.size, request.align, spike).map(core::ptr::NonNull::as_ptr);
         };

@@ -185,7 +185,7 @@ impl Arena {
         let index = self.column_or_home(column).inspect_err(|_| {
             self.core.counters().failed.fetch_add(1, Relaxed);
         })?;
-        self.core.alloc_for(index, size, align, spike.as_nanos())
+        self.core.alloc_for(index, size, align, spike.raw())
     }
 
     /// Frees a block. Any thread, wait-free, no system call.
@@ -214,7 +214,7 @@ impl Arena {
         if core.stays(live, size) {
             return Ok(p);
         }
-        let to = core.alloc_for(live.column, size, live.align, spike.as_nanos())?;
+        let to = core.alloc_for(live.column, size, live.align, spike.raw())?;
         // SAFETY: both blocks are live and distinct, and have at least these bytes.
         unsafe { to.copy_from_nonoverlapping(p, live.bytes.min(size)) };
         core.free_for(p.as_ptr())?;

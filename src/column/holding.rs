@@ -77,7 +77,7 @@ impl<'a> Column<'a> {
     /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`], [`Error::NoMemory`],
     /// [`Error::Quota`].
     pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
-        let p = self.handle.alloc(size, align, spike.as_nanos());
+        let p = self.handle.alloc(size, align, spike.raw());
         NonNull::new(p).ok_or_else(|| self.handle.failed().asked_for(size, align))
     }
 
@@ -122,7 +122,7 @@ impl<'a> Column<'a> {
         let to = if live.column == self.handle.index() {
             self.alloc(size, live.align, spike)?
         } else {
-            core.alloc_for(live.column, size, live.align, spike.as_nanos())?
+            core.alloc_for(live.column, size, live.align, spike.raw())?
         };
         // SAFETY: both blocks are live and distinct, and have at least these bytes.
         unsafe { to.copy_from_nonoverlapping(p, live.bytes.min(size)) };
@@ -137,7 +137,7 @@ impl<'a> Column<'a> {
         self.handle.core().counters().batches.fetch_add(1, Relaxed);
         let mut served = 0;
         while served < out.len() {
-            let p = self.handle.alloc(size, align, spike.as_nanos());
+            let p = self.handle.alloc(size, align, spike.raw());
             if p.is_null() {
                 let _ = self.handle.failed();
                 break;

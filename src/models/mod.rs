@@ -9,6 +9,7 @@
 
 mod chunk;
 mod counts;
+mod decision;
 mod fixture;
 mod inbox;
 mod index;

@@ -1,0 +1,97 @@
+//! The types of concepts, which name the pools.
+
+use core::fmt;
+
+/// Bytes of the longest name.
+pub(super) const LONGEST: usize = 32;
+
+/// A concept's type: the name of its pool, 1 to 32 bytes of `a-z`, `0-9`, `_` and `-`.
+///
+/// The name lies in the value itself, so that making, copying and comparing one takes no memory and
+/// no lock, and any number of names may come and go. Ordered by name.
+///
+/// ```
+/// use engram::ConceptType;
+/// # fn main() -> Result<(), engram::AllocationError> {
+/// let synapse = ConceptType::new("synapse-2")?;
+/// assert_eq!(synapse.as_str(), "synapse-2");
+/// assert_eq!("entity".parse::<ConceptType>()?, ConceptType::ENTITY);
+/// assert!(ConceptType::new("No spaces").is_err());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConceptType([u8; LONGEST]); // padded with zeros, which no name has: the order of the bytes is that of the names
+
+impl ConceptType {
+    /// Things.
+    pub const ENTITY: Self = Self::padded(b"entity");
+    /// Ideas.
+    pub const ABSTRACT: Self = Self::padded(b"abstract");
+    /// What happens.
+    pub const EVENT: Self = Self::padded(b"event");
+    /// Kinds of things.
+    pub const CATEGORY: Self = Self::padded(b"category");
+    /// What holds between concepts.
+    pub const RELATIONSHIP: Self = Self::padded(b"relationship");
+    /// What concepts are like.
+    pub const PROPERTY: Self = Self::padded(b"property");
+    /// Times.
+    pub const TEMPORAL: Self = Self::padded(b"temporal");
+    /// Places.
+    pub const SPATIAL: Self = Self::padded(b"spatial");
+
+    /// The constants above, in their order.
+    pub const ALL: [Self; 8] =
+        [Self::ENTITY, Self::ABSTRACT, Self::EVENT, Self::CATEGORY, Self::RELATIONSHIP, Self::PROPERTY, Self::TEMPORAL, Self::SPATIAL];
+
+    /// `name` is at most 32 bytes long.
+    pub(super) const fn padded(name: &[u8]) -> Self {
+        let mut bytes = [0; LONGEST];
+        let (head, _) = bytes.split_at_mut(name.len());
+        head.copy_from_slice(name);
+        Self(bytes)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(LONGEST);
+        core::str::from_utf8(&self.0[..end]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ConceptType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for ConceptType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConceptType({})", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_constants_are_lower_case_words() {
+        let names: Vec<_> = ConceptType::ALL.iter().map(ConceptType::as_str).collect();
+        assert_eq!(names, ["entity", "abstract", "event", "category", "relationship", "property", "temporal", "spatial"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_type_reads_prints_and_sorts_as_its_name(a in "[a-z0-9_-]{1,32}", b in "[a-z0-9_-]{1,32}") {
+            let (first, second) = (ConceptType::new(&a).unwrap(), ConceptType::new(&b).unwrap());
+            prop_assert_eq!(first.as_str(), a.as_str());
+            prop_assert_eq!(first.to_string().parse::<ConceptType>().unwrap(), first);
+            prop_assert_eq!(first.cmp(&second), a.cmp(&b));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What determined a decision, in 128 bits.
+
+use twox_hash::XxHash3_128;
+
+use crate::guidance::features::stretches;
+use crate::guidance::{AllocationRequest, Stimulus};
+
+/// A hash of all that a decision is made from; two requests with the same key are decided alike.
+///
+/// XXH3, 128 bits: among a million requests two that differ share a key with a probability of 1e-27.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DecisionKey(pub(super) [u64; 2]);
+
+impl DecisionKey {
+    /// The key of a request: its content (as much of it as the encoder reads) or its embedding, its
+    /// priority, accesses, type and sizes, but not its id; the `hints` that vote on its column; and whatever else
+    /// the decision depends on, in `context` (0 if nothing). Any thread; no lock, no host allocation.
+    pub fn of(request: &AllocationRequest, hints: &[String], context: u64) -> Self {
+        let mut chain = Chain(0);
+        let embedded = match request.stimulus() {
+            Stimulus::Content(content) => {
+                stretches(content).for_each(|stretch| chain.add(stretch));
+                false
+            }
+            Stimulus::Embedding(embedding) => {
+                chain.add(bytes_of(embedding));
+                true
+            }
+        };
+        chain.add(request.concept_type.as_str().as_bytes());
+        let accesses = request.resource_requirements.expected_accesses_per_s.to_bits();
+        let small = u64::from(accesses) << 32 | (request.priority as u64) << 1 | u64::from(embedded);
+        let numbers = [small, request.content.len() as u64, request.bytes() as u64, context].map(u64::to_le_bytes);
+        chain.add(numbers.as_flattened());
+        for hint in hints {
+            chain.add(hint.as_bytes());
+        }
+        Self([chain.0 as u64, (chain.0 >> 64) as u64])
+    }
+}
+
+#[cfg(loom)]
+impl DecisionKey {
+    /// Some key.
+    pub(crate) fn for_models(number: u64) -> Self {
+        Self([number, number])
+    }
+}
+
+/// A hash of parts: each is hashed, and then that with what came before, so that no other parts
+/// that read the same have the same hash.
+struct Chain(u128);
+
+impl Chain {
+    fn add(&mut self, part: &[u8]) {
+        let link = [self.0, XxHash3_128::oneshot(part)].map(u128::to_le_bytes);
+        self.0 = XxHash3_128::oneshot(link.as_flattened());
+    }
+}
+
+fn bytes_of(embedding: &[f32]) -> &[u8] {
+    // SAFETY: the same memory for as long; an `f32` is initialised throughout, and `u8` is aligned anywhere.
+    unsafe { core::slice::from_raw_parts(embedding.as_ptr().cast(), size_of_val(embedding)) }
+}

@@ -1,0 +1,126 @@
+//! Why the service refused.
+
+use core::fmt;
+use std::time::Duration;
+
+use super::concept_type::ConceptType;
+use crate::error::Error;
+
+/// Why a call to the service was refused. Nothing has changed when one is returned.
+///
+/// Sizes are in bytes. Each message says what was asked and what was possible, so that it alone is
+/// enough to act on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocationError {
+    /// The pool's quota would be exceeded, or what is left of it is kept for earlier spikes.
+    #[error(
+        "pool {pool} may hold {quota_bytes} bytes, holds {used_bytes} and keeps {kept_bytes} for earlier spikes; {asked_bytes} more were asked for"
+    )]
+    QuotaExceeded {
+        /// The pool's type.
+        pool: ConceptType,
+        /// What the request would add, rounded to its size class.
+        asked_bytes: u64,
+        /// What the pool holds.
+        used_bytes: u64,
+        /// What it may hold.
+        quota_bytes: u64,
+        /// The reserve that this request spikes too late for; 0 if it may use all.
+        kept_bytes: u64,
+    },
+    /// The service has no pool for the type.
+    #[error("there is no pool for the type {concept_type}; this service has pools for {}", listed(known))]
+    PoolNotFound {
+        /// The type asked for.
+        concept_type: ConceptType,
+        /// The types that have pools.
+        known: Vec<ConceptType>,
+    },
+    /// No concept has the id.
+    #[error("no concept with the id {concept_id:?} is allocated; allocate it first")]
+    NotFound {
+        /// The id asked for.
+        concept_id: String,
+    },
+    /// A concept has the id already.
+    #[error("a concept with the id {concept_id:?} is already allocated; update it, or deallocate it first")]
+    AlreadyExists {
+        /// The id asked for.
+        concept_id: String,
+    },
+    /// The pool would allow it, but no free memory would serve it.
+    #[error("no free memory would serve {asked_bytes} bytes; the service has {capacity_bytes} bytes in all")]
+    OutOfMemory {
+        /// Bytes asked for, the concept's own head included.
+        asked_bytes: u64,
+        /// The service's capacity.
+        capacity_bytes: u64,
+    },
+    /// No permit became free in time.
+    #[error("all {permits} permits were taken for {waited:?}; try again, or raise admission_timeout or max_concurrent_allocations")]
+    Busy {
+        /// Allocations that may run at the same time.
+        permits: usize,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// An argument out of its range.
+    #[error("{what} is {given}; it must be {allowed}")]
+    Invalid {
+        /// The argument.
+        what: &'static str,
+        /// What was given.
+        given: String,
+        /// What may be given.
+        allowed: &'static str,
+    },
+    /// The arena below failed in a way that no argument explains: a bug here, or the system.
+    #[error("{what} failed: {error}")]
+    Internal {
+        /// What was being done.
+        what: &'static str,
+        /// What the arena said.
+        error: Error,
+    },
+}
+
+impl AllocationError {
+    /// `what` is `given`, but must be `allowed`.
+    #[cold]
+    pub(crate) fn invalid(what: &'static str, given: &dyn fmt::Display, allowed: &'static str) -> Self {
+        Self::Invalid { what, given: given.to_string(), allowed }
+    }
+}
+
+/// The names, with commas between them.
+fn listed(types: &[ConceptType]) -> String {
+    let names: Vec<_> = types.iter().map(ConceptType::as_str).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_alone_says_what_was_asked_and_what_was_possible() {
+        let quota = AllocationError::QuotaExceeded {
+            pool: ConceptType::EVENT,
+            asked_bytes: 96,
+            used_bytes: 4_000,
+            quota_bytes: 4_096,
+            kept_bytes: 64,
+        };
+        assert_eq!(quota.to_string(), "pool event may hold 4096 bytes, holds 4000 and keeps 64 for earlier spikes; 96 more were asked for");
+        let pool =
+            AllocationError::PoolNotFound { concept_type: ConceptType::SPATIAL, known: vec![ConceptType::ENTITY, ConceptType::EVENT] };
+        assert_eq!(pool.to_string(), "there is no pool for the type spatial; this service has pools for entity, event");
+        let id = AllocationError::invalid("concept_id", &"0 bytes long", "1 to 255 bytes long");
+        assert_eq!(id.to_string(), "concept_id is 0 bytes long; it must be 1 to 255 bytes long");
+        let busy = AllocationError::Busy { permits: 4, waited: Duration::from_millis(20) };
+        assert!(busy.to_string().starts_with("all 4 permits were taken for 20ms; try again"));
+        let internal = AllocationError::Internal { what: "reading a concept", error: Error::DoubleFree(16) };
+        assert_eq!(internal.to_string(), "reading a concept failed: 0x10 is not handed out: it was freed before, or never given");
+    }
+}

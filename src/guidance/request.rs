@@ -1,0 +1,266 @@
+//! What the service is asked for: plain data, and the checks that each part must pass.
+
+use core::fmt;
+use core::str::FromStr;
+
+use super::concept_type::{ConceptType, LONGEST};
+use super::error::AllocationError;
+
+/// Bytes of the longest concept id.
+pub const CONCEPT_ID_MAX: usize = 255;
+/// Bytes of the longest content: 16 MiB.
+pub const CONTENT_MAX: usize = 16 << 20;
+
+impl ConceptType {
+    /// The type called `name`. No lock, no host allocation.
+    ///
+    /// # Errors
+    /// [`AllocationError::Invalid`] if `name` is empty, longer than 32 bytes, or has other bytes than
+    /// `a-z`, `0-9`, `_` and `-`.
+    pub fn new(name: &str) -> Result<Self, AllocationError> {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if name.is_empty() || name.len() > LONGEST || !name.bytes().all(allowed) {
+            let given = if name.len() > LONGEST { format!("{} bytes long", name.len()) } else { format!("{name:?}") };
+            return Err(AllocationError::invalid("a concept type's name", &given, "1 to 32 bytes of a-z, 0-9, _ and -"));
+        }
+        Ok(Self::padded(name.as_bytes()))
+    }
+}
+
+impl FromStr for ConceptType {
+    type Err = AllocationError;
+
+    fn from_str(name: &str) -> Result<Self, AllocationError> {
+        Self::new(name)
+    }
+}
+
+/// How urgent a request is. Each priority has a band of strengths of its own, so that every critical
+/// request spikes before every high one, and so on; see [`crate::guidance::encoder`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AllocationPriority {
+    /// Strengths in (0.1, 0.35].
+    Low,
+    /// Strengths in (0.35, 0.55].
+    #[default]
+    Normal,
+    /// Strengths in (0.55, 0.75].
+    High,
+    /// Strengths in (0.75, 1]: the most urgent.
+    Critical,
+}
+
+/// What a concept needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ResourceRequirements {
+    /// Bytes wanted; the slot holds at least this and the content.
+    pub memory_size: usize,
+    /// How often a second it will be read, finite and at least 0; 0 means unknown.
+    pub expected_accesses_per_s: f32,
+}
+
+/// A request for memory for one concept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllocationRequest {
+    /// Its name, 1 to 255 bytes.
+    pub concept_id: String,
+    /// Its type, which names the pool.
+    pub concept_type: ConceptType,
+    /// What is stored, byte for byte; up to 16 MiB.
+    pub content: String,
+    /// What the content means, if the caller knows better than a hash of it: at least one number,
+    /// all finite. Used instead of the content to place the concept and to time its spike.
+    pub semantic_embedding: Option<Vec<f32>>,
+    /// How urgent it is.
+    pub priority: AllocationPriority,
+    /// What it needs.
+    pub resource_requirements: ResourceRequirements,
+    /// Ids of concepts to lie near, allocated already or not. Each is a known edge. Text that could
+    /// not be an id names nobody, and is not an error.
+    pub locality_hints: Vec<String>,
+}
+
+impl AllocationRequest {
+    /// A request of normal priority with no embedding, no requirements and no hints.
+    pub fn new(concept_id: impl Into<String>, concept_type: ConceptType, content: impl Into<String>) -> Self {
+        Self {
+            concept_id: concept_id.into(),
+            concept_type,
+            content: content.into(),
+            semantic_embedding: None,
+            priority: AllocationPriority::default(),
+            resource_requirements: ResourceRequirements::default(),
+            locality_hints: Vec::new(),
+        }
+    }
+
+    /// Whether every part is in its range. Takes time that grows with the embedding alone.
+    ///
+    /// # Errors
+    /// [`AllocationError::Invalid`], naming the first part that is not.
+    pub fn validate(&self) -> Result<(), AllocationError> {
+        check_concept_id(&self.concept_id)?;
+        check_content(&self.content)?;
+        check_accesses(self.resource_requirements.expected_accesses_per_s)?;
+        self.semantic_embedding.as_deref().map_or(Ok(()), check_embedding)
+    }
+
+    /// What guides the request: its embedding, or else its content.
+    pub fn stimulus(&self) -> Stimulus<'_> {
+        match &self.semantic_embedding {
+            Some(embedding) => Stimulus::Embedding(embedding),
+            None => Stimulus::Content(self.content.as_bytes()),
+        }
+    }
+
+    /// Bytes that its slot must hold: what was asked for, and at least the content.
+    pub fn bytes(&self) -> usize {
+        self.content.len().max(self.resource_requirements.memory_size)
+    }
+}
+
+/// What guides a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stimulus<'a> {
+    /// What is stored; text, or any bytes.
+    Content(&'a [u8]),
+    /// What the caller says that it means: at least one number, all finite.
+    Embedding(&'a [f32]),
+}
+
+/// A request to free a concept's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeallocationRequest {
+    /// The concept's id.
+    pub concept_id: String,
+}
+
+impl From<&str> for DeallocationRequest {
+    fn from(concept_id: &str) -> Self {
+        Self::from(concept_id.to_owned())
+    }
+}
+
+impl From<String> for DeallocationRequest {
+    fn from(concept_id: String) -> Self {
+        Self { concept_id }
+    }
+}
+
+/// An id is 1 to 255 bytes long.
+pub(crate) fn check_concept_id(id: &str) -> Result<(), AllocationError> {
+    let in_range = (1..=CONCEPT_ID_MAX).contains(&id.len());
+    ensure(in_range, "concept_id", &format_args!("{} bytes long", id.len()), "1 to 255 bytes long")
+}
+
+/// Content is at most 16 MiB long.
+pub(crate) fn check_content(content: &str) -> Result<(), AllocationError> {
+    let in_range = content.len() <= CONTENT_MAX;
+    ensure(in_range, "content", &format_args!("{} bytes long", content.len()), "at most 16777216 bytes (16 MiB) long")
+}
+
+/// A rate is finite and at least 0.
+pub(crate) fn check_accesses(per_s: f32) -> Result<(), AllocationError> {
+    ensure(per_s.is_finite() && per_s >= 0.0, "expected_accesses_per_s", &per_s, "finite and at least 0 (0 if unknown)")
+}
+
+/// An embedding has at least one number, and all are finite.
+pub(crate) fn check_embedding(embedding: &[f32]) -> Result<(), AllocationError> {
+    ensure(!embedding.is_empty(), "semantic_embedding", &"empty", "at least one number, or None")?;
+    match embedding.iter().position(|number| !number.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let given = format_args!("{} at index {at}", embedding[at]);
+            Err(AllocationError::invalid("semantic_embedding", &given, "finite throughout"))
+        }
+    }
+}
+
+fn ensure(holds: bool, what: &'static str, given: &dyn fmt::Display, allowed: &'static str) -> Result<(), AllocationError> {
+    if holds { Ok(()) } else { Err(AllocationError::invalid(what, given, allowed)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> AllocationRequest {
+        AllocationRequest::new("a", ConceptType::ENTITY, "")
+    }
+
+    fn refused(request: &AllocationRequest) -> String {
+        request.validate().expect_err("out of range").to_string()
+    }
+
+    #[test]
+    fn what_new_leaves_out_is_at_its_default() {
+        let request = AllocationRequest::new("cat", ConceptType::ENTITY, String::from("purrs"));
+        assert_eq!((request.concept_id.as_str(), request.content.as_str()), ("cat", "purrs"));
+        assert_eq!(request.priority, AllocationPriority::Normal);
+        assert_eq!(request.resource_requirements, ResourceRequirements { memory_size: 0, expected_accesses_per_s: 0.0 });
+        assert!(request.semantic_embedding.is_none() && request.locality_hints.is_empty());
+        assert_eq!(request.validate(), Ok(()));
+    }
+
+    #[test]
+    fn names_out_of_range_are_refused_and_the_error_says_what_is_allowed() {
+        for name in ["", "Entity", "a b", "\u{e9}t\u{e9}", "a\0b", &"x".repeat(33)] {
+            let error = ConceptType::new(name).expect_err(name).to_string();
+            assert!(error.ends_with("must be 1 to 32 bytes of a-z, 0-9, _ and -"), "{error}");
+        }
+    }
+
+    #[test]
+    fn ids_are_1_to_255_bytes_long() {
+        for (length, fits) in [(0, false), (1, true), (255, true), (256, false)] {
+            assert_eq!(AllocationRequest { concept_id: "x".repeat(length), ..request() }.validate().is_ok(), fits);
+        }
+        let error = refused(&AllocationRequest { concept_id: String::new(), ..request() });
+        assert_eq!(error, "concept_id is 0 bytes long; it must be 1 to 255 bytes long");
+    }
+
+    #[test]
+    fn content_is_up_to_16_mib_long() {
+        let mut request = AllocationRequest { content: "x".repeat(16 << 20), ..request() };
+        assert_eq!(request.validate(), Ok(()));
+        request.content.push('x');
+        assert_eq!(refused(&request), "content is 16777217 bytes long; it must be at most 16777216 bytes (16 MiB) long");
+    }
+
+    #[test]
+    fn accesses_are_finite_and_at_least_0() {
+        for (per_s, fits) in [(0.0, true), (-0.0, true), (f32::MAX, true), (-1.0, false), (f32::NAN, false), (f32::INFINITY, false)] {
+            assert_eq!(check_accesses(per_s).is_ok(), fits, "{per_s}");
+        }
+        let error = check_accesses(f32::NAN).expect_err("not a number").to_string();
+        assert_eq!(error, "expected_accesses_per_s is NaN; it must be finite and at least 0 (0 if unknown)");
+    }
+
+    #[test]
+    fn embeddings_are_not_empty_and_finite() {
+        let with = |embedding: &[f32]| AllocationRequest { semantic_embedding: Some(embedding.to_vec()), ..request() };
+        assert_eq!(with(&[0.0]).validate(), Ok(()));
+        assert_eq!(refused(&with(&[])), "semantic_embedding is empty; it must be at least one number, or None");
+        assert_eq!(refused(&with(&[1.0, f32::NEG_INFINITY])), "semantic_embedding is -inf at index 1; it must be finite throughout");
+    }
+
+    #[test]
+    fn critical_is_the_greatest_priority_and_normal_the_default() {
+        use AllocationPriority::{Critical, High, Low, Normal};
+        assert!(Low < Normal && Normal < High && High < Critical);
+        assert_eq!(AllocationPriority::default(), Normal);
+    }
+
+    #[test]
+    fn a_slot_holds_the_content_and_what_was_asked_for() {
+        let mut request = AllocationRequest { content: "four".into(), ..request() };
+        assert_eq!(request.bytes(), 4);
+        request.resource_requirements.memory_size = 100;
+        assert_eq!(request.bytes(), 100);
+    }
+
+    #[test]
+    fn a_deallocation_is_made_of_an_id() {
+        assert_eq!(DeallocationRequest::from("cat"), DeallocationRequest::from(String::from("cat")));
+    }
+}
