@@ -1,0 +1,279 @@
+//! Homes: the column of each concept, how many concepts each column has, and how many it may have.
+//!
+//! Reading is wait-free. Entering claims a place with one compare-and-swap loop on the column's count
+//! (lock-free), so that threads that enter at the same time cannot overfill a column together.
+//!
+//! Columns are balanced: with `n` concepts in `k` columns none may have more than
+//!
+//! ```text
+//! C = SLACK * n / k,   SLACK = 1.1,   but at least ROOMY while concepts come, at least FLOOR in maintenance
+//! ```
+//!
+//! A limit that grew from zero with `n` would scatter the first concepts over all columns, and with
+//! them everything that is placed near them later. So the first [`ROOMY`] concepts of a column are
+//! free, and maintenance evens out what is more than `C` then.
+//!
+//! Invariants
+//! - **D1** a column's count is the number of concepts whose home it is, and of claims in flight.
+//! - **D2** [`Homes::try_enter`] leaves no column above the limit that held when it looked.
+
+use std::sync::OnceLock;
+
+use crate::sync::AtomicU32;
+use crate::sync::Ordering::{AcqRel, Relaxed};
+
+/// No column: the concept is not placed.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// Concepts that a column may have before balance matters to those that come.
+const ROOMY: u32 = 64;
+/// Concepts that a column may have before balance matters to maintenance.
+const FLOOR: u32 = 16;
+
+/// Concept numbers there are: a number from here on has no home.
+pub const CONCEPTS: u32 = 1 << 28;
+/// Homes of a shelf, shelves of a hall, halls: as powers of two, [`CONCEPTS`] together. A first home
+/// makes a shelf and a hall of 4 and 8 KiB at most, so that none takes long.
+const SHELF: u32 = 10;
+const HALL: u32 = 9;
+const HALLS: u32 = 9;
+const _: () = assert!(1 << (SHELF + HALL + HALLS) == CONCEPTS);
+
+/// One more than the column of each concept, or 0.
+type Shelf = Box<[AtomicU32]>;
+/// Made when a concept first needs it.
+type Lazily<T> = Box<[OnceLock<T>]>;
+
+/// `SLACK * live / columns`, at least `floor`: the limit `C` of the module's documentation.
+fn limit(live: u32, columns: u32, floor: u32) -> u32 {
+    let balanced = u64::from(live) * 11 / (u64::from(columns) * 10);
+    (balanced.min(u64::from(u32::MAX)) as u32).max(floor)
+}
+
+/// Where each concept lives. Concepts are dense numbers: the highest decides how much memory is taken.
+pub(crate) struct Homes {
+    halls: Lazily<Lazily<Shelf>>,
+    loads: Box<[AtomicU32]>,
+    live: AtomicU32,
+    /// One more than the highest number that ever had a home.
+    numbers: AtomicU32,
+}
+
+fn lazily<T>(count: u32) -> Lazily<T> {
+    (0..1 << count).map(|_| OnceLock::new()).collect()
+}
+
+/// Hall, shelf and place of a concept's home.
+const fn address(concept: u32) -> (usize, usize, usize) {
+    ((concept >> (SHELF + HALL)) as usize, (concept >> SHELF) as usize % (1 << HALL), concept as usize % (1 << SHELF))
+}
+
+impl Homes {
+    /// Nobody lives in any of `columns` columns.
+    pub(crate) fn new(columns: u32) -> Self {
+        Self {
+            halls: lazily(HALLS),
+            loads: (0..columns.max(1)).map(|_| AtomicU32::new(0)).collect(),
+            live: AtomicU32::new(0),
+            numbers: AtomicU32::new(0),
+        }
+    }
+
+    /// Columns there are.
+    pub(crate) fn columns(&self) -> u32 {
+        self.loads.len() as u32
+    }
+
+    /// Concepts that are placed.
+    pub(crate) fn live(&self) -> u32 {
+        self.live.load(Relaxed)
+    }
+
+    /// One more than the highest number that ever had a home.
+    pub(crate) fn numbers(&self) -> u32 {
+        self.numbers.load(Relaxed)
+    }
+
+    /// Concepts in `column`.
+    pub(crate) fn load(&self, column: u32) -> u32 {
+        self.loads.get(column as usize).map_or(u32::MAX, |load| load.load(Relaxed))
+    }
+
+    /// The column with the fewest concepts (ties: the lowest number), and how many those are.
+    pub(crate) fn roomiest(&self) -> (u32, u32) {
+        let mut best = (0, u32::MAX);
+        for (column, load) in self.loads.iter().enumerate() {
+            let load = load.load(Relaxed);
+            if load < best.1 {
+                best = (column as u32, load);
+            }
+        }
+        best
+    }
+
+    /// Concepts in the fullest column.
+    pub(crate) fn fullest(&self) -> u32 {
+        self.loads.iter().map(|load| load.load(Relaxed)).max().unwrap_or(0)
+    }
+
+    /// What a column may have once one more concept is placed.
+    pub(crate) fn limit_for_one_more(&self) -> u32 {
+        limit(self.live().saturating_add(1), self.columns(), ROOMY)
+    }
+
+    /// What maintenance leaves in a column at most, if `live` concepts are placed.
+    pub(crate) fn limit_of(&self, live: u32) -> u32 {
+        limit(live, self.columns(), FLOOR)
+    }
+
+    /// The concept's column, [`NOWHERE`] if it is not placed.
+    pub(crate) fn column(&self, concept: u32) -> u32 {
+        let (hall, shelf, place) = address(concept);
+        let shelf = self.halls.get(hall).and_then(OnceLock::get).and_then(|hall| hall[shelf].get());
+        shelf.map_or(NOWHERE, |shelf| shelf[place].load(Relaxed).wrapping_sub(1))
+    }
+
+    /// The column that `column` takes the place of. `concept` is below [`CONCEPTS`].
+    fn set(&self, concept: u32, column: u32) -> u32 {
+        let (hall, shelf, place) = address(concept);
+        let hall = self.halls[hall].get_or_init(|| lazily(HALL));
+        let shelf = hall[shelf].get_or_init(|| (0..1 << SHELF).map(|_| AtomicU32::new(0)).collect());
+        // Acquire and release: who takes a home away sees the count that it was entered with, so that no
+        // count falls below 0 on the way.
+        shelf[place].swap(column.wrapping_add(1), AcqRel).wrapping_sub(1)
+    }
+
+    /// Makes `column` the home of a concept if it has room, counted with this concept (D2), or is its home.
+    pub(crate) fn try_enter(&self, concept: u32, column: u32) -> bool {
+        if concept >= CONCEPTS {
+            return false;
+        }
+        if column != NOWHERE && self.column(concept) == column {
+            return true;
+        }
+        let limit = self.limit_for_one_more();
+        let Some(load) = self.loads.get(column as usize) else { return false };
+        if load.fetch_update(Relaxed, Relaxed, |load| (load < limit).then(|| load + 1)).is_err() {
+            return false;
+        }
+        self.moved_in(concept, column);
+        true
+    }
+
+    /// Makes `column` the home of a concept, room or not: it lies there already. Columns that do not
+    /// exist are nobody's home, and numbers from [`CONCEPTS`] on have none.
+    pub(crate) fn enter(&self, concept: u32, column: u32) {
+        if concept >= CONCEPTS {
+            return;
+        }
+        if let Some(load) = self.loads.get(column as usize) {
+            load.fetch_add(1, Relaxed);
+            self.moved_in(concept, column);
+        }
+    }
+
+    /// `column` has counted the concept already; its old home must not any longer.
+    fn moved_in(&self, concept: u32, column: u32) {
+        self.numbers.fetch_max(concept.saturating_add(1), Relaxed);
+        match self.set(concept, column) {
+            NOWHERE => self.live.fetch_add(1, Relaxed),
+            old => self.loads[old as usize].fetch_sub(1, Relaxed),
+        };
+    }
+
+    /// The concept is placed nowhere any more.
+    pub(crate) fn leave(&self, concept: u32) {
+        if self.column(concept) == NOWHERE {
+            return;
+        }
+        let old = self.set(concept, NOWHERE);
+        if old != NOWHERE {
+            self.loads[old as usize].fetch_sub(1, Relaxed);
+            self.live.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Bytes of host memory taken.
+    pub(crate) fn bytes(&self) -> usize {
+        let made = |hall: &Lazily<Shelf>| {
+            (1 << HALL) * size_of::<OnceLock<Shelf>>() + hall.iter().filter_map(OnceLock::get).count() * (4 << SHELF)
+        };
+        let halls: usize = self.halls.iter().filter_map(OnceLock::get).map(made).sum();
+        halls + self.halls.len() * size_of::<OnceLock<Lazily<Shelf>>>() + self.loads.len() * size_of::<AtomicU32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_a_home_of_its_own() {
+        let numbers = (0..70_000).chain((0..28).map(|octave| (1 << octave) + 70_000)).chain([CONCEPTS - 1]);
+        let homes = Homes::new(u32::from(u16::MAX));
+        let of = |concept: u32| concept.wrapping_mul(0x9e37_79b9) >> 17;
+        numbers.clone().for_each(|concept| homes.enter(concept, of(concept)));
+        assert!(numbers.clone().all(|concept| homes.column(concept) == of(concept)));
+        assert_eq!((homes.live() as usize, homes.numbers()), (numbers.count(), CONCEPTS));
+    }
+
+    #[test]
+    fn numbers_beyond_the_last_have_no_home_and_are_no_error() {
+        let homes = Homes::new(2);
+        for concept in [CONCEPTS, u32::MAX] {
+            homes.enter(concept, 0);
+            assert!(!homes.try_enter(concept, 0));
+            homes.leave(concept);
+            assert_eq!((homes.column(concept), homes.load(0), homes.numbers()), (NOWHERE, 0, 0));
+        }
+    }
+
+    #[test]
+    fn who_lives_in_a_full_column_may_stay() {
+        let homes = Homes::new(2);
+        (0..ROOMY).for_each(|concept| homes.enter(concept, 0));
+        assert!(homes.try_enter(5, 0) && !homes.try_enter(ROOMY, 0) && !homes.try_enter(ROOMY, NOWHERE));
+        assert_eq!(homes.load(0), ROOMY);
+    }
+
+    #[test]
+    fn counts_follow_homes() {
+        let homes = Homes::new(4);
+        for concept in 0..3000 {
+            assert!(homes.try_enter(concept, concept % 4));
+        }
+        homes.enter(5, 0);
+        homes.leave(6);
+        homes.leave(6);
+        homes.leave(1 << 30);
+        homes.enter(7, 4);
+        assert!(!homes.try_enter(7, 4));
+        let loads: Vec<_> = (0..5).map(|column| homes.load(column)).collect();
+        assert_eq!(loads, [751, 749, 749, 750, u32::MAX], "D1");
+        assert_eq!((homes.live(), homes.roomiest(), homes.fullest()), (2999, (1, 749), 751));
+        assert_eq!((homes.column(5), homes.column(6), homes.column(7), homes.column(1 << 30)), (0, NOWHERE, 3, NOWHERE));
+        assert!(homes.bytes() >= 12_000);
+    }
+
+    #[test]
+    fn a_column_takes_no_more_than_a_tenth_above_the_mean() {
+        let homes = Homes::new(8);
+        let entered = (0..10_000).filter(|&concept| homes.try_enter(concept, 0) || homes.try_enter(concept, 1 + concept % 7)).count();
+        assert_eq!(entered, 10_000);
+        assert!(homes.fullest() * 80 <= 11 * 10_000, "D2: {}", homes.fullest());
+        assert_eq!(limit(9, 1, 1), 9);
+        assert_eq!(limit(u32::MAX, 1, 1), u32::MAX);
+    }
+
+    #[test]
+    fn threads_cannot_overfill_a_column_together() {
+        let homes = Homes::new(2);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let homes = &homes;
+                scope.spawn(move || (0..5000).for_each(|turn| _ = homes.try_enter(thread * 5000 + turn, 0)));
+            }
+        });
+        assert_eq!((homes.load(0), homes.live()), (ROOMY, ROOMY), "D1, D2");
+    }
+}

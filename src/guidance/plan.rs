@@ -1,0 +1,388 @@
+//! A plan: where all concepts should live, found without moving any.
+//!
+//! Moving a concept costs; thinking does not. So the search moves concepts in the plan alone, as often
+//! as it likes, and each is moved once at most when the plan is carried out.
+//!
+//! The search is a multilevel one, as in METIS (Karypis and Kumar 1998) and `KaHIP` (Sanders and Schulz
+//! 2013), in bounded steps and from where concepts are now. One *cycle* (a V-cycle: Walshaw 2004):
+//!
+//! ```text
+//! concepts   clusters   clusters of clusters
+//!    0 ---->    1 ---->    2                  coarsen, within columns, while it shrinks
+//!                          2  refine
+//!               1 <----------                 take over its columns, refine
+//!    0 <-------                               take over its columns, refine; measure
+//! ```
+//!
+//! Refining visits each node of a level alone, and then each with its group until nothing moves
+//! ([`group`](crate::guidance::group)). Cycles go on while they pay; the best plan counts, and where
+//! concepts are now is one of them.
+//!
+//! Concepts that come while a plan is made are not in it. Those that go are passed over when it is
+//! carried out. If another takes the number of one that went, it may be moved to where that one should
+//! have gone: a worse place, not a wrong one.
+//!
+//! Invariants
+//! - **W1** `loads` is the weight of each column's nodes, on every level.
+//! - **W2** no column above the limit grows, and the lowest level leaves none above it.
+
+use crate::guidance::graph::{Graph, ROW_MOST};
+use crate::guidance::group::{AROUND, Look, Search};
+use crate::guidance::homes::{Homes, NOWHERE};
+use crate::guidance::level::{Coarsening, Level, STROKE};
+use crate::guidance::net::{Net, Tie};
+
+/// Times that the levels are gone up and down at most,
+const CYCLES: u32 = 4;
+/// as long as each leaves fewer edges cut, by more than one of so many.
+const WORTH_WHILE: u64 = 100;
+/// Levels at most.
+const LEVELS: usize = 12;
+/// A level of at most so many nodes for each column is not made coarser,
+const COLUMN_NODES: usize = 8;
+/// nor is one of at most so many nodes.
+const FEW: usize = 500;
+/// How nodes are looked at on each level, one stage after the other.
+const STAGES: [Look; 2] = [Look::Alone, Look::Together];
+/// Visits of one stage at most, for each node.
+const VISITS: usize = 8;
+
+/// What comes next; numbers are the next concept or node.
+enum Phase {
+    /// Where are the concepts below this number?
+    Gather(usize),
+    /// How good is the plan? What the concepts so far said.
+    Measure(usize, Worth),
+    Coarsen(Box<Coarsening>),
+    Refine(Stage),
+    /// The level below takes over the columns of the top level.
+    Follow(usize),
+    /// The plan is kept as the best.
+    Keep(usize),
+    /// The best plan is taken up again.
+    Restore(usize),
+    Done,
+}
+
+/// What a plan is worth; less is better.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Worth {
+    /// Concepts above the limits of their columns.
+    excess: u64,
+    /// Ties to other columns.
+    cut: u64,
+}
+
+/// A stage of refining.
+struct Stage {
+    number: usize,
+    /// The node to look at next, if it is queued.
+    next: usize,
+    /// Nodes that are queued.
+    waiting: usize,
+    /// Visits that are left.
+    visits: usize,
+}
+
+/// A plan that is being made, or is made.
+pub(crate) struct Plan {
+    phase: Phase,
+    cycle: u32,
+    /// Concepts at the bottom.
+    levels: Vec<Level>,
+    /// The columns of the best plan so far, at first where concepts are.
+    kept: Vec<u32>,
+    best: Worth,
+    loads: Vec<u32>,
+    limit: u32,
+    concepts: u32,
+    /// A bit for each node that waits for its visit.
+    queued: Vec<u64>,
+    row: Vec<Tie>,
+}
+
+/// The top level, as the search sees it.
+struct Planned<'a> {
+    graph: &'a Graph,
+    level: &'a Level,
+    loads: &'a [u32],
+    limit: u32,
+}
+
+impl Net for Planned<'_> {
+    fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    fn load(&self, column: u32) -> u32 {
+        self.loads[column as usize]
+    }
+
+    fn roomiest(&self) -> u32 {
+        (0..self.loads.len()).min_by_key(|&column| self.loads[column]).unwrap_or(0) as u32
+    }
+
+    fn column(&self, node: u32) -> u32 {
+        self.level.planned(node)
+    }
+
+    fn weight(&self, node: u32) -> u32 {
+        self.level.weight(node)
+    }
+
+    fn sample(&self, node: u32, most: usize, row: &mut Vec<Tie>) {
+        self.level.sample(self.graph, node, most, row);
+    }
+
+    fn whole(&self, node: u32, most: usize, row: &mut Vec<Tie>) -> bool {
+        self.level.whole(self.graph, node, most, row)
+    }
+}
+
+impl Plan {
+    /// Of where the concepts of `homes` should live.
+    pub(crate) fn new(homes: &Homes) -> Self {
+        let numbers = homes.numbers() as usize;
+        Self {
+            phase: Phase::Gather(numbers),
+            cycle: 0,
+            levels: vec![Level::lowest(numbers)],
+            kept: Vec::with_capacity(numbers),
+            best: Worth::default(),
+            loads: vec![0; homes.columns() as usize],
+            limit: 0,
+            concepts: 0,
+            queued: Vec::new(),
+            row: Vec::with_capacity(ROW_MOST),
+        }
+    }
+
+    /// Where each concept should live, by number; [`NOWHERE`] where there is none.
+    pub(crate) fn columns(&self) -> &[u32] {
+        &self.levels[0].column
+    }
+
+    /// Works on for one stroke; ties read are added to `read`. True while there is more to do.
+    pub(crate) fn step(&mut self, graph: &Graph, homes: &Homes, search: &mut Search, read: &mut u64) -> bool {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Gather(numbers) => self.gather(homes, numbers),
+            Phase::Measure(next, worth) => self.measure(graph, next, worth, read),
+            Phase::Coarsen(coarsening) => self.coarsen(graph, coarsening, read),
+            Phase::Refine(stage) => self.refine(graph, stage, search, read),
+            Phase::Follow(next) => self.follow(next),
+            Phase::Keep(next) => self.keep(next),
+            Phase::Restore(next) => self.restore(next),
+            Phase::Done => return false,
+        };
+        true
+    }
+
+    fn top(&self) -> usize {
+        self.levels.len() - 1
+    }
+
+    /// Nodes of the top level that are somewhere.
+    fn nodes(&self) -> usize {
+        // On the lowest level these are the concepts; on the others there are no more than those.
+        self.levels[self.top()].len().min(self.concepts as usize)
+    }
+
+    fn gather(&mut self, homes: &Homes, numbers: usize) -> Phase {
+        let lowest = &mut self.levels[0].column;
+        let end = numbers.min(lowest.len() + STROKE);
+        for concept in lowest.len()..end {
+            let column = homes.column(concept as u32);
+            lowest.push(column);
+            self.kept.push(column);
+            if column != NOWHERE {
+                self.loads[column as usize] += 1;
+                self.concepts += 1;
+            }
+        }
+        if end < numbers {
+            return Phase::Gather(numbers);
+        }
+        self.limit = homes.limit_of(self.concepts);
+        Phase::Measure(0, Worth::default())
+    }
+
+    fn measure(&mut self, graph: &Graph, next: usize, mut worth: Worth, read: &mut u64) -> Phase {
+        let lowest = &self.levels[0];
+        let (mut concept, mut work) = (next, 0);
+        while concept < lowest.len() && work < STROKE {
+            let column = lowest.column[concept];
+            if column != NOWHERE {
+                graph.sample(concept as u32, ROW_MOST, &mut self.row);
+                let elsewhere = |tie: &&Tie| ![column, NOWHERE].contains(&lowest.planned(tie.node));
+                worth.cut += self.row.iter().filter(elsewhere).map(|tie| u64::from(tie.weight)).sum::<u64>();
+                work += self.row.len();
+            }
+            work += 1;
+            concept += 1;
+        }
+        *read += work as u64;
+        if concept < lowest.len() {
+            return Phase::Measure(concept, worth);
+        }
+        worth.excess = self.loads.iter().map(|&load| u64::from(load.saturating_sub(self.limit))).sum();
+        self.measured(worth)
+    }
+
+    fn measured(&mut self, worth: Worth) -> Phase {
+        let before = std::mem::replace(&mut self.best, worth);
+        if self.cycle == 0 {
+            return self.begin_level();
+        }
+        if worth >= before {
+            return Phase::Restore(0);
+        }
+        let paid = worth.excess < before.excess || (before.cut - worth.cut) * WORTH_WHILE > before.cut;
+        if self.cycle < CYCLES && paid { Phase::Keep(0) } else { Phase::Done }
+    }
+
+    fn keep(&mut self, next: usize) -> Phase {
+        let lowest = &self.levels[0].column;
+        let end = lowest.len().min(next + STROKE);
+        self.kept[next..end].copy_from_slice(&lowest[next..end]);
+        if end < lowest.len() { Phase::Keep(end) } else { self.begin_level() }
+    }
+
+    fn restore(&mut self, next: usize) -> Phase {
+        let lowest = &mut self.levels[0].column;
+        let end = lowest.len().min(next + STROKE);
+        lowest[next..end].copy_from_slice(&self.kept[next..end]);
+        if end < lowest.len() { Phase::Restore(end) } else { Phase::Done }
+    }
+
+    /// The top level is made coarser, if that is worth while; else it is refined.
+    fn begin_level(&mut self) -> Phase {
+        let nodes = self.nodes();
+        if nodes > FEW.max(self.loads.len() * COLUMN_NODES) && self.levels.len() < LEVELS {
+            Phase::Coarsen(Box::new(Coarsening::new(nodes, self.concepts, self.limit)))
+        } else {
+            self.begin_stage(0)
+        }
+    }
+
+    fn coarsen(&mut self, graph: &Graph, mut coarsening: Box<Coarsening>, read: &mut u64) -> Phase {
+        let top = self.top();
+        let Some(above) = coarsening.step(graph, &mut self.levels[top], read) else {
+            return Phase::Coarsen(coarsening);
+        };
+        if above.len() * 10 < self.nodes() * 9 {
+            self.levels.push(above);
+            self.begin_level()
+        } else {
+            self.begin_stage(0)
+        }
+    }
+
+    /// All nodes of the top level wait.
+    fn begin_stage(&mut self, number: usize) -> Phase {
+        let nodes = self.levels[self.top()].len();
+        self.queued.clear();
+        self.queued.resize(nodes.div_ceil(64), u64::MAX);
+        if let (Some(last), 1..) = (self.queued.last_mut(), nodes % 64) {
+            *last = (1 << (nodes % 64)) - 1;
+        }
+        Phase::Refine(Stage { number, next: 0, waiting: nodes, visits: nodes * VISITS })
+    }
+
+    fn refine(&mut self, graph: &Graph, mut stage: Stage, search: &mut Search, read: &mut u64) -> Phase {
+        let look = STAGES[stage.number];
+        let mut work = 0;
+        while work < STROKE as u64 && stage.waiting > 0 && stage.visits > 0 {
+            let node = next_queued(&mut self.queued, &mut stage.next);
+            stage.waiting -= 1;
+            stage.visits -= 1;
+            let net = Planned { graph, level: &self.levels[self.top()], loads: &self.loads, limit: self.limit };
+            let to = search.visit(&net, node, look);
+            work += 1 + search.take_read();
+            if let Some(to) = to {
+                work += self.move_all(graph, search.movers(), to, &mut stage);
+            }
+        }
+        *read += work;
+        if stage.waiting > 0 && stage.visits > 0 {
+            Phase::Refine(stage)
+        } else if stage.number + 1 < STAGES.len() {
+            self.begin_stage(stage.number + 1)
+        } else if self.levels.len() > 1 {
+            Phase::Follow(0)
+        } else {
+            self.cycle += 1;
+            Phase::Measure(0, Worth::default())
+        }
+    }
+
+    /// Nodes of the top level move in the plan (W1). After a group has, its neighbours are looked at
+    /// again. Ties read.
+    fn move_all(&mut self, graph: &Graph, movers: &[u32], to: u32, stage: &mut Stage) -> u64 {
+        let top = self.top();
+        let level = &mut self.levels[top];
+        let mut read = 0;
+        for &mover in movers {
+            let weight = level.weight(mover);
+            let from = std::mem::replace(&mut level.column[mover as usize], to);
+            self.loads[from as usize] -= weight;
+            self.loads[to as usize] += weight;
+            if STAGES[stage.number] == Look::Together {
+                level.sample(graph, mover, AROUND, &mut self.row);
+                read += self.row.len() as u64;
+                let queued = &mut self.queued;
+                stage.waiting += self.row.iter().filter(|tie| queue(queued, tie.node)).count();
+            }
+        }
+        read
+    }
+
+    fn follow(&mut self, next: usize) -> Phase {
+        let top = self.top();
+        let (below, above) = self.levels.split_at_mut(top);
+        let level = &mut below[top - 1];
+        let end = level.len().min(next + STROKE);
+        level.follow(&above[0], next..end);
+        if end < level.len() {
+            return Phase::Follow(end);
+        }
+        self.levels.pop();
+        self.begin_stage(0)
+    }
+
+    /// Bytes of host memory taken.
+    pub(crate) fn bytes(&self) -> usize {
+        let levels: usize = self.levels.iter().map(Level::bytes).sum();
+        let coarsening = if let Phase::Coarsen(coarsening) = &self.phase { coarsening.bytes() } else { 0 };
+        let words = self.loads.capacity() + self.kept.capacity() + 2 * self.queued.capacity();
+        levels + coarsening + words * size_of::<u32>()
+    }
+}
+
+/// Takes the next queued node from `next` on, around the end. At least one is queued.
+fn next_queued(queued: &mut [u64], next: &mut usize) -> u32 {
+    let mut word = *next / 64;
+    let mut bits = queued[word] & (u64::MAX << (*next % 64));
+    while bits == 0 {
+        word = (word + 1) % queued.len();
+        bits = queued[word];
+    }
+    let node = word * 64 + bits.trailing_zeros() as usize;
+    queued[word] &= !(1 << (node % 64));
+    *next = (node + 1) % (queued.len() * 64);
+    node as u32
+}
+
+/// Queues a node. False if it is queued already, or is none of the level.
+fn queue(queued: &mut [u64], node: u32) -> bool {
+    let bit = 1 << (node % 64);
+    match queued.get_mut(node as usize / 64) {
+        Some(word) if *word & bit == 0 => {
+            *word |= bit;
+            true
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use super::*;
+use crate::guidance::graph::GraphLimits;
+
+fn made(graph: &Graph, homes: &Homes) -> (Plan, u64) {
+    let mut plan = Plan::new(homes);
+    let mut search = Search::new();
+    let mut total = 0;
+    loop {
+        let mut read = 0;
+        let more = plan.step(graph, homes, &mut search, &mut read);
+        assert!(read <= STROKE as u64 + crate::guidance::group::VISIT_TIES, "{read} ties in one step");
+        total += read;
+        if !more {
+            return (plan, total);
+        }
+    }
+}
+
+/// `groups` rings of ten with chords, each dealt out over `columns` columns.
+fn scattered(groups: u32, columns: u32) -> (Graph, Homes) {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(columns));
+    for concept in 0..groups * 10 {
+        let ring = |place: u32| concept / 10 * 10 + place % 10;
+        graph.link(concept, ring(concept + 1));
+        graph.link(concept, ring(concept + 3));
+        homes.enter(concept, concept % columns);
+    }
+    (graph, homes)
+}
+
+fn cut(graph: &Graph, plan: &Plan) -> u64 {
+    graph.cut(|concept| Some(plan.levels[0].planned(concept))).cut
+}
+
+impl Plan {
+    /// Another plan, for tests of what carries it out.
+    pub(crate) fn redirect(&mut self, column: impl Fn(u32) -> u32) {
+        for (concept, planned) in (0..).zip(&mut self.levels[0].column) {
+            *planned = column(concept);
+        }
+    }
+}
+
+#[test]
+fn scattered_groups_come_together_and_no_column_is_too_full() {
+    let (graph, homes) = scattered(200, 8);
+    let (plan, _) = made(&graph, &homes);
+    assert!(cut(&graph, &plan) * 50 < graph.edges(), "{} of {} edges are cut", cut(&graph, &plan), graph.edges());
+    let mut loads = vec![0; 8];
+    plan.columns().iter().for_each(|&column| loads[column as usize] += 1);
+    assert_eq!(loads, plan.loads, "W1");
+    assert!(loads.iter().all(|&load| load <= homes.limit_of(2000)), "W2: {loads:?}");
+    assert_eq!((0..2000).filter(|&concept| homes.column(concept) != concept % 8).count(), 0, "nobody has moved");
+    assert!(plan.bytes() >= 2 * 4 * 2000);
+}
+
+#[test]
+fn too_full_columns_are_emptied_even_of_what_has_no_edges() {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(4));
+    (0..1000).for_each(|concept| homes.enter(concept, u32::from(concept >= 900)));
+    (0..500).for_each(|concept| _ = graph.link(concept, concept + 1));
+    let (plan, _) = made(&graph, &homes);
+    assert!(plan.loads.iter().all(|&load| load <= homes.limit_of(1000)), "W2: {:?}", plan.loads);
+}
+
+#[test]
+fn a_plan_is_never_worse_than_what_is() {
+    // A graph without structure, placed well for what it is: two halves of a random graph.
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(2));
+    let mut state = 1_u32;
+    for concept in 0..2000_u32 {
+        homes.enter(concept, concept / 1000);
+        for _ in 0..3 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let other = if (state >> 8).is_multiple_of(8) { (state >> 12) % 2000 } else { concept / 1000 * 1000 + (state >> 12) % 1000 };
+            graph.link(concept, other);
+        }
+    }
+    let before = graph.cut(|concept| Some(homes.column(concept))).cut;
+    let (plan, _) = made(&graph, &homes);
+    assert!(cut(&graph, &plan) <= before);
+}
+
+#[test]
+fn nothing_is_planned_for_nobody_and_newcomers_are_left_alone() {
+    let homes = Homes::new(3);
+    let graph = Graph::new(GraphLimits::default());
+    assert_eq!(made(&graph, &homes).0.columns(), []);
+    homes.enter(2, 1);
+    let mut plan = Plan::new(&homes);
+    homes.enter(5, 1);
+    graph.link(2, 5);
+    let mut search = Search::new();
+    while plan.step(&graph, &homes, &mut search, &mut 0) {}
+    assert_eq!(plan.columns(), [NOWHERE, NOWHERE, 1]);
+}
+
+#[test]
+fn queued_nodes_are_taken_once_each_in_turn() {
+    let mut queued = vec![0; 3];
+    assert!([130, 5, 64].map(|node| queue(&mut queued, node)).iter().all(|&new| new));
+    assert!(!queue(&mut queued, 64) && !queue(&mut queued, 200));
+    let mut next = 6;
+    assert_eq!([0; 3].map(|_| next_queued(&mut queued, &mut next)), [64, 130, 5]);
+    assert_eq!(queued, [0; 3]);
+}

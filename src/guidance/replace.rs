@@ -1,0 +1,324 @@
+//! Re-placement: concepts move to better columns as evidence comes, in bounded steps.
+//!
+//! ```text
+//!            changes?            an eighth of all edges is new, or a column is too full
+//!   idle  ------------>  look  ------------------------------------------------------->  plan  --> carry out --> idle
+//!                         |  few changes
+//!                         '--------------->  visit the changed concepts where they live  --> idle
+//! ```
+//!
+//! - Few changes: each concept whose evidence changed is visited once, and a group that would gain by
+//!   moving is moved at once ([`group`](crate::guidance::group)).
+//! - Many: a [`Plan`] of the whole. Then each concept whose planned column is not its own moves there,
+//!   column after column; a column is given no more than it has room for.
+//!
+//! A step only says what to move. The caller moves it, or does not: nothing here depends on it.
+//!
+//! **Bound.** A step reads at most [`STEP_TIES`] ties and looks at each column once.
+
+use std::collections::VecDeque;
+
+use crate::guidance::graph::Graph;
+use crate::guidance::group::{AROUND, Look, Search, VISIT_TIES};
+use crate::guidance::homes::{Homes, NOWHERE};
+use crate::guidance::level::STROKE;
+use crate::guidance::net::{Net, Tie};
+use crate::guidance::plan::Plan;
+
+/// Everything is planned anew when one of so many edges changed since the last plan.
+const REPLAN: u64 = 8;
+/// Concepts of one move at most.
+const MOVED: usize = 64;
+/// Ties that one step reads at most.
+pub const STEP_TIES: u64 = STROKE as u64 + VISIT_TIES;
+
+/// Concepts that should move to one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Their numbers.
+    pub concepts: Vec<u32>,
+    /// Where they should go.
+    pub column: u32,
+}
+
+/// What one step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is nothing to do until something changes.
+    Idle,
+    /// Work was done, there is more.
+    Worked,
+    /// These should be moved, there is more.
+    Move(Move),
+    /// These numbers are free: a removed concept's, whose last edges were dropped, and those of
+    /// neighbours that were only hinted at. There is more.
+    Free(Vec<u32>),
+}
+
+enum Phase {
+    /// Nothing to do, as far as is known.
+    Idle,
+    /// Finding out what changed: the shard of the graph that is next.
+    Look(usize),
+    /// Visiting the concepts that changed.
+    Visit,
+    Plan(Box<Plan>),
+    Carry(Box<Carry>),
+}
+
+/// A plan that is being carried out.
+struct Carry {
+    plan: Plan,
+    /// Concepts that are not sorted yet: all below this number.
+    unsorted: usize,
+    /// The next concept for the same column, for each that moves.
+    chain: Vec<u32>,
+    /// The first one for each column.
+    first: Vec<u32>,
+    /// The column whose turn it is.
+    turn: u32,
+    /// Whether a column may be filled by one concept above its limit.
+    forced: bool,
+}
+
+/// Concepts as they live now.
+struct Living<'a> {
+    graph: &'a Graph,
+    homes: &'a Homes,
+    limit: u32,
+}
+
+impl Net for Living<'_> {
+    fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    fn load(&self, column: u32) -> u32 {
+        self.homes.load(column)
+    }
+
+    fn roomiest(&self) -> u32 {
+        self.homes.roomiest().0
+    }
+
+    fn column(&self, node: u32) -> u32 {
+        self.homes.column(node)
+    }
+
+    fn weight(&self, _node: u32) -> u32 {
+        1
+    }
+
+    fn sample(&self, node: u32, most: usize, row: &mut Vec<Tie>) {
+        self.graph.sample(node, most, row);
+    }
+
+    fn whole(&self, node: u32, most: usize, row: &mut Vec<Tie>) -> bool {
+        self.graph.whole(node, most, row)
+    }
+}
+
+/// The search for better places, and how far it is.
+pub(crate) struct Replacement {
+    phase: Phase,
+    search: Search,
+    /// Concepts to be visited.
+    changed: VecDeque<u32>,
+    /// What was to be moved last, by a visit.
+    proposed: Option<Move>,
+    /// The graph's changes and the number of concepts when the last plan was begun.
+    planned_at: (u64, u32),
+    row: Vec<Tie>,
+    read: u64,
+}
+
+impl Replacement {
+    /// Nothing is planned.
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Idle,
+            search: Search::new(),
+            changed: VecDeque::new(),
+            proposed: None,
+            planned_at: (0, 0),
+            row: Vec::with_capacity(AROUND),
+            read: 0,
+        }
+    }
+
+    /// Ties read by all steps so far.
+    pub(crate) fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// Does a bounded piece of work.
+    pub(crate) fn step(&mut self, graph: &Graph, homes: &Homes) -> Step {
+        match &mut self.phase {
+            Phase::Idle => self.look(graph, homes, 0),
+            Phase::Look(shard) => {
+                let shard = *shard;
+                self.look(graph, homes, shard)
+            }
+            Phase::Visit => self.visit(graph, homes),
+            Phase::Plan(plan) => {
+                if !plan.step(graph, homes, &mut self.search, &mut self.read) {
+                    self.begin_carrying(homes);
+                }
+                Step::Worked
+            }
+            Phase::Carry(carry) => match carry.step(homes) {
+                Step::Idle => {
+                    self.phase = Phase::Idle;
+                    Step::Worked
+                }
+                step => step,
+            },
+        }
+    }
+
+    /// Collects the concepts that changed, from `shard` on, and decides what to do about them.
+    fn look(&mut self, graph: &Graph, homes: &Homes, shard: usize) -> Step {
+        let (mut shard, mut room) = (shard, STROKE);
+        while room > 0 {
+            let changed = &mut self.changed;
+            let more = graph.take_changes(shard, room, |concept| {
+                room -= 1;
+                changed.push_back(concept);
+            });
+            match more {
+                Some(true) => {}
+                Some(false) => shard += 1,
+                None => return self.decide(graph, homes),
+            }
+        }
+        self.phase = Phase::Look(shard);
+        Step::Worked
+    }
+
+    fn decide(&mut self, graph: &Graph, homes: &Homes) -> Step {
+        let now = (graph.changes(), homes.live());
+        let many = (now.0 - self.planned_at.0) * REPLAN > graph.edges();
+        let too_full = now != self.planned_at && homes.fullest() > homes.limit_of(now.1);
+        if many || too_full {
+            self.changed = VecDeque::new();
+            self.planned_at = now;
+            self.phase = Phase::Plan(Box::new(Plan::new(homes)));
+        } else if self.changed.is_empty() {
+            self.phase = Phase::Idle;
+            return Step::Idle;
+        } else {
+            self.phase = Phase::Visit;
+        }
+        Step::Worked
+    }
+
+    fn visit(&mut self, graph: &Graph, homes: &Homes) -> Step {
+        if let Some(done) = self.proposed.take() {
+            self.look_around(graph, homes, &done);
+        }
+        let net = Living { graph, homes, limit: homes.limit_of(homes.live()) };
+        let before = self.read;
+        while self.read - before < STROKE as u64 {
+            let Some(concept) = self.changed.pop_front() else {
+                self.phase = Phase::Idle;
+                return Step::Worked;
+            };
+            let column = self.search.visit(&net, concept, Look::Together);
+            self.read += 1 + self.search.take_read();
+            if let Some(column) = column {
+                let proposed = Move { concepts: self.search.movers().to_vec(), column };
+                self.proposed = Some(proposed.clone());
+                return Step::Move(proposed);
+            }
+        }
+        Step::Worked
+    }
+
+    /// The neighbours of what was really moved may want to follow.
+    fn look_around(&mut self, graph: &Graph, homes: &Homes, done: &Move) {
+        for &concept in &done.concepts {
+            if homes.column(concept) == done.column {
+                graph.sample(concept, AROUND, &mut self.row);
+                self.read += self.row.len() as u64;
+                let strangers = self.row.iter().map(|tie| tie.node).filter(|&node| homes.column(node) != done.column);
+                self.changed.extend(strangers);
+            }
+        }
+    }
+
+    fn begin_carrying(&mut self, homes: &Homes) {
+        if let Phase::Plan(plan) = std::mem::replace(&mut self.phase, Phase::Idle) {
+            self.phase = Phase::Carry(Box::new(Carry::new(*plan, homes.columns())));
+        }
+    }
+
+    /// Bytes of host memory taken.
+    pub(crate) fn bytes(&self) -> usize {
+        let phase = match &self.phase {
+            Phase::Plan(plan) => plan.bytes(),
+            Phase::Carry(carry) => carry.plan.bytes() + (carry.chain.capacity() + carry.first.capacity()) * size_of::<u32>(),
+            _ => 0,
+        };
+        phase + self.changed.capacity() * size_of::<u32>()
+    }
+}
+
+impl Carry {
+    fn new(plan: Plan, columns: u32) -> Self {
+        let concepts = plan.columns().len();
+        Self { plan, unsorted: concepts, chain: vec![0; concepts], first: vec![NOWHERE; columns as usize], turn: 0, forced: false }
+    }
+
+    fn step(&mut self, homes: &Homes) -> Step {
+        if self.unsorted > 0 {
+            self.sort(homes);
+            return Step::Worked;
+        }
+        let limit = homes.limit_of(homes.live());
+        let mut work = STROKE;
+        for _ in 0..self.first.len() {
+            let column = self.turn;
+            self.turn = (self.turn + 1) % self.first.len() as u32;
+            let room = (limit + u32::from(self.forced)).saturating_sub(homes.load(column)) as usize;
+            let most = if self.forced { room.min(1) } else { room.min(MOVED) };
+            let mut concepts = Vec::new();
+            while concepts.len() < most && work > 0 && self.first[column as usize] != NOWHERE {
+                let concept = self.first[column as usize];
+                self.first[column as usize] = self.chain[concept as usize];
+                work -= 1;
+                let home = homes.column(concept);
+                if home != NOWHERE && home != column {
+                    concepts.push(concept);
+                }
+            }
+            if !concepts.is_empty() {
+                self.forced = false;
+                return Step::Move(Move { concepts, column });
+            }
+            if work == 0 {
+                return Step::Worked;
+            }
+        }
+        // Full columns may wait for each other in a circle: one concept above the limit opens it.
+        if !self.forced && self.first.iter().any(|&first| first != NOWHERE) {
+            self.forced = true;
+            return Step::Worked;
+        }
+        Step::Idle
+    }
+
+    /// Chains some of the concepts by the column that they should move to.
+    fn sort(&mut self, homes: &Homes) {
+        let start = self.unsorted.saturating_sub(STROKE);
+        for concept in (start..self.unsorted).rev() {
+            let (planned, home) = (self.plan.columns()[concept], homes.column(concept as u32));
+            if planned != NOWHERE && home != NOWHERE && planned != home {
+                self.chain[concept] = std::mem::replace(&mut self.first[planned as usize], concept as u32);
+            }
+        }
+        self.unsorted = start;
+    }
+}
+
+#[cfg(test)]
+mod tests;

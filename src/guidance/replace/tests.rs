@@ -1,0 +1,139 @@
+use super::*;
+use crate::guidance::graph::GraphLimits;
+
+/// Steps until nothing is left to do; moves what `moves` says.
+fn settle(replacement: &mut Replacement, graph: &Graph, homes: &Homes, mut moves: impl FnMut(&Move) -> bool) -> (u32, u32) {
+    let (mut moved, mut fullest) = (0, 0);
+    for _ in 0..100_000 {
+        let before = replacement.read();
+        let step = replacement.step(graph, homes);
+        assert!(replacement.read() - before <= STEP_TIES);
+        match step {
+            Step::Idle => return (moved, fullest),
+            Step::Move(group) if moves(&group) => {
+                assert!((1..=MOVED).contains(&group.concepts.len()));
+                for &concept in &group.concepts {
+                    assert_ne!(homes.column(concept), group.column);
+                    homes.enter(concept, group.column);
+                    moved += 1;
+                }
+                fullest = fullest.max(homes.fullest());
+            }
+            _ => {}
+        }
+    }
+    panic!("it never ends");
+}
+
+/// Pairs whose halves live in different columns.
+fn torn(pairs: u32) -> (Graph, Homes) {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(2));
+    for pair in 0..pairs {
+        graph.link(2 * pair, 2 * pair + 1);
+        homes.enter(2 * pair, 0);
+        homes.enter(2 * pair + 1, 1);
+    }
+    (graph, homes)
+}
+
+fn cut(graph: &Graph, homes: &Homes) -> u64 {
+    graph.cut(|concept| (homes.column(concept) != NOWHERE).then_some(homes.column(concept))).cut
+}
+
+#[test]
+fn each_concept_moves_once_at_most_and_then_there_is_nothing_to_do() {
+    let (graph, homes) = torn(500);
+    let mut replacement = Replacement::new();
+    let (moved, fullest) = settle(&mut replacement, &graph, &homes, |_| true);
+    assert_eq!(cut(&graph, &homes), 0);
+    assert!((500..=1000).contains(&moved) && fullest <= 551, "{moved} moves, {fullest} in one column");
+    assert_eq!(replacement.step(&graph, &homes), Step::Idle);
+    assert!(replacement.bytes() < 1000, "what the plan took is given back");
+}
+
+#[test]
+fn a_new_link_brings_two_together_at_once() {
+    let (graph, homes) = torn(500);
+    let mut replacement = Replacement::new();
+    settle(&mut replacement, &graph, &homes, |_| true);
+    let lone = (2000, 2001);
+    homes.enter(lone.0, 0);
+    homes.enter(lone.1, 1);
+    graph.link(lone.0, lone.1);
+    let (moved, _) = settle(&mut replacement, &graph, &homes, |_| true);
+    assert_eq!((moved, homes.column(lone.0) == homes.column(lone.1)), (1, true));
+}
+
+#[test]
+fn the_neighbours_of_who_moved_are_looked_at_again() {
+    let (graph, homes) = torn(4000);
+    let mut replacement = Replacement::new();
+    settle(&mut replacement, &graph, &homes, |_| true);
+    // A chain longer than a group: each has one tie more at home than elsewhere, until the next one goes.
+    let chain = 8000..8040;
+    for concept in chain.clone() {
+        homes.enter(concept, 0);
+        homes.enter(concept + 100, 0);
+        graph.link(concept, concept + 100);
+        graph.link(concept, concept + 1);
+        for other in [concept + 200, concept + 300] {
+            homes.enter(other, 1);
+            graph.link(concept, other);
+        }
+    }
+    homes.enter(chain.end, 0);
+    // Enough others that no column is too full.
+    (9100..10_500).for_each(|concept| homes.enter(concept, 0));
+    // What draws the last one is too firmly at home to come instead.
+    for concept in 9000..9020 {
+        homes.enter(concept, 1);
+        (9000..concept).for_each(|other| _ = graph.link(concept, other));
+    }
+    (0..64).for_each(|shard| _ = graph.take_changes(shard, usize::MAX, |_| ()));
+    (9000..9003).for_each(|concept| _ = graph.link(chain.end, concept));
+    settle(&mut replacement, &graph, &homes, |_| true);
+    assert!(chain.clone().all(|concept| homes.column(concept) == 1), "{} edges are cut", cut(&graph, &homes));
+}
+
+#[test]
+fn it_ends_though_all_moves_are_refused() {
+    let (graph, homes) = torn(500);
+    let mut replacement = Replacement::new();
+    assert_eq!(settle(&mut replacement, &graph, &homes, |_| false).0, 0);
+    graph.link(0, 3);
+    assert_eq!(settle(&mut replacement, &graph, &homes, |_| false).0, 0);
+    assert_eq!(cut(&graph, &homes), 500 + 1);
+}
+
+#[test]
+fn full_columns_that_wait_for_each_other_exchange_one_by_one() {
+    // Two columns, both full, whose concepts all belong in the other one; a third has room.
+    let homes = Homes::new(3);
+    (0..60).for_each(|concept| homes.enter(concept, concept / 22));
+    assert_eq!([0, 1, 2].map(|column| homes.load(column)), [22, 22, 16]);
+    assert_eq!(homes.limit_of(60), 22);
+    let graph = Graph::new(GraphLimits::default());
+    let mut plan = Plan::new(&homes);
+    let mut search = Search::new();
+    while plan.step(&graph, &homes, &mut search, &mut 0) {}
+    let planned = |concept| if concept < 44 { 1 - concept / 22 } else { 2 };
+    plan.redirect(planned);
+    let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 3))), ..Replacement::new() };
+    let (moved, fullest) = settle(&mut replacement, &graph, &homes, |_| true);
+    assert_eq!((moved, fullest), (44, 23), "one above the limit at most");
+    assert!((0..60).all(|concept| homes.column(concept) == planned(concept)));
+}
+
+#[test]
+fn who_has_gone_is_not_moved() {
+    let (graph, homes) = torn(500);
+    let mut replacement = Replacement::new();
+    while !matches!(replacement.phase, Phase::Carry(_)) {
+        replacement.step(&graph, &homes);
+    }
+    (0..400).for_each(|concept| homes.leave(concept));
+    settle(&mut replacement, &graph, &homes, |group| {
+        assert!(group.concepts.iter().all(|&concept| concept >= 400));
+        true
+    });
+}
