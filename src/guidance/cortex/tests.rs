@@ -405,3 +405,62 @@ fn threads_may_do_everything_at_once() {
     settle(&cortex);
     assert!(balance(&cortex, columns) <= 1.1);
 }
+
+#[test]
+fn the_strategy_of_a_request_weighs_content_and_load() {
+    let place = |effect: Placement, busy: u32| {
+        let cortex = cortex(4, Voters { structural: 0.8, semantic: 0.1, ..NONE });
+        cortex.place_folded(0, &Folded::few(&[0.0, 1.0]), &Balanced.placement());
+        let near = cortex.column(0).unwrap();
+        cortex.place_few(1, &[1.0]);
+        // Two neighbours in column 3, one, and what is like it, in another.
+        (10..10 + busy).for_each(|concept| assert!(cortex.place_in(concept, 3)));
+        (0..1).chain(10..12).for_each(|neighbour| _ = cortex.link(100, neighbour));
+        (cortex.place_folded(100, &Folded::few(&[0.0, 1.0]), &effect).column, near)
+    };
+    let usual = Balanced.placement();
+    assert_eq!(place(usual, 2).0, 3, "structure first");
+    let (column, near) = place(Placement { content_weight: 0.5, ..usual }, 2);
+    assert_eq!(column, near, "content first");
+    assert_eq!(place(Placement { content_weight: 0.0, ..usual }, 28).0, 3);
+    let (column, near) = place(Placement { content_weight: 0.0, ..ResourceOptimized.placement() }, 28);
+    assert_eq!(column, near, "where there is room");
+}
+
+#[test]
+fn what_got_no_memory_leaves_its_column_and_keeps_its_edges() {
+    let cortex = cortex(4, Voters::ALL);
+    cortex.link(0, 1);
+    cortex.place_few(0, &[1.0]);
+    cortex.place_few(7, &[1.0]);
+    assert!(!cortex.unplace(0), "it is still hinted at");
+    assert!(cortex.unplace(7) && cortex.unplace(7), "nothing is known of it");
+    assert_eq!((cortex.live(), cortex.edges(), cortex.column(0), cortex.column(7)), (0, 1, None, None));
+    assert_eq!((0..4).map(|column| cortex.load(column)).sum::<u32>(), 0);
+}
+
+#[test]
+fn no_number_and_no_weight_is_too_much() {
+    let odd = [f32::NAN, f32::INFINITY, f32::MAX, f32::MIN, -1.0, f32::MIN_POSITIVE, 1.0];
+    let all = Voters { structural: f32::MAX, semantic: f32::MAX, temporal: f32::MAX, exception: f32::MAX };
+    for voters in odd.map(|weight| Voters { structural: weight, ..Voters::ALL }).into_iter().chain([all]) {
+        let cortex = cortex(0, voters);
+        let numbers = [0, 1, 63, 64, 1 << 20, CONCEPTS, u32::MAX - 1, u32::MAX];
+        for (&concept, &weight) in numbers.iter().zip(odd.iter().cycle()) {
+            cortex.link(concept, concept ^ 1);
+            cortex.link(concept, 1);
+            let effect = Placement { content_weight: weight.into(), load_weight: weight.into(), ..Balanced.placement() };
+            let winner = cortex.place_folded(concept, &Folded::few(&[weight, 1.0]), &effect);
+            assert!(winner.column == 0 && (0.0..=1.0).contains(&winner.confidence) && winner.drive.is_finite());
+            assert_eq!(cortex.column(concept), (concept < CONCEPTS).then_some(0));
+            cortex.accessed(concept);
+            cortex.relocated(concept, concept);
+            assert!(!cortex.place_in(concept, u32::MAX));
+        }
+        assert_eq!((cortex.live(), cortex.load(u32::MAX)), (5, 0));
+        settle(&cortex);
+        numbers.iter().for_each(|&concept| cortex.remove(concept, |_| ()));
+        settle(&cortex);
+        assert_eq!((cortex.live(), cortex.edges()), (0, 0));
+    }
+}
