@@ -58,6 +58,9 @@ pub mod guidance;
 mod maintain;
 
 #[cfg(not(loom))]
+pub mod service;
+
+#[cfg(not(loom))]
 pub mod ffi;
 
 #[cfg(loom)]
@@ -73,4 +76,9 @@ pub use guidance::{AllocationError, AllocationPriority, AllocationRequest, Conce
 pub use maintain::Maintained;
 #[cfg(not(loom))]
 pub use metrics::Metrics;
+#[cfg(not(loom))]
+pub use service::{
+    AllocationMetrics, AllocationResult, AllocationServiceConfig, AllocationServiceError, ConceptGuard, MemoryAllocationService,
+    MemorySlot, PoolConfig,
+};
 pub use spike::SpikeTime;

@@ -9,6 +9,7 @@
 //! This layer ties the others together and has no mechanism of its own.
 
 mod batch;
+mod usage;
 mod verify;
 
 use core::alloc::Layout;

@@ -30,7 +30,12 @@ pub struct AccessRate {
 impl AccessRate {
     /// Counts an access at `now_ns`.
     pub fn record(&mut self, now_ns: u64) {
-        self.count = self.count_at(now_ns) + 1.0;
+        self.record_many(1, now_ns);
+    }
+
+    /// Counts `accesses` accesses at `now_ns`, of which it is not known when they were.
+    pub fn record_many(&mut self, accesses: u32, now_ns: u64) {
+        self.count = self.count_at(now_ns) + f64::from(accesses);
         self.as_of_ns = self.as_of_ns.max(now_ns);
     }
 

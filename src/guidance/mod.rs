@@ -90,4 +90,5 @@ pub use replace::{Move, STEP_TIES, Step};
 pub use request::{
     AllocationPriority, AllocationRequest, CONCEPT_ID_MAX, CONTENT_MAX, DeallocationRequest, ResourceRequirements, Stimulus,
 };
+pub(crate) use request::{check_content, is_concept_id};
 pub use strategy::{AllocationStrategyType, Evidence, Placement, Strategy};

@@ -147,10 +147,14 @@ impl From<String> for DeallocationRequest {
     }
 }
 
+/// Whether text could be an id.
+pub(crate) fn is_concept_id(id: &str) -> bool {
+    (1..=CONCEPT_ID_MAX).contains(&id.len())
+}
+
 /// An id is 1 to 255 bytes long.
 pub(crate) fn check_concept_id(id: &str) -> Result<(), AllocationError> {
-    let in_range = (1..=CONCEPT_ID_MAX).contains(&id.len());
-    ensure(in_range, "concept_id", &format_args!("{} bytes long", id.len()), "1 to 255 bytes long")
+    ensure(is_concept_id(id), "concept_id", &format_args!("{} bytes long", id.len()), "1 to 255 bytes long")
 }
 
 /// Content is at most 16 MiB long.

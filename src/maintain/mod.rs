@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::map::ChunkId;
+use crate::size_class::CHUNK;
 use crate::span::IndexWords;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
@@ -28,6 +29,11 @@ impl Arena {
     /// # Errors
     /// [`Error::Maintaining`] if another thread is at it.
     pub fn maintain(&self, budget: Duration) -> Result<Maintained> {
+        self.maintain_and_count(budget).map(|(maintained, _)| maintained)
+    }
+
+    /// The same; also how many bytes went back to the system.
+    pub(crate) fn maintain_and_count(&self, budget: Duration) -> Result<(Maintained, u64)> {
         let counters = self.core.counters();
         if counters.maintaining.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
             return Err(Error::Maintaining);
@@ -36,8 +42,15 @@ impl Arena {
         let columns = u64::from(self.columns());
         let end = columns + self.core.chunks.len() as u64;
         let mut at = counters.cursor.load(Relaxed);
+        let mut chunks = 0;
         while at < end {
-            let worked = if at < columns { self.tend_column(at as u32) } else { self.decommit_chunk((at - columns) as u32) };
+            let worked = if at < columns {
+                self.tend_column(at as u32)
+            } else {
+                let decommitted = self.decommit_chunk((at - columns) as u32);
+                chunks += u64::from(decommitted);
+                decommitted
+            };
             at += 1;
             if worked && start.elapsed() >= budget {
                 break;
@@ -46,7 +59,7 @@ impl Arena {
         let result = if at < end { Maintained::More } else { Maintained::All };
         counters.cursor.store(if at < end { at } else { 0 }, Relaxed);
         counters.maintaining.store(0, Release);
-        Ok(result)
+        Ok((result, chunks * CHUNK as u64))
     }
 
     /// Brings a column's free memory together, if its lease is free. False if there was nothing to do.

@@ -56,6 +56,29 @@ impl Mapping {
         }
     }
 
+    /// Bytes of the mapping's pages that are in memory. Calls the system once for each 64 MiB.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        #[cfg(target_os = "linux")]
+        {
+            const PAGE: usize = 4096;
+            let mut resident = 0;
+            let mut pages = vec![0_u8; 1 << 14];
+            for offset in (0..self.len()).step_by(pages.len() * PAGE) {
+                let bytes = (self.len() - offset).min(pages.len() * PAGE);
+                // SAFETY: R2: the range is inside the mapping, and there is a byte for each of its pages.
+                if unsafe { libc::mincore(self.base().as_ptr().add(offset).cast(), bytes, pages.as_mut_ptr()) } == 0 {
+                    resident += pages[..bytes.div_ceil(PAGE)].iter().filter(|&&page| page & 1 != 0).count() * PAGE;
+                }
+            }
+            resident as u64
+        }
+        // Elsewhere nobody can tell: all of it.
+        #[cfg(not(target_os = "linux"))]
+        {
+            self.len() as u64
+        }
+    }
+
     /// Gives a range back to the system. If the system refuses, the memory stays, which is allowed.
     pub(crate) fn decommit(&self, offset: usize, bytes: usize) {
         #[cfg(unix)]
@@ -97,6 +120,10 @@ impl Mapping {
     }
 
     pub(crate) fn prefault(&self, _offset: usize, _bytes: usize) {}
+
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.len() as u64
+    }
 
     pub(crate) fn decommit(&self, offset: usize, bytes: usize) {
         // SAFETY: R2: inside the allocation; the caller owns the range.

@@ -178,6 +178,17 @@ impl Region {
         self.chunks * CHUNK
     }
 
+    /// Touches the first `bytes` of user memory; no thread but the caller's may know the region yet.
+    pub(crate) fn touch(&self, bytes: usize) {
+        let start = self.origin.addr() + CHUNK - self.mapping.base().addr().get();
+        self.mapping.prefault(start, bytes.min(self.capacity()));
+    }
+
+    /// Bytes of the region's pages, metadata included, that are in memory. Calls the system.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.mapping.resident_bytes()
+    }
+
     /// Gives the memory of data chunk `chunk` (1 and up) back to the system: it reads as zero
     /// afterwards. Calls the system. The caller owns the whole chunk.
     pub(crate) fn decommit(&self, chunk: usize) {

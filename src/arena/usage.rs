@@ -1,0 +1,77 @@
+//! How an arena's memory is used, as a whole.
+
+use super::Arena;
+use crate::size_class::{CHUNK_SPANS, SPAN};
+use crate::span::IndexWords;
+
+impl Arena {
+    /// Makes the first `bytes` of user memory ready: the lowest, which are handed out first. The arena is the
+    /// caller's alone.
+    pub(crate) fn touch(&mut self, bytes: usize) {
+        self.core.region.touch(bytes);
+    }
+
+    /// Bytes of 4 KiB pages, metadata included, that are in memory. Calls the system.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.core.region.resident_bytes()
+    }
+
+    /// 1 less the longest run of free spans over all bytes that are free, 0 to 1; 0 if nothing is. Looks at
+    /// every chunk.
+    #[expect(clippy::cast_precision_loss, reason = "bytes, at most 1 TiB")]
+    pub(crate) fn fragmentation(&self) -> f64 {
+        let (mut longest, mut run) = (0_u64, 0_u64);
+        for chunk in self.core.chunk_ids() {
+            let map = if self.core.index.is_free(chunk) { u64::MAX } else { self.core.chunk(chunk).map.free() };
+            if map == u64::MAX {
+                run += CHUNK_SPANS as u64;
+            } else {
+                longest = longest.max(run + u64::from(map.trailing_ones()));
+                longest = longest.max(longest_run(map));
+                run = u64::from(map.leading_ones());
+            }
+        }
+        let longest = longest.max(run) * SPAN as u64;
+        let free = (self.capacity() as u64).saturating_sub(self.metrics().bytes_live);
+        if free == 0 { 0.0 } else { 1.0 - longest.min(free) as f64 / free as f64 }
+    }
+}
+
+/// The longest run of set bits.
+fn longest_run(mut map: u64) -> u64 {
+    let mut run = 0;
+    // Each round shortens every run by one.
+    while map != 0 {
+        map &= map << 1;
+        run += 1;
+    }
+    run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SpikeTime;
+    use core::alloc::Layout;
+
+    #[test]
+    fn the_longest_run_of_bits_is_found() {
+        for (map, run) in [(0, 0), (1, 1), (u64::MAX, 64), (0b1011_0111, 3), (0b11 << 62, 2)] {
+            assert_eq!(longest_run(map), run);
+        }
+    }
+
+    #[test]
+    fn what_lies_in_one_piece_is_not_fragmented() {
+        let arena = Arena::builder().capacity(8 << 20).columns(1).build().unwrap();
+        assert!(arena.fragmentation().abs() < 1e-9);
+        let wide = Layout::from_size_align(2 << 20, 16).unwrap();
+        let blocks: Vec<_> = (0..4).map(|_| arena.alloc(None, wide, SpikeTime::NONE).unwrap()).collect();
+        assert!(arena.fragmentation().abs() < 1e-9, "nothing is free");
+        // SAFETY: a block of ours.
+        unsafe { arena.free(blocks[0]).unwrap() };
+        // SAFETY: as above.
+        unsafe { arena.free(blocks[2]).unwrap() };
+        assert!((arena.fragmentation() - 0.5).abs() < 1e-9, "two pieces of the same size");
+    }
+}

@@ -1,0 +1,432 @@
+//! The way of an allocation: planned, let in, decided, charged, placed, published.
+//!
+//! ```text
+//! check --> plan: first spike,      --> gate --> node's lock --> column: remembered, --> charge a pool
+//!           strategy, or remembered    (spike                   or by competition,       take a block
+//!                                       order)                  or by hash               write the slot
+//!                                                                                        publish it
+//! ```
+//!
+//! A step that fails undoes those before it, so that a refusal changes nothing but counts. Hints are
+//! made known before the column is chosen, and stay known.
+
+use core::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::MutexGuard;
+use twox_hash::XxHash3_128;
+
+use super::admission::Permit;
+use super::pool::{Full, Pool};
+use super::registry::{Node, State};
+use super::result::{AllocationResult, MemorySlot};
+use super::service::MemoryAllocationService;
+use super::slot::{Concept, Slot};
+use crate::column::ColumnId;
+use crate::error::Error;
+use crate::guidance::{
+    AccessRate, AllocationError, AllocationRequest, ConceptType, Decision, DecisionKey, Evidence, Features, Recall, Stimulus, Strategy,
+    TtfsEncoding, Undecided, check_content, is_concept_id,
+};
+use crate::spike::SpikeTime;
+use crate::sync::Ordering::Relaxed;
+
+/// Hints that enter the key of a decision, and so those that a remembered decision was made with.
+const KEYED_HINTS: usize = 64;
+/// Tries to have memory that readers still pinned a moment ago: some milliseconds at most.
+const RECLAIMS: usize = 256;
+
+/// What is known of a request before it is let in.
+pub(super) struct Plan {
+    pub(super) encoding: TtfsEncoding,
+    pub(super) strategy: Strategy,
+    column: Column,
+}
+
+/// How its column is found.
+enum Column {
+    /// It was decided before.
+    Remembered(Decision),
+    /// By competition; then it is remembered.
+    Compete(Box<Features>, Option<Undecided>),
+    /// By a hash of the id.
+    Hashed,
+}
+
+/// Where a concept came to lie.
+pub(super) struct Placed {
+    pub(super) slot: Slot,
+    pub(super) column: u32,
+    pub(super) confidence: f64,
+    pub(super) cache_hit: bool,
+    pub(super) guided: bool,
+    pub(super) pool: usize,
+    pub(super) bytes: u64,
+}
+
+impl MemoryAllocationService {
+    /// Allocates memory for a concept, and stores its content.
+    ///
+    /// Waits for a permit if all are taken; no system call otherwise.
+    ///
+    /// # Errors
+    /// [`AllocationError::Invalid`], [`PoolNotFound`](AllocationError::PoolNotFound),
+    /// [`Busy`](AllocationError::Busy), [`AlreadyExists`](AllocationError::AlreadyExists),
+    /// [`QuotaExceeded`](AllocationError::QuotaExceeded), [`OutOfMemory`](AllocationError::OutOfMemory); no
+    /// concept was allocated then.
+    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
+    pub fn allocate_memory(&self, request: AllocationRequest) -> Result<AllocationResult, AllocationError> {
+        let start = Instant::now();
+        let own = self.checked(&request)?;
+        let plan = self.plan(&request)?;
+        let _permit = self.admit(plan.encoding.first_spike)?;
+        let (result, pool) = self.allocate(&request, own, &plan, start)?;
+        self.count(&result, pool);
+        Ok(result)
+    }
+
+    /// Whether a request can be served at all; its pool.
+    pub(super) fn checked(&self, request: &AllocationRequest) -> Result<usize, AllocationError> {
+        request.validate()?;
+        self.pool_of(request.concept_type)
+    }
+
+    fn pool_of(&self, concept_type: ConceptType) -> Result<usize, AllocationError> {
+        self.find_pool(concept_type)
+            .ok_or_else(|| AllocationError::PoolNotFound { concept_type, known: self.pools.iter().map(Pool::concept_type).collect() })
+    }
+
+    fn find_pool(&self, concept_type: ConceptType) -> Option<usize> {
+        self.pools.iter().position(|pool| pool.concept_type() == concept_type)
+    }
+
+    /// A permit, in spike order.
+    pub(super) fn admit(&self, spike: SpikeTime) -> Result<Permit<'_>, AllocationError> {
+        let entered = self.gate.enter(spike, self.admission_timeout);
+        entered.map_err(|refused| AllocationError::Busy { permits: self.gate.permits(), waited: refused.waited })
+    }
+
+    /// What is known of a request: remembered, or worked out.
+    pub(super) fn plan(&self, request: &AllocationRequest) -> Result<Plan, AllocationError> {
+        let accesses = request.resource_requirements.expected_accesses_per_s;
+        if !self.guidance {
+            let features = Features::of(request.stimulus())?;
+            let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
+            return Ok(Plan { encoding, strategy: self.engine.determine_strategy(request, &features), column: Column::Hashed });
+        }
+        let hints = &request.locality_hints;
+        let key = DecisionKey::of(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
+        match self.decisions.recall(key, self.now_ns()) {
+            Recall::Hit(decision) => Ok(Plan {
+                encoding: decision.encoding,
+                strategy: Strategy { strategy_type: decision.strategy, placement: decision.strategy.placement() },
+                column: Column::Remembered(decision),
+            }),
+            Recall::Miss(undecided) => {
+                let features = Features::of(request.stimulus())?;
+                let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
+                let strategy = self.engine.determine_strategy(request, &features);
+                Ok(Plan { encoding, strategy, column: Column::Compete(Box::new(features), Some(undecided)) })
+            }
+        }
+    }
+
+    /// Counts an allocation that stays.
+    pub(super) fn count(&self, result: &AllocationResult, pool: usize) {
+        self.pools[pool].count_allocation();
+        self.allocations.record(result.allocation_time);
+    }
+
+    /// Serves a planned request that was let in. Times are counted from `start`. Also the pool that served: the caller
+    /// counts it.
+    pub(super) fn allocate(
+        &self,
+        request: &AllocationRequest,
+        own: usize,
+        plan: &Plan,
+        start: Instant,
+    ) -> Result<(AllocationResult, usize), AllocationError> {
+        let id = request.concept_id.as_str();
+        loop {
+            let node = self.registry.node(id);
+            let Some(mut state) = node.lock() else { continue };
+            if node.block().is_some() {
+                return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
+            }
+            self.learn_hints(&node, &request.locality_hints);
+            let concept = Concept {
+                id,
+                concept_type: request.concept_type,
+                content: request.content.as_bytes(),
+                version: 1,
+                spike: plan.encoding.first_spike,
+                wanted: request.resource_requirements.memory_size,
+                accesses: request.resource_requirements.expected_accesses_per_s,
+                priority: request.priority,
+                strategy: plan.strategy.strategy_type,
+            };
+            let placed = match self.place(&node, own, plan, request, &concept) {
+                Ok(placed) => placed,
+                Err(error) => {
+                    self.abandon(&node, &mut state);
+                    return Err(error);
+                }
+            };
+            (state.pool, state.bytes, state.rate) = (placed.pool, placed.bytes, AccessRate::default());
+            state.strategy = Some(concept.strategy);
+            node.set_block(&state, Some(placed.slot.block()));
+            return Ok((self.answer(&placed, plan, concept.version, start), placed.pool));
+        }
+    }
+
+    /// Chooses a column for a node, and puts the concept there.
+    fn place(
+        &self,
+        node: &Node,
+        own: usize,
+        plan: &Plan,
+        request: &AllocationRequest,
+        concept: &Concept,
+    ) -> Result<Placed, AllocationError> {
+        let (column, confidence, cache_hit) = self.choose(node, plan, request)?;
+        let spike = plan.strategy.placement.spike(concept.spike);
+        let (slot, pool, bytes) = self.take(own, column, concept, spike)?;
+        let guided = !matches!(plan.column, Column::Hashed);
+        Ok(Placed { slot, column, confidence, cache_hit, guided, pool, bytes })
+    }
+
+    /// The column of a node, its home from here on; how sure that is, and whether it was remembered.
+    fn choose(&self, node: &Node, plan: &Plan, request: &AllocationRequest) -> Result<(u32, f64, bool), AllocationError> {
+        Ok(match &plan.column {
+            Column::Hashed => {
+                let hash = XxHash3_128::oneshot_with_seed(self.seed, node.id.as_bytes()) as u64;
+                let column = ((u128::from(hash) * u128::from(self.arena.columns())) >> 64) as u32;
+                self.cortex.relocated(node.number, column);
+                (column, 0.0, false)
+            }
+            Column::Remembered(decision) if self.cortex.place_in(node.number, decision.column) => {
+                (decision.column, decision.confidence, true)
+            }
+            // Remembered, but the column is full by now.
+            Column::Remembered(_) => {
+                let winner = self.cortex.place(node.number, &Features::of(request.stimulus())?, &plan.strategy.placement);
+                (winner.column, f64::from(winner.confidence), false)
+            }
+            Column::Compete(features, undecided) => {
+                let winner = self.cortex.place(node.number, features, &plan.strategy.placement);
+                let confidence = f64::from(winner.confidence);
+                if let Some(undecided) = undecided {
+                    let decision =
+                        Decision { column: winner.column, encoding: plan.encoding, strategy: plan.strategy.strategy_type, confidence };
+                    self.decisions.remember(*undecided, &decision, self.now_ns());
+                }
+                (winner.column, confidence, false)
+            }
+        })
+    }
+
+    /// Makes a request's hints known as edges. What could not be an id names nobody.
+    pub(super) fn learn_hints(&self, node: &Node, hints: &[String]) {
+        for hint in hints {
+            if hint != &*node.id && is_concept_id(hint) {
+                self.cortex.link(node.number, self.registry.node(hint).number);
+            }
+        }
+    }
+
+    /// A request was refused: its node has no home, and is buried if it has no edges either.
+    fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>) {
+        if self.cortex.unplace(node.number) {
+            self.registry.bury_locked(node, state);
+        }
+    }
+
+    /// Charges a pool for a concept and writes it into a block of `column`. The pool and the bytes charged.
+    pub(super) fn take(&self, own: usize, column: u32, concept: &Concept, spike: SpikeTime) -> Result<(Slot, usize, u64), AllocationError> {
+        let asked = concept.block_bytes();
+        let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
+        let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
+        let pool = self.charge(own, bytes, concept.spike).map_err(|full| full.error(self.pools[own].concept_type()))?;
+        let Some(block) = self.block(column, asked, spike) else {
+            self.pools[pool].refund(bytes);
+            return Err(no_memory());
+        };
+        if pool != own {
+            self.pools[own].count_alternative();
+            self.pools[pool].count_alternative();
+        }
+        // SAFETY: V1: the block has at least `asked` bytes and is ours alone.
+        Ok((unsafe { Slot::write(block, concept) }, pool, bytes))
+    }
+
+    /// Charges a pool, or else the first of its alternatives that has room.
+    fn charge(&self, own: usize, bytes: u64, spike: SpikeTime) -> Result<usize, Full> {
+        let full = match self.pools[own].charge(bytes, spike) {
+            Ok(()) => return Ok(own),
+            Err(full) => full,
+        };
+        let mut others = self.pools[own].alternatives().iter().filter_map(|other| self.find_pool(*other));
+        others.find(|&other| self.pools[other].charge(bytes, spike).is_ok()).ok_or(full)
+    }
+
+    /// A block of a column. What readers pinned lately may still wait to be given back: that is tried before a
+    /// refusal.
+    pub(super) fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
+        for _ in 0..RECLAIMS {
+            match self.arena.alloc_sized(Some(ColumnId::new(column)), bytes, 0, spike) {
+                Ok(block) => return Some(block),
+                Err(Error::NoMemory { .. }) => {
+                    crossbeam_epoch::pin().flush();
+                    // Whoever is pinned gets a chance to go on.
+                    std::thread::yield_now();
+                }
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// Gives a slot's block back, once nobody is pinned who might have found it (V2).
+    pub(super) fn discard(&self, slot: Slot) {
+        slot.clear_mark();
+        let guard = crossbeam_epoch::pin();
+        let (arena, block) = (self.arena.clone(), SendBlock(slot.block()));
+        // SAFETY: V2: nobody can find the slot any more, and who found it is pinned before. The closure owns all
+        // that it touches: the arena is kept open by it.
+        unsafe {
+            guard.defer_unchecked(move || {
+                let block = block;
+                // A block that was given once is taken back once: this cannot be refused.
+                let freed = arena.free(block.0);
+                debug_assert!(freed.is_ok(), "{freed:?}");
+            });
+        }
+    }
+
+    fn answer(&self, placed: &Placed, plan: &Plan, version: u64, start: Instant) -> AllocationResult {
+        let pool = self.pools[placed.pool].concept_type().to_string();
+        let strategy = plan.strategy.strategy_type;
+        let zone = plan.strategy.placement.spike(plan.encoding.first_spike).zone();
+        AllocationResult {
+            memory_slot: self.slot_of(placed.slot, placed.column, version),
+            allocation_path: vec![
+                format!("pool {pool}"),
+                format!("strategy {strategy}"),
+                format!("column {}", placed.column),
+                format!("rank {zone}"),
+            ],
+            neural_pathway_id: format!("column-{}", placed.column),
+            ttfs_encoding: plan.encoding,
+            cortical_column_id: placed.column,
+            allocation_time: start.elapsed(),
+            confidence_score: placed.confidence,
+            memory_pool_id: pool,
+            allocation_strategy: strategy,
+            cache_hit: placed.cache_hit,
+            guided: placed.guided,
+        }
+    }
+
+    fn slot_of(&self, slot: Slot, column: u32, version: u64) -> MemorySlot {
+        let block = slot.block().as_ptr();
+        let before = slot.content_at();
+        MemorySlot {
+            offset: (self.arena.offset_of(block).unwrap_or(0) + before) as u64,
+            size_bytes: self.arena.usable_size(block).unwrap_or(before) - before,
+            column,
+            version,
+        }
+    }
+
+    /// A new version of a concept beside the old one, and then one swap: readers see the one or the other.
+    ///
+    /// Its id, type, links and column stay; its first spike is that of the new content. Both versions count
+    /// against the quota for a moment. Waits for a permit if all are taken.
+    ///
+    /// # Errors
+    /// [`AllocationError::NotFound`], [`Invalid`](AllocationError::Invalid) if the content is above 16 MiB,
+    /// [`Busy`](AllocationError::Busy), [`QuotaExceeded`](AllocationError::QuotaExceeded),
+    /// [`OutOfMemory`](AllocationError::OutOfMemory); the old version stays then.
+    pub fn update(&self, concept_id: &str, content: &str) -> Result<AllocationResult, AllocationError> {
+        let start = Instant::now();
+        check_content(content)?;
+        let not_found = || AllocationError::NotFound { concept_id: concept_id.to_owned() };
+        let (priority, accesses) = self.with_concept(concept_id, |old| (old.priority, old.accesses)).ok_or_else(not_found)?;
+        let features = Features::of(Stimulus::Content(content.as_bytes()))?;
+        let encoding = self.ttfs.encode_features(&features, priority, accesses)?;
+        let _permit = self.admit(encoding.first_spike)?;
+        let node = self.registry.find(concept_id).ok_or_else(not_found)?;
+        let mut state = node.lock().ok_or_else(not_found)?;
+        let old = node.block().map(Slot::at).ok_or_else(not_found)?;
+        let plan = self.plan_of_update(content, &features, encoding, accesses, &node, &mut state);
+        let pinned = crossbeam_epoch::pin();
+        let before = old.read(&pinned);
+        let column = self.cortex.column(node.number).unwrap_or(0);
+        let concept = Concept {
+            content: content.as_bytes(),
+            version: before.version + 1,
+            spike: encoding.first_spike,
+            strategy: plan.strategy.strategy_type,
+            ..before
+        };
+        let own = self.pool_of(before.concept_type)?;
+        let spike = plan.strategy.placement.spike(concept.spike);
+        let (slot, pool, bytes) = self.take(own, column, &concept, spike)?;
+        node.set_block(&state, Some(slot.block()));
+        self.pools[state.pool].refund(state.bytes);
+        self.churn.fetch_add(1, Relaxed);
+        if state.pool != pool {
+            // It has moved between two pools: one has lost a concept and one has got it.
+            self.pools[pool].count_allocation();
+            self.pools[state.pool].count_deallocation();
+        }
+        (state.pool, state.bytes, state.strategy) = (pool, bytes, Some(concept.strategy));
+        self.discard(old);
+        let placed = Placed { slot, column, confidence: 0.0, cache_hit: false, guided: self.guidance, pool, bytes };
+        let result = self.answer(&placed, &plan, concept.version, start);
+        drop(state);
+        self.updates.record(result.allocation_time);
+        Ok(result)
+    }
+
+    fn plan_of_update(
+        &self,
+        content: &str,
+        features: &Features,
+        encoding: TtfsEncoding,
+        accesses: f32,
+        node: &Node,
+        state: &mut State,
+    ) -> Plan {
+        let now = self.now_ns();
+        self.note_reads(node, state, now);
+        let evidence = Evidence {
+            information: features.information(),
+            content_bytes: content.len(),
+            slot_bytes: content.len(),
+            expected_per_s: f64::from(accesses),
+            observed_per_s: state.rate.per_s(now),
+        };
+        let strategy = self.engine.reconsider(&evidence, state.strategy);
+        Plan { encoding, strategy, column: Column::Hashed }
+    }
+
+    /// Adds the reads since the last look to a node's rate.
+    pub(super) fn note_reads(&self, node: &Node, state: &mut State, now_ns: u64) {
+        let reads = node.reads.swap(0, Relaxed);
+        state.rate.record_many(reads, now_ns);
+    }
+
+    /// Looks at a concept as it is now.
+    pub(super) fn with_concept<T>(&self, concept_id: &str, look: impl FnOnce(&Concept) -> T) -> Option<T> {
+        let pinned = crossbeam_epoch::pin();
+        let block = self.registry.look(concept_id, Node::block)??;
+        Some(look(&Slot::at(block).read(&pinned)))
+    }
+}
+
+/// A block on its way to whoever gives it back.
+struct SendBlock(NonNull<u8>);
+// SAFETY: V2: nobody else uses the block by then, and any thread may free it.
+unsafe impl Send for SendBlock {}

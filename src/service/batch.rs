@@ -1,0 +1,118 @@
+//! Batches: many requests in one call, served in spike order, answered in request order.
+//!
+//! A batch takes one permit, in the order of its earliest spike. It is a window into what is to come: the hints of
+//! [`batch_size`](super::AllocationServiceConfig::batch_size) requests are made known before the first of
+//! them is placed, so that each is drawn to neighbours that are still to follow.
+
+use std::time::Instant;
+
+use bumpalo::Bump;
+use bumpalo::collections::Vec as Scratch;
+
+use super::allocation::Plan;
+use super::result::AllocationResult;
+use super::service::MemoryAllocationService;
+use crate::guidance::{AllocationError, AllocationRequest};
+use crate::spike::SpikeTime;
+
+/// A request of a batch, ready to be served.
+struct Planned {
+    index: usize,
+    pool: usize,
+    plan: Plan,
+}
+
+impl MemoryAllocationService {
+    /// Allocates all of the requests, or none. (Others may see some of them before the last is refused.)
+    ///
+    /// # Errors
+    /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused, in the order
+    /// of the requests if it could never be served, and in spike order otherwise. Nothing is allocated then.
+    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
+    pub fn batch_allocate_memory(&self, requests: Vec<AllocationRequest>) -> Result<Vec<AllocationResult>, AllocationError> {
+        let mut served = Vec::with_capacity(requests.len());
+        let mut refused = None;
+        self.serve_batch(&requests, true, |index, result| match result {
+            Ok((result, pool)) => served.push((index, result, pool)),
+            Err(error) => refused = refused.take().or(Some(error)),
+        });
+        if let Some(error) = refused {
+            for (index, ..) in served.into_iter().rev() {
+                // If somebody has deallocated it meanwhile that is done, too.
+                self.take_back(&requests[index].concept_id);
+            }
+            return Err(error);
+        }
+        served.sort_unstable_by_key(|(index, ..)| *index);
+        served.iter().for_each(|(_, result, pool)| self.count(result, *pool));
+        Ok(served.into_iter().map(|(_, result, _)| result).collect())
+    }
+
+    /// Allocates each of the requests on its own: one that is refused does not keep the others from being served.
+    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
+    pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
+        let mut results: Vec<_> = requests.iter().map(|_| None).collect();
+        self.serve_batch(&requests, false, |index, result| {
+            results[index] = Some(result.map(|(result, pool)| {
+                self.count(&result, pool);
+                result
+            }));
+        });
+        results.into_iter().flatten().collect()
+    }
+
+    /// Serves the requests in spike order and tells `answer` of each; `all` stops at the first that is refused.
+    fn serve_batch(
+        &self,
+        requests: &[AllocationRequest],
+        all: bool,
+        mut answer: impl FnMut(usize, Result<(AllocationResult, usize), AllocationError>),
+    ) {
+        let scratch = Bump::new();
+        let mut planned = Scratch::with_capacity_in(requests.len(), &scratch);
+        for (index, request) in requests.iter().enumerate() {
+            match self.checked(request).and_then(|pool| Ok(Planned { index, pool, plan: self.plan(request)? })) {
+                Ok(ready) => planned.push(ready),
+                Err(error) => {
+                    answer(index, Err(error));
+                    if all {
+                        return;
+                    }
+                }
+            }
+        }
+        // Stable: of equal spikes the first comes first.
+        planned.sort_by_key(|ready| ready.plan.encoding.first_spike);
+        let first = planned.first().map_or(SpikeTime::NONE, |ready| ready.plan.encoding.first_spike);
+        let waiting = Instant::now();
+        let permit = match self.admit(first) {
+            Ok(permit) => permit,
+            Err(error) => {
+                planned.iter().take(if all { 1 } else { usize::MAX }).for_each(|ready| answer(ready.index, Err(error.clone())));
+                return;
+            }
+        };
+        let waited = waiting.elapsed();
+        for window in planned.chunks(self.batch_size) {
+            for ready in window {
+                let request = &requests[ready.index];
+                if !request.locality_hints.is_empty() {
+                    let node = self.registry.node(&request.concept_id);
+                    self.learn_hints(&node, &request.locality_hints);
+                }
+            }
+            for ready in window {
+                let mut result = self.allocate(&requests[ready.index], ready.pool, &ready.plan, Instant::now());
+                if let Ok((result, _)) = &mut result {
+                    result.allocation_time += waited;
+                }
+                let refused = result.is_err();
+                answer(ready.index, result);
+                if refused && all {
+                    return;
+                }
+            }
+        }
+        drop(permit);
+    }
+}

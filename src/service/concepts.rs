@@ -1,0 +1,161 @@
+//! What is done with concepts that are there: reading, freeing, linking, listing.
+
+use core::ops::Deref;
+use std::time::Instant;
+
+use crossbeam_epoch::Guard;
+
+#[cfg(test)]
+use super::registry::Node;
+use super::result::DeallocationResult;
+use super::service::MemoryAllocationService;
+use super::slot::{Concept, Slot};
+use crate::guidance::{AllocationError, ConceptType, DeallocationRequest};
+use crate::spike::SpikeTime;
+use crate::sync::Ordering::Relaxed;
+
+/// A concept's content, pinned: it neither changes nor moves while the guard lives, whatever others do. Tied
+/// to its thread. Memory that others free meanwhile is given back after it, so hold it briefly.
+pub struct ConceptGuard<'a> {
+    content: &'a [u8],
+    concept_type: ConceptType,
+    version: u64,
+    spike: SpikeTime,
+    /// Dropped last: it keeps the content (V2).
+    _pinned: Guard,
+}
+
+impl ConceptGuard<'_> {
+    /// The concept's type.
+    pub fn concept_type(&self) -> &ConceptType {
+        &self.concept_type
+    }
+
+    /// 1 when it was allocated, one more with each update.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// When it first spikes.
+    pub fn spike(&self) -> SpikeTime {
+        self.spike
+    }
+}
+
+impl Deref for ConceptGuard<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.content
+    }
+}
+
+impl core::fmt::Debug for ConceptGuard<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let bytes = self.content.len();
+        f.debug_struct("ConceptGuard")
+            .field("concept_type", &self.concept_type)
+            .field("version", &self.version)
+            .field("bytes", &bytes)
+            .finish()
+    }
+}
+
+impl MemoryAllocationService {
+    /// A concept's content. Counts as an access. Lock-free: no writer is waited for.
+    ///
+    /// # Errors
+    /// [`AllocationError::NotFound`].
+    pub fn read(&self, concept_id: &str) -> Result<ConceptGuard<'_>, AllocationError> {
+        let pinned = crossbeam_epoch::pin();
+        let found = self.registry.look(concept_id, |node| {
+            let block = node.block()?;
+            node.reads.fetch_add(1, Relaxed);
+            self.cortex.accessed(node.number);
+            Some(block)
+        });
+        let Some(block) = found.flatten() else { return Err(AllocationError::NotFound { concept_id: concept_id.to_owned() }) };
+        let Concept { content, concept_type, version, spike, .. } = Slot::at(block).read(&pinned);
+        // SAFETY: V1, V2: the content lies in the slot, which stays as it is while the guard beside it is pinned; and
+        // the service, whose memory it is, outlives the guard.
+        let content = unsafe { core::slice::from_raw_parts(content.as_ptr(), content.len()) };
+        Ok(ConceptGuard { content, concept_type, version, spike, _pinned: pinned })
+    }
+
+    /// Frees a concept's memory. Its edges are forgotten. The pool's used bytes have fallen when this returns,
+    /// even if somebody still has the content pinned.
+    ///
+    /// # Errors
+    /// [`AllocationError::NotFound`].
+    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
+    pub fn deallocate_memory(&self, request: DeallocationRequest) -> Result<DeallocationResult, AllocationError> {
+        let start = Instant::now();
+        let id = request.concept_id;
+        let Some((pool, bytes)) = self.take_back(&id) else { return Err(AllocationError::NotFound { concept_id: id }) };
+        self.pools[pool].count_deallocation();
+        let deallocation_time = start.elapsed();
+        self.deallocations.record(deallocation_time);
+        let pool_id = self.pools[pool].concept_type().to_string();
+        Ok(DeallocationResult { concept_id: id, freed_memory_size: bytes as usize, deallocation_time, pool_id })
+    }
+
+    /// Frees a concept's memory, if it is allocated. Its pool and the bytes that were charged; the caller counts it.
+    pub(super) fn take_back(&self, concept_id: &str) -> Option<(usize, u64)> {
+        let node = self.registry.find(concept_id)?;
+        let mut state = node.lock()?;
+        let slot = Slot::at(node.block()?);
+        node.set_block(&state, None);
+        let (pool, bytes) = (state.pool, state.bytes);
+        self.pools[pool].refund(bytes);
+        self.churn.fetch_add(1, Relaxed);
+        self.discard(slot);
+        self.cortex.remove(node.number, |number| {
+            if number == node.number {
+                self.registry.bury_locked(&node, &mut state);
+            } else {
+                self.registry.bury(number);
+            }
+        });
+        Some((pool, bytes))
+    }
+
+    /// Makes known that two concepts belong together: evidence for where maintenance puts them. An edge is
+    /// known once, from both ends; one from a concept to itself says nothing, and is dropped.
+    ///
+    /// # Errors
+    /// [`AllocationError::NotFound`] if one of them is not allocated.
+    pub fn link(&self, from: &str, to: &str) -> Result<(), AllocationError> {
+        let number = |id: &str| {
+            let number = self.registry.look(id, |node| node.block().map(|_| node.number)).flatten();
+            number.ok_or_else(|| AllocationError::NotFound { concept_id: id.to_owned() })
+        };
+        let (a, b) = (number(from)?, number(to)?);
+        if a != b {
+            self.cortex.link(a, b);
+        }
+        Ok(())
+    }
+
+    /// The column in which a concept lies, if it is allocated.
+    pub fn column_of(&self, concept_id: &str) -> Option<u32> {
+        let number = self.registry.look(concept_id, |node| node.block().map(|_| node.number)).flatten()?;
+        self.cortex.column(number)
+    }
+
+    /// The ids of all concepts in address order within columns, columns in order. Those that come and go
+    /// meanwhile may be there or not.
+    pub fn concept_ids(&self) -> Vec<String> {
+        let mut places = Vec::new();
+        self.registry.each_live(|node, block| {
+            places.push((self.cortex.column(node.number).unwrap_or(u32::MAX), block.addr(), String::from(&*node.id)));
+        });
+        places.sort_unstable();
+        places.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// Whether an id is allocated.
+    #[cfg(test)]
+    pub(super) fn is_allocated(&self, concept_id: &str) -> bool {
+        self.registry.look(concept_id, Node::block).flatten().is_some()
+    }
+}

@@ -1,0 +1,35 @@
+//! The engine: from what is known of a request to how it is served.
+
+use crate::guidance::{AllocationRequest, Evidence, Features, Strategy, strategy::AllocationStrategyType};
+
+/// Decides how a request is served: by what it holds, how often it is read, and what it takes.
+///
+/// Plain data; any number of threads may use one. The strategies, their thresholds and their effects are in
+/// [`guidance::strategy`](crate::guidance::strategy).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct AllocationEngine {}
+
+impl AllocationEngine {
+    /// An engine with the documented thresholds.
+    pub const fn new() -> Self {
+        Self {}
+    }
+
+    /// How a request is served whose features are known.
+    pub fn determine_strategy(&self, request: &AllocationRequest, features: &Features) -> Strategy {
+        let evidence = Evidence {
+            information: features.information(),
+            content_bytes: request.content.len(),
+            slot_bytes: request.bytes(),
+            expected_per_s: f64::from(request.resource_requirements.expected_accesses_per_s),
+            observed_per_s: 0.0,
+        };
+        Strategy::of(&evidence, None)
+    }
+
+    /// How a concept is served on, of which it is known how often it was read.
+    pub(super) fn reconsider(&self, evidence: &Evidence, before: Option<AllocationStrategyType>) -> Strategy {
+        Strategy::of(evidence, before)
+    }
+}

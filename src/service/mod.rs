@@ -1,0 +1,51 @@
+//! The memory allocation service: memory for concepts, by meaning.
+//!
+//! ```text
+//! allocate --> guidance: first spike, strategy, column ----> pool: quota, reserve, alternatives
+//!                                                                 |
+//! read ------> registry: id --> slot <---- the arena: a block of that column and zone
+//!                                 ^
+//! maintain ---- moves it: to its neighbours, into spike order, to where what is hot lies
+//! ```
+//!
+//! ```text
+//! config      how it is opened               result      what it answers
+//! slot        a concept in memory            registry    which concepts there are
+//! pool        what a type may take           admission   who is let in next
+//! engine      how a request is served        latencies   how long operations took
+//! allocation  allocate, update               batch       many at once
+//! concepts    read, deallocate, link, list   upkeep      maintenance
+//! service     the parts together, metrics
+//! ```
+//!
+//! Everything is synchronous, and may be called from any number of threads. Readers wait for nobody: a
+//! concept's bytes never change; an update or a move puts a new slot beside the old one and swaps, and the old one
+//! is given back when no reader is pinned that might have found it (crossbeam-epoch). Who changes one concept
+//! waits for whoever is changing the same one, a few microseconds; and at the gate, if all permits are taken.
+
+mod admission;
+mod allocation;
+mod batch;
+mod concepts;
+mod config;
+mod engine;
+mod latencies;
+mod pool;
+mod registry;
+mod result;
+#[expect(clippy::module_inception, reason = "the service's own module")]
+mod service;
+mod slot;
+mod upkeep;
+
+pub use crate::guidance::{
+    AllocationError, AllocationPriority, AllocationRequest, AllocationStrategyType, ConceptType, DeallocationRequest, MultiColumnProcessor,
+    ResourceRequirements, TtfsEncoding, TtfsIntegrationService,
+};
+pub use crate::spike::SpikeTime;
+pub use concepts::ConceptGuard;
+pub use config::{AllocationServiceConfig, AllocationServiceError, POOLS_MAX, PoolConfig};
+pub use engine::AllocationEngine;
+pub use pool::PoolStatistics;
+pub use result::{AllocationMetrics, AllocationResult, DeallocationResult, MaintenanceReport, MemorySlot};
+pub use service::MemoryAllocationService;

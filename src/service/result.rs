@@ -1,0 +1,112 @@
+//! What the service answers.
+
+use std::time::Duration;
+
+use super::pool::PoolStatistics;
+use crate::guidance::{AllocationStrategyType, TtfsEncoding};
+
+/// Where a concept lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemorySlot {
+    /// Bytes from the start of the service's memory to the content's first byte. No two concepts have the same.
+    pub offset: u64,
+    /// Bytes that the content may take there.
+    pub size_bytes: usize,
+    /// The column.
+    pub column: u32,
+    /// 1 when it is allocated, one more with each update. Relocation leaves it.
+    pub version: u64,
+}
+
+/// How a concept was allocated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllocationResult {
+    /// Where it lies.
+    pub memory_slot: MemorySlot,
+    /// How the place was reached: pool, strategy, column, zone.
+    pub allocation_path: Vec<String>,
+    /// The name of the winning column's pathway; the same for a column in every service.
+    pub neural_pathway_id: String,
+    /// When the request first spikes.
+    pub ttfs_encoding: TtfsEncoding,
+    /// The column, the same as the slot's.
+    pub cortical_column_id: u32,
+    /// How long it took, waiting included.
+    pub allocation_time: Duration,
+    /// How clear the column's victory was, 0 to 1; 0 if no guidance decided.
+    pub confidence_score: f64,
+    /// The pool that served; not the type's own if that was full and has alternatives.
+    pub memory_pool_id: String,
+    /// How it was served.
+    pub allocation_strategy: AllocationStrategyType,
+    /// Whether the decision was remembered.
+    pub cache_hit: bool,
+    /// Whether guidance chose the column; else a hash of the id.
+    pub guided: bool,
+}
+
+impl AllocationResult {
+    /// How long it took in whole milliseconds, waiting included.
+    pub fn allocation_time_ms(&self) -> u64 {
+        self.allocation_time.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+}
+
+/// What a deallocation gave back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeallocationResult {
+    /// The concept's id.
+    pub concept_id: String,
+    /// Bytes by which the pool's used bytes have fallen.
+    pub freed_memory_size: usize,
+    /// How long it took.
+    pub deallocation_time: Duration,
+    /// The pool that had served it.
+    pub pool_id: String,
+}
+
+/// A snapshot of the service's counters. Times are zero as long as nothing was allocated.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct AllocationMetrics {
+    /// Concepts allocated since open; updates and relocations are none.
+    pub total_allocations: u64,
+    /// Of them, those that live.
+    pub active_allocations: u64,
+    /// Mean time of an allocation, waiting included.
+    pub average_allocation_time: Duration,
+    /// The time that half of the allocations took at most.
+    pub allocation_time_p50: Duration,
+    /// The time that 99 of 100 took at most.
+    pub allocation_time_p99: Duration,
+    /// The longest.
+    pub allocation_time_max: Duration,
+    /// Bytes of live concepts (content, id and head) over bytes of the 4 KiB pages that hold them and the
+    /// arena's own metadata; 1 if none lives.
+    pub memory_utilization: f64,
+    /// 1 less the largest free run over all that is free, 0 to 1.
+    pub fragmentation_level: f64,
+    /// Decisions that were remembered over all decisions; 0 if there were none.
+    pub cache_hit_rate: f64,
+    /// Compare-and-swaps that had to be tried again.
+    pub retries: u64,
+    /// Concepts that maintenance moved.
+    pub relocations: u64,
+    /// Known edges between live concepts whose ends lie in different columns, over all of them; 0 if there are none.
+    pub edge_cut: f64,
+    /// Each pool, in the order of the config.
+    pub pool_statistics: Vec<PoolStatistics>,
+}
+
+/// What maintenance did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MaintenanceReport {
+    /// Concepts moved.
+    pub relocated: u64,
+    /// Bytes given back to the system.
+    pub decommitted_bytes: u64,
+    /// Whether there is more to do.
+    pub more: bool,
+}

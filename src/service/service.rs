@@ -1,0 +1,184 @@
+//! The service itself: its parts, how it is opened, and its metrics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::admission::Gate;
+use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
+use super::engine::AllocationEngine;
+use super::latencies::Latencies;
+use super::pool::{Limits, Pool};
+use super::registry::Registry;
+use super::result::AllocationMetrics;
+use super::slot::Slot;
+use super::upkeep::Upkeep;
+use crate::arena::Arena;
+use crate::guidance::{Cortex, DecisionCache, MultiColumnProcessor, TtfsIntegrationService};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Relaxed;
+
+/// Memory for concepts: pools with quotas, placement by meaning, neighbours and first spike, batches,
+/// maintenance and metrics. See the [module](crate::service).
+///
+/// Any number of threads may use one, through a shared reference.
+///
+/// ```
+/// use engram::{AllocationRequest, ConceptType, MemoryAllocationService};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let service = MemoryAllocationService::open(Default::default())?;
+/// let mut cat = AllocationRequest::new("cat", ConceptType::ENTITY, "a small carnivore that purrs");
+/// cat.locality_hints = vec!["feline".to_owned()];
+/// let placed = service.allocate_memory(cat)?;
+/// let feline = service.allocate_memory(AllocationRequest::new("feline", ConceptType::ENTITY, "of the cats"))?;
+/// assert_eq!(placed.cortical_column_id, feline.cortical_column_id);
+///
+/// assert_eq!(&*service.read("cat")?, b"a small carnivore that purrs");
+/// service.update("cat", "it sleeps")?;
+/// assert_eq!(service.read("cat")?.version(), 2);
+/// service.deallocate_memory("cat".into())?;
+/// assert!(service.read("cat").is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub struct MemoryAllocationService {
+    /// Kept open by blocks on their way back, too.
+    pub(super) arena: Arc<Arena>,
+    pub(super) engine: AllocationEngine,
+    pub(super) ttfs: TtfsIntegrationService,
+    pub(super) cortex: Cortex,
+    pub(super) decisions: DecisionCache,
+    pub(super) pools: Box<[Pool]>,
+    pub(super) registry: Registry,
+    pub(super) gate: Gate,
+    pub(super) admission_timeout: Duration,
+    pub(super) batch_size: usize,
+    pub(super) guidance: bool,
+    pub(super) seed: u64,
+    pub(super) upkeep: Mutex<Upkeep>,
+    /// Concepts freed or updated.
+    pub(super) churn: AtomicU64,
+    pub(super) relocations: AtomicU64,
+    pub(super) allocations: Latencies,
+    pub(super) updates: Latencies,
+    pub(super) deallocations: Latencies,
+    opened: Instant,
+}
+
+impl MemoryAllocationService {
+    /// A service of the given parts. Calls the system: it reserves the memory, and touches what the pools
+    /// are to have ready.
+    ///
+    /// # Errors
+    /// [`AllocationServiceError::Invalid`] and [`PathUnsupported`](AllocationServiceError::PathUnsupported) name
+    /// what is wrong with the config; [`Arena`](AllocationServiceError::Arena) says why the memory could not be had.
+    pub fn new(
+        engine: AllocationEngine,
+        ttfs: TtfsIntegrationService,
+        processor: MultiColumnProcessor,
+        config: AllocationServiceConfig,
+    ) -> Result<Self, AllocationServiceError> {
+        config.validate()?;
+        let mut arena = Arena::builder().capacity(config.capacity_bytes).columns(config.columns).build()?;
+        let initial = config.pool_configurations.iter().map(|pool| pool.initial_bytes).sum();
+        arena.touch(initial);
+        Ok(Self {
+            cortex: processor.start(config.columns),
+            arena: Arc::new(arena),
+            engine,
+            ttfs,
+            decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),
+            pools: config.pool_configurations.iter().map(pool_of).collect(),
+            registry: Registry::new(),
+            gate: Gate::new(config.max_concurrent_allocations),
+            admission_timeout: config.admission_timeout,
+            batch_size: config.batch_size,
+            guidance: config.guidance,
+            seed: config.seed,
+            upkeep: Mutex::default(),
+            churn: AtomicU64::new(0),
+            relocations: AtomicU64::new(0),
+            allocations: Latencies::new(),
+            updates: Latencies::new(),
+            deallocations: Latencies::new(),
+            opened: Instant::now(),
+        })
+    }
+
+    /// A service whose parts are made from the config.
+    ///
+    /// # Errors
+    /// As [`MemoryAllocationService::new`].
+    pub fn open(config: AllocationServiceConfig) -> Result<Self, AllocationServiceError> {
+        Self::new(AllocationEngine::new(), TtfsIntegrationService::new(), MultiColumnProcessor::new(), config)
+    }
+
+    /// Nanoseconds since the service was opened.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.opened.elapsed().as_nanos() as u64
+    }
+
+    /// A snapshot of all counters, taken without stopping anyone. Grows with the concepts, the known edges
+    /// and the capacity: for a look now and then, not for each allocation. Calls the system.
+    pub fn get_allocation_metrics(&self) -> AllocationMetrics {
+        let pool_statistics: Vec<_> = self.pools.iter().map(Pool::statistics).collect();
+        let total: u64 = pool_statistics.iter().map(|pool| pool.allocations).sum();
+        let gone: u64 = pool_statistics.iter().map(|pool| pool.deallocations).sum();
+        let times = self.allocations.summary();
+        let (hits, misses) = (self.decisions.hits(), self.decisions.misses());
+        let cut = self.cortex.cut();
+        AllocationMetrics {
+            total_allocations: total,
+            active_allocations: total.saturating_sub(gone),
+            average_allocation_time: times.mean,
+            allocation_time_p50: times.p50,
+            allocation_time_p99: times.p99,
+            allocation_time_max: times.max,
+            memory_utilization: self.utilization(),
+            fragmentation_level: self.arena.fragmentation(),
+            cache_hit_rate: share(hits, hits + misses),
+            retries: self.arena.metrics().retries,
+            relocations: self.relocations.load(Relaxed),
+            edge_cut: share(cut.cut, cut.edges),
+            pool_statistics,
+        }
+    }
+
+    /// Bytes that live concepts use over bytes of the pages that hold them.
+    fn utilization(&self) -> f64 {
+        let _pinned = crossbeam_epoch::pin();
+        let mut used = 0;
+        self.registry.each_live(|_, block| used += Slot::at(block).used_bytes() as u64);
+        if used == 0 { 1.0 } else { share(used, self.arena.resident_bytes().max(used)) }
+    }
+
+    /// Memory is anonymous: there is nothing to write anywhere. For services on a region file, once there are any.
+    ///
+    /// # Errors
+    /// None.
+    pub fn sync(&self) -> Result<(), AllocationServiceError> {
+        Ok(())
+    }
+}
+
+impl core::fmt::Debug for MemoryAllocationService {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("MemoryAllocationService").field("arena", &self.arena).field("pools", &self.pools.len()).finish_non_exhaustive()
+    }
+}
+
+fn pool_of(config: &PoolConfig) -> Pool {
+    let limits = Limits {
+        initial_bytes: config.initial_bytes as u64,
+        quota_bytes: config.quota_bytes as u64,
+        reserve_bytes: config.reserve_bytes as u64,
+        reserve_spike: config.reserve_spike,
+    };
+    Pool::new(config.concept_type, limits, &config.alternatives)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes and counts, far below 2^53")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

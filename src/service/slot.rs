@@ -1,0 +1,224 @@
+//! A concept's slot, which describes itself: what it is, how it was decided, and whether it is whole.
+//!
+//! ```text
+//! offset  0      8          16        24               28      32       40         44 45 46 47   48
+//!         mark | checksum | version | content length | spike | wanted | accesses | lengths, ... | type | id | content
+//! ```
+//!
+//! The mark is written last, and cleared before the slot is given back: a slot without it is none. The
+//! checksum covers all that comes after it. With both, everything that is known of a concept but its
+//! edges can be found again from the slots alone.
+//!
+//! Invariants
+//! - **V1** a slot is written by whoever allocated its block, before anybody else can know of it, and never
+//!   again but for its mark: so whoever finds a slot sees it whole, and its bytes do not change.
+//! - **V2** a block is given back only when nobody who might have found its slot is still pinned: `Epoch` below
+//!   is the proof that a reader shows.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering::Release};
+use crossbeam_epoch::Guard;
+use twox_hash::XxHash3_128;
+
+use crate::guidance::{AllocationPriority, AllocationStrategyType, ConceptType};
+use crate::spike::SpikeTime;
+
+/// What a slot that is whole begins with: "engramc1" in ASCII.
+const MARK: u64 = u64::from_le_bytes(*b"engramc1");
+/// Bytes before the type.
+const HEAD: usize = size_of::<Head>();
+/// Where the checksum begins to count.
+const CHECKED: usize = 16;
+
+#[repr(C)]
+struct Head {
+    mark: AtomicU64,
+    checksum: u64,
+    version: u64,
+    content: u32,
+    spike: u32,
+    wanted: u64,
+    accesses: f32,
+    type_length: u8,
+    id_length: u8,
+    priority: u8,
+    strategy: u8,
+}
+
+const _: () = assert!(HEAD == 48 && align_of::<Head>() <= 16);
+
+/// All that a slot says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Concept<'a> {
+    pub(super) id: &'a str,
+    pub(super) concept_type: ConceptType,
+    pub(super) content: &'a [u8],
+    pub(super) version: u64,
+    pub(super) spike: SpikeTime,
+    /// Bytes that the caller wanted for the content.
+    pub(super) wanted: usize,
+    /// Accesses a second that the caller expected.
+    pub(super) accesses: f32,
+    pub(super) priority: AllocationPriority,
+    pub(super) strategy: AllocationStrategyType,
+}
+
+impl Concept<'_> {
+    /// Bytes before the content.
+    fn before(&self) -> usize {
+        HEAD + self.concept_type.as_str().len() + self.id.len()
+    }
+
+    /// Bytes that its block must have.
+    pub(super) fn block_bytes(&self) -> usize {
+        self.before() + self.content.len().max(self.wanted)
+    }
+}
+
+/// The slot at the start of a block.
+#[derive(Clone, Copy)]
+pub(super) struct Slot(NonNull<u8>);
+
+impl Slot {
+    /// Writes a concept into a block, and the mark last.
+    ///
+    /// # Safety
+    /// The block is the caller's, has [`Concept::block_bytes`] bytes, and nobody else knows of it (V1).
+    pub(super) unsafe fn write(block: NonNull<u8>, concept: &Concept) -> Self {
+        let name = concept.concept_type.as_str();
+        let head = Head {
+            mark: AtomicU64::new(0),
+            checksum: 0,
+            version: concept.version,
+            content: concept.content.len() as u32,
+            spike: concept.spike.as_nanos().unwrap_or(u32::MAX),
+            wanted: concept.wanted as u64,
+            accesses: concept.accesses,
+            type_length: name.len() as u8,
+            id_length: concept.id.len() as u8,
+            priority: concept.priority as u8,
+            strategy: concept.strategy as u8,
+        };
+        let mut at = HEAD;
+        // SAFETY: V1: the block is ours and long enough, its start aligned to a granule, 16 bytes; the parts
+        // are somebody else's memory, so that they do not overlap with it.
+        unsafe {
+            block.cast::<Head>().write(head);
+            for part in [name.as_bytes(), concept.id.as_bytes(), concept.content] {
+                block.add(at).copy_from_nonoverlapping(NonNull::from(part).cast(), part.len());
+                at += part.len();
+            }
+        }
+        let slot = Self(block);
+        // SAFETY: V1: as above.
+        unsafe { (&raw mut (*slot.0.cast::<Head>().as_ptr()).checksum).write(slot.checksum(at)) };
+        slot.head().mark.store(MARK, Release);
+        slot
+    }
+
+    /// The slot at the start of a block that was written as one.
+    pub(super) const fn at(block: NonNull<u8>) -> Self {
+        Self(block)
+    }
+
+    /// The block.
+    pub(super) const fn block(self) -> NonNull<u8> {
+        self.0
+    }
+
+    fn head<'a>(self) -> &'a Head {
+        // SAFETY: V1: a slot begins with a head, which does not change but for its mark, an atomic; V2: for as
+        // long as somebody is pinned.
+        unsafe { self.0.cast().as_ref() }
+    }
+
+    /// The slot's bytes from `start` on, `length` of them, all within what was written.
+    fn bytes<'a>(self, start: usize, length: usize) -> &'a [u8] {
+        // SAFETY: V1, V2: written, and unchanged for as long as somebody is pinned.
+        unsafe { core::slice::from_raw_parts(self.0.add(start).as_ptr(), length) }
+    }
+
+    fn checksum(self, end: usize) -> u64 {
+        XxHash3_128::oneshot(self.bytes(CHECKED, end - CHECKED)) as u64
+    }
+
+    /// What the slot says; valid while the guard pins it (V2).
+    pub(super) fn read<'a>(self, _pinned: &'a Guard) -> Concept<'a> {
+        let head = self.head();
+        let (type_length, id_length) = (usize::from(head.type_length), usize::from(head.id_length));
+        let id = HEAD + type_length;
+        let text = |start, length| core::str::from_utf8(self.bytes(start, length)).unwrap_or_default();
+        Concept {
+            id: text(id, id_length),
+            concept_type: ConceptType::new(text(HEAD, type_length)).unwrap_or(ConceptType::ENTITY),
+            content: self.bytes(id + id_length, head.content as usize),
+            version: head.version,
+            spike: SpikeTime::from_nanos(head.spike),
+            wanted: head.wanted as usize,
+            accesses: head.accesses,
+            priority: match head.priority {
+                0 => AllocationPriority::Low,
+                1 => AllocationPriority::Normal,
+                2 => AllocationPriority::High,
+                _ => AllocationPriority::Critical,
+            },
+            strategy: AllocationStrategyType::ALL[usize::from(head.strategy) % AllocationStrategyType::ALL.len()],
+        }
+    }
+
+    /// Whether the mark is there, and the checksum fits.
+    #[cfg(test)]
+    pub(super) fn is_whole(self) -> bool {
+        let head = self.head();
+        let end = HEAD + usize::from(head.type_length) + usize::from(head.id_length) + head.content as usize;
+        head.mark.load(core::sync::atomic::Ordering::Acquire) == MARK && head.checksum == self.checksum(end)
+    }
+
+    /// The slot is none any more: before its block is given back.
+    pub(super) fn clear_mark(self) {
+        self.head().mark.store(0, Release);
+    }
+
+    /// Bytes from the block's start to the content.
+    pub(super) fn content_at(self) -> usize {
+        let head = self.head();
+        HEAD + usize::from(head.type_length) + usize::from(head.id_length)
+    }
+
+    /// Bytes that the concept really uses.
+    pub(super) fn used_bytes(self) -> usize {
+        self.content_at() + self.head().content as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_says_what_was_written_and_that_it_is_whole() {
+        let concept = Concept {
+            id: "cat",
+            concept_type: ConceptType::ENTITY,
+            content: b"purrs",
+            version: 7,
+            spike: SpikeTime::from_nanos(4_462_871),
+            wanted: 40,
+            accesses: 2.5,
+            priority: AllocationPriority::High,
+            strategy: AllocationStrategyType::Balanced,
+        };
+        assert_eq!(concept.block_bytes(), 48 + 6 + 3 + 40);
+        let mut block = [[0_u64; 2]; 8];
+        let start = NonNull::from(&mut block).cast();
+        // SAFETY: a block of 128 bytes on the stack.
+        let slot = unsafe { Slot::write(start, &concept) };
+        assert!(slot.is_whole());
+        let pinned = crossbeam_epoch::pin();
+        let read = slot.read(&pinned);
+        assert_eq!(format!("{read:?}"), format!("{concept:?}"));
+        assert_eq!((slot.content_at(), slot.used_bytes()), (57, 62));
+        slot.clear_mark();
+        assert!(!slot.is_whole());
+    }
+}

@@ -1,0 +1,498 @@
+//! The memory allocation service through its face: what it promises, under one thread and under many.
+#![cfg(not(loom))]
+
+mod allocation_service_tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use engram::service::{
+        AllocationEngine, AllocationError, AllocationPriority, AllocationRequest, AllocationServiceConfig, AllocationServiceError,
+        AllocationStrategyType, ConceptType, DeallocationRequest, MemoryAllocationService, MultiColumnProcessor, PoolConfig, SpikeTime,
+        TtfsIntegrationService,
+    };
+
+    fn open(config: AllocationServiceConfig) -> MemoryAllocationService {
+        MemoryAllocationService::open(config).expect("the config is in range")
+    }
+
+    fn small() -> AllocationServiceConfig {
+        AllocationServiceConfig { capacity_bytes: 16 << 20, columns: 8, ..AllocationServiceConfig::default() }
+    }
+
+    fn entity(id: impl Into<String>, content: impl Into<String>) -> AllocationRequest {
+        AllocationRequest::new(id, ConceptType::ENTITY, content)
+    }
+
+    fn used(service: &MemoryAllocationService, pool: ConceptType) -> u64 {
+        let metrics = service.get_allocation_metrics();
+        metrics.pool_statistics.iter().find(|of| of.concept_type == pool).expect("the pool is there").used_bytes
+    }
+
+    /// Maintains until nothing is left to do.
+    fn settle(service: &MemoryAllocationService) -> u64 {
+        let mut relocated = 0;
+        for _ in 0..10_000 {
+            let report = service.maintain(Duration::from_millis(5));
+            relocated += report.relocated;
+            if !report.more {
+                break;
+            }
+        }
+        relocated
+    }
+
+    #[test]
+    fn a_concept_is_stored_read_updated_and_freed() {
+        let service = open(small());
+        let result = service.allocate_memory(entity("cat", "purrs")).unwrap();
+        assert_eq!(result.memory_slot.version, 1);
+        assert!(result.memory_slot.size_bytes >= 5);
+        assert_eq!(result.memory_slot.column, result.cortical_column_id);
+        assert_eq!(result.memory_pool_id, "entity");
+        assert!(result.guided && !result.cache_hit);
+        assert!((0.0..=1.0).contains(&result.confidence_score));
+        assert_eq!(service.column_of("cat"), Some(result.cortical_column_id));
+        assert_eq!(&*service.read("cat").unwrap(), b"purrs");
+
+        let updated = service.update("cat", "sleeps, mostly").unwrap();
+        assert_eq!(updated.memory_slot.version, 2);
+        assert_eq!(updated.cortical_column_id, result.cortical_column_id);
+        let guard = service.read("cat").unwrap();
+        assert_eq!((&*guard, guard.version(), guard.concept_type()), (&b"sleeps, mostly"[..], 2, &ConceptType::ENTITY));
+        assert_eq!(guard.spike(), updated.ttfs_encoding.first_spike);
+        drop(guard);
+        assert_eq!(service.get_allocation_metrics().total_allocations, 1, "an update is no allocation");
+
+        let before = used(&service, ConceptType::ENTITY);
+        let freed = service.deallocate_memory("cat".into()).unwrap();
+        assert_eq!((freed.concept_id.as_str(), freed.pool_id.as_str()), ("cat", "entity"));
+        assert_eq!(freed.freed_memory_size as u64, before);
+        assert_eq!(used(&service, ConceptType::ENTITY), 0);
+        assert!(matches!(service.read("cat"), Err(AllocationError::NotFound { .. })));
+        assert_eq!(service.column_of("cat"), None);
+    }
+
+    #[test]
+    fn a_service_is_made_of_parts() {
+        let parts = (AllocationEngine::default(), TtfsIntegrationService::default(), MultiColumnProcessor::default());
+        let service = MemoryAllocationService::new(parts.0, parts.1, parts.2, small()).unwrap();
+        let metrics = service.get_allocation_metrics();
+        assert_eq!((metrics.total_allocations, metrics.active_allocations), (0, 0));
+        assert!((metrics.memory_utilization - 1.0).abs() < 1e-9 && metrics.fragmentation_level.abs() < 1e-9);
+        assert_eq!(metrics.pool_statistics.len(), 8);
+    }
+
+    #[test]
+    fn each_refusal_says_why_and_changes_nothing() {
+        let service = open(small());
+        service.allocate_memory(entity("cat", "purrs")).unwrap();
+        let unknown = ConceptType::new("unknown").unwrap();
+        let refused = [
+            service.allocate_memory(entity("cat", "again")).unwrap_err(),
+            service.allocate_memory(AllocationRequest::new("dog", unknown, "")).unwrap_err(),
+            service.allocate_memory(entity("", "")).unwrap_err(),
+            service.update("dog", "").unwrap_err(),
+            service.deallocate_memory("dog".into()).unwrap_err(),
+            service.read("dog").unwrap_err(),
+            service.link("cat", "dog").unwrap_err(),
+        ];
+        assert!(matches!(refused[0], AllocationError::AlreadyExists { .. }));
+        assert!(matches!(refused[1], AllocationError::PoolNotFound { .. }));
+        assert!(matches!(refused[2], AllocationError::Invalid { .. }));
+        assert!(refused[3..].iter().all(|error| matches!(error, AllocationError::NotFound { .. })));
+        assert_eq!(&*service.read("cat").unwrap(), b"purrs");
+        assert_eq!(service.concept_ids(), ["cat"]);
+        let metrics = service.get_allocation_metrics();
+        assert_eq!((metrics.total_allocations, metrics.active_allocations), (1, 1));
+    }
+
+    #[test]
+    fn a_config_out_of_range_is_refused_and_the_error_names_the_part() {
+        let refused = |config| MemoryAllocationService::open(config).map(drop).unwrap_err().to_string();
+        let pool = |name| PoolConfig::new(name, 1 << 20);
+        let path = refused(AllocationServiceConfig { path: Some("region".into()), ..small() });
+        assert!(path.contains("region files are not offered"), "{path}");
+        let columns = refused(AllocationServiceConfig { columns: 0, ..small() });
+        assert!(columns.contains("column"), "{columns}");
+        let permits = refused(AllocationServiceConfig { max_concurrent_allocations: 0, ..small() });
+        assert!(permits.starts_with("max_concurrent_allocations is 0"), "{permits}");
+        let none = refused(AllocationServiceConfig { pool_configurations: vec![], ..small() });
+        assert!(none.contains("1 to 64 pools"), "{none}");
+        let twice = AllocationServiceConfig { pool_configurations: vec![pool(ConceptType::EVENT), pool(ConceptType::EVENT)], ..small() };
+        assert!(refused(twice).contains("two pools for the type event"));
+        let other = PoolConfig { alternatives: vec![ConceptType::SPATIAL], ..pool(ConceptType::EVENT) };
+        assert!(refused(AllocationServiceConfig { pool_configurations: vec![other], ..small() }).contains("another pool of the service"));
+        let capacity = MemoryAllocationService::open(AllocationServiceConfig { capacity_bytes: 0, ..small() });
+        assert!(matches!(capacity, Err(AllocationServiceError::Arena(_))));
+    }
+
+    #[test]
+    fn the_service_does_what_a_map_would_whatever_is_asked() {
+        let service = open(small());
+        let mut expected: HashMap<String, String> = HashMap::new();
+        let mut random = 88_172_645_463_325_252_u64;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        for step in 0..20_000 {
+            let id = format!("concept-{}", next(300));
+            let content = "x".repeat(next(400) as usize) + &step.to_string();
+            match next(4) {
+                0 | 1 => {
+                    let mut request = entity(id.clone(), content.clone());
+                    request.locality_hints = (0..next(4)).map(|_| format!("concept-{}", next(400))).collect();
+                    let result = service.allocate_memory(request);
+                    assert_eq!(result.is_err(), expected.contains_key(&id), "{result:?}");
+                    expected.entry(id).or_insert(content);
+                }
+                2 => {
+                    let result = service.update(&id, &content);
+                    assert_eq!(result.is_ok(), expected.contains_key(&id), "{result:?}");
+                    if let Some(old) = expected.get_mut(&id) {
+                        *old = content;
+                    }
+                }
+                _ => assert_eq!(service.deallocate_memory(DeallocationRequest::from(id.clone())).is_ok(), expected.remove(&id).is_some()),
+            }
+            if step % 1000 == 0 {
+                service.maintain(Duration::from_micros(300));
+                for (id, content) in &expected {
+                    assert_eq!(&*service.read(id).unwrap(), content.as_bytes());
+                }
+                let mut ids = service.concept_ids();
+                ids.sort();
+                let mut all: Vec<_> = expected.keys().cloned().collect();
+                all.sort();
+                assert_eq!(ids, all);
+                let metrics = service.get_allocation_metrics();
+                assert_eq!(metrics.active_allocations, expected.len() as u64);
+            }
+        }
+        for id in expected.keys() {
+            service.deallocate_memory(id.as_str().into()).unwrap();
+        }
+        assert_eq!(used(&service, ConceptType::ENTITY), 0);
+    }
+
+    #[test]
+    fn memory_of_what_was_freed_serves_again_and_again() {
+        let service = open(AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 2, ..AllocationServiceConfig::default() });
+        // Sixteen times what fits.
+        for round in 0..64 {
+            for index in 0..32 {
+                service.allocate_memory(entity(format!("{round}-{index}"), "x".repeat(30_000))).unwrap();
+            }
+            for index in 0..32 {
+                service.deallocate_memory(format!("{round}-{index}").into()).unwrap();
+            }
+        }
+        assert_eq!(used(&service, ConceptType::ENTITY), 0);
+    }
+
+    #[test]
+    fn of_all_who_race_for_an_id_one_wins() {
+        let service = open(small());
+        for round in 0..200 {
+            let won = AtomicUsize::new(0);
+            thread::scope(|scope| {
+                for mine in 0..4 {
+                    let (service, won) = (&service, &won);
+                    scope.spawn(move || match service.allocate_memory(entity(format!("id-{round}"), mine.to_string())) {
+                        Ok(_) => {
+                            won.fetch_add(1, Relaxed);
+                        }
+                        Err(error) => assert!(matches!(error, AllocationError::AlreadyExists { .. }), "{error}"),
+                    });
+                }
+            });
+            assert_eq!(won.load(Relaxed), 1);
+        }
+        assert_eq!(service.get_allocation_metrics().active_allocations, 200);
+    }
+
+    #[test]
+    fn readers_see_whole_versions_while_others_update_free_and_maintain() {
+        let service = open(small());
+        let content = |number: usize| number.to_string().repeat(50 + number % 100);
+        for id in 0..20 {
+            service.allocate_memory(entity(id.to_string(), content(0))).unwrap();
+        }
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Relaxed) {
+                        for id in 0..20 {
+                            let Ok(guard) = service.read(&id.to_string()) else { continue };
+                            let text = core::str::from_utf8(&guard).expect("whole text").to_owned();
+                            let number = (0..text.len()).find_map(|end| text[..=end].parse().ok().filter(|&n: &usize| content(n) == text));
+                            assert!(number.is_some(), "a torn read: {text}");
+                            thread::yield_now();
+                            assert_eq!(&*guard, text.as_bytes(), "pinned bytes changed");
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    service.maintain(Duration::from_millis(1));
+                }
+            });
+            let end = Instant::now() + Duration::from_secs(1);
+            let mut number = 1;
+            while Instant::now() < end {
+                let id = (number % 20).to_string();
+                if number % 7 == 0 {
+                    service.deallocate_memory(id.as_str().into()).unwrap();
+                    service.allocate_memory(entity(id, content(number))).unwrap();
+                } else {
+                    service.update(&id, &content(number)).unwrap();
+                }
+                number += 1;
+            }
+            done.store(true, Relaxed);
+        });
+        assert_eq!(service.get_allocation_metrics().active_allocations, 20);
+    }
+
+    #[test]
+    fn a_guard_pins_what_others_free() {
+        let service = open(small());
+        service.allocate_memory(entity("cat", "purrs")).unwrap();
+        let guard = service.read("cat").unwrap();
+        service.deallocate_memory("cat".into()).unwrap();
+        assert_eq!(used(&service, ConceptType::ENTITY), 0);
+        for index in 0..1000 {
+            service.allocate_memory(entity(format!("other-{index}"), "XXXXX")).unwrap();
+        }
+        assert_eq!(&*guard, b"purrs");
+    }
+
+    #[test]
+    fn a_quota_is_kept_to_the_byte_by_any_number_of_threads() {
+        let mut pool = PoolConfig::new(ConceptType::ENTITY, 100_000);
+        pool.alternatives = vec![ConceptType::EVENT];
+        let event = PoolConfig::new(ConceptType::EVENT, 50_000);
+        let service = open(AllocationServiceConfig { pool_configurations: vec![pool, event], ..small() });
+        let refused = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for mine in 0..4 {
+                let (service, refused) = (&service, &refused);
+                scope.spawn(move || {
+                    for index in 0..500 {
+                        match service.allocate_memory(entity(format!("{mine}-{index}"), "x".repeat(100 + index % 300))) {
+                            Ok(result) => assert!(["entity", "event"].contains(&result.memory_pool_id.as_str())),
+                            Err(AllocationError::QuotaExceeded { quota_bytes, used_bytes, asked_bytes, .. }) => {
+                                assert!(quota_bytes == 100_000 && used_bytes + asked_bytes > quota_bytes);
+                                refused.fetch_add(1, Relaxed);
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                        let metrics = service.get_allocation_metrics();
+                        assert!(
+                            metrics
+                                .pool_statistics
+                                .iter()
+                                .all(|pool| pool.used_bytes <= pool.quota_bytes && pool.peak_bytes <= pool.quota_bytes)
+                        );
+                    }
+                });
+            }
+        });
+        assert!(refused.load(Relaxed) > 0);
+        let pools = service.get_allocation_metrics().pool_statistics;
+        assert!(pools[0].alternatives_served > 0 && pools[0].used_bytes > 99_000 && pools[1].used_bytes > 49_000);
+    }
+
+    #[test]
+    fn a_reserve_is_kept_for_early_spikes() {
+        let mut pool = PoolConfig::new(ConceptType::ENTITY, 10_000);
+        (pool.reserve_bytes, pool.reserve_spike) = (5_000, SpikeTime::from_millis(2.9).unwrap());
+        let service = open(AllocationServiceConfig { pool_configurations: vec![pool], ..small() });
+        let fill = |priority, name: &str| {
+            (0..)
+                .map(|index| AllocationRequest { priority, ..entity(format!("{name}-{index}"), "x".repeat(400)) })
+                .take_while(|request| service.allocate_memory(request.clone()).is_ok())
+                .count()
+        };
+        let late = fill(AllocationPriority::Low, "late");
+        let early = fill(AllocationPriority::Critical, "early");
+        assert!(late > 5 && early > 5, "{late} {early}");
+        let error = service.allocate_memory(entity("one-more", "x".repeat(400))).unwrap_err();
+        assert!(matches!(error, AllocationError::QuotaExceeded { kept_bytes: 5_000, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_batch_is_all_or_none_and_answered_in_order() {
+        let service = open(small());
+        let requests: Vec<_> = (0..100).map(|index| entity(format!("id-{index}"), format!("content {index}"))).collect();
+        let results = service.batch_allocate_memory(requests.clone()).unwrap();
+        assert_eq!(results.len(), 100);
+        for (index, result) in results.iter().enumerate() {
+            assert_eq!(service.column_of(&format!("id-{index}")), Some(result.cortical_column_id));
+            assert_eq!(&*service.read(&format!("id-{index}")).unwrap(), format!("content {index}").as_bytes());
+        }
+        let mut more: Vec<_> = (100..200).map(|index| entity(format!("id-{index}"), "new")).collect();
+        more.push(entity("id-5", "there already"));
+        assert!(matches!(service.batch_allocate_memory(more.clone()), Err(AllocationError::AlreadyExists { .. })));
+        let metrics = service.get_allocation_metrics();
+        assert_eq!((metrics.total_allocations, metrics.active_allocations), (100, 100));
+        let each = service.batch_allocate_each(more);
+        assert_eq!(each.iter().filter(|result| result.is_ok()).count(), 100);
+        assert!(matches!(each[100], Err(AllocationError::AlreadyExists { .. })));
+        assert!(service.batch_allocate_memory(vec![]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn in_a_scarce_batch_the_urgent_are_served() {
+        let pool = PoolConfig::new(ConceptType::ENTITY, 20_000);
+        let service = open(AllocationServiceConfig { pool_configurations: vec![pool], ..small() });
+        let priorities = [AllocationPriority::Low, AllocationPriority::Critical, AllocationPriority::Normal, AllocationPriority::High];
+        let requests: Vec<_> = (0..80)
+            .map(|index| AllocationRequest { priority: priorities[index % 4], ..entity(index.to_string(), "x".repeat(400)) })
+            .collect();
+        let results = service.batch_allocate_each(requests.clone());
+        let latest = results.iter().flatten().map(|result| result.ttfs_encoding.first_spike).max().unwrap();
+        assert!(results.iter().any(Result::is_err));
+        for (request, result) in requests.iter().zip(&results) {
+            if request.priority == AllocationPriority::Critical {
+                assert!(result.as_ref().is_ok_and(|result| result.ttfs_encoding.first_spike <= latest), "{result:?}");
+            }
+            if request.priority == AllocationPriority::Low {
+                assert!(result.is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn repeated_patterns_are_decided_once() {
+        let service = open(small());
+        for index in 0..1000 {
+            let result = service.allocate_memory(entity(index.to_string(), format!("pattern {}", index % 10))).unwrap();
+            assert_eq!(result.cache_hit, index >= 10 && result.cache_hit);
+        }
+        let rate = service.get_allocation_metrics().cache_hit_rate;
+        assert!(rate > 0.7, "{rate}");
+    }
+
+    #[test]
+    fn unguided_requests_are_served_and_say_so() {
+        let service = open(AllocationServiceConfig { guidance: false, ..small() });
+        let columns: std::collections::HashSet<_> = (0..100)
+            .map(|index| {
+                let result = service.allocate_memory(entity(index.to_string(), "same content")).unwrap();
+                assert!(!result.guided && !result.cache_hit);
+                result.cortical_column_id
+            })
+            .collect();
+        assert_eq!(columns.len(), 8);
+        settle(&service);
+        assert_eq!(service.get_allocation_metrics().active_allocations, 100);
+    }
+
+    #[test]
+    fn the_same_calls_place_the_same() {
+        let run = || {
+            let service = open(small());
+            let places: Vec<_> = (0..500)
+                .map(|index| {
+                    let mut request = entity(index.to_string(), format!("content {}", index * 7919 % 501));
+                    request.locality_hints = vec![(index / 2).to_string(), (index * 31 % 700).to_string()];
+                    service.allocate_memory(request).unwrap().memory_slot
+                })
+                .collect();
+            settle(&service);
+            (places, service.concept_ids())
+        };
+        assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn maintenance_brings_neighbours_together() {
+        let service = open(AllocationServiceConfig { columns: 4, ..small() });
+        // Four cliques of 50, whose edges become known last.
+        for index in 0..200 {
+            service.allocate_memory(entity(index.to_string(), format!("word{} word{}", index * 7919, index * 104_729))).unwrap();
+        }
+        for index in 0..200_usize {
+            for other in (index + 4..200).step_by(4) {
+                service.link(&index.to_string(), &other.to_string()).unwrap();
+            }
+        }
+        let before = service.get_allocation_metrics();
+        let relocated = settle(&service);
+        let after = service.get_allocation_metrics();
+        assert!(after.edge_cut < 0.1 && after.edge_cut < before.edge_cut, "{} to {}", before.edge_cut, after.edge_cut);
+        assert_eq!(after.relocations, relocated);
+        for index in 0..200 {
+            let guard = service.read(&index.to_string()).unwrap();
+            assert_eq!((&*guard, guard.version()), (format!("word{} word{}", index * 7919, index * 104_729).as_bytes(), 1));
+        }
+    }
+
+    #[test]
+    fn after_churn_maintenance_sorts_by_first_spike() {
+        let service = open(AllocationServiceConfig { capacity_bytes: 64 << 20, columns: 2, ..AllocationServiceConfig::default() });
+        let content = |index: usize| format!("{index} {}", "word ".repeat(index * 7919 % 23));
+        (0..4000).for_each(|index| drop(service.allocate_memory(entity(index.to_string(), content(index))).unwrap()));
+        for index in (0..4000).step_by(2) {
+            service.deallocate_memory(index.to_string().into()).unwrap();
+        }
+        for index in (0..4000).step_by(2) {
+            service.allocate_memory(entity(index.to_string(), content(index * 3))).unwrap();
+        }
+        // Of neighbours in address order within a column: how many spike in the wrong order.
+        let disorder = || {
+            let spikes: Vec<_> =
+                service.concept_ids().iter().map(|id| (service.column_of(id), service.read(id).unwrap().spike())).collect();
+            spikes.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[0].1 > pair[1].1).count() as f64 / spikes.len() as f64
+        };
+        let before = disorder();
+        let relocated = settle(&service);
+        let after = disorder();
+        assert!(relocated > 0 && after < before / 2.0, "{before} to {after}, {relocated} relocated");
+    }
+
+    #[test]
+    fn past_the_timeout_a_caller_is_told_that_all_are_busy() {
+        let service = open(AllocationServiceConfig { max_concurrent_allocations: 1, admission_timeout: Duration::ZERO, ..small() });
+        let busy = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for mine in 0..4 {
+                let (service, busy) = (&service, &busy);
+                scope.spawn(move || {
+                    for index in 0..2000 {
+                        match service.allocate_memory(entity(format!("{mine}-{index}"), "x".repeat(2000))) {
+                            Ok(_) => {}
+                            Err(AllocationError::Busy { permits: 1, .. }) => {
+                                busy.fetch_add(1, Relaxed);
+                            }
+                            Err(error) => assert!(matches!(error, AllocationError::OutOfMemory { .. }), "{error}"),
+                        }
+                    }
+                });
+            }
+        });
+        assert!(busy.load(Relaxed) > 0);
+    }
+
+    #[test]
+    fn each_strategy_has_its_requests() {
+        let service = open(small());
+        let strategy = |request| service.allocate_memory(request).unwrap().allocation_strategy;
+        assert_eq!(strategy(entity("plain", "short")), AllocationStrategyType::Balanced);
+        let mut hot = entity("hot", "short");
+        hot.resource_requirements.expected_accesses_per_s = 1000.0;
+        assert_eq!(strategy(hot), AllocationStrategyType::HighPerformance);
+        let mut large = entity("large", "short");
+        large.resource_requirements.memory_size = 100_000;
+        assert_eq!(strategy(large), AllocationStrategyType::ResourceOptimized);
+        let text: String = (0..200_u64).map(|index| format!("{:x} ", index.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        assert_eq!(strategy(entity("rich", text)), AllocationStrategyType::HighComplexity);
+    }
+}
