@@ -57,6 +57,8 @@ pub mod guidance;
 #[cfg(not(loom))]
 mod maintain;
 
+mod service;
+
 #[cfg(not(loom))]
 pub mod ffi;
 

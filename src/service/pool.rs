@@ -1,0 +1,300 @@
+//! Pools: what concepts of one type hold, counted against the type's quota.
+//!
+//! A pool owns no memory. It is asked before memory is taken for a concept ([`Pool::charge`]) and told
+//! after memory was given back ([`Pool::refund`]), in bytes as the caller rounded them.
+//!
+//! ```text
+//! 0           used           quota - reserve        quota
+//! |############|....................|------------------|
+//!                for everybody       for early spikes
+//! |=================|
+//! 0             reserved: ready for use; follows `used` up by halves at once, down in maintenance
+//! ```
+//!
+//! Any number of threads, no lock, no host allocation. What holds, whatever they do:
+//!
+//! - **P1, the quota**: `used` is never above the quota, not for an instant: a charge finds room and takes
+//!   it in one step, nothing is added to be taken back.
+//! - **P2, the reserve**: a request that spikes after `reserve_spike` is not charged if `used` would come
+//!   above quota - reserve.
+//! - **P3, the peak** is the greatest that `used` has been, by all charges that have returned; it never
+//!   falls, and no snapshot has a peak below its `used`.
+//! - **P4, the watermark**: `used` is at most `reserved` when nobody is inside a method.
+//! - **P5, the counts**: no snapshot has more deallocations than allocations.
+//!
+//! Concepts that were there before the pool ([`Pool::adopt`]) are the exception: a quota that was made
+//! smaller meanwhile is exceeded until enough of them are gone (nothing is charged until then), and their
+//! deallocations have no allocation.
+
+use crate::guidance::{AllocationError, ConceptType};
+use crate::spike::SpikeTime;
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+/// What a pool may hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// `reserved` at first, and at least. At most the quota counts.
+    pub(crate) initial_bytes: u64,
+    /// The most that is charged.
+    pub(crate) quota_bytes: u64,
+    /// The part of it for spikes at or before `reserve_spike`. At most the quota counts.
+    pub(crate) reserve_bytes: u64,
+    /// The latest spike that may use the reserve; with [`SpikeTime::NONE`] everybody may.
+    pub(crate) reserve_spike: SpikeTime,
+}
+
+/// A charge that was refused: there is no room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    /// Bytes that were to be charged.
+    pub(crate) asked: u64,
+    /// Bytes that the pool held at that moment.
+    pub(crate) used: u64,
+    /// Bytes that it may hold.
+    pub(crate) quota: u64,
+    /// The part of the quota for which the request spikes too late; 0 if it may use all.
+    pub(crate) kept: u64,
+}
+
+impl Full {
+    /// The error for the caller, whose request was for `pool`.
+    pub(crate) fn error(self, pool: ConceptType) -> AllocationError {
+        AllocationError::QuotaExceeded {
+            pool,
+            asked_bytes: self.asked,
+            used_bytes: self.used,
+            quota_bytes: self.quota,
+            kept_bytes: self.kept,
+        }
+    }
+}
+
+/// What a pool holds and has done. The counts are of this opening of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStatistics {
+    /// The pool's name.
+    pub pool_id: String,
+    /// The type whose concepts it holds.
+    pub concept_type: ConceptType,
+    /// Bytes that it may hold.
+    pub quota_bytes: u64,
+    /// Bytes that it holds.
+    pub used_bytes: u64,
+    /// The most bytes that it held at any time.
+    pub peak_bytes: u64,
+    /// The part of the quota that is kept for early spikes.
+    pub reserve_bytes: u64,
+    /// Concepts that it took in.
+    pub allocations: u64,
+    /// Concepts that left it.
+    pub deallocations: u64,
+    /// Charges that it refused, for want of room.
+    pub refusals: u64,
+    /// Times that it grew beyond what was ready for use.
+    pub expansions: u64,
+    /// Requests of its type that another pool served, because this one was full.
+    pub alternatives_served: u64,
+}
+
+/// The account of one concept type.
+pub(crate) struct Pool {
+    concept_type: ConceptType,
+    limits: Limits,
+    alternatives: Box<[ConceptType]>,
+    counts: Counts,
+}
+
+/// All that changes, on one line: a charge writes several of them.
+#[repr(align(64))]
+struct Counts {
+    used: AtomicU64,
+    peak: AtomicU64,
+    reserved: AtomicU64,
+    allocations: AtomicU64,
+    deallocations: AtomicU64,
+    refusals: AtomicU64,
+    expansions: AtomicU64,
+    alternatives_served: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Counts>() == 64);
+
+impl Pool {
+    /// An empty pool. `alternatives` are only kept for the caller, in their order.
+    pub(crate) fn new(concept_type: ConceptType, limits: Limits, alternatives: &[ConceptType]) -> Self {
+        let limits = Limits {
+            initial_bytes: limits.initial_bytes.min(limits.quota_bytes),
+            reserve_bytes: limits.reserve_bytes.min(limits.quota_bytes),
+            ..limits
+        };
+        let zero = || AtomicU64::new(0);
+        let counts = Counts {
+            used: zero(),
+            peak: zero(),
+            reserved: AtomicU64::new(limits.initial_bytes),
+            allocations: zero(),
+            deallocations: zero(),
+            refusals: zero(),
+            expansions: zero(),
+            alternatives_served: zero(),
+        };
+        Self { concept_type, limits, alternatives: alternatives.into(), counts }
+    }
+
+    /// The type whose concepts it holds.
+    pub(crate) fn concept_type(&self) -> ConceptType {
+        self.concept_type
+    }
+
+    /// The pools to try, in order, when this one is full.
+    pub(crate) fn alternatives(&self) -> &[ConceptType] {
+        &self.alternatives
+    }
+
+    /// Takes in `bytes` that were there before the pool was, such as a reopened region's, whatever the quota.
+    pub(crate) fn adopt(&mut self, bytes: u64) {
+        let used = self.counts.used.load(Relaxed).saturating_add(bytes);
+        self.counts.used.store(used, Relaxed);
+        raise(&self.counts.peak, used);
+        raise(&self.counts.reserved, used);
+    }
+
+    /// Charges `bytes` for a request that spikes at `spike`, before memory is taken for it. Lock-free.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room for it; nothing but the count of refusals has changed.
+    pub(crate) fn charge(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
+        let quota = self.limits.quota_bytes;
+        let kept = if spike <= self.limits.reserve_spike { 0 } else { self.limits.reserve_bytes };
+        let mut used = self.counts.used.load(Relaxed);
+        let now = loop {
+            if bytes > (quota - kept).saturating_sub(used) {
+                self.counts.refusals.fetch_add(1, Relaxed);
+                return Err(Full { asked: bytes, used, quota, kept });
+            }
+            // Acquire, with `refund`: who is charged for what another gave back sees that memory free.
+            // With `shrink`: see there.
+            match self.counts.used.compare_exchange_weak(used, used + bytes, Acquire, Relaxed) {
+                Ok(_) => break used + bytes,
+                Err(other) => used = other,
+            }
+        };
+        raise(&self.counts.peak, now);
+        self.grow(now);
+        Ok(())
+    }
+
+    /// Gives `bytes` back that were charged, after their memory was given back. Wait-free.
+    pub(crate) fn refund(&self, bytes: u64) {
+        // Release, with `charge`.
+        let used = self.counts.used.fetch_sub(bytes, Release);
+        debug_assert!(used >= bytes, "{bytes} bytes were given back to a pool that holds {used}");
+    }
+
+    /// Counts a concept that the pool took in: after its charge, before others can deallocate it.
+    pub(crate) fn count_allocation(&self) {
+        self.counts.allocations.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a concept that left the pool.
+    pub(crate) fn count_deallocation(&self) {
+        // Release, with `statistics`: who sees it sees the allocation, which came before.
+        self.counts.deallocations.fetch_add(1, Release);
+    }
+
+    /// Counts a request of this pool's type that an alternative served.
+    pub(crate) fn count_alternative(&self) {
+        self.counts.alternatives_served.fetch_add(1, Relaxed);
+    }
+
+    /// Bytes that the pool holds.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.counts.used.load(Relaxed)
+    }
+
+    /// Bytes that should be ready for the pool's use: `initial_bytes` at first, more as it is used. Not to be
+    /// taken for the reserve, which is a part of the quota.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        self.counts.reserved.load(Relaxed)
+    }
+
+    /// Lowers `reserved` if less than a quarter of it is used: by half, but not below `initial_bytes`. Then
+    /// it takes twice as much to grow again, so that a pool whose use swings a little stays as it is. By how
+    /// many bytes it fell. Lock-free; for maintenance.
+    pub(crate) fn shrink(&self) -> u64 {
+        let counts = &self.counts;
+        let reserved = counts.reserved.load(Relaxed);
+        let lowered = (reserved / 2).max(self.limits.initial_bytes);
+        if counts.used.load(Relaxed) >= reserved / 4 || lowered >= reserved {
+            return 0;
+        }
+        if counts.reserved.compare_exchange(reserved, lowered, Relaxed, Relaxed).is_err() {
+            return 0; // it is just growing
+        }
+        // A charge may have come in between that found `reserved` high enough. Reading `used` by writing it:
+        // either that charge is seen here, or it comes after this write, and (Release, with its Acquire)
+        // sees what was lowered. Two plain loads could miss each other.
+        let used = counts.used.fetch_add(0, Release);
+        reserved.saturating_sub(raise(&counts.reserved, used))
+    }
+
+    /// `reserved` grows by half, but at least to what is used, and at most to the quota.
+    fn grow(&self, used: u64) {
+        let counts = &self.counts;
+        let mut reserved = counts.reserved.load(Relaxed);
+        while reserved < used {
+            let grown = reserved.saturating_add(reserved / 2).min(self.limits.quota_bytes).max(used);
+            match counts.reserved.compare_exchange_weak(reserved, grown, Relaxed, Relaxed) {
+                Ok(_) => {
+                    counts.expansions.fetch_add(1, Relaxed);
+                    return;
+                }
+                Err(other) => reserved = other,
+            }
+        }
+    }
+
+    /// A snapshot, in which P1, P3 and P5 hold whatever other threads do meanwhile; numbers that none of them
+    /// names may be of slightly different moments.
+    pub(crate) fn statistics(&self) -> PoolStatistics {
+        let counts = &self.counts;
+        // Acquire, and first, with `count_deallocation`: the allocations are read after all that were
+        // undone here.
+        let deallocations = counts.deallocations.load(Acquire);
+        let allocations = counts.allocations.load(Relaxed);
+        let used_bytes = counts.used.load(Relaxed);
+        // A charge may be between `used` and the peak. What is reported must not be unsaid by the next
+        // snapshot, so it is written, too.
+        let peak_bytes = raise(&counts.peak, used_bytes);
+        PoolStatistics {
+            pool_id: self.concept_type.to_string(),
+            concept_type: self.concept_type,
+            quota_bytes: self.limits.quota_bytes,
+            used_bytes,
+            peak_bytes,
+            reserve_bytes: self.limits.reserve_bytes,
+            allocations,
+            deallocations,
+            refusals: counts.refusals.load(Relaxed),
+            expansions: counts.expansions.load(Relaxed),
+            alternatives_served: counts.alternatives_served.load(Relaxed),
+        }
+    }
+}
+
+/// Raises a mark to `to`, if it is lower. Where it is then. Mostly a load.
+fn raise(mark: &AtomicU64, to: u64) -> u64 {
+    let mut now = mark.load(Relaxed);
+    while now < to {
+        match mark.compare_exchange_weak(now, to, Relaxed, Relaxed) {
+            Ok(_) => return to,
+            Err(other) => now = other,
+        }
+    }
+    now
+}
