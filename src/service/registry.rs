@@ -68,7 +68,7 @@ impl Node {
 
 /// All nodes.
 pub(super) struct Registry {
-    nodes: papaya::HashMap<Box<str>, Arc<Node>>,
+    nodes: papaya::HashMap<Box<str>, Arc<Node>, foldhash::fast::RandomState>,
     numbers: RwLock<Numbers>,
 }
 
@@ -80,7 +80,7 @@ struct Numbers {
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { nodes: papaya::HashMap::new(), numbers: RwLock::default() }
+        Self { nodes: papaya::HashMap::default(), numbers: RwLock::default() }
     }
 
     /// The node of an id, if it is known.
