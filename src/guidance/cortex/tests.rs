@@ -459,7 +459,9 @@ fn no_number_and_no_weight_is_too_much() {
         }
         assert_eq!((cortex.live(), cortex.load(u32::MAX)), (5, 0));
         settle(&cortex);
-        numbers.iter().for_each(|&concept| cortex.remove(concept, |_| ()));
+        for concept in numbers {
+            cortex.remove(concept, |_| ());
+        }
         settle(&cortex);
         assert_eq!((cortex.live(), cortex.edges()), (0, 0));
     }
