@@ -72,6 +72,13 @@ impl fmt::Debug for ConceptType {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for ConceptType {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -393,7 +393,7 @@ impl MemoryAllocationService {
         state: &mut State,
     ) -> Plan {
         let now = self.now_ns();
-        self.note_reads(node, state, now);
+        state.note_reads(node, now);
         let evidence = Evidence {
             information: features.information(),
             content_bytes: content.len(),
@@ -401,14 +401,8 @@ impl MemoryAllocationService {
             expected_per_s: f64::from(accesses),
             observed_per_s: state.rate.per_s(now),
         };
-        let strategy = self.engine.reconsider(&evidence, state.strategy);
+        let strategy = Strategy::of(&evidence, state.strategy);
         Plan { encoding, strategy, column: Column::Hashed }
-    }
-
-    /// Adds the reads since the last look to a node's rate.
-    pub(super) fn note_reads(&self, node: &Node, state: &mut State, now_ns: u64) {
-        let reads = node.reads.swap(0, Relaxed);
-        state.rate.record_many(reads, now_ns);
     }
 
     /// Looks at a concept as it is now.

@@ -85,7 +85,6 @@ impl MemoryAllocationService {
     ///
     /// # Errors
     /// [`AllocationError::NotFound`].
-    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn deallocate_memory(&self, request: DeallocationRequest) -> Result<DeallocationResult, AllocationError> {
         let start = Instant::now();
         let id = request.concept_id;

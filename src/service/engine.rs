@@ -1,6 +1,6 @@
 //! The engine: from what is known of a request to how it is served.
 
-use crate::guidance::{AllocationRequest, Evidence, Features, Strategy, strategy::AllocationStrategyType};
+use crate::guidance::{AllocationRequest, Evidence, Features, Strategy};
 
 /// Decides how a request is served: by what it holds, how often it is read, and what it takes.
 ///
@@ -26,10 +26,5 @@ impl AllocationEngine {
             observed_per_s: 0.0,
         };
         Strategy::of(&evidence, None)
-    }
-
-    /// How a concept is served on, of which it is known how often it was read.
-    pub(super) fn reconsider(&self, evidence: &Evidence, before: Option<AllocationStrategyType>) -> Strategy {
-        Strategy::of(evidence, before)
     }
 }

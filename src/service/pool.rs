@@ -77,7 +77,6 @@ pub struct PoolStatistics {
     /// The pool's name.
     pub pool_id: String,
     /// The type whose concepts it holds.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::result::as_text"))]
     pub concept_type: ConceptType,
     /// Bytes that it may hold.
     pub quota_bytes: u64,

@@ -48,6 +48,13 @@ pub(super) struct State {
     pub(super) strategy: Option<AllocationStrategyType>,
 }
 
+impl State {
+    /// Adds the reads since the last look to the rate.
+    pub(super) fn note_reads(&mut self, node: &Node, now_ns: u64) {
+        self.rate.record_many(node.reads.swap(0, Ordering::Relaxed), now_ns);
+    }
+}
+
 impl Node {
     /// Its block, if it is allocated. Acquire: who finds a slot sees it whole (V1).
     pub(super) fn block(&self) -> Option<NonNull<u8>> {

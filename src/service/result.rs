@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use super::pool::PoolStatistics;
-#[cfg(feature = "serde")]
-use crate::guidance::ConceptType;
 use crate::guidance::{AllocationStrategyType, TtfsEncoding};
 
 /// Where a concept lies.

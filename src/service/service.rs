@@ -73,6 +73,7 @@ impl MemoryAllocationService {
     /// # Errors
     /// [`AllocationServiceError::Invalid`] and [`PathUnsupported`](AllocationServiceError::PathUnsupported) name
     /// what is wrong with the config; [`Arena`](AllocationServiceError::Arena) says why the memory could not be had.
+    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn new(
         engine: AllocationEngine,
         ttfs: TtfsIntegrationService,

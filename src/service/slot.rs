@@ -49,6 +49,7 @@ const _: () = assert!(HEAD == 48 && align_of::<Head>() <= 16);
 
 /// All that a slot says.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "`type` is taken")]
 pub(super) struct Concept<'a> {
     pub(super) id: &'a str,
     pub(super) concept_type: ConceptType,
@@ -147,13 +148,13 @@ impl Slot {
     }
 
     /// What a reader wants to know, at less cost: content, type, version, first spike.
-    pub(super) fn glance<'a>(self, _pinned: &'a Guard) -> (&'a [u8], ConceptType, u64, SpikeTime) {
+    pub(super) fn glance(self, _pinned: &Guard) -> (&[u8], ConceptType, u64, SpikeTime) {
         let head = self.head();
         (self.bytes(self.content_at(), head.content as usize), self.concept_type(), head.version, SpikeTime::from_nanos(head.spike))
     }
 
     /// What the slot says; valid while the guard pins it (V2).
-    pub(super) fn read<'a>(self, _pinned: &'a Guard) -> Concept<'a> {
+    pub(super) fn read(self, _pinned: &Guard) -> Concept<'_> {
         let head = self.head();
         let (type_length, id_length) = (usize::from(head.type_length), usize::from(head.id_length));
         let id = HEAD + type_length;
