@@ -14,7 +14,7 @@ use super::registry::Registry;
 use super::result::AllocationMetrics;
 use super::slot::Slot;
 use super::upkeep::Upkeep;
-use crate::arena::Arena;
+use crate::arena::{Arena, ChunkView};
 use crate::guidance::{Cortex, DecisionCache, MultiColumnProcessor, TtfsIntegrationService};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
@@ -152,6 +152,11 @@ impl MemoryAllocationService {
         let mut used = 0;
         self.registry.each_live(|_, block| used += Slot::at(block).used_bytes() as u64);
         if used == 0 { 1.0 } else { share(used, self.arena.resident_bytes().max(used)) }
+    }
+
+    /// What each chunk and span of the memory serves, in address order: see [`Arena::map`].
+    pub fn heap_map(&self) -> Vec<ChunkView> {
+        self.arena.map()
     }
 
     /// Memory is anonymous: there is nothing to write anywhere. For services on a region file, once there are any.

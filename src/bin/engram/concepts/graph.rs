@@ -33,7 +33,8 @@ impl Graph {
         let mut numbers = HashMap::new();
         for (index, line) in nodes.lines().enumerate().skip(1) {
             let parts = line.split_once('\t').and_then(|(id, rest)| Some((id, rest.split_once('\t')?)));
-            let (id, (kind, content)) = parts.ok_or_else(|| (NODES.0, format!("line {}: expected id, type, lemmas and gloss", index + 1)))?;
+            let (id, (kind, content)) =
+                parts.ok_or_else(|| (NODES.0, format!("line {}: expected id, type, lemmas and gloss", index + 1)))?;
             numbers.insert(id, requests.len());
             requests.push(AllocationRequest::new(id, type_of(kind), content));
         }
