@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Concepts come in the order of the table (natural) or in random order, each with all its neighbours as
-//! hints, also those yet to come; then maintenance steps until there is nothing to do. "Cut" is the
+//! hints, also those yet to come; then maintenance steps until there is nothing to do
+//! ("growing": this after every 1,000 concepts). "Cut" is the
 //! share of all edges whose ends lie in different columns. No column has more than 1.1 times the mean.
 
 #![allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
@@ -22,16 +23,18 @@ use std::time::Duration;
 use engram::guidance::{STEP_TIES, Voters};
 
 use input::Graph;
-use run::{Outcome, arrive, maintain};
+use run::{Outcome, arrive, run};
 
 /// A row of the table: what it is called, and what it tells of a run.
 type Row = (&'static str, fn(&Outcome) -> String);
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
     ("cut after arrival", |run| format!("{:.3}", run.cut_on_arrival)),
     ("cut after maintenance", |run| format!("{:.3}", run.cut)),
     ("fullest column / mean", |run| format!("{:.2}", run.balance)),
-    ("relocations a concept", |run| format!("{:.2}", run.relocations)),
+    ("relocations a concept", |run| format!("{:.2}", f64::from(run.relocations) / run.concepts)),
+    ("growing: cut", |run| format!("{:.3}", run.growing.0)),
+    ("growing: relocations a concept", |run| format!("{:.2}", f64::from(run.growing.1) / run.concepts)),
     ("place(), median ns", |run| nanos(&run.places, 500)),
     ("place(), 99.9 % ns", |run| nanos(&run.places, 999)),
     ("link(), mean ns", |run| run.link.as_nanos().to_string()),
@@ -50,7 +53,7 @@ fn nanos(times: &[Duration], thousandths: usize) -> String {
 }
 
 fn print_row(name: &str, cells: impl Iterator<Item = String>) {
-    print!("{name:30}");
+    print!("{name:32}");
     cells.for_each(|cell| print!("{cell:>16}"));
     println!();
 }
@@ -59,9 +62,7 @@ fn maintenance(orders: &[(&str, &Graph)], columns: &[u32]) {
     let mut runs = Vec::new();
     for &columns in columns {
         for (order, graph) in orders {
-            let (cortex, mut outcome) = arrive(graph, columns, Voters::ALL);
-            maintain(&cortex, graph, &mut outcome);
-            runs.push((format!("{columns} {order}"), outcome));
+            runs.push((format!("{columns} {order}"), run(graph, columns)));
         }
     }
     print_row("columns, order", runs.iter().map(|(name, _)| name.clone()));
@@ -87,7 +88,10 @@ fn voters(orders: &[(&str, &Graph)], columns: &[u32]) {
     let runs: Vec<_> = columns.iter().flat_map(|&columns| orders.iter().map(move |&(order, graph)| (columns, order, graph))).collect();
     print_row("cut after arrival", runs.iter().map(|(columns, order, _)| format!("{columns} {order}")));
     for (name, voters) in ways {
-        print_row(name, runs.iter().map(|&(columns, _, graph)| format!("{:.3}", arrive(graph, columns, voters).1.cut_on_arrival)));
+        print_row(
+            name,
+            runs.iter().map(|&(columns, _, graph)| format!("{:.3}", arrive(graph, columns, voters, usize::MAX).1.cut_on_arrival)),
+        );
     }
 }
 
