@@ -176,7 +176,7 @@ fn threads_at_the_edge_of_the_quota_never_see_it_exceeded() {
                     refused += 1;
                 }
             }
-            if held.len() > 7 || random >> 41 & 7 == 0 {
+            if held.len() > 7 || (random >> 41).is_multiple_of(8) {
                 for bytes in held.drain(..) {
                     pool.refund(bytes);
                     pool.count_deallocation();
