@@ -33,21 +33,23 @@ impl MemoryAllocationService {
         let mut served = Vec::with_capacity(requests.len());
         let mut refused = None;
         self.serve_batch(&requests, true, |index, result| match result {
-            Ok((result, pool)) => served.push((index, result, pool)),
+            Ok(result) => served.push((index, result)),
             Err(error) => refused = refused.take().or(Some(error)),
         });
         if let Some(error) = refused {
-            for (index, ..) in served.into_iter().rev() {
-                // If somebody has deallocated it meanwhile that is done, too.
-                self.take_back(&requests[index].concept_id);
+            for (index, _) in served.into_iter().rev() {
+                // Unless somebody has deallocated it meanwhile: as if it had not been.
+                if let Some((pool, _)) = self.take_back(&requests[index].concept_id) {
+                    self.pools[pool].forget_allocation();
+                }
             }
             return Err(error);
         }
-        served.sort_unstable_by_key(|(index, ..)| *index);
-        for (_, result, pool) in &served {
-            self.count(result, *pool);
+        served.sort_unstable_by_key(|(index, _)| *index);
+        for (_, result) in &served {
+            self.allocations.record(result.allocation_time);
         }
-        Ok(served.into_iter().map(|(_, result, _)| result).collect())
+        Ok(served.into_iter().map(|(_, result)| result).collect())
     }
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served.
@@ -55,10 +57,10 @@ impl MemoryAllocationService {
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let mut results: Vec<_> = requests.iter().map(|_| None).collect();
         self.serve_batch(&requests, false, |index, result| {
-            results[index] = Some(result.map(|(result, pool)| {
-                self.count(&result, pool);
-                result
-            }));
+            if let Ok(result) = &result {
+                self.allocations.record(result.allocation_time);
+            }
+            results[index] = Some(result);
         });
         results.into_iter().flatten().collect()
     }
@@ -68,7 +70,7 @@ impl MemoryAllocationService {
         &self,
         requests: &[AllocationRequest],
         all: bool,
-        mut answer: impl FnMut(usize, Result<(AllocationResult, usize), AllocationError>),
+        mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>),
     ) {
         let scratch = Bump::new();
         let mut planned = Scratch::with_capacity_in(requests.len(), &scratch);
@@ -105,7 +107,7 @@ impl MemoryAllocationService {
             }
             for ready in window {
                 let mut result = self.allocate(&requests[ready.index], ready.pool, &ready.plan, Instant::now());
-                if let Ok((result, _)) = &mut result {
+                if let Ok(result) = &mut result {
                     result.allocation_time += waited;
                 }
                 let refused = result.is_err();
