@@ -23,8 +23,11 @@
 //! # }
 //! ```
 //!
+//! On an arena stands [`MemoryAllocationService`]: memory for the concepts of a knowledge graph, in pools with quotas, placed
+//! by what they mean, whom they know and how soon they spike. See [`service`].
+//!
 //! The layers, each using only those above it: `sync`, `error`, `spike`, `size_class`, `region`,
-//! `map`, `span`, `column`, `arena`, `metrics`, `guidance`, `maintain`, `ffi`. ARCHITECTURE.md draws them.
+//! `map`, `span`, `column`, `arena`, `metrics`, `maintain`, `guidance`, `service`, `ffi`. ARCHITECTURE.md draws them.
 
 // The models use a part of each layer.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
@@ -52,10 +55,10 @@ mod arena;
 #[cfg(not(loom))]
 mod metrics;
 
-pub mod guidance;
-
 #[cfg(not(loom))]
 mod maintain;
+
+pub mod guidance;
 
 pub mod service;
 
@@ -77,7 +80,7 @@ pub use maintain::Maintained;
 pub use metrics::Metrics;
 #[cfg(not(loom))]
 pub use service::{
-    AllocationMetrics, AllocationResult, AllocationServiceConfig, AllocationServiceError, ConceptGuard, MemoryAllocationService,
-    MemorySlot, PoolConfig,
+    AllocationMetrics, AllocationResult, AllocationServiceConfig, AllocationServiceError, ConceptGuard, DeallocationResult,
+    MaintenanceReport, MemoryAllocationService, MemorySlot, PoolConfig,
 };
 pub use spike::SpikeTime;

@@ -85,6 +85,16 @@ mod allocation_service_tests {
     }
 
     #[test]
+    fn whatever_the_service_gives_crosses_threads() {
+        fn crosses<T: Send + Sync>() {}
+        crosses::<MemoryAllocationService>();
+        crosses::<AllocationError>();
+        crosses::<AllocationServiceError>();
+        crosses::<engram::AllocationResult>();
+        crosses::<engram::AllocationMetrics>();
+    }
+
+    #[test]
     fn each_refusal_says_why_and_changes_nothing() {
         let service = open(small());
         service.allocate_memory(entity("cat", "purrs")).unwrap();
