@@ -1,6 +1,6 @@
 //! The engine: from what is known of a request to how it is served.
 
-use crate::guidance::{AllocationRequest, Evidence, Features, Strategy, strategy::AllocationStrategyType};
+use crate::guidance::{AllocationRequest, Asked, Evidence, Features, Strategy, strategy::AllocationStrategyType};
 
 /// Decides how a request is served: by what it holds, how often it is read, and what it takes.
 ///
@@ -18,6 +18,11 @@ impl AllocationEngine {
 
     /// How a request is served whose features are known.
     pub fn determine_strategy(&self, request: &AllocationRequest, features: &Features) -> Strategy {
+        self.strategy_of(&request.asked(), features)
+    }
+
+    /// The same, for a request whose content may be any bytes.
+    pub(super) fn strategy_of(&self, request: &Asked, features: &Features) -> Strategy {
         let evidence = Evidence {
             information: features.information(),
             content_bytes: request.content.len(),
@@ -25,7 +30,7 @@ impl AllocationEngine {
             expected_per_s: f64::from(request.resource_requirements.expected_accesses_per_s),
             observed_per_s: 0.0,
         };
-        Strategy::of(&evidence, None)
+        self.reconsider(&evidence, None)
     }
 
     /// How a concept is served on, of which it is known how often it was read.

@@ -14,7 +14,8 @@
 //! pool        what a type may take           admission   who is let in next
 //! engine      how a request is served        latencies   how long operations took
 //! allocation  allocate, update               batch       many at once
-//! concepts    read, deallocate, link, list   upkeep      maintenance
+//! concepts    read, deallocate, link, list   pins        content that stays for longer
+//! upkeep      maintenance
 //! service     the parts together, metrics
 //! ```
 //!
@@ -30,6 +31,7 @@ mod concepts;
 mod config;
 mod engine;
 mod latencies;
+mod pins;
 mod pool;
 mod registry;
 mod result;
@@ -46,6 +48,7 @@ pub use crate::spike::SpikeTime;
 pub use concepts::ConceptGuard;
 pub use config::{AllocationServiceConfig, AllocationServiceError, POOLS_MAX, PoolConfig};
 pub use engine::AllocationEngine;
+pub(crate) use pins::Pin;
 pub use pool::PoolStatistics;
 pub use result::{AllocationMetrics, AllocationResult, DeallocationResult, MaintenanceReport, MemorySlot};
 pub use service::MemoryAllocationService;
