@@ -90,6 +90,14 @@ pub struct engram_placement {
     pub status: engram_status,
 }
 
+/// Names the first of some pointers that is null.
+pub(crate) fn required(pointers: &[(&'static str, bool)]) -> Result<(), Failure> {
+    match pointers.iter().find(|(_, is_null)| *is_null) {
+        Some((name, _)) => Err(Error::Null(name).into()),
+        None => Ok(()),
+    }
+}
+
 /// A text or other bytes of the caller.
 ///
 /// # Safety
@@ -151,9 +159,7 @@ pub(crate) unsafe fn type_of(start: *const c_char, length: usize, what: &'static
 /// # Safety
 /// `start` is null or has `length` bytes for as long as the result is used.
 pub(crate) unsafe fn content_of<'a>(start: *const c_void, length: usize) -> Result<&'a [u8], Failure> {
-    if start.is_null() && length > 0 {
-        return Err(Error::Null("content").into());
-    }
+    required(&[("content", start.is_null() && length > 0)])?;
     check_content(length)?;
     // SAFETY: the caller's promise.
     unsafe { bytes_of(start, length, "content") }
@@ -196,18 +202,16 @@ impl ConceptRequest<'_> {
 }
 
 impl engram_concept {
-    /// A required pointer that is null.
-    fn null(&self) -> Option<&'static str> {
-        [
+    /// Whether all pointers are there that must be.
+    fn is_there(&self) -> Result<(), Failure> {
+        required(&[
             ("id", self.id.is_null()),
             ("type", self.r#type.is_null()),
             ("content", self.content.is_null() && self.content_length > 0),
             ("embedding", self.embedding.is_null() && self.embedding_length > 0),
             ("hints", self.hints.is_null() && self.hint_count > 0),
             ("hint_lengths", self.hint_lengths.is_null() && self.hint_count > 0),
-        ]
-        .into_iter()
-        .find_map(|(name, null)| null.then_some(name))
+        ])
     }
 
     fn priority(&self) -> Result<AllocationPriority, Failure> {
@@ -247,9 +251,7 @@ impl engram_concept {
     /// The pointers are null or have as many bytes or entries as are said beside them, for as long as the result is
     /// used.
     pub(crate) unsafe fn request<'a>(&self) -> Result<ConceptRequest<'a>, Failure> {
-        if let Some(name) = self.null() {
-            return Err(Error::Null(name).into());
-        }
+        self.is_there()?;
         let priority = self.priority()?;
         // SAFETY: the caller's promise.
         let (concept_id, concept_type, content, embedding, hints) = unsafe {

@@ -3,7 +3,7 @@
 use core::ffi::{c_char, c_void};
 use core::ptr::{NonNull, null, null_mut};
 
-use super::concept::id_of;
+use super::concept::{id_of, required};
 use super::service::{engram_service, service_of};
 use super::status::{ENGRAM_OK, Failure, engram_status, fail, fail_with};
 use crate::error::Error;
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn engram_service_pin(
     length: *mut usize,
     out: *mut *mut engram_pin,
 ) -> engram_status {
-    let required = [("bytes", bytes.is_null()), ("length", length.is_null()), ("out", out.is_null())];
+    let outs = [("bytes", bytes.is_null()), ("length", length.is_null()), ("out", out.is_null())];
     // SAFETY: where not null: the caller's promise.
     unsafe {
         if !bytes.is_null() {
@@ -48,9 +48,7 @@ pub unsafe extern "C" fn engram_service_pin(
         }
     }
     let pinned = (|| {
-        if let Some((name, _)) = required.iter().find(|(_, is_null)| *is_null) {
-            return Err(Error::Null(name).into());
-        }
+        required(&outs)?;
         // SAFETY: the caller's promise.
         let (service, id) = unsafe { (service_of(service)?, id_of(id, id_length, "id")?) };
         Ok::<_, Failure>(service.pin(id)?)

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_void};
 use core::time::Duration;
 
 use super::batch::ENGRAM_BATCH_ATOMIC;
-use super::concept::{array_of, content_of, engram_concept, engram_placement, id_of};
+use super::concept::{ConceptRequest, array_of, content_of, engram_concept, engram_placement, id_of, required};
 use super::service_config::{engram_service_config, service_config_of};
 use super::status::{ENGRAM_MORE, ENGRAM_OK, Failure, engram_status, fail, fail_with};
 use crate::error::Error;
@@ -179,6 +179,17 @@ impl Answers {
     }
 }
 
+/// What one concept of a batch asks for, if it could be served at all.
+///
+/// # Safety
+/// The concept's pointers are null or valid for as long as the result is used.
+unsafe fn request_of<'a>(service: &MemoryAllocationService, concept: &engram_concept) -> Result<ConceptRequest<'a>, Failure> {
+    // SAFETY: the caller's promise.
+    let request = unsafe { concept.request() }?;
+    service.checked(&request.asked())?;
+    Ok(request)
+}
+
 /// # Safety
 /// The concepts' pointers are null or valid.
 unsafe fn serve_each(service: &MemoryAllocationService, concepts: &[engram_concept], answers: &Answers) -> engram_status {
@@ -190,7 +201,7 @@ unsafe fn serve_each(service: &MemoryAllocationService, concepts: &[engram_conce
     let (mut places, mut requests) = (Vec::with_capacity(concepts.len()), Vec::with_capacity(concepts.len()));
     for (index, concept) in concepts.iter().enumerate() {
         // SAFETY: the caller's promise.
-        match unsafe { concept.request() }.and_then(|request| Ok((service.checked(&request.asked())?, request).1)) {
+        match unsafe { request_of(service, concept) } {
             Ok(request) => {
                 places.push(index);
                 requests.push(request);
@@ -198,7 +209,7 @@ unsafe fn serve_each(service: &MemoryAllocationService, concepts: &[engram_conce
             Err(failure) => refuse(index, failure),
         }
     }
-    let asked: Vec<_> = requests.iter().map(super::concept::ConceptRequest::asked).collect();
+    let asked: Vec<_> = requests.iter().map(ConceptRequest::asked).collect();
     if !asked.is_empty() {
         service.batch_each_asked(&asked, |at, result| match result {
             Ok(result) => answers.say(places[at], engram_placement::given(&result)),
@@ -216,9 +227,9 @@ unsafe fn serve_all(service: &MemoryAllocationService, concepts: &[engram_concep
         let mut requests = Vec::with_capacity(concepts.len());
         for (index, concept) in concepts.iter().enumerate() {
             // SAFETY: the caller's promise.
-            requests.push(unsafe { concept.request() }.map_err(|failure| among(index, failure))?);
+            requests.push(unsafe { request_of(service, concept) }.map_err(|failure| among(index, failure))?);
         }
-        let asked: Vec<_> = requests.iter().map(super::concept::ConceptRequest::asked).collect();
+        let asked: Vec<_> = requests.iter().map(ConceptRequest::asked).collect();
         if asked.is_empty() {
             return Ok(Vec::new());
         }
@@ -254,7 +265,10 @@ pub unsafe extern "C" fn engram_service_update(
 ) -> engram_status {
     let updated = (|| {
         // SAFETY: the caller's promise.
-        let (service, id, content) = unsafe { (service_of(service)?, id_of(id, id_length, "id")?, content_of(content, content_length)?) };
+        let service = unsafe { service_of(service) }?;
+        required(&[("id", id.is_null()), ("content", content.is_null() && content_length > 0)])?;
+        // SAFETY: the caller's promise.
+        let (id, content) = unsafe { (id_of(id, id_length, "id")?, content_of(content, content_length)?) };
         Ok(service.update_bytes(id, content)?)
     })();
     // SAFETY: the caller's promise.
@@ -301,9 +315,7 @@ pub unsafe extern "C" fn engram_service_link(
     status_of((|| {
         // SAFETY: the caller's promise.
         let service = unsafe { service_of(service) }?;
-        if let Some(name) = if from.is_null() { Some("from") } else { to.is_null().then_some("to") } {
-            return Err(Error::Null(name).into());
-        }
+        required(&[("from", from.is_null()), ("to", to.is_null())])?;
         // SAFETY: the caller's promise.
         let (from, to) = unsafe { (id_of(from, from_length, "from")?, id_of(to, to_length, "to")?) };
         Ok(service.link(from, to)?)
