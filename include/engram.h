@@ -6,6 +6,9 @@
  * the nanoseconds until its owner fires first: it chooses where the block lies and, in batches, who is served first.
  * Misuse (double frees, foreign and interior pointers) is always caught and changes nothing.
  *
+ * A service (engram_service) gives memory to concepts: named content of a type, each type with a quota of its own, placed by
+ * what it means, by its neighbours and by how soon it spikes. Its concepts lie in an arena of its own.
+ *
  * Who may call. "Any": any number of threads at once. "Holder": whoever holds the column, one thread at a time; a column
  * may be handed to another thread like any other object. An arena is closed by one thread, while no other uses it.
  *

@@ -57,7 +57,6 @@ pub mod guidance;
 #[cfg(not(loom))]
 mod maintain;
 
-#[cfg(not(loom))]
 pub mod service;
 
 #[cfg(not(loom))]

@@ -1,127 +1,76 @@
-//! Concepts and edges: from files, or generated.
+//! `WordNet`, as it ships with the project.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::io::Read;
 use std::path::Path;
 
-/// A graph whose concepts are numbered in their natural order.
-pub struct Input {
-    /// The text of each concept.
-    pub texts: Vec<String>,
-    /// Distinct undirected edges.
+use engram::guidance::{Features, Stimulus};
+
+/// Concepts, numbered in the order in which they come, and what is known of them.
+pub struct Graph {
+    pub features: Vec<Features>,
+    /// The neighbours of each concept.
+    pub hints: Vec<Vec<u32>>,
+    /// Each edge once.
     pub edges: Vec<(u32, u32)>,
 }
 
-/// Small numbers that look random, the same in every run (xorshift*: Vigna 2016).
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next number, below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize) % bound.max(1)
-    }
-}
-
-fn text(path: &Path) -> Result<String, Box<dyn Error>> {
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+fn unpacked(name: &str) -> Result<String, Box<dyn Error>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name);
+    let packed = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut text = String::new();
-    if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        ruzstd::decoding::StreamingDecoder::new(bytes.as_slice())?.read_to_string(&mut text)?;
-    } else {
-        text = String::from_utf8(bytes)?;
-    }
+    ruzstd::decoding::StreamingDecoder::new(packed.as_slice())?.read_to_string(&mut text)?;
     Ok(text)
 }
 
-impl Input {
-    /// Of two tables with a header line, parted by tabs, packed with zstd or not: id and whatever else
-    /// a concept has; source, destination and whatever else an edge has.
-    pub fn read(nodes: &Path, edges: &Path) -> Result<Self, Box<dyn Error>> {
-        let (nodes, edges) = (text(nodes)?, text(edges)?);
-        let mut numbers = HashMap::new();
-        let mut texts = Vec::new();
+impl Graph {
+    /// In the order of the table. Both tables have a header and tabs: id, type and content; and two ids.
+    pub fn wordnet() -> Result<Self, Box<dyn Error>> {
+        let (nodes, links) = (unpacked("wordnet-nodes.tsv.zst")?, unpacked("wordnet-edges.tsv.zst")?);
+        let (mut numbers, mut features) = (HashMap::new(), Vec::new());
         for line in nodes.lines().skip(1) {
-            let (id, rest) = line.split_once('\t').unwrap_or((line, ""));
-            numbers.insert(id, texts.len() as u32);
-            // The first column after the id is the type: no content.
-            texts.push(rest.split_once('\t').map_or(rest, |(_, content)| content).replace(['\t', '|'], " "));
+            let mut cells = line.splitn(3, '\t');
+            numbers.insert(cells.next().unwrap_or_default(), features.len() as u32);
+            features.push(Features::of(Stimulus::Content(cells.nth(1).unwrap_or_default().as_bytes()))?);
         }
-        let mut distinct = BTreeSet::new();
-        for (number, line) in edges.lines().enumerate().skip(1) {
-            let mut ends = line.split('\t').map(|id| numbers.get(id).copied());
-            match (ends.next().flatten(), ends.next().flatten()) {
-                (Some(a), Some(b)) if a == b => {}
-                (Some(a), Some(b)) => _ = distinct.insert((a.min(b), a.max(b))),
-                _ => return Err(format!("edges, line {}: no such concept", number + 1).into()),
+        let mut edges = BTreeSet::new();
+        for line in links.lines().skip(1) {
+            let (a, b) = line.split_once('\t').ok_or_else(|| format!("two ids are wanted: {line}"))?;
+            let number = |id| numbers.get(id).copied().ok_or_else(|| format!("no such concept: {id}"));
+            let (a, b) = (number(a)?, number(b)?);
+            if a != b {
+                edges.insert((a.min(b), a.max(b)));
             }
         }
-        Ok(Self { texts, edges: distinct.into_iter().collect() })
+        Ok(Self::of(features, edges.into_iter().collect()))
     }
 
-    fn generated(concepts: usize, edges: impl Iterator<Item = (usize, usize)>) -> Self {
-        let distinct: BTreeSet<_> = edges.filter(|(a, b)| a != b).map(|(a, b)| (a.min(b) as u32, a.max(b) as u32)).collect();
-        Self { texts: vec![String::new(); concepts], edges: distinct.into_iter().collect() }
-    }
-
-    /// Preferential attachment: every concept links to three earlier ones, chosen by degree (Barabasi and Albert 1999).
-    pub fn attachment(concepts: usize) -> Self {
-        let mut random = Random(7);
-        let mut ends = vec![0_usize];
-        let mut edges = Vec::new();
-        for concept in 1..concepts {
-            for _ in 0..3 {
-                let other = ends[random.below(ends.len())];
-                edges.push((concept, other));
-                ends.extend([concept, other]);
-            }
+    fn of(features: Vec<Features>, edges: Vec<(u32, u32)>) -> Self {
+        let mut hints = vec![Vec::new(); features.len()];
+        for &(a, b) in &edges {
+            hints[a as usize].push(b);
+            hints[b as usize].push(a);
         }
-        Self::generated(concepts, edges.into_iter())
+        Self { features, hints, edges }
     }
 
-    /// Groups of 100 concepts: eight edges a concept, one of eight leads out of its group. Concepts of a group are spread.
-    pub fn planted(concepts: usize) -> Self {
-        let mut random = Random(11);
-        let groups = concepts / 100;
-        let edges = (0..concepts * 4).map(|edge| {
-            let concept = edge % concepts;
-            let other = if random.below(8) == 0 { random.below(concepts) } else { random.below(100) * groups + concept % groups };
-            (concept, other)
-        });
-        Self::generated(concepts, edges)
-    }
-
-    /// A square grid, row after row.
-    pub fn grid(side: usize) -> Self {
-        let edges = (0..side * side).flat_map(|concept| {
-            let right = (concept % side + 1 < side).then_some((concept, concept + 1));
-            let below = (concept + side < side * side).then_some((concept, concept + side));
-            right.into_iter().chain(below)
-        });
-        Self::generated(side * side, edges)
-    }
-
-    /// A hub with all others around it, in chains of ten.
-    pub fn star(concepts: usize) -> Self {
-        let edges = (1..concepts).flat_map(|concept| [(0, concept), (concept, if concept % 10 == 0 { concept } else { concept + 1 })]);
-        Self::generated(concepts, edges.filter(move |(_, other)| *other < concepts))
-    }
-
-    /// The same with the concepts numbered in random order.
+    /// The same graph, its concepts coming in random order, the same in every run (xorshift: Marsaglia 2003).
     pub fn shuffled(&self) -> Self {
-        let mut random = Random(77);
-        let mut order: Vec<u32> = (0..self.texts.len() as u32).collect();
+        let mut order: Vec<u32> = (0..self.features.len() as u32).collect();
+        let mut state = 77_u64;
         for last in (1..order.len()).rev() {
-            order.swap(last, random.below(last + 1));
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            order.swap(last, (state >> 20) as usize % (last + 1));
         }
-        let mut texts = vec![String::new(); order.len()];
-        for (concept, &number) in order.iter().enumerate() {
-            texts[number as usize].clone_from(&self.texts[concept]);
+        // Concept `order[i]` comes as number `i`.
+        let mut number = vec![0; order.len()];
+        for (new, &old) in (0..).zip(&order) {
+            number[old as usize] = new;
         }
-        let number = |concept: u32| order[concept as usize];
-        Self { texts, edges: self.edges.iter().map(|&(a, b)| (number(a), number(b))).collect() }
+        let features = order.iter().map(|&old| self.features[old as usize].clone()).collect();
+        Self::of(features, self.edges.iter().map(|&(a, b)| (number[a as usize], number[b as usize])).collect())
     }
 }

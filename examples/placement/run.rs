@@ -1,138 +1,93 @@
-//! One run: concepts come one after the other, each with its hints, then re-placement until it is done.
-#![allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+//! One run: concepts come one after the other, each with its hints; then maintenance.
 
 use std::time::{Duration, Instant};
 
 use engram::guidance::AllocationStrategyType::Balanced;
-use engram::guidance::{Cortex, Features, MultiColumnProcessor, Step, Stimulus, Voters};
+use engram::guidance::{Cortex, MultiColumnProcessor, Step, Voters};
 
-use crate::input::Input;
+use crate::input::Graph;
 
-/// What a run does.
-#[derive(Clone, Copy)]
-pub struct Task {
-    pub columns: u32,
-    pub voters: Voters,
-    /// Whether edges to concepts that are yet to come are known.
-    pub ahead: bool,
-    /// Whether re-placement follows.
-    pub settle: bool,
-}
-
-/// Where concepts came to lie, and how long that took.
+/// What came of it, and how long that took.
 #[derive(Default)]
 pub struct Outcome {
-    pub first_cut: f64,
-    pub first_balance: f64,
+    pub concepts: f64,
+    pub cut_on_arrival: f64,
     pub cut: f64,
+    /// The fullest column, as a multiple of the mean.
     pub balance: f64,
-    /// For each concept.
-    pub relocations: f64,
-    pub decision: Duration,
-    /// For each concept.
-    pub settling: Duration,
-    pub step: Duration,
-    pub longest_step: Duration,
+    pub relocations: u32,
+    pub link: Duration,
+    pub places: Vec<Duration>,
+    pub steps: Vec<Duration>,
     pub most_read: u64,
-    /// For each concept.
     pub bytes: f64,
+    /// Cut and relocations if maintenance runs after every 1,000 concepts.
+    pub growing: (f64, u32),
 }
 
-/// Concepts with what is known of them, and all edges, to judge by.
-pub struct Arrivals {
-    hints: Vec<Vec<u32>>,
-    features: Vec<Features>,
-    edges: Vec<(u32, u32)>,
+fn timed<T>(times: &mut Vec<Duration>, act: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = act();
+    times.push(began.elapsed());
+    result
 }
 
-/// Whether one of so many edges is this one.
-fn is_known(edge: (u32, u32), known: u32) -> bool {
-    let mixed = (u64::from(edge.0) << 32 | u64::from(edge.1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 40) % u64::from(known) == 0
+fn cut(cortex: &Cortex, graph: &Graph) -> f64 {
+    let cut = graph.edges.iter().filter(|(a, b)| cortex.column(*a) != cortex.column(*b)).count();
+    cut as f64 / graph.edges.len().max(1) as f64
 }
 
-impl Arrivals {
-    /// One of `known` edges is known.
-    pub fn new(input: &Input, known: u32) -> Self {
-        let mut hints = vec![Vec::new(); input.texts.len()];
-        for &(a, b) in input.edges.iter().filter(|&&edge| is_known(edge, known)) {
-            hints[a as usize].push(b);
-            hints[b as usize].push(a);
-        }
-        let features = input.texts.iter().filter_map(|text| Features::of(Stimulus::Content(text.as_bytes())).ok()).collect();
-        Self { hints, features, edges: input.edges.clone() }
-    }
-
-    fn count(&self) -> f64 {
-        self.hints.len().max(1) as f64
-    }
-
-    fn cut(&self, column: impl Fn(u32) -> Option<u32>) -> f64 {
-        let cut = self.edges.iter().filter(|(a, b)| column(*a) != column(*b)).count();
-        cut as f64 / self.edges.len().max(1) as f64
-    }
-
-    /// Placed by a hash of the number.
-    pub fn hashed(&self, columns: u32) -> Outcome {
-        let column = |concept: u32| Some((concept.wrapping_mul(0x9e37_79b1) >> 8) % columns);
-        Outcome { first_cut: self.cut(column), ..Outcome::default() }
-    }
-
-    fn balance(&self, cortex: &Cortex, columns: u32) -> f64 {
-        let most = (0..columns).map(|column| cortex.load(column)).max().unwrap_or(0);
-        f64::from(most) * f64::from(columns) / self.count()
-    }
-
-    /// Placed as the task says.
-    pub fn run(&self, task: Task) -> Outcome {
-        let cortex = MultiColumnProcessor::new().with_voters(task.voters).start(task.columns);
-        let mut outcome = Outcome::default();
+/// All concepts come, and are placed, with maintenance each time that so many have come.
+pub fn arrive(graph: &Graph, columns: u32, voters: Voters, maintained: usize) -> (Cortex, Outcome) {
+    let cortex = MultiColumnProcessor::new().with_voters(voters).start(columns);
+    let mut outcome = Outcome { concepts: graph.features.len().max(1) as f64, ..Outcome::default() };
+    let mut links = 0;
+    for (concept, (hints, features)) in (0..).zip(graph.hints.iter().zip(&graph.features)) {
         let began = Instant::now();
-        for (concept, (hints, features)) in (0..).zip(self.hints.iter().zip(&self.features)) {
-            for &hint in hints.iter().filter(|&&hint| task.ahead || hint < concept) {
-                cortex.link(concept, hint);
-            }
-            cortex.place(concept, features, &Balanced.placement());
+        for &hint in hints {
+            cortex.link(concept, hint);
         }
-        outcome.decision = began.elapsed().div_f64(self.count());
-        outcome.first_cut = self.cut(|concept| cortex.column(concept));
-        outcome.first_balance = self.balance(&cortex, task.columns);
-        if task.settle {
-            self.settle(&cortex, &mut outcome);
-            outcome.cut = self.cut(|concept| cortex.column(concept));
-            outcome.balance = self.balance(&cortex, task.columns);
+        outcome.link += began.elapsed();
+        links += hints.len() as u32;
+        timed(&mut outcome.places, || cortex.place(concept, features, &Balanced.placement()));
+        if outcome.places.len().is_multiple_of(maintained) {
+            maintain(&cortex, &mut outcome);
         }
-        outcome
     }
+    outcome.link /= links.max(1);
+    outcome.places.sort_unstable();
+    outcome.cut_on_arrival = cut(&cortex, graph);
+    (cortex, outcome)
+}
 
-    fn settle(&self, cortex: &Cortex, outcome: &mut Outcome) {
-        let (mut steps, mut relocations, mut bytes) = (0, 0_u32, 0);
-        let mut read = cortex.edges_read();
-        loop {
-            let began = Instant::now();
-            let step = cortex.step();
-            let took = began.elapsed();
-            outcome.settling += took;
-            outcome.longest_step = outcome.longest_step.max(took);
-            let now = cortex.edges_read();
-            outcome.most_read = outcome.most_read.max(now - read);
-            read = now;
-            steps += 1;
-            bytes = bytes.max(cortex.bytes());
-            match step {
-                Step::Idle => break,
-                Step::Worked | Step::Free(_) => {}
-                Step::Move(group) => {
-                    for concept in group.concepts {
-                        cortex.relocated(concept, group.column);
-                        relocations += 1;
-                    }
-                }
+/// Steps until there is nothing to do; every move is made.
+pub fn maintain(cortex: &Cortex, outcome: &mut Outcome) {
+    loop {
+        let read = cortex.edges_read();
+        let step = timed(&mut outcome.steps, || cortex.step());
+        outcome.most_read = outcome.most_read.max(cortex.edges_read() - read);
+        outcome.bytes = outcome.bytes.max(cortex.bytes() as f64);
+        match step {
+            Step::Idle => return,
+            Step::Worked | Step::Free(_) => {}
+            Step::Move(group) => {
+                outcome.relocations += group.concepts.len() as u32;
+                group.concepts.iter().for_each(|&concept| cortex.relocated(concept, group.column));
             }
         }
-        outcome.step = outcome.settling / steps;
-        outcome.settling = outcome.settling.div_f64(self.count());
-        outcome.relocations = f64::from(relocations) / self.count();
-        outcome.bytes = bytes as f64 / self.count();
     }
+}
+
+/// One run: all come, then maintenance; and another one in which maintenance runs all the while.
+pub fn run(graph: &Graph, columns: u32) -> Outcome {
+    let (cortex, mut outcome) = arrive(graph, columns, Voters::ALL, usize::MAX);
+    maintain(&cortex, &mut outcome);
+    outcome.steps.sort_unstable();
+    outcome.cut = cut(&cortex, graph);
+    let fullest = (0..columns).map(|column| cortex.load(column)).max().unwrap_or(0);
+    outcome.balance = f64::from(fullest) * f64::from(columns) / outcome.concepts;
+    let (cortex, mut growing) = arrive(graph, columns, Voters::ALL, 1000);
+    maintain(&cortex, &mut growing);
+    outcome.growing = (cut(&cortex, graph), growing.relocations);
+    outcome
 }

@@ -4,7 +4,7 @@
 //! x = (w1 structural + w2 semantic + w3 temporal + w4 exception) / (w of the first three that have an opinion)
 //! ```
 //!
-//! A column spikes when [`first_spike`](crate::guidance::first_spike) says that a neuron under this
+//! A column spikes when [`first_spike`] says that a neuron under this
 //! drive does. All columns have the same tau and theta, so that the strongest drive spikes first; ties go to the lowest number. At or below theta a column is silent; if all are, the
 //! least loaded column is recruited. The voters, each 0 to 1 (the semantic one a little more):
 //!
@@ -66,7 +66,8 @@ const LOAD_WEIGHT_MOST: f32 = 16.0;
 pub struct Voters {
     /// Known neighbours.
     pub structural: f32,
-    /// Similarity to what a column has seen.
+    /// Similarity to what a column has seen. Beside structure this only switches it on: there the strategy
+    /// of the request says what it weighs.
     pub semantic: f32,
     /// Recent use.
     pub temporal: f32,

@@ -46,7 +46,7 @@ impl ConceptType {
         [Self::ENTITY, Self::ABSTRACT, Self::EVENT, Self::CATEGORY, Self::RELATIONSHIP, Self::PROPERTY, Self::TEMPORAL, Self::SPATIAL];
 
     /// `name` is at most 32 bytes long.
-    pub(super) const fn padded(name: &[u8]) -> Self {
+    pub(crate) const fn padded(name: &[u8]) -> Self {
         let mut bytes = [0; LONGEST];
         let (head, _) = bytes.split_at_mut(name.len());
         head.copy_from_slice(name);
@@ -69,6 +69,13 @@ impl fmt::Display for ConceptType {
 impl fmt::Debug for ConceptType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ConceptType({})", self.as_str())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for ConceptType {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -18,7 +18,7 @@
 //! either end, and a number is free as soon as it has no edge and no home.
 //!
 //! **Threads.** Everything may be called from any number of threads. Nothing waits but for a lock of
-//! the [`graph`](crate::guidance::graph), held for some ten nanoseconds to a few microseconds. Homes, loads
+//! the [`graph`](crate::guidance::graph), held for some ten nanoseconds to some ten microseconds. Homes, loads
 //! and fields are atomics. One thread at a time steps; others are told that there is nothing to do. With
 //! one thread everything is deterministic: the same calls lead to the same columns and moves.
 
@@ -258,7 +258,7 @@ impl Cortex {
         self.graph.cut(|concept| self.column(concept))
     }
 
-    /// Edges read by all steps so far.
+    /// Edges read by all steps so far. May wait for a step of another thread.
     pub fn edges_read(&self) -> u64 {
         self.replacement.lock().read()
     }

@@ -15,7 +15,7 @@ use crate::guidance::net::Tie;
 use crate::guidance::tally::Tally;
 
 /// Nodes and ties that one step handles, about.
-pub(crate) const STROKE: usize = 2048;
+pub(crate) const STROKE: usize = 512;
 
 /// Rounds of label propagation at most.
 const ROUNDS: u32 = 5;

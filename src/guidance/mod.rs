@@ -29,9 +29,9 @@
 //! A module uses only those above it or before it in its line. The requests and errors of the service are
 //! here, and not with the service, because guidance reads the ones and gives the others.
 //!
-//! Everything is bounded work without system calls, the same bits on every platform, and any number of
-//! threads may call it. Down to `decision` it is plain data: no lock, no host allocation but for errors and
-//! the cache's table. The cortex allocates as concepts and edges come, and locks lists of edges.
+//! Everything is bounded work, the same bits on every platform, and any number of threads may call it. Down to
+//! `decision` it is plain data: no lock, no system call, no host allocation but for errors and the cache's
+//! table. From there on host memory grows with concepts and edges, and lists of edges have locks.
 
 #![expect(clippy::cast_precision_loss, reason = "counts and nanoseconds, far below 2^53 where a part in 2^53 would matter")]
 #![expect(clippy::doc_markdown, reason = "WordNet and LIFRate are names")]

@@ -36,6 +36,8 @@ use crate::guidance::net::{Net, Tie};
 const CYCLES: u32 = 4;
 /// as long as each leaves fewer edges cut, by more than one of so many.
 const WORTH_WHILE: u64 = 100;
+/// A plan is worth carrying out if it moves no more concepts for each edge that it saves.
+const MOVERS_FOR_AN_EDGE: u64 = 8;
 /// Levels at most.
 const LEVELS: usize = 12;
 /// A level of at most so many nodes for each column is not made coarser,
@@ -93,6 +95,8 @@ pub(crate) struct Plan {
     /// The columns of the best plan so far, at first where concepts are.
     kept: Vec<u32>,
     best: Worth,
+    /// What there was before.
+    before: Worth,
     loads: Vec<u32>,
     limit: u32,
     concepts: u32,
@@ -149,6 +153,7 @@ impl Plan {
             levels: vec![Level::lowest(numbers)],
             kept: Vec::with_capacity(numbers),
             best: Worth::default(),
+            before: Worth::default(),
             loads: vec![0; homes.columns() as usize],
             limit: 0,
             concepts: 0,
@@ -160,6 +165,12 @@ impl Plan {
     /// Where each concept should live, by number; [`NOWHERE`] where there is none.
     pub(crate) fn columns(&self) -> &[u32] {
         &self.levels[0].column
+    }
+
+    /// Whether it is worth moving so many concepts.
+    pub(crate) fn pays(&self, movers: usize) -> bool {
+        let saved = self.before.cut.saturating_sub(self.best.cut) / 2;
+        self.before.excess > self.best.excess || saved * MOVERS_FOR_AN_EDGE >= movers as u64
     }
 
     /// Works on for one stroke; ties read are added to `read`. True while there is more to do.
@@ -231,9 +242,11 @@ impl Plan {
     fn measured(&mut self, worth: Worth) -> Phase {
         let before = std::mem::replace(&mut self.best, worth);
         if self.cycle == 0 {
+            self.before = worth;
             return self.begin_level();
         }
         if worth >= before {
+            self.best = before;
             return Phase::Restore(0);
         }
         let paid = worth.excess < before.excess || (before.cut - worth.cut) * WORTH_WHILE > before.cut;

@@ -9,8 +9,10 @@
 //!
 //! - Few changes: each concept whose evidence changed is visited once, and a group that would gain by
 //!   moving is moved at once ([`group`](crate::guidance::group)).
-//! - Many: a [`Plan`] of the whole. Then each concept whose planned column is not its own moves there,
-//!   column after column; a column is given no more than it has room for.
+//! - Many: a [`Plan`] of the whole. Then, if it saves enough edges for what it moves, each concept whose
+//!   planned column is not its own moves there, column after column; a column is given no more than it has
+//!   room for. While `WordNet` grows, with maintenance after every 1,000 concepts, plans that save less
+//!   than an edge for eight moves make a fourth of all moves and change the cut by less than 0.01.
 //!
 //! A step only says what to move. The caller moves it, or does not: nothing here depends on it.
 //!
@@ -71,6 +73,8 @@ struct Carry {
     plan: Plan,
     /// Concepts that are not sorted yet: all below this number.
     unsorted: usize,
+    /// Concepts that move.
+    movers: usize,
     /// The next concept for the same column, for each that moves.
     chain: Vec<u32>,
     /// The first one for each column.
@@ -266,13 +270,21 @@ impl Replacement {
 impl Carry {
     fn new(plan: Plan, columns: u32) -> Self {
         let concepts = plan.columns().len();
-        Self { plan, unsorted: concepts, chain: vec![0; concepts], first: vec![NOWHERE; columns as usize], turn: 0, forced: false }
+        Self {
+            plan,
+            unsorted: concepts,
+            movers: 0,
+            chain: vec![0; concepts],
+            first: vec![NOWHERE; columns as usize],
+            turn: 0,
+            forced: false,
+        }
     }
 
     fn step(&mut self, homes: &Homes) -> Step {
         if self.unsorted > 0 {
             self.sort(homes);
-            return Step::Worked;
+            return if self.unsorted > 0 || self.plan.pays(self.movers) { Step::Worked } else { Step::Idle };
         }
         let limit = homes.limit_of(homes.live());
         let mut work = STROKE;
@@ -313,6 +325,7 @@ impl Carry {
         for concept in (start..self.unsorted).rev() {
             let (planned, home) = (self.plan.columns()[concept], homes.column(concept as u32));
             if planned != NOWHERE && home != NOWHERE && planned != home {
+                self.movers += 1;
                 self.chain[concept] = std::mem::replace(&mut self.first[planned as usize], concept as u32);
             }
         }

@@ -7,6 +7,7 @@
 //! Above each model stands the bug that it is for; "seen with" names what was broken on purpose in the
 //! code that ships to see the model fail.
 
+mod admission;
 mod chunk;
 mod counts;
 mod decision;
@@ -14,6 +15,7 @@ mod fixture;
 mod inbox;
 mod index;
 mod lease;
+mod pool;
 mod remote;
 mod shared;
 mod steal;

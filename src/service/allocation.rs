@@ -171,7 +171,7 @@ impl MemoryAllocationService {
                 priority: request.priority,
                 strategy: plan.strategy.strategy_type,
             };
-            let placed = match self.place(&node, own, plan, request, &concept) {
+            let placed = match self.place(&node, own, plan, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
                     self.abandon(&node, &mut state);
@@ -186,8 +186,8 @@ impl MemoryAllocationService {
     }
 
     /// Chooses a column for a node, and puts the concept there.
-    fn place(&self, node: &Node, own: usize, plan: &Plan, request: &Asked, concept: &Concept) -> Result<Placed, AllocationError> {
-        let (column, confidence, cache_hit) = self.choose(node, plan, request)?;
+    fn place(&self, node: &Node, own: usize, plan: &Plan, concept: &Concept) -> Result<Placed, AllocationError> {
+        let (column, confidence, cache_hit) = self.choose(node, plan)?;
         let spike = plan.strategy.placement.spike(concept.spike);
         let (slot, pool, bytes) = self.take(own, column, concept, spike)?;
         let guided = !matches!(plan.column, Column::Hashed);
@@ -195,7 +195,7 @@ impl MemoryAllocationService {
     }
 
     /// The column of a node, its home from here on; how sure that is, and whether it was remembered.
-    fn choose(&self, node: &Node, plan: &Plan, request: &Asked) -> Result<(u32, f64, bool), AllocationError> {
+    fn choose(&self, node: &Node, plan: &Plan) -> Result<(u32, f64, bool), AllocationError> {
         Ok(match &plan.column {
             Column::Hashed => {
                 let hash = XxHash3_128::oneshot_with_seed(self.seed, node.id.as_bytes()) as u64;
@@ -206,10 +206,10 @@ impl MemoryAllocationService {
             Column::Remembered(decision) if self.cortex.place_in(node.number, decision.column) => {
                 (decision.column, decision.confidence, true)
             }
-            // Remembered, but the column is full by now.
+            // All but the column holds, which is full by now: neighbours decide, or else room does.
             Column::Remembered(_) => {
-                let winner = self.cortex.place(node.number, &Features::of(request.stimulus())?, &plan.strategy.placement);
-                (winner.column, f64::from(winner.confidence), false)
+                let winner = self.cortex.place(node.number, &Features::of(Stimulus::Content(&[]))?, &plan.strategy.placement);
+                (winner.column, f64::from(winner.confidence), true)
             }
             Column::Compete(features, undecided) => {
                 let winner = self.cortex.place(node.number, features, &plan.strategy.placement);
@@ -400,7 +400,7 @@ impl MemoryAllocationService {
         state: &mut State,
     ) -> Plan {
         let now = self.now_ns();
-        self.note_reads(node, state, now);
+        state.note_reads(node, now);
         let evidence = Evidence {
             information: features.information(),
             content_bytes: content.len(),
@@ -408,14 +408,8 @@ impl MemoryAllocationService {
             expected_per_s: f64::from(accesses),
             observed_per_s: state.rate.per_s(now),
         };
-        let strategy = self.engine.reconsider(&evidence, state.strategy);
+        let strategy = Strategy::of(&evidence, state.strategy);
         Plan { encoding, strategy, column: Column::Hashed }
-    }
-
-    /// Adds the reads since the last look to a node's rate.
-    pub(super) fn note_reads(&self, node: &Node, state: &mut State, now_ns: u64) {
-        let reads = node.reads.swap(0, Relaxed);
-        state.rate.record_many(reads, now_ns);
     }
 
     /// Looks at a concept as it is now.

@@ -51,7 +51,9 @@ impl MemoryAllocationService {
             return Err(refused);
         }
         served.sort_unstable_by_key(|(index, ..)| *index);
-        served.iter().for_each(|(_, result, pool)| self.count(result, *pool));
+        for (_, result, pool) in &served {
+            self.count(result, *pool);
+        }
         Ok(served.into_iter().map(|(_, result, _)| result).collect())
     }
 

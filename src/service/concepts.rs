@@ -6,11 +6,9 @@ use std::time::Instant;
 
 use crossbeam_epoch::Guard;
 
-#[cfg(test)]
-use super::registry::Node;
 use super::result::DeallocationResult;
 use super::service::MemoryAllocationService;
-use super::slot::{Concept, Slot};
+use super::slot::Slot;
 use crate::guidance::{AllocationError, ConceptType, DeallocationRequest};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
@@ -70,7 +68,7 @@ impl MemoryAllocationService {
     pub fn read(&self, concept_id: &str) -> Result<ConceptGuard<'_>, AllocationError> {
         let pinned = crossbeam_epoch::pin();
         let block = self.access(concept_id)?;
-        let Concept { content, concept_type, version, spike, .. } = Slot::at(block).read(&pinned);
+        let (content, concept_type, version, spike) = Slot::at(block).glance(&pinned);
         // SAFETY: V1, V2: the content lies in the slot, which stays as it is while the guard beside it is pinned; and
         // the service, whose memory it is, outlives the guard.
         let content = unsafe { core::slice::from_raw_parts(content.as_ptr(), content.len()) };
@@ -93,7 +91,6 @@ impl MemoryAllocationService {
     ///
     /// # Errors
     /// [`AllocationError::NotFound`].
-    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn deallocate_memory(&self, request: DeallocationRequest) -> Result<DeallocationResult, AllocationError> {
         let start = Instant::now();
         let id = request.concept_id;
@@ -157,11 +154,5 @@ impl MemoryAllocationService {
         });
         places.sort_unstable();
         places.into_iter().map(|(_, _, id)| id).collect()
-    }
-
-    /// Whether an id is allocated.
-    #[cfg(test)]
-    pub(super) fn is_allocated(&self, concept_id: &str) -> bool {
-        self.registry.look(concept_id, Node::block).flatten().is_some()
     }
 }

@@ -1,6 +1,6 @@
 //! The engine: from what is known of a request to how it is served.
 
-use crate::guidance::{AllocationRequest, Asked, Evidence, Features, Strategy, strategy::AllocationStrategyType};
+use crate::guidance::{AllocationRequest, Asked, Evidence, Features, Strategy};
 
 /// Decides how a request is served: by what it holds, how often it is read, and what it takes.
 ///
@@ -22,6 +22,7 @@ impl AllocationEngine {
     }
 
     /// The same, for a request whose content may be any bytes.
+    #[expect(clippy::unused_self, reason = "the engine decides, whatever an engine may hold one day")]
     pub(super) fn strategy_of(&self, request: &Asked, features: &Features) -> Strategy {
         let evidence = Evidence {
             information: features.information(),
@@ -30,11 +31,6 @@ impl AllocationEngine {
             expected_per_s: f64::from(request.resource_requirements.expected_accesses_per_s),
             observed_per_s: 0.0,
         };
-        self.reconsider(&evidence, None)
-    }
-
-    /// How a concept is served on, of which it is known how often it was read.
-    pub(super) fn reconsider(&self, evidence: &Evidence, before: Option<AllocationStrategyType>) -> Strategy {
-        Strategy::of(evidence, before)
+        Strategy::of(&evidence, None)
     }
 }

@@ -53,8 +53,10 @@ impl Latencies {
         if all.is_empty() {
             return Summary::default();
         }
+        #[expect(clippy::cast_sign_loss, reason = "a mean of times")]
+        let mean = Duration::from_nanos(all.mean() as u64);
         let at = |quantile| Duration::from_nanos(all.value_at_quantile(quantile));
-        Summary { mean: Duration::from_nanos(all.mean() as u64), p50: at(0.5), p99: at(0.99), max: Duration::from_nanos(all.max()) }
+        Summary { mean, p50: at(0.5), p99: at(0.99), max: Duration::from_nanos(all.max()) }
     }
 }
 

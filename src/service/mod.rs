@@ -24,31 +24,52 @@
 //! is given back when no reader is pinned that might have found it (crossbeam-epoch). Who changes one concept
 //! waits for whoever is changing the same one, a few microseconds; and at the gate, if all permits are taken.
 
-mod admission;
+pub(crate) mod admission;
+#[cfg(not(loom))]
 mod allocation;
+#[cfg(not(loom))]
 mod batch;
+#[cfg(not(loom))]
 mod concepts;
+#[cfg(not(loom))]
 mod config;
+#[cfg(not(loom))]
 mod engine;
+#[cfg(not(loom))]
 mod latencies;
+#[cfg(not(loom))]
 mod pins;
-mod pool;
+pub(crate) mod pool;
+#[cfg(not(loom))]
 mod registry;
+#[cfg(not(loom))]
 mod result;
+#[cfg(not(loom))]
 #[expect(clippy::module_inception, reason = "the service's own module")]
 mod service;
+#[cfg(not(loom))]
 mod slot;
+#[cfg(not(loom))]
 mod upkeep;
 
+#[cfg(not(loom))]
 pub use crate::guidance::{
     AllocationError, AllocationPriority, AllocationRequest, AllocationStrategyType, ConceptType, DeallocationRequest, MultiColumnProcessor,
     ResourceRequirements, TtfsEncoding, TtfsIntegrationService,
 };
+#[cfg(not(loom))]
 pub use crate::spike::SpikeTime;
+#[cfg(not(loom))]
 pub use concepts::ConceptGuard;
+#[cfg(not(loom))]
 pub use config::{AllocationServiceConfig, AllocationServiceError, POOLS_MAX, PoolConfig};
+#[cfg(not(loom))]
 pub use engine::AllocationEngine;
+#[cfg(not(loom))]
 pub(crate) use pins::Pin;
+#[cfg(not(loom))]
 pub use pool::PoolStatistics;
+#[cfg(not(loom))]
 pub use result::{AllocationMetrics, AllocationResult, DeallocationResult, MaintenanceReport, MemorySlot};
+#[cfg(not(loom))]
 pub use service::MemoryAllocationService;

@@ -21,10 +21,6 @@
 //!   falls, and no snapshot has a peak below its `used`.
 //! - **P4, the watermark**: `used` is at most `reserved` when nobody is inside a method.
 //! - **P5, the counts**: no snapshot has more deallocations than allocations.
-//!
-//! Concepts that were there before the pool ([`Pool::adopt`]) are the exception: a quota that was made
-//! smaller meanwhile is exceeded until enough of them are gone (nothing is charged until then), and their
-//! deallocations have no allocation.
 
 use crate::guidance::{AllocationError, ConceptType};
 use crate::spike::SpikeTime;
@@ -75,6 +71,8 @@ impl Full {
 
 /// What a pool holds and has done. The counts are of this opening of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct PoolStatistics {
     /// The pool's name.
     pub pool_id: String,
@@ -96,7 +94,8 @@ pub struct PoolStatistics {
     pub refusals: u64,
     /// Times that it grew beyond what was ready for use.
     pub expansions: u64,
-    /// Requests of its type that another pool served, because this one was full.
+    /// Requests of its type that another pool served because this one was full, and requests of other types that it
+    /// served for theirs.
     pub alternatives_served: u64,
 }
 
@@ -156,14 +155,6 @@ impl Pool {
         &self.alternatives
     }
 
-    /// Takes in `bytes` that were there before the pool was, such as a reopened region's, whatever the quota.
-    pub(crate) fn adopt(&mut self, bytes: u64) {
-        let used = self.counts.used.load(Relaxed).saturating_add(bytes);
-        self.counts.used.store(used, Relaxed);
-        raise(&self.counts.peak, used);
-        raise(&self.counts.reserved, used);
-    }
-
     /// Charges `bytes` for a request that spikes at `spike`, before memory is taken for it. Lock-free.
     ///
     /// # Errors
@@ -207,18 +198,20 @@ impl Pool {
         self.counts.deallocations.fetch_add(1, Release);
     }
 
-    /// Counts a request of this pool's type that an alternative served.
+    /// Counts a request that an alternative served: of this pool's type, or by it.
     pub(crate) fn count_alternative(&self) {
         self.counts.alternatives_served.fetch_add(1, Relaxed);
     }
 
     /// Bytes that the pool holds.
+    #[cfg(any(test, loom))]
     pub(crate) fn used_bytes(&self) -> u64 {
         self.counts.used.load(Relaxed)
     }
 
     /// Bytes that should be ready for the pool's use: `initial_bytes` at first, more as it is used. Not to be
     /// taken for the reserve, which is a part of the quota.
+    #[cfg(test)]
     pub(crate) fn reserved_bytes(&self) -> u64 {
         self.counts.reserved.load(Relaxed)
     }

@@ -48,6 +48,13 @@ pub(super) struct State {
     pub(super) strategy: Option<AllocationStrategyType>,
 }
 
+impl State {
+    /// Adds the reads since the last look to the rate.
+    pub(super) fn note_reads(&mut self, node: &Node, now_ns: u64) {
+        self.rate.record_many(node.reads.swap(0, Ordering::Relaxed), now_ns);
+    }
+}
+
 impl Node {
     /// Its block, if it is allocated. Acquire: who finds a slot sees it whole (V1).
     pub(super) fn block(&self) -> Option<NonNull<u8>> {
@@ -68,7 +75,7 @@ impl Node {
 
 /// All nodes.
 pub(super) struct Registry {
-    nodes: papaya::HashMap<Box<str>, Arc<Node>>,
+    nodes: papaya::HashMap<Box<str>, Arc<Node>, foldhash::fast::RandomState>,
     numbers: RwLock<Numbers>,
 }
 
@@ -80,7 +87,7 @@ struct Numbers {
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { nodes: papaya::HashMap::new(), numbers: RwLock::default() }
+        Self { nodes: papaya::HashMap::default(), numbers: RwLock::default() }
     }
 
     /// The node of an id, if it is known.

@@ -15,7 +15,7 @@ use super::registry::Registry;
 use super::result::AllocationMetrics;
 use super::slot::Slot;
 use super::upkeep::Upkeep;
-use crate::arena::Arena;
+use crate::arena::{Arena, ChunkView};
 use crate::guidance::{Cortex, DecisionCache, MultiColumnProcessor, TtfsIntegrationService};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
@@ -76,6 +76,7 @@ impl MemoryAllocationService {
     /// # Errors
     /// [`AllocationServiceError::Invalid`] and [`PathUnsupported`](AllocationServiceError::PathUnsupported) name
     /// what is wrong with the config; [`Arena`](AllocationServiceError::Arena) says why the memory could not be had.
+    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn new(
         engine: AllocationEngine,
         ttfs: TtfsIntegrationService,
@@ -155,6 +156,11 @@ impl MemoryAllocationService {
         let mut used = 0;
         self.registry.each_live(|_, block| used += Slot::at(block).used_bytes() as u64);
         if used == 0 { 1.0 } else { share(used, self.arena.resident_bytes().max(used)) }
+    }
+
+    /// What each chunk and span of the memory serves, in address order: see [`Arena::map`].
+    pub fn heap_map(&self) -> Vec<ChunkView> {
+        self.arena.map()
     }
 
     /// Memory is anonymous: there is nothing to write anywhere. For services on a region file, once there are any.

@@ -49,6 +49,7 @@ const _: () = assert!(HEAD == 48 && align_of::<Head>() <= 16);
 
 /// All that a slot says.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "`type` is taken")]
 pub(super) struct Concept<'a> {
     pub(super) id: &'a str,
     pub(super) concept_type: ConceptType,
@@ -142,15 +143,25 @@ impl Slot {
         XxHash3_128::oneshot(self.bytes(CHECKED, end - CHECKED)) as u64
     }
 
+    fn concept_type(self) -> ConceptType {
+        ConceptType::padded(self.bytes(HEAD, usize::from(self.head().type_length)))
+    }
+
+    /// What a reader wants to know, at less cost: content, type, version, first spike.
+    pub(super) fn glance(self, _pinned: &Guard) -> (&[u8], ConceptType, u64, SpikeTime) {
+        let head = self.head();
+        (self.bytes(self.content_at(), head.content as usize), self.concept_type(), head.version, SpikeTime::from_nanos(head.spike))
+    }
+
     /// What the slot says; valid while the guard pins it (V2).
-    pub(super) fn read<'a>(self, _pinned: &'a Guard) -> Concept<'a> {
+    pub(super) fn read(self, _pinned: &Guard) -> Concept<'_> {
         let head = self.head();
         let (type_length, id_length) = (usize::from(head.type_length), usize::from(head.id_length));
         let id = HEAD + type_length;
         let text = |start, length| core::str::from_utf8(self.bytes(start, length)).unwrap_or_default();
         Concept {
             id: text(id, id_length),
-            concept_type: ConceptType::new(text(HEAD, type_length)).unwrap_or(ConceptType::ENTITY),
+            concept_type: self.concept_type(),
             content: self.bytes(id + id_length, head.content as usize),
             version: head.version,
             spike: SpikeTime::from_nanos(head.spike),

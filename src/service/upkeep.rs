@@ -22,7 +22,7 @@ use super::service::MemoryAllocationService;
 use super::slot::{Concept, Slot};
 use crate::arena::{BatchFlags, Request};
 use crate::column::ColumnId;
-use crate::guidance::{Evidence, Features, Step, Stimulus};
+use crate::guidance::{AllocationStrategyType, Evidence, Features, Step, Stimulus, Strategy};
 use crate::maintain::Maintained;
 use crate::sync::Ordering::Relaxed;
 
@@ -217,11 +217,11 @@ impl MemoryAllocationService {
             let reads = node.reads.load(Relaxed);
             let mut state = node.lock()?;
             let before = state.strategy?;
-            if reads == 0 && before != crate::guidance::AllocationStrategyType::HighPerformance {
+            if reads == 0 && before != AllocationStrategyType::HighPerformance {
                 return None;
             }
             let now = self.now_ns();
-            self.note_reads(node, &mut state, now);
+            state.note_reads(node, now);
             let pinned = crossbeam_epoch::pin();
             let concept = Slot::at(node.block()?).read(&pinned);
             let evidence = Evidence {
@@ -231,7 +231,7 @@ impl MemoryAllocationService {
                 expected_per_s: f64::from(concept.accesses),
                 observed_per_s: state.rate.per_s(now),
             };
-            let strategy = self.engine.reconsider(&evidence, Some(before)).strategy_type;
+            let strategy = Strategy::of(&evidence, Some(before)).strategy_type;
             state.strategy = Some(strategy);
             (strategy != before).then(|| self.cortex.column(node.number))?
         })();

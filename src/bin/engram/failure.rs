@@ -62,6 +62,14 @@ pub enum Failure {
         /// Its answer.
         source: engram::Error,
     },
+    /// The service says no.
+    #[error("{doing}: {message}")]
+    Service {
+        /// What was asked of it.
+        doing: String,
+        /// Its answer.
+        message: String,
+    },
     /// The report is out, but what it reports is not as it should be.
     #[error("{0}")]
     Found(String),

@@ -9,6 +9,7 @@
 //! | [`trace`] | recorded traces, decoded and checked |
 //! | [`replay`] | a trace played against both allocators |
 //! | [`wordnet`] | WordNet's concepts placed and visited |
+//! | [`concepts`] | WordNet through the memory allocation service |
 //! | [`report`] | what was measured, as text or JSON |
 //! | [`clock`], [`stats`], [`resident`] | what measuring takes |
 //! | [`progress`], [`failure`] | what standard error and the exit code say |
@@ -22,6 +23,7 @@
 
 mod cli;
 mod clock;
+mod concepts;
 mod failure;
 mod progress;
 mod replay;
@@ -109,16 +111,18 @@ fn source(name: String, path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> 
 
 /// Measures everything, then reports it.
 fn measure(cli: &Cli, sources: &[Source], options: &Options, with_wordnet: bool) -> Result<(), Failure> {
-    let steps = sources.len() as u64 * replay::steps(options) + if with_wordnet { wordnet::steps(cli.rounds) } else { 0 };
+    let steps =
+        sources.len() as u64 * replay::steps(options) + if with_wordnet { wordnet::steps(cli.rounds) + concepts::steps() } else { 0 };
     let progress = Progress::new(steps);
     let clock = Clock::calibrate();
     // WordNet first: malloc has a fresh heap for its records.
     let wordnet = with_wordnet.then(|| wordnet::measure(cli.rounds, &progress)).transpose()?;
     let replays = sources.iter().map(|source| replay::measure(source, options, clock, &progress));
     let replays = replays.collect::<Result<Vec<_>, _>>()?;
+    let concepts = with_wordnet.then(|| concepts::measure(&progress)).transpose()?;
     progress.end();
 
-    let report = Report { engram: env!("CARGO_PKG_VERSION"), clock, replays, wordnet };
+    let report = Report { engram: env!("CARGO_PKG_VERSION"), clock, replays, wordnet, concepts };
     let mut out = io::BufWriter::new(io::stdout().lock());
     if cli.json {
         serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;

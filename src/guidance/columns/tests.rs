@@ -106,16 +106,20 @@ fn weights_that_are_none_switch_a_voter_off() {
 
 #[test]
 fn the_strategy_says_what_content_counts_for() {
-    let world = World::new(8, Voters { structural: 0.8, semantic: 0.1, ..NONE });
-    for (concept, column) in [(1, 3), (2, 3), (3, 6)] {
-        world.homes.enter(concept, column);
-        world.graph.link(0, concept);
-    }
-    world.columns.learn(3, &Folded::few(&[1.0, 0.0]));
-    world.columns.learn(6, &Folded::few(&[0.0, 1.0]));
-    // Two neighbours in column 3, one and all likeness in column 6.
-    let at = |content_weight| world.decide_by(0, &[0.0, 1.0], Placement { content_weight, ..USUAL }).column;
-    assert_eq!([0.0, 0.05, 0.2, 0.5, 1.0, f64::INFINITY, f64::NAN, -1.0].map(at), [3, 3, 3, 6, 6, 6, 3, 3]);
+    let at = |semantic, content_weight| {
+        let world = World::new(8, Voters { structural: 0.8, semantic, ..NONE });
+        for (concept, column) in [(1, 3), (2, 3), (3, 6)] {
+            world.homes.enter(concept, column);
+            world.graph.link(0, concept);
+        }
+        world.columns.learn(3, &Folded::few(&[1.0, 0.0]));
+        world.columns.learn(6, &Folded::few(&[0.0, 1.0]));
+        // Two neighbours in column 3, one and all likeness in column 6.
+        world.decide_by(0, &[0.0, 1.0], Placement { content_weight, ..USUAL }).column
+    };
+    let weights = [0.0, 0.05, 0.2, 0.5, 1.0, f64::INFINITY, f64::NAN, -1.0];
+    assert_eq!(weights.map(|weight| at(0.1, weight)), [3, 3, 3, 6, 6, 6, 3, 3]);
+    assert_eq!(weights.map(|weight| at(0.0, weight)), [3; 8], "a voter that is switched off stays so");
 }
 
 #[test]

@@ -33,8 +33,9 @@ fn cut(graph: &Graph, plan: &Plan) -> u64 {
 }
 
 impl Plan {
-    /// Another plan, for tests of what carries it out.
-    pub(crate) fn redirect(&mut self, column: impl Fn(u32) -> u32) {
+    /// Another plan, which saves so many edges, for tests of what carries it out.
+    pub(crate) fn redirect(&mut self, saved: u64, column: impl Fn(u32) -> u32) {
+        self.before.cut = self.best.cut + 2 * saved;
         for (concept, planned) in (0..).zip(&mut self.levels[0].column) {
             *planned = column(concept);
         }
@@ -85,7 +86,7 @@ fn a_plan_is_never_worse_than_what_is() {
 fn nothing_is_planned_for_nobody_and_newcomers_are_left_alone() {
     let homes = Homes::new(3);
     let graph = Graph::new(GraphLimits::default());
-    assert_eq!(made(&graph, &homes).0.columns(), []);
+    assert!(made(&graph, &homes).0.columns().is_empty());
     homes.enter(2, 1);
     let mut plan = Plan::new(&homes);
     homes.enter(5, 1);

@@ -117,11 +117,28 @@ fn full_columns_that_wait_for_each_other_exchange_one_by_one() {
     let mut search = Search::new();
     while plan.step(&graph, &homes, &mut search, &mut 0) {}
     let planned = |concept| if concept < 44 { 1 - concept / 22 } else { 2 };
-    plan.redirect(planned);
+    plan.redirect(44, planned);
     let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 3))), ..Replacement::new() };
     let (moved, fullest) = settle(&mut replacement, &graph, &homes, |_| true);
     assert_eq!((moved, fullest), (44, 23), "one above the limit at most");
     assert!((0..60).all(|concept| homes.column(concept) == planned(concept)));
+}
+
+#[test]
+fn a_plan_that_saves_little_is_not_carried_out_unless_a_column_is_too_full() {
+    // One edge is saved, nine concepts would move: too many. Or eight.
+    let moved = |movers: u32, crowded: u32| {
+        let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(2));
+        (0..400).for_each(|concept| homes.enter(concept, u32::from(concept >= 200 + crowded)));
+        let mut plan = Plan::new(&homes);
+        let mut search = Search::new();
+        while plan.step(&graph, &homes, &mut search, &mut 0) {}
+        plan.redirect(1, |concept| u32::from(concept < movers || concept >= 200 + crowded));
+        let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 2))), ..Replacement::new() };
+        replacement.planned_at = (0, homes.live());
+        settle(&mut replacement, &graph, &homes, |_| true).0
+    };
+    assert_eq!([(9, 0), (8, 0), (50, 50)].map(|(movers, crowded)| moved(movers, crowded)), [0, 8, 50]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The report as text, for a screen of [`WIDTH`] columns.
 
+mod concepts;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,9 @@ pub fn write(out: &mut impl Write, report: &Report, style: Style) -> io::Result<
     }
     if let Some(wordnet) = &report.wordnet {
         wordnet::write(out, wordnet, style)?;
+    }
+    if let Some(report) = &report.concepts {
+        concepts::write(out, report, style)?;
     }
     match report.complaint() {
         None => writeln!(out, "{}", style.bold("Every content was as it should be, and nothing was refused.")),

@@ -1,0 +1,92 @@
+//! WordNet as a knowledge graph: each synset a request, with its neighbours as hints.
+
+use std::collections::HashMap;
+
+use engram::service::{AllocationRequest, ConceptType};
+
+use crate::failure::Failure;
+use crate::trace::packed;
+
+const NODES: (&str, &[u8]) = ("data/wordnet-nodes.tsv.zst", include_bytes!("../../../../data/wordnet-nodes.tsv.zst"));
+const EDGES: (&str, &[u8]) = ("data/wordnet-edges.tsv.zst", include_bytes!("../../../../data/wordnet-edges.tsv.zst"));
+
+/// A graph of requests.
+pub struct Graph {
+    /// One for each concept, in the order of the file; each with all its neighbours as hints.
+    pub requests: Vec<AllocationRequest>,
+    /// Its distinct edges.
+    pub edges: usize,
+}
+
+impl Graph {
+    /// The one that the program carries.
+    ///
+    /// # Errors
+    /// [`Failure::WordNet`] if a file is damaged.
+    pub fn shipped() -> Result<Self, Failure> {
+        Self::parse(&text(NODES)?, &text(EDGES)?).map_err(|(path, wrong)| Failure::WordNet { path, wrong })
+    }
+
+    /// Of two tables with a header line: id, type, lemmas, gloss; and source, destination.
+    fn parse(nodes: &str, edges: &str) -> Result<Self, (&'static str, String)> {
+        let mut requests = Vec::new();
+        let mut numbers = HashMap::new();
+        for (index, line) in nodes.lines().enumerate().skip(1) {
+            let parts = line.split_once('\t').and_then(|(id, rest)| Some((id, rest.split_once('\t')?)));
+            let (id, (kind, content)) =
+                parts.ok_or_else(|| (NODES.0, format!("line {}: expected id, type, lemmas and gloss", index + 1)))?;
+            numbers.insert(id, requests.len());
+            requests.push(AllocationRequest::new(id, type_of(kind), content));
+        }
+        let mut known = 0;
+        for (index, line) in edges.lines().enumerate().skip(1) {
+            let ends = line.split_once('\t').and_then(|(a, b)| Some((*numbers.get(a)?, *numbers.get(b)?)));
+            let (a, b) = ends.ok_or_else(|| (EDGES.0, format!("line {}: expected two ids of concepts", index + 1)))?;
+            if a != b {
+                known += 1;
+                let (from, to) = (requests[a].concept_id.clone(), requests[b].concept_id.clone());
+                requests[a].locality_hints.push(to);
+                requests[b].locality_hints.push(from);
+            }
+        }
+        Ok(Self { requests, edges: known })
+    }
+}
+
+fn text((path, packed): (&'static str, &[u8])) -> Result<String, Failure> {
+    let wrong = |wrong: String| Failure::WordNet { path, wrong };
+    let bytes = packed::decompress(packed).map_err(|error| wrong(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))
+}
+
+/// The pool for a part of speech.
+fn type_of(kind: &str) -> ConceptType {
+    match kind {
+        "noun" => ConceptType::ENTITY,
+        "verb" => ConceptType::EVENT,
+        "adj" | "adjective" | "adj_sat" => ConceptType::PROPERTY,
+        _ => ConceptType::ABSTRACT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_graph_is_whole() {
+        let graph = Graph::shipped().unwrap();
+        assert_eq!(graph.requests.len(), 117_659);
+        assert!(graph.edges >= 183_789, "{}", graph.edges);
+    }
+
+    #[test]
+    fn a_line_that_names_no_concept_is_refused_by_its_number() {
+        let nodes = "id\ttype\tlemmas\tgloss\na\tnoun\tcat\ta feline\nb\tverb\tpurr\tof cats\n";
+        let graph = Graph::parse(nodes, "src\tdst\na\tb\n").map_err(|error| error.1).unwrap();
+        assert_eq!(graph.requests[1].locality_hints, ["a"]);
+        assert_eq!(graph.requests[1].concept_type, ConceptType::EVENT);
+        let wrong = Graph::parse(nodes, "src\tdst\na\tc\n").err().unwrap();
+        assert_eq!(wrong.1, "line 2: expected two ids of concepts");
+    }
+}
