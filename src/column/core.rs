@@ -401,7 +401,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn return_spans(&self, index: u32, head: SpanId, spans: u32) {
         for span in head.0..head.0 + spans {
-            self.page(SpanId(span)).set(Owner::NONE, 0);
+            self.page(SpanId(span)).leave();
         }
         self.block(index).open.refund(spans);
         self.chunk(head.chunk()).map.give(head.place(), spans);

@@ -63,7 +63,7 @@ impl Core {
         if spans <= CHUNK_SPANS_U32 {
             self.return_open(index, head, spans);
         } else {
-            self.page(head).set(Owner::NONE, 0);
+            self.page(head).leave();
             self.block(index).open.refund(spans);
             for chunk in 0..spans / CHUNK_SPANS_U32 {
                 self.give_chunk(ChunkId(head.chunk().0 + chunk));

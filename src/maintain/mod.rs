@@ -1,15 +1,15 @@
 //! Bounded background work, on the caller's thread, never inside an allocation.
 //!
 //! One step looks after one column whose lease is free (takes back what others freed, gives back
-//! what its cells keep, empty spans to their chunks, empty chunks to the arena), or gives one free
-//! chunk's memory back to the system. A cursor remembers where to go on.
+//! what its cells keep, empty spans to their chunks, empty chunks to the arena), or gives the memory of one
+//! chunk's free spans back to the system. A cursor remembers where to go on.
 
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::map::ChunkId;
-use crate::size_class::CHUNK;
+use crate::map::{ChunkId, Owner};
+use crate::size_class::{CHUNK_SPANS, SPAN};
 use crate::span::IndexWords;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
@@ -42,14 +42,14 @@ impl Arena {
         let columns = u64::from(self.columns());
         let end = columns + self.core.chunks.len() as u64;
         let mut at = counters.cursor.load(Relaxed);
-        let mut chunks = 0;
+        let mut spans = 0;
         while at < end {
             let worked = if at < columns {
                 self.tend_column(at as u32)
             } else {
                 let decommitted = self.decommit_chunk((at - columns) as u32);
-                chunks += u64::from(decommitted);
-                decommitted
+                spans += decommitted;
+                decommitted > 0
             };
             at += 1;
             if worked && start.elapsed() >= budget {
@@ -59,7 +59,7 @@ impl Arena {
         let result = if at < end { Maintained::More } else { Maintained::All };
         counters.cursor.store(if at < end { at } else { 0 }, Relaxed);
         counters.maintaining.store(0, Release);
-        Ok((result, chunks * CHUNK as u64))
+        Ok((result, spans * SPAN as u64))
     }
 
     /// Brings a column's free memory together, if its lease is free. False if there was nothing to do.
@@ -74,21 +74,73 @@ impl Arena {
         true
     }
 
-    /// Gives a free chunk's memory back to the system, unless the arena is to stay in memory.
-    fn decommit_chunk(&self, index: u32) -> bool {
+    /// Gives a chunk's free spans back to the system, unless the arena is to stay in memory or somebody holds the column
+    /// that reserved it. Their number.
+    fn decommit_chunk(&self, index: u32) -> u64 {
         let (core, chunk) = (&self.core, ChunkId(index));
-        let keep = core.options.region.prefault || core.options.region.lock;
-        if chunk == ChunkId::NONE {
-            return false;
+        let options = core.options.region;
+        if chunk == ChunkId::NONE || options.prefault || options.lock {
+            return 0;
         }
         core.sweep_chunk(chunk);
         let meta = core.chunk(chunk);
-        if keep || meta.dirty.load(Relaxed) == 0 || !core.index.is_free(chunk) || !core.index.claim(chunk) {
+        if meta.dirty.load(Relaxed) == 0 {
+            return 0;
+        }
+        if core.index.is_free(chunk) {
+            if !core.index.claim(chunk) {
+                return 0;
+            }
+            core.region.decommit(chunk.span(0).index(), CHUNK_SPANS);
+            (0..CHUNK_SPANS as u32).for_each(|place| core.page(chunk.span(place)).set_unused());
+            meta.dirty.store(0, Relaxed);
+            core.index.give(chunk);
+            return CHUNK_SPANS as u64;
+        }
+        let owner = Owner(meta.owner.load(Relaxed));
+        let Some(column) = owner.index() else { return 0 };
+        if owner.is_large() {
+            return self.decommit_spans(chunk);
+        }
+        // With the lease, so that the holder does not find the chunk empty meanwhile, and forgets it.
+        let Some(handle) = core.lease(column) else { return 0 };
+        let spans = self.decommit_spans(chunk);
+        handle.block().open.lease.give_back();
+        spans
+    }
+
+    /// Gives the spans of a chunk back to the system that are free, and were used since that was last done. Their number.
+    fn decommit_spans(&self, chunk: ChunkId) -> u64 {
+        let (core, map) = (&self.core, &self.core.chunk(chunk).map);
+        let mut spans = 0;
+        let mut place = 0;
+        while place < CHUNK_SPANS as u32 {
+            let first = place;
+            while place < CHUNK_SPANS as u32 && self.claim_used(chunk, place) {
+                place += 1;
+            }
+            let run = place - first;
+            if run > 0 {
+                core.region.decommit(chunk.span(first).index(), run as usize);
+                (first..place).for_each(|place| core.page(chunk.span(place)).set_unused());
+                map.give(first, run);
+                spans += u64::from(run);
+            }
+            place += 1;
+        }
+        spans
+    }
+
+    /// Claims a span, if it is free and its memory was used.
+    fn claim_used(&self, chunk: ChunkId, place: u32) -> bool {
+        let (map, page) = (&self.core.chunk(chunk).map, self.core.page(chunk.span(place)));
+        if map.free() >> place & 1 == 0 || !map.claim_place(place) {
             return false;
         }
-        core.region.decommit(chunk.index());
-        meta.dirty.store(0, Relaxed);
-        core.index.give(chunk);
-        true
+        let used = page.was_used();
+        if !used {
+            map.give_one(place);
+        }
+        used
     }
 }

@@ -197,6 +197,11 @@ pub(crate) struct PageEntry {
     cell: AtomicU32,
 }
 
+/// In place of the cell of a span that nobody owns: its memory reads as zero.
+const UNUSED: u32 = 0;
+/// Its memory was used. (No cell lies there.)
+const USED: u32 = 1;
+
 impl PageEntry {
     /// A fresh entry, for models.
     #[cfg(loom)]
@@ -223,7 +228,24 @@ impl PageEntry {
         self.owner.store(owner.0, Ordering::Release);
     }
 
-    /// Nobody's span: no block starts in it any more.
+    /// Gives the span up: nobody's, and its memory was used.
+    #[inline(always)]
+    pub(crate) fn leave(&self) {
+        self.set(Owner::NONE, USED);
+    }
+
+    /// Whether the memory of a span that nobody owns was used since it was last given to the system; to be asked,
+    /// and set to "no", by who has claimed the span. (After a block of several chunks it may be used all the same.)
+    pub(crate) fn was_used(&self) -> bool {
+        self.cell() != UNUSED
+    }
+
+    /// The span's memory was given to the system.
+    pub(crate) fn set_unused(&self) {
+        self.set(Owner::NONE, UNUSED);
+    }
+
+    /// Nobody's span: no block starts in it any more. Its cell stays, and so says that it was used.
     #[inline(always)]
     pub(crate) fn clear(&self) {
         self.owner.store(Owner::NONE.0, Ordering::Release);

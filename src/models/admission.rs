@@ -43,6 +43,9 @@ impl Guarded {
 }
 
 /// Two inside with one permit; a waiter that sleeps for ever.
+/// Seen with: `Word::try_take` storing instead of exchanging; exchanging relaxed; not minding the flag. `Word::put_back` relaxed;
+/// looking before it adds. `Word::take_for_the_next` relaxed; not looking whether a permit is free. `Room::call_the_next` not
+/// calling. `Gate::let_in` leaving the flag set.
 #[test]
 fn never_more_are_inside_than_permits() {
     check(3, || {
@@ -61,6 +64,7 @@ fn never_more_are_inside_than_permits() {
 }
 
 /// Three inside with two permits.
+/// Seen with: `Word::try_take` storing instead of exchanging; `Word::take_for_the_next` not looking whether a permit is free.
 #[test]
 fn of_three_with_two_permits_one_waits() {
     check(2, || {
@@ -84,6 +88,8 @@ fn of_three_with_two_permits_one_waits() {
 }
 
 /// A leaver that does not see the one who begins to wait, who does not see the permit.
+/// Seen with: `Word::put_back` looking before it adds. `Gate::wait` not looking for a permit after setting the flag; looking
+/// before. `Room::call_the_next` not calling.
 #[test]
 fn who_begins_to_wait_while_another_leaves_goes_in() {
     check(5, || {
@@ -102,6 +108,7 @@ fn who_begins_to_wait_while_another_leaves_goes_in() {
 }
 
 /// A permit that is given to a waiter which is just giving up, while another one waits for it.
+/// Seen with: `Gate::wait` giving up without asking whether it was called; giving up and staying in the room.
 #[test]
 fn who_gives_up_loses_no_permit() {
     check(3, || {

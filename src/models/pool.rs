@@ -19,6 +19,8 @@ fn pool(initial_bytes: u64, quota_bytes: u64, reserve_bytes: u64) -> Pool {
 }
 
 /// A quota that is exceeded, be it for an instant; a charge that is refused because of one that is itself refused.
+/// Seen with: `Pool::charge` adding, and taking back what was too much; storing instead of exchanging; looking for room
+/// before its loop only.
 #[test]
 fn of_two_at_the_edge_of_the_quota_one_is_refused() {
     check(3, || {
@@ -38,6 +40,7 @@ fn of_two_at_the_edge_of_the_quota_one_is_refused() {
 }
 
 /// A refund that is lost; memory that was given back before its refund, and is not free for who was charged for it.
+/// Seen with: `Pool::refund` relaxed; loading and storing. `Pool::charge` exchanging relaxed; storing.
 #[test]
 fn who_is_charged_for_what_was_given_back_sees_it_free() {
     check(3, || {
@@ -64,6 +67,8 @@ fn who_is_charged_for_what_was_given_back_sees_it_free() {
 }
 
 /// Late requests that take the reserve; an early one that is refused for theirs.
+/// Seen with: `Pool::charge` keeping nothing; adding and taking back; storing instead of exchanging; looking for room before
+/// its loop only.
 #[test]
 fn late_requests_leave_the_reserve_to_early_ones() {
     check(3, || {
@@ -80,6 +85,7 @@ fn late_requests_leave_the_reserve_to_early_ones() {
 }
 
 /// A peak that is lower than what was used.
+/// Seen with: `raise` storing instead of exchanging; `Pool::grow` storing instead of exchanging.
 #[test]
 fn the_peak_is_the_most_that_was_used() {
     check(3, || {
@@ -98,6 +104,8 @@ fn the_peak_is_the_most_that_was_used() {
 }
 
 /// A watermark that is lowered below what a charge has just taken.
+/// Seen with: `Pool::shrink` not looking at `used` again; looking with a load; writing it relaxed. `Pool::charge` exchanging
+/// relaxed.
 #[test]
 fn the_watermark_is_not_lowered_below_what_is_used() {
     check(3, || {
@@ -117,6 +125,8 @@ fn the_watermark_is_not_lowered_below_what_is_used() {
 }
 
 /// A snapshot whose parts do not go together.
+/// Seen with: `Pool::count_deallocation` relaxed. `Pool::statistics` reading the deallocations relaxed; reading the allocations
+/// first; taking the peak as it finds it; not writing the peak that it reports.
 #[test]
 fn a_snapshot_is_consistent() {
     check(3, || {

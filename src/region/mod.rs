@@ -20,7 +20,7 @@
 mod mapping;
 
 use crate::error::{Error, Result};
-use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN_GRANULES};
+use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
 pub(crate) use mapping::Mapping;
 
 /// Largest capacity in bytes.
@@ -189,12 +189,12 @@ impl Region {
         self.mapping.resident_bytes()
     }
 
-    /// Gives the memory of data chunk `chunk` (1 and up) back to the system: it reads as zero
-    /// afterwards. Calls the system. The caller owns the whole chunk.
-    pub(crate) fn decommit(&self, chunk: usize) {
-        assert!(chunk >= 1 && chunk <= self.chunks, "R2");
-        let start = self.origin.addr() + chunk * CHUNK - self.mapping.base().addr().get();
-        self.mapping.decommit(start, CHUNK);
+    /// Gives the memory of `spans` spans from span `first` of user memory on back to the system: it reads as zero
+    /// afterwards. Calls the system. The caller owns the spans.
+    pub(crate) fn decommit(&self, first: usize, spans: usize) {
+        assert!(first >= CHUNK_SPANS && first + spans <= (self.chunks + 1) * CHUNK_SPANS, "R2");
+        let start = self.origin.addr() + first * SPAN - self.mapping.base().addr().get();
+        self.mapping.decommit(start, spans * SPAN);
     }
 }
 

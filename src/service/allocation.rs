@@ -86,8 +86,8 @@ impl MemoryAllocationService {
         let own = self.checked(request)?;
         let plan = self.plan(request)?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let (result, pool) = self.allocate(request, own, &plan, start)?;
-        self.count(&result, pool);
+        let result = self.allocate(request, own, &plan, start)?;
+        self.allocations.record(result.allocation_time);
         Ok(result)
     }
 
@@ -137,21 +137,8 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Counts an allocation that stays.
-    pub(super) fn count(&self, result: &AllocationResult, pool: usize) {
-        self.pools[pool].count_allocation();
-        self.allocations.record(result.allocation_time);
-    }
-
-    /// Serves a planned request that was let in. Times are counted from `start`. Also the pool that served: the caller
-    /// counts it.
-    pub(super) fn allocate(
-        &self,
-        request: &Asked,
-        own: usize,
-        plan: &Plan,
-        start: Instant,
-    ) -> Result<(AllocationResult, usize), AllocationError> {
+    /// Serves a planned request that was let in. Times are counted from `start`.
+    pub(super) fn allocate(&self, request: &Asked, own: usize, plan: &Plan, start: Instant) -> Result<AllocationResult, AllocationError> {
         let id = request.concept_id;
         loop {
             let node = self.registry.node(id);
@@ -180,8 +167,10 @@ impl MemoryAllocationService {
             };
             (state.pool, state.bytes, state.rate) = (placed.pool, placed.bytes, AccessRate::default());
             state.strategy = Some(concept.strategy);
+            // Counted before anybody can find it, and free it.
+            self.pools[placed.pool].count_allocation();
             node.set_block(&state, Some(placed.slot.block()));
-            return Ok((self.answer(&placed, plan, concept.version, start), placed.pool));
+            return Ok(self.answer(&placed, plan, concept.version, start));
         }
     }
 

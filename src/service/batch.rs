@@ -40,21 +40,23 @@ impl MemoryAllocationService {
         let mut served = Vec::with_capacity(requests.len());
         let mut refused = None;
         self.serve_batch(requests, true, |index, result| match result {
-            Ok((result, pool)) => served.push((index, result, pool)),
+            Ok(result) => served.push((index, result)),
             Err(error) => refused = refused.take().or(Some((index, error))),
         });
         if let Some(refused) = refused {
-            for (index, ..) in served.into_iter().rev() {
-                // If somebody has deallocated it meanwhile that is done, too.
-                self.take_back(requests[index].concept_id);
+            for (index, _) in served.into_iter().rev() {
+                // Unless somebody has deallocated it meanwhile: as if it had not been.
+                if let Some((pool, _)) = self.take_back(requests[index].concept_id) {
+                    self.pools[pool].forget_allocation();
+                }
             }
             return Err(refused);
         }
-        served.sort_unstable_by_key(|(index, ..)| *index);
-        for (_, result, pool) in &served {
-            self.count(result, *pool);
+        served.sort_unstable_by_key(|(index, _)| *index);
+        for (_, result) in &served {
+            self.allocations.record(result.allocation_time);
         }
-        Ok(served.into_iter().map(|(_, result, _)| result).collect())
+        Ok(served.into_iter().map(|(_, result)| result).collect())
     }
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served.
@@ -70,23 +72,15 @@ impl MemoryAllocationService {
     /// the order of serving, after those that could never be served.
     pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
         self.serve_batch(requests, false, |index, result| {
-            answer(
-                index,
-                result.map(|(result, pool)| {
-                    self.count(&result, pool);
-                    result
-                }),
-            );
+            if let Ok(result) = &result {
+                self.allocations.record(result.allocation_time);
+            }
+            answer(index, result);
         });
     }
 
     /// Serves the requests in spike order and tells `answer` of each; `all` stops at the first that is refused.
-    fn serve_batch(
-        &self,
-        requests: &[Asked],
-        all: bool,
-        mut answer: impl FnMut(usize, Result<(AllocationResult, usize), AllocationError>),
-    ) {
+    fn serve_batch(&self, requests: &[Asked], all: bool, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
         let scratch = Bump::new();
         let mut planned = Scratch::with_capacity_in(requests.len(), &scratch);
         for (index, request) in requests.iter().enumerate() {
@@ -122,7 +116,7 @@ impl MemoryAllocationService {
             }
             for ready in window {
                 let mut result = self.allocate(&requests[ready.index], ready.pool, &ready.plan, Instant::now());
-                if let Ok((result, _)) = &mut result {
+                if let Ok(result) = &mut result {
                     result.allocation_time += waited;
                 }
                 let refused = result.is_err();

@@ -192,6 +192,11 @@ impl Pool {
         self.counts.allocations.fetch_add(1, Relaxed);
     }
 
+    /// Takes back the count of a concept whose allocation was undone before its caller knew of it.
+    pub(crate) fn forget_allocation(&self) {
+        self.counts.allocations.fetch_sub(1, Relaxed);
+    }
+
     /// Counts a concept that left the pool.
     pub(crate) fn count_deallocation(&self) {
         // Release, with `statistics`: who sees it sees the allocation, which came before.

@@ -125,7 +125,7 @@ fn the_counts_are_those_of_the_callers() {
 
 #[test]
 fn threads_at_the_edge_of_the_quota_never_see_it_exceeded() {
-    const QUOTA: u64 = 1_000;
+    const QUOTA: u64 = 300;
     const KEPT: u64 = 100;
     let pool = pool(Limits { initial_bytes: 64, reserve_bytes: KEPT, reserve_spike: millis(5), ..limits(QUOTA) });
     let done = AtomicBool::new(false);
@@ -164,7 +164,7 @@ fn threads_at_the_edge_of_the_quota_never_see_it_exceeded() {
                     refused += 1;
                 }
             }
-            if held.len() > 3 || random & 1 << 41 == 0 {
+            if held.len() > 7 || (random >> 41).is_multiple_of(8) {
                 for bytes in held.drain(..) {
                     pool.refund(bytes);
                     pool.count_deallocation();

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::replay::peak::Peak;
 use crate::replay::play::Faults;
+use crate::report::concepts::{ConceptsReport, Load, Maintenance, PoolRow, Refusals, Spikes, Worth};
 use crate::report::replay::{MetricsReport, ReplayReport, Single};
 use crate::report::wordnet::{Order, VisitRow, WordNetReport};
 use crate::stats::Pair;
@@ -77,9 +78,49 @@ fn wordnet() -> WordNetReport {
     }
 }
 
+fn concepts() -> ConceptsReport {
+    let load = || Load { a_second: 1.2e6, p50_ns: 4_500, p99_ns: 33_000, p9999_ns: 4_130_000, worst_ns: u32::MAX, hits: 1.0 };
+    ConceptsReport {
+        concepts: 117_659,
+        edges: 183_789,
+        columns: 64,
+        fresh: load(),
+        again: load(),
+        read_ns: 123.4,
+        utilization: 0.8,
+        worth: vec![Worth { name: "without recent use".to_owned(), cut: 1.0 }],
+        maintenance: Maintenance { seconds: 1_234.5, calls: 1 << 20, relocations_a_concept: 1.25, cut: 0.138, utilization: 0.5 },
+        spikes: vec![Spikes {
+            priority: "critical",
+            earliest_ms: 2.107,
+            median_ms: 123.456,
+            latest_ms: 730.123,
+            distinct: 1_177,
+            of: 117_659,
+        }],
+        pools: vec![PoolRow {
+            pool: "relationship".to_owned(),
+            used_bytes: 1 << 33,
+            peak_bytes: 1 << 33,
+            allocations: 1 << 32,
+            expansions: 1 << 20,
+        }],
+        refusals: Refusals {
+            asked: 20_000,
+            served_critical: 5_000,
+            served_normal: 5_000,
+            quota_bytes: 1 << 20,
+            used_bytes: 1 << 19,
+            message: "pool entity may hold 1048576 bytes, and many words follow that say why".to_owned(),
+        },
+        page: "/tmp/engram-heap-map.html".into(),
+        damaged: 0,
+    }
+}
+
 fn report(replay: ReplayReport, wordnet: WordNetReport) -> Report {
     let clock = Clock { source: "rdtsc, fenced", ns_per_tick: 0.4, overhead_ns: 20.0 };
-    Report { engram: "1.2.3", clock, replays: vec![replay], wordnet: Some(wordnet) }
+    Report { engram: "1.2.3", clock, replays: vec![replay], wordnet: Some(wordnet), concepts: Some(concepts()) }
 }
 
 fn written(report: &Report, style: Style) -> String {
@@ -119,14 +160,18 @@ fn a_report_complains_of_everything_that_went_wrong() {
     wrong.faults.malloc = Faults { refused: 9, ..Faults::default() };
     let mut visits = wordnet();
     visits.damaged = 5;
-    let report = report(wrong, visits);
+    let mut report = report(wrong, visits);
+    if let Some(concepts) = &mut report.concepts {
+        concepts.damaged = 6;
+    }
     assert_eq!(
         report.complaint().unwrap(),
         "a trace: 3 operations refused by engram, 4 frees of live blocks refused by engram, 2 blocks of engram's with \
          content that is not their own, 1 blocks of engram's at a wrong alignment, a larger --capacity than 1099511627776 \
-         bytes may serve them; wordnet: 5 walks found content that is not the concepts' own"
+         bytes may serve them; wordnet: 5 walks found content that is not the concepts' own; \
+         concepts: 6 contents are not as they were stored"
     );
     let text = written(&report, Style::PLAIN).replace('\n', " ");
     assert!(text.ends_with(&format!("{} ", report.complaint().unwrap())));
-    assert_eq!(super::super::Report { replays: vec![replay()], wordnet: None, ..report }.complaint(), None);
+    assert_eq!(super::super::Report { replays: vec![replay()], wordnet: None, concepts: None, ..report }.complaint(), None);
 }
