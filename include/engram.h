@@ -6,6 +6,9 @@
  * the nanoseconds until its owner fires first: it chooses where the block lies and, in batches, who is served first.
  * Misuse (double frees, foreign and interior pointers) is always caught and changes nothing.
  *
+ * A service (engram_service) gives memory to concepts: named content of a type, each type with a quota of its own, placed by
+ * what it means, by its neighbours and by how soon it spikes. Its concepts lie in an arena of its own.
+ *
  * Who may call. "Any": any number of threads at once. "Holder": whoever holds the column, one thread at a time; a column
  * may be handed to another thread like any other object. An arena is closed by one thread, while no other uses it.
  *
@@ -79,11 +82,41 @@
 // Within a column and size class, addresses ascend with spike time; from untouched memory if there is some.
 #define ENGRAM_BATCH_ORDERED (1u << 1)
 
+// Spikes after all others.
+#define ENGRAM_PRIORITY_LOW 0u
+
+// The usual.
+#define ENGRAM_PRIORITY_NORMAL 1u
+
+// Spikes before all that are normal or low.
+#define ENGRAM_PRIORITY_HIGH 2u
+
+// Spikes before all others.
+#define ENGRAM_PRIORITY_CRITICAL 3u
+
+// Rich content: likeness counts more.
+#define ENGRAM_STRATEGY_HIGH_COMPLEXITY 0u
+
+// Read often: an earlier zone, near its neighbours.
+#define ENGRAM_STRATEGY_HIGH_PERFORMANCE 1u
+
+// A large slot: where there is room, freed memory first.
+#define ENGRAM_STRATEGY_RESOURCE_OPTIMIZED 2u
+
+// None of these.
+#define ENGRAM_STRATEGY_BALANCED 3u
+
 // An open arena.
 typedef struct engram_arena engram_arena;
 
 // A held column.
 typedef struct engram_column engram_column;
+
+// A concept's content as it was when it was pinned.
+typedef struct engram_pin engram_pin;
+
+// An open service.
+typedef struct engram_service engram_service;
 
 // 0 success, above 0 success with news, below 0 an error. Values never change meaning.
 typedef int32_t engram_status;
@@ -151,6 +184,118 @@ typedef struct engram_metrics {
   // Batch calls.
   uint64_t batches;
 } engram_metrics;
+
+// A pool: what the concepts of one type may take. Zeroed, but for type and quota, it has nothing ready and
+// keeps nothing back.
+typedef struct engram_pool_config {
+  // The type, which names the pool: 1 to 32 bytes of `a-z`, `0-9`, `_` and `-`; not NULL. Copied.
+  const char *type;
+  // Its bytes.
+  size_t type_length;
+  // Bytes whose pages are touched at open; at most the quota, and in all pools at most the capacity.
+  uint64_t initial_bytes;
+  // Bytes that the pool's slots may take, each rounded to its size class; never exceeded. Any number.
+  uint64_t quota_bytes;
+  // Bytes of the quota that only requests with a first spike at or before `reserve_ttfs_ns` may use; at most
+  // the quota.
+  uint64_t reserve_bytes;
+  // Nanoseconds to the latest first spike that may use the reserve; `ENGRAM_TTFS_NONE`: every request may.
+  uint32_t reserve_ttfs_ns;
+  // Zero.
+  uint32_t reserved;
+} engram_pool_config;
+
+// What a service is opened with; set it up with `engram_service_config_init`.
+typedef struct engram_service_config {
+  // Set by `engram_service_config_init`.
+  uint32_t struct_size;
+  // 1 to 65536; default 64.
+  uint32_t columns;
+  // Region file, or NULL (default): anonymous memory. Not offered by this version: `ENGRAM_E_UNSUPPORTED`.
+  const char *path;
+  // Bytes of memory for concepts, 1 to 1 TiB; default 256 MiB; rounded up to 2 MiB.
+  uint64_t capacity;
+  // The pools, one for a type at most; not NULL if `pool_count` is above 0.
+  const struct engram_pool_config *pools;
+  // Their number, at most 64. 0 (default): a pool for each of entity, abstract, event, category, relationship,
+  // property, temporal and spatial, each with a quota of the capacity.
+  size_t pool_count;
+  // Decisions that are remembered, 128 bytes each; 0: none; default 65,536; above 16,777,216 counts as that.
+  uint32_t cache_entries;
+  // Milliseconds for which they are remembered; 0: not at all; default 3,600,000.
+  uint32_t cache_ttl_ms;
+  // Allocations, batches and updates that may run at the same time, at least 1; default 1,024.
+  uint32_t max_concurrent;
+  // Milliseconds that a call waits for its turn, then `ENGRAM_E_BUSY`; 0: it does not wait; default 1,000.
+  uint32_t admission_timeout_ms;
+  // 1 (default): meaning and neighbours decide the column; 0: a hash of the id does.
+  uint32_t guidance;
+  // Zero.
+  uint32_t reserved[7];
+  // Enters that hash; default 0.
+  uint64_t seed;
+} engram_service_config;
+
+// What is asked for. Set it to zeros first: what is not named then is at its default, but for the priority, which
+// is low. Everything that it points to is copied.
+typedef struct engram_concept {
+  // The concept's name: UTF-8, not NUL-ended; not NULL.
+  const char *id;
+  // Its bytes, 1 to 255.
+  size_t id_length;
+  // Its type, which names the pool: bytes of `a-z`, `0-9`, `_` and `-`, not NUL-ended; not NULL.
+  const char *type;
+  // Their number, 1 to 32.
+  size_t type_length;
+  // What is stored, any bytes; may be NULL if there are none.
+  const void *content;
+  // Their number, 0 to 16 MiB.
+  size_t content_length;
+  // What the content means, as finite numbers; NULL with length 0: a hash of the content is used.
+  const float *embedding;
+  // Their number, at least 1 if `embedding` is not NULL.
+  size_t embedding_length;
+  // Ids of concepts to lie near, allocated already or not: UTF-8, not NUL-ended. Each is a known edge. One that is
+  // empty or longer than 255 bytes names nobody. May be NULL if there are none, and so may the lengths.
+  const char *const *hints;
+  // The bytes of each.
+  const size_t *hint_lengths;
+  // Their number.
+  size_t hint_count;
+  // Bytes wanted; the slot holds at least this and the content. 0: the content's length.
+  size_t memory_size;
+  // How often a second it will be read, finite and at least 0; 0: unknown.
+  float expected_accesses_per_s;
+  // `ENGRAM_PRIORITY_*`.
+  uint32_t priority;
+} engram_concept;
+
+// What was given. After a failure all is zero but the status.
+typedef struct engram_placement {
+  // Bytes from the start of the service's memory to the content's first byte; no two concepts have the same.
+  // Maintenance may move it.
+  uint64_t offset;
+  // Bytes that the content may take there.
+  uint64_t size;
+  // 1 when it is allocated, one more with each update.
+  uint64_t version;
+  // The column.
+  uint32_t column;
+  // Nanoseconds to the first spike, or `ENGRAM_TTFS_NONE`.
+  uint32_t ttfs_ns;
+  // `ENGRAM_STRATEGY_*`.
+  uint32_t strategy;
+  // How clear the column's victory was, 0 to 1; 0 if no guidance decided.
+  float confidence;
+  // 1 if the decision was remembered, else 0.
+  uint32_t cache_hit;
+  // 1 if guidance chose the column, 0 if a hash of the id did.
+  uint32_t guided;
+  // Nanoseconds that it took, waiting included.
+  uint64_t time_ns;
+  // `ENGRAM_OK`, or why it was refused.
+  engram_status status;
+} engram_placement;
 
 // Success.
 #define ENGRAM_OK 0
@@ -346,6 +491,135 @@ size_t engram_metrics_json(const struct engram_arena *arena, char *buffer, size_
 
 // Writes a snapshot as `OpenMetrics` text, as `snprintf` would. Any, no lock.
 size_t engram_metrics_openmetrics(const struct engram_arena *arena, char *buffer, size_t capacity);
+
+// Sets a config to its defaults. `struct_size` is `sizeof(engram_service_config)`; another size is
+// `ENGRAM_E_INVALID`, and then nothing is written. NULL: `ENGRAM_E_NULL`. Any, RT.
+engram_status engram_service_config_init(struct engram_service_config *config, size_t struct_size);
+
+// Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a
+// pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
+// not zero; `ENGRAM_E_UNSUPPORTED` if `path` is not NULL; `ENGRAM_E_NO_MEMORY` or `ENGRAM_E_OS` if the system refuses. Any,
+// blocking.
+engram_status engram_service_open(const struct engram_service_config *config,
+                                  struct engram_service **out);
+
+// Closes a service; its concepts are gone. `ENGRAM_E_BUSY` while something is pinned, and then it stays open. NULL:
+// `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
+engram_status engram_service_close(struct engram_service *service);
+
+// Allocates memory for a concept and stores its content. `out` may be NULL.
+//
+// `ENGRAM_E_NULL`: `service`, `concept` or one of its required pointers is NULL. `ENGRAM_E_INVALID`: a part of it is out
+// of its range. `ENGRAM_E_NOT_FOUND`: there is no pool for its type. `ENGRAM_E_EXISTS`: its id is allocated.
+// `ENGRAM_E_QUOTA`: its pool is full, or what is left is kept for earlier spikes. `ENGRAM_E_NO_MEMORY`: no free memory
+// would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. No concept was allocated then, and `*out` has the status.
+//
+// Any. Waits while as many others run as may, at most for the admission timeout; those who wait go in by their
+// first spike. No system call otherwise, but for host memory.
+engram_status engram_service_allocate(struct engram_service *service,
+                                      const struct engram_concept *concept,
+                                      struct engram_placement *out);
+
+// Allocates many concepts in one call, the earliest first spike first: `out[i]` answers `concepts[i]`, and its status
+// says what came of it; `out` may be NULL. `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`.
+//
+// With flags 0 each is served on its own. Returns `ENGRAM_OK` if all were, else the status of the first that was not:
+// of those that could never be served (with a status of `ENGRAM_E_NULL`, `ENGRAM_E_INVALID`, or `ENGRAM_E_NOT_FOUND`) the
+// first in the order of `concepts`, and if there are none the first in the order of first spikes.
+//
+// With `ENGRAM_BATCH_ATOMIC` all are served or none: if one is refused then every `out[i].status` is the status
+// returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
+// the last error begins with the number of the one that was refused.
+//
+// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike.
+engram_status engram_service_allocate_batch(struct engram_service *service,
+                                            const struct engram_concept *concepts,
+                                            size_t count,
+                                            uint32_t flags,
+                                            struct engram_placement *out);
+
+// A new version of a concept beside the old one, and then one swap: who has pinned the old one keeps it, and nobody
+// sees a mixture. Id, type and links stay, the version grows by one, the first spike is that of the new content (0
+// to 16 MiB of any bytes; NULL if there are none). Both versions count against the quota for a moment. `out` may be NULL.
+//
+// `ENGRAM_E_NULL`: `service` or `id` is NULL, or `content` with a length above 0. `ENGRAM_E_INVALID`: the id is not 1 to 255
+// bytes of UTF-8, or the content is too long. `ENGRAM_E_NOT_FOUND`, `ENGRAM_E_QUOTA`, `ENGRAM_E_NO_MEMORY`, `ENGRAM_E_BUSY` as
+// for `engram_service_allocate`. The old version stays then. Any; waits as `engram_service_allocate` does.
+engram_status engram_service_update(struct engram_service *service,
+                                    const char *id,
+                                    size_t id_length,
+                                    const void *content,
+                                    size_t content_length,
+                                    struct engram_placement *out);
+
+// Frees a concept's memory; its links are forgotten. `*freed_bytes`, which may be NULL, is by how much the pool's used
+// bytes have fallen: they have when this returns, even if somebody still has the content pinned; 0 on failure.
+//
+// `ENGRAM_E_NULL`: `service` or `id` is NULL. `ENGRAM_E_INVALID`: the id is not 1 to 255 bytes of UTF-8.
+// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits only for who is changing the same concept, some microseconds.
+engram_status engram_service_deallocate(struct engram_service *service,
+                                        const char *id,
+                                        size_t id_length,
+                                        uint64_t *freed_bytes);
+
+// Makes known that two concepts belong together: evidence for where maintenance puts them. One with itself says
+// nothing, and is `ENGRAM_OK`.
+//
+// `ENGRAM_E_NULL`: `service`, `from` or `to` is NULL. `ENGRAM_E_INVALID`: an id is not 1 to 255 bytes of UTF-8.
+// `ENGRAM_E_NOT_FOUND`: one is not allocated. Any; takes a lock for a list's length.
+engram_status engram_service_link(struct engram_service *service,
+                                  const char *from,
+                                  size_t from_length,
+                                  const char *to,
+                                  size_t to_length);
+
+// Does about `budget_ns` nanoseconds of background work on the calling thread: concepts move to their neighbours
+// and into spike order, memory that is free goes back to the system. `ENGRAM_MORE` if work is left, or another thread
+// is at it. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
+engram_status engram_service_maintain(struct engram_service *service, uint64_t budget_ns);
+
+// When a neuron that is driven by `strength` first spikes: `20 ms * ln(strength / (strength - 0.1))`, to the nearest
+// nanosecond; `ENGRAM_TTFS_NONE` at or below 0.1. `ENGRAM_E_INVALID` if it is not a number, infinite or negative,
+// `ENGRAM_E_NULL` if `ttfs_ns` is NULL; on failure `*ttfs_ns` is `ENGRAM_TTFS_NONE`. Any, RT (but for a failure, which takes
+// host memory).
+engram_status engram_first_spike(double strength,
+                                 uint32_t *ttfs_ns);
+
+// Pins a concept's content, without copying it: `*bytes` and `*length` say where it lies until
+// `engram_service_unpin`, and until then it neither changes nor moves, whatever other threads do: not when the concept
+// is updated, moved or deallocated. Its memory is not given again before that either, though it no longer counts
+// against the quota. Counts as an access. The pin may be handed back on another thread; while it is held,
+// `engram_service_close` is `ENGRAM_E_BUSY`.
+//
+// `ENGRAM_E_NULL` if `service`, `id`, `bytes`, `length` or `out` is NULL, `ENGRAM_E_INVALID` if the id is not 1 to
+// 255 bytes of UTF-8, `ENGRAM_E_NOT_FOUND` if it is not allocated; then `*bytes` and `*out` are NULL and `*length` is 0.
+// Any; waits for nobody but others that pin, for a few instructions.
+engram_status engram_service_pin(struct engram_service *service,
+                                 const char *id,
+                                 size_t id_length,
+                                 const void **bytes,
+                                 size_t *length,
+                                 struct engram_pin **out);
+
+// Hands a pin back, once; its bytes must not be used afterwards. NULL: `ENGRAM_E_NULL`. Any thread, also another than
+// the one that pinned; waits for nobody but others that pin, for a few instructions.
+engram_status engram_service_unpin(struct engram_pin *pin);
+
+// Writes a snapshot as one JSON object, as `snprintf` would: at most `capacity` bytes with the NUL; returns the full
+// length without it. No newline at the end. A snapshot is taken in each call: ask for the length, and the text may
+// have grown a little by the next.
+//
+// The names are `total_allocations`, `active_allocations`, `average_allocation_time_ns`, `allocation_time_p50_ns`,
+// `allocation_time_p99_ns`, `allocation_time_max_ns` (nanoseconds, waiting included), `memory_utilization`,
+// `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and `pool_statistics`, an array with an
+// object for each pool in the order of the config: `pool_id` and `concept_type` (its name), `quota_bytes`, `used_bytes`,
+// `peak_bytes`, `reserve_bytes`, allocations, deallocations, refusals, expansions, `alternatives_served`.
+//
+// `buffer` may be NULL. NULL service: 0, and the text is empty. Any; calls the system, and takes time that grows with
+// the concepts and the capacity.
+size_t engram_service_metrics_json(const struct engram_service *service,
+                                   char *buffer,
+                                   size_t capacity);
 
 #ifdef __cplusplus
 }  // extern "C"

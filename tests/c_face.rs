@@ -129,6 +129,35 @@ fn ordinary_use_works_and_the_metrics_are_json_and_openmetrics() {
 }
 
 #[test]
+fn the_service_works_and_refuses_every_misuse_and_its_metrics_are_json() {
+    let output = run_c("tests/c/service.c");
+    let json: serde_json::Value = serde_json::from_str(output.strip_prefix("json:\n").expect("the JSON text")).expect("JSON");
+    let all = json.as_object().expect("an object");
+    let counts = ["total_allocations", "active_allocations", "retries", "relocations"];
+    let times = ["average_allocation_time_ns", "allocation_time_p50_ns", "allocation_time_p99_ns", "allocation_time_max_ns"];
+    let shares = ["memory_utilization", "fragmentation_level", "cache_hit_rate", "edge_cut"];
+    let named: BTreeSet<&str> = [&counts[..], &times, &shares, &["pool_statistics"]].concat().into_iter().collect();
+    assert_eq!(all.keys().map(String::as_str).collect::<BTreeSet<_>>(), named);
+    assert!(counts.iter().chain(&times).all(|name| all[*name].is_u64()));
+    assert!(shares.iter().all(|name| (0.0..=1.0).contains(&all[*name].as_f64().expect("a number"))));
+    assert_eq!((&all["total_allocations"], &all["active_allocations"]), (&2.into(), &1.into()));
+    assert!(times.iter().all(|name| all[*name].as_u64() > Some(0)));
+
+    let pools = all["pool_statistics"].as_array().expect("an array");
+    assert_eq!(pools.iter().map(|pool| &pool["pool_id"]).collect::<Vec<_>>(), ["thing_1", "thing-2"]);
+    let numbers =
+        |pool: &serde_json::Value, names: &[&str]| names.iter().map(|name| pool[*name].as_u64().expect("a number")).collect::<Vec<_>>();
+    for (pool, gone) in pools.iter().zip([0, 1]) {
+        assert_eq!(pool.as_object().map(serde_json::Map::len), Some(11));
+        assert_eq!(pool["concept_type"], pool["pool_id"]);
+        assert_eq!(numbers(pool, &["quota_bytes", "reserve_bytes"]), [1 << 20, gone * 64]);
+        assert_eq!(numbers(pool, &["allocations", "deallocations", "refusals", "alternatives_served"]), [1, gone, 0, 0]);
+        assert_eq!(numbers(pool, &["used_bytes"])[0] == 0, gone == 1);
+        assert!(numbers(pool, &["peak_bytes"])[0] > 0 && pool["expansions"].is_u64());
+    }
+}
+
+#[test]
 fn every_misuse_has_its_status_and_message_and_changes_nothing() {
     run_c("tests/c/misuse.c");
 }

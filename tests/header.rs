@@ -8,7 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// The files of the C face in the order of the header; any that is not named here comes after them.
-const ORDER: [&str; 6] = ["status.rs", "arena.rs", "alloc.rs", "batch.rs", "column.rs", "metrics.rs"];
+const ORDER: [&str; 11] = [
+    "status.rs",
+    "arena.rs",
+    "alloc.rs",
+    "batch.rs",
+    "column.rs",
+    "metrics.rs",
+    "service_config.rs",
+    "concept.rs",
+    "service.rs",
+    "pin.rs",
+    "service_metrics.rs",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,15 +50,26 @@ fn generated() -> String {
     let mut text = Vec::new();
     bindings().write(&mut text);
     let text = String::from_utf8(text).expect("a header in UTF-8");
-    let mut lines: Vec<String> = text.trim_start().lines().map(constant_as_c_wants_it).collect();
+    let unsigned = unsigned();
+    let mut lines: Vec<String> = text.trim_start().lines().map(|line| constant_as_c_wants_it(line, &unsigned)).collect();
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// Flags are unsigned in C too, and a negative number in a macro stands in brackets.
-fn constant_as_c_wants_it(line: &str) -> String {
+/// The constants that are unsigned in Rust.
+fn unsigned() -> BTreeSet<String> {
+    let text = sources().iter().map(|path| std::fs::read_to_string(path).expect("a source file")).collect::<String>();
+    let constants = text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": u32 = "));
+    constants.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What is unsigned in Rust is so in C too, and a negative number in a macro stands in brackets.
+fn constant_as_c_wants_it(line: &str, unsigned: &BTreeSet<String>) -> String {
     match line.strip_prefix("#define ").and_then(|rest| rest.split_once(' ')) {
         Some((name, value)) if value.starts_with("(1 << ") => format!("#define {name} {}", value.replace("(1 ", "(1u ")),
+        Some((name, value)) if unsigned.contains(name) && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("#define {name} {value}u")
+        }
         Some((name, value)) if value.starts_with('-') => format!("#define {name} ({value})"),
         _ => line.to_owned(),
     }

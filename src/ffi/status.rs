@@ -1,10 +1,12 @@
 //! Statuses, and the last error of each thread.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_char;
 use core::fmt::{self, Write};
 
 use crate::error::{Error, Result};
+use crate::guidance::AllocationError;
+use crate::service::AllocationServiceError;
 
 /// 0 success, above 0 success with news, below 0 an error. Values never change meaning.
 pub type engram_status = i32;
@@ -67,15 +69,75 @@ pub(crate) fn status_of(error: &Error) -> engram_status {
     }
 }
 
+/// Why a call to the service failed. Unlike [`enum@Error`] it may hold host memory.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A pointer, a flag or a struct.
+    #[error(transparent)]
+    Argument(#[from] Error),
+    /// The service refused.
+    #[error(transparent)]
+    Refused(#[from] AllocationError),
+    /// It was not opened.
+    #[error(transparent)]
+    Unopened(#[from] AllocationServiceError),
+    /// It was not closed.
+    #[error("the service cannot be closed while {0} pins are held; hand each back with engram_service_unpin first")]
+    Pinned(u64),
+    /// One of many.
+    #[error("concepts[{0}]: {1}")]
+    Among(usize, Box<Failure>),
+}
+
+impl Failure {
+    pub(crate) fn status(&self) -> engram_status {
+        match self {
+            Self::Argument(error) | Self::Unopened(AllocationServiceError::Arena(error)) => status_of(error),
+            Self::Refused(error) => match error {
+                AllocationError::QuotaExceeded { .. } => ENGRAM_E_QUOTA,
+                AllocationError::PoolNotFound { .. } | AllocationError::NotFound { .. } => ENGRAM_E_NOT_FOUND,
+                AllocationError::AlreadyExists { .. } => ENGRAM_E_EXISTS,
+                AllocationError::OutOfMemory { .. } => ENGRAM_E_NO_MEMORY,
+                AllocationError::Busy { .. } => ENGRAM_E_BUSY,
+                AllocationError::Invalid { .. } => ENGRAM_E_INVALID,
+                AllocationError::Internal { .. } => ENGRAM_E_INTERNAL,
+            },
+            Self::Unopened(AllocationServiceError::Invalid { .. }) => ENGRAM_E_INVALID,
+            Self::Unopened(AllocationServiceError::PathUnsupported { .. }) => ENGRAM_E_UNSUPPORTED,
+            Self::Pinned(_) => ENGRAM_E_BUSY,
+            Self::Among(_, failure) => failure.status(),
+        }
+    }
+}
+
+/// A thread's last failure. The core's is a plain value, so that failing takes no host memory; the service's is its
+/// status, and a text beside it.
+#[derive(Clone, Copy)]
+enum Last {
+    Error(Error),
+    Told(engram_status),
+}
+
 thread_local! {
-    static LAST: Cell<Option<Error>> = const { Cell::new(None) };
+    static LAST: Cell<Option<Last>> = const { Cell::new(None) };
+    static TOLD: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Remembers a failure of this thread and gives its status.
 #[cold]
 pub(crate) fn fail(error: Error) -> engram_status {
-    LAST.set(Some(error));
+    LAST.set(Some(Last::Error(error)));
     status_of(&error)
+}
+
+/// The same for a failure of the service.
+#[cold]
+pub(crate) fn fail_with(failure: &Failure) -> engram_status {
+    let status = failure.status();
+    LAST.set(Some(Last::Told(status)));
+    // A thread that is just ending has no text any more; the status stays.
+    let _ = TOLD.try_with(|told| *told.borrow_mut() = failure.to_string());
+    status
 }
 
 /// The status of a result.
@@ -134,7 +196,11 @@ pub extern "C" fn engram_status_name(status: engram_status) -> *const c_char {
 /// The calling thread's last failure; a success does not clear it. Any, RT.
 #[unsafe(no_mangle)]
 pub extern "C" fn engram_last_error() -> engram_status {
-    LAST.get().as_ref().map_or(ENGRAM_OK, status_of)
+    match LAST.get() {
+        None => ENGRAM_OK,
+        Some(Last::Error(error)) => status_of(&error),
+        Some(Last::Told(status)) => status,
+    }
 }
 
 /// Writes what the calling thread's last failure was about, as `snprintf` would: at most `capacity`
@@ -143,9 +209,11 @@ pub extern "C" fn engram_last_error() -> engram_status {
 pub unsafe extern "C" fn engram_last_error_message(buffer: *mut c_char, capacity: usize) -> usize {
     // SAFETY: the caller's buffer is NULL or has `capacity` bytes.
     let mut text = unsafe { Text::new(buffer, capacity) };
-    if let Some(error) = LAST.get() {
-        let _ = write!(text, "{error}");
-    }
+    let _ = match LAST.get() {
+        None => Ok(()),
+        Some(Last::Error(error)) => write!(text, "{error}"),
+        Some(Last::Told(_)) => TOLD.try_with(|told| text.write_str(&told.borrow())).unwrap_or(Ok(())),
+    };
     text.finish()
 }
 

@@ -87,8 +87,10 @@ pub use graph::{Cut, GraphLimits, Linked};
 pub use homes::CONCEPTS;
 #[cfg(not(loom))]
 pub use replace::{Move, STEP_TIES, Step};
+pub(crate) use request::Asked;
 pub use request::{
     AllocationPriority, AllocationRequest, CONCEPT_ID_MAX, CONTENT_MAX, DeallocationRequest, ResourceRequirements, Stimulus,
 };
+#[cfg(not(loom))]
 pub(crate) use request::{check_content, is_concept_id};
 pub use strategy::{AllocationStrategyType, Evidence, Placement, Strategy};

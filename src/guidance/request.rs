@@ -99,22 +99,62 @@ impl AllocationRequest {
     /// # Errors
     /// [`AllocationError::Invalid`], naming the first part that is not.
     pub fn validate(&self) -> Result<(), AllocationError> {
-        check_concept_id(&self.concept_id)?;
-        check_content(&self.content)?;
-        check_accesses(self.resource_requirements.expected_accesses_per_s)?;
-        self.semantic_embedding.as_deref().map_or(Ok(()), check_embedding)
+        self.asked().validate()
     }
 
     /// What guides the request: its embedding, or else its content.
     pub fn stimulus(&self) -> Stimulus<'_> {
-        match &self.semantic_embedding {
-            Some(embedding) => Stimulus::Embedding(embedding),
-            None => Stimulus::Content(self.content.as_bytes()),
-        }
+        self.asked().stimulus()
     }
 
     /// Bytes that its slot must hold: what was asked for, and at least the content.
     pub fn bytes(&self) -> usize {
+        self.asked().bytes()
+    }
+
+    /// The same, borrowed.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            concept_id: &self.concept_id,
+            concept_type: self.concept_type,
+            content: self.content.as_bytes(),
+            semantic_embedding: self.semantic_embedding.as_deref(),
+            priority: self.priority,
+            resource_requirements: self.resource_requirements,
+            locality_hints: &self.locality_hints,
+        }
+    }
+}
+
+/// What a request asks for, borrowed from whoever made it: the parts of [`AllocationRequest`], but for the content,
+/// which may be any bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) concept_id: &'a str,
+    pub(crate) concept_type: ConceptType,
+    pub(crate) content: &'a [u8],
+    pub(crate) semantic_embedding: Option<&'a [f32]>,
+    pub(crate) priority: AllocationPriority,
+    pub(crate) resource_requirements: ResourceRequirements,
+    pub(crate) locality_hints: &'a [String],
+}
+
+impl<'a> Asked<'a> {
+    /// As [`AllocationRequest::validate`].
+    pub(crate) fn validate(&self) -> Result<(), AllocationError> {
+        check_concept_id(self.concept_id)?;
+        check_content(self.content.len())?;
+        check_accesses(self.resource_requirements.expected_accesses_per_s)?;
+        self.semantic_embedding.map_or(Ok(()), check_embedding)
+    }
+
+    /// As [`AllocationRequest::stimulus`].
+    pub(crate) fn stimulus(&self) -> Stimulus<'a> {
+        self.semantic_embedding.map_or(Stimulus::Content(self.content), Stimulus::Embedding)
+    }
+
+    /// As [`AllocationRequest::bytes`].
+    pub(crate) fn bytes(&self) -> usize {
         self.content.len().max(self.resource_requirements.memory_size)
     }
 }
@@ -158,9 +198,8 @@ pub(crate) fn check_concept_id(id: &str) -> Result<(), AllocationError> {
 }
 
 /// Content is at most 16 MiB long.
-pub(crate) fn check_content(content: &str) -> Result<(), AllocationError> {
-    let in_range = content.len() <= CONTENT_MAX;
-    ensure(in_range, "content", &format_args!("{} bytes long", content.len()), "at most 16777216 bytes (16 MiB) long")
+pub(crate) fn check_content(bytes: usize) -> Result<(), AllocationError> {
+    ensure(bytes <= CONTENT_MAX, "content", &format_args!("{bytes} bytes long"), "at most 16777216 bytes (16 MiB) long")
 }
 
 /// A rate is finite and at least 0.

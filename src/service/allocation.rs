@@ -26,8 +26,8 @@ use super::slot::{Concept, Slot};
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
-    AccessRate, AllocationError, AllocationRequest, ConceptType, Decision, DecisionKey, Evidence, Features, Recall, Stimulus, Strategy,
-    TtfsEncoding, Undecided, check_content, is_concept_id,
+    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Recall, Stimulus,
+    Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
 };
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
@@ -77,17 +77,22 @@ impl MemoryAllocationService {
     /// concept was allocated then.
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn allocate_memory(&self, request: AllocationRequest) -> Result<AllocationResult, AllocationError> {
+        self.allocate_asked(&request.asked())
+    }
+
+    /// As [`allocate_memory`](Self::allocate_memory), with content of any bytes.
+    pub(crate) fn allocate_asked(&self, request: &Asked) -> Result<AllocationResult, AllocationError> {
         let start = Instant::now();
-        let own = self.checked(&request)?;
-        let plan = self.plan(&request)?;
+        let own = self.checked(request)?;
+        let plan = self.plan(request)?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let result = self.allocate(&request, own, &plan, start)?;
+        let result = self.allocate(request, own, &plan, start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
 
     /// Whether a request can be served at all; its pool.
-    pub(super) fn checked(&self, request: &AllocationRequest) -> Result<usize, AllocationError> {
+    pub(crate) fn checked(&self, request: &Asked) -> Result<usize, AllocationError> {
         request.validate()?;
         self.pool_of(request.concept_type)
     }
@@ -108,15 +113,15 @@ impl MemoryAllocationService {
     }
 
     /// What is known of a request: remembered, or worked out.
-    pub(super) fn plan(&self, request: &AllocationRequest) -> Result<Plan, AllocationError> {
+    pub(super) fn plan(&self, request: &Asked) -> Result<Plan, AllocationError> {
         let accesses = request.resource_requirements.expected_accesses_per_s;
         if !self.guidance {
             let features = Features::of(request.stimulus())?;
             let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
-            return Ok(Plan { encoding, strategy: self.engine.determine_strategy(request, &features), column: Column::Hashed });
+            return Ok(Plan { encoding, strategy: self.engine.strategy_of(request, &features), column: Column::Hashed });
         }
-        let hints = &request.locality_hints;
-        let key = DecisionKey::of(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
+        let hints = request.locality_hints;
+        let key = DecisionKey::of_asked(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
         match self.decisions.recall(key, self.now_ns()) {
             Recall::Hit(decision) => Ok(Plan {
                 encoding: decision.encoding,
@@ -126,32 +131,26 @@ impl MemoryAllocationService {
             Recall::Miss(undecided) => {
                 let features = Features::of(request.stimulus())?;
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
-                let strategy = self.engine.determine_strategy(request, &features);
+                let strategy = self.engine.strategy_of(request, &features);
                 Ok(Plan { encoding, strategy, column: Column::Compete(Box::new(features), Some(undecided)) })
             }
         }
     }
 
     /// Serves a planned request that was let in. Times are counted from `start`.
-    pub(super) fn allocate(
-        &self,
-        request: &AllocationRequest,
-        own: usize,
-        plan: &Plan,
-        start: Instant,
-    ) -> Result<AllocationResult, AllocationError> {
-        let id = request.concept_id.as_str();
+    pub(super) fn allocate(&self, request: &Asked, own: usize, plan: &Plan, start: Instant) -> Result<AllocationResult, AllocationError> {
+        let id = request.concept_id;
         loop {
             let node = self.registry.node(id);
             let Some(mut state) = node.lock() else { continue };
             if node.block().is_some() {
                 return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
             }
-            self.learn_hints(&node, &request.locality_hints);
+            self.learn_hints(&node, request.locality_hints);
             let concept = Concept {
                 id,
                 concept_type: request.concept_type,
-                content: request.content.as_bytes(),
+                content: request.content,
                 version: 1,
                 spike: plan.encoding.first_spike,
                 wanted: request.resource_requirements.memory_size,
@@ -279,15 +278,17 @@ impl MemoryAllocationService {
     pub(super) fn discard(&self, slot: Slot) {
         slot.clear_mark();
         let guard = crossbeam_epoch::pin();
-        let (arena, block) = (self.arena.clone(), SendBlock(slot.block()));
+        let (arena, pins, block) = (self.arena.clone(), self.pins.clone(), SendBlock(slot.block()));
         // SAFETY: V2: nobody can find the slot any more, and who found it is pinned before. The closure owns all
         // that it touches: the arena is kept open by it.
         unsafe {
             guard.defer_unchecked(move || {
                 let block = block;
-                // A block that was given once is taken back once: this cannot be refused.
-                let freed = arena.free(block.0);
-                debug_assert!(freed.is_ok(), "{freed:?}");
+                if pins.retires(block.0) {
+                    // A block that was given once is taken back once: this cannot be refused.
+                    let freed = arena.free(block.0);
+                    debug_assert!(freed.is_ok(), "{freed:?}");
+                }
             });
         }
     }
@@ -337,11 +338,16 @@ impl MemoryAllocationService {
     /// [`Busy`](AllocationError::Busy), [`QuotaExceeded`](AllocationError::QuotaExceeded),
     /// [`OutOfMemory`](AllocationError::OutOfMemory); the old version stays then.
     pub fn update(&self, concept_id: &str, content: &str) -> Result<AllocationResult, AllocationError> {
+        self.update_bytes(concept_id, content.as_bytes())
+    }
+
+    /// As [`update`](Self::update), with content of any bytes.
+    pub(crate) fn update_bytes(&self, concept_id: &str, content: &[u8]) -> Result<AllocationResult, AllocationError> {
         let start = Instant::now();
-        check_content(content)?;
+        check_content(content.len())?;
         let not_found = || AllocationError::NotFound { concept_id: concept_id.to_owned() };
         let (priority, accesses) = self.with_concept(concept_id, |old| (old.priority, old.accesses)).ok_or_else(not_found)?;
-        let features = Features::of(Stimulus::Content(content.as_bytes()))?;
+        let features = Features::of(Stimulus::Content(content))?;
         let encoding = self.ttfs.encode_features(&features, priority, accesses)?;
         let _permit = self.admit(encoding.first_spike)?;
         let node = self.registry.find(concept_id).ok_or_else(not_found)?;
@@ -351,13 +357,8 @@ impl MemoryAllocationService {
         let pinned = crossbeam_epoch::pin();
         let before = old.read(&pinned);
         let column = self.cortex.column(node.number).unwrap_or(0);
-        let concept = Concept {
-            content: content.as_bytes(),
-            version: before.version + 1,
-            spike: encoding.first_spike,
-            strategy: plan.strategy.strategy_type,
-            ..before
-        };
+        let concept =
+            Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: plan.strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = plan.strategy.placement.spike(concept.spike);
         let (slot, pool, bytes) = self.take(own, column, &concept, spike)?;
@@ -380,7 +381,7 @@ impl MemoryAllocationService {
 
     fn plan_of_update(
         &self,
-        content: &str,
+        content: &[u8],
         features: &Features,
         encoding: TtfsEncoding,
         accesses: f32,

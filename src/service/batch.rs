@@ -12,7 +12,7 @@ use bumpalo::collections::Vec as Scratch;
 use super::allocation::Plan;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
-use crate::guidance::{AllocationError, AllocationRequest};
+use crate::guidance::{AllocationError, AllocationRequest, Asked};
 use crate::spike::SpikeTime;
 
 /// A request of a batch, ready to be served.
@@ -30,20 +30,27 @@ impl MemoryAllocationService {
     /// of the requests if it could never be served, and in spike order otherwise. Nothing is allocated then.
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_memory(&self, requests: Vec<AllocationRequest>) -> Result<Vec<AllocationResult>, AllocationError> {
+        let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
+        self.batch_all_asked(&asked).map_err(|(_, error)| error)
+    }
+
+    /// As [`batch_allocate_memory`](Self::batch_allocate_memory), with content of any bytes; the error says which
+    /// request was refused.
+    pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
         let mut served = Vec::with_capacity(requests.len());
         let mut refused = None;
-        self.serve_batch(&requests, true, |index, result| match result {
+        self.serve_batch(requests, true, |index, result| match result {
             Ok(result) => served.push((index, result)),
-            Err(error) => refused = refused.take().or(Some(error)),
+            Err(error) => refused = refused.take().or(Some((index, error))),
         });
-        if let Some(error) = refused {
+        if let Some(refused) = refused {
             for (index, _) in served.into_iter().rev() {
                 // Unless somebody has deallocated it meanwhile: as if it had not been.
-                if let Some((pool, _)) = self.take_back(&requests[index].concept_id) {
+                if let Some((pool, _)) = self.take_back(requests[index].concept_id) {
                     self.pools[pool].forget_allocation();
                 }
             }
-            return Err(error);
+            return Err(refused);
         }
         served.sort_unstable_by_key(|(index, _)| *index);
         for (_, result) in &served {
@@ -55,23 +62,25 @@ impl MemoryAllocationService {
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served.
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
+        let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
         let mut results: Vec<_> = requests.iter().map(|_| None).collect();
-        self.serve_batch(&requests, false, |index, result| {
-            if let Ok(result) = &result {
-                self.allocations.record(result.allocation_time);
-            }
-            results[index] = Some(result);
-        });
+        self.batch_each_asked(&asked, |index, result| results[index] = Some(result));
         results.into_iter().flatten().collect()
     }
 
+    /// As [`batch_allocate_each`](Self::batch_allocate_each), with content of any bytes; tells `answer` of each in
+    /// the order of serving, after those that could never be served.
+    pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
+        self.serve_batch(requests, false, |index, result| {
+            if let Ok(result) = &result {
+                self.allocations.record(result.allocation_time);
+            }
+            answer(index, result);
+        });
+    }
+
     /// Serves the requests in spike order and tells `answer` of each; `all` stops at the first that is refused.
-    fn serve_batch(
-        &self,
-        requests: &[AllocationRequest],
-        all: bool,
-        mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>),
-    ) {
+    fn serve_batch(&self, requests: &[Asked], all: bool, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
         let scratch = Bump::new();
         let mut planned = Scratch::with_capacity_in(requests.len(), &scratch);
         for (index, request) in requests.iter().enumerate() {
@@ -101,8 +110,8 @@ impl MemoryAllocationService {
             for ready in window {
                 let request = &requests[ready.index];
                 if !request.locality_hints.is_empty() {
-                    let node = self.registry.node(&request.concept_id);
-                    self.learn_hints(&node, &request.locality_hints);
+                    let node = self.registry.node(request.concept_id);
+                    self.learn_hints(&node, request.locality_hints);
                 }
             }
             for ready in window {

@@ -1,6 +1,7 @@
 //! What is done with concepts that are there: reading, freeing, linking, listing.
 
 use core::ops::Deref;
+use core::ptr::NonNull;
 use std::time::Instant;
 
 use crossbeam_epoch::Guard;
@@ -66,18 +67,23 @@ impl MemoryAllocationService {
     /// [`AllocationError::NotFound`].
     pub fn read(&self, concept_id: &str) -> Result<ConceptGuard<'_>, AllocationError> {
         let pinned = crossbeam_epoch::pin();
+        let block = self.access(concept_id)?;
+        let (content, concept_type, version, spike) = Slot::at(block).glance(&pinned);
+        // SAFETY: V1, V2: the content lies in the slot, which stays as it is while the guard beside it is pinned; and
+        // the service, whose memory it is, outlives the guard.
+        let content = unsafe { core::slice::from_raw_parts(content.as_ptr(), content.len()) };
+        Ok(ConceptGuard { content, concept_type, version, spike, _pinned: pinned })
+    }
+
+    /// The block of a concept that is accessed; the caller is pinned (V2).
+    pub(super) fn access(&self, concept_id: &str) -> Result<NonNull<u8>, AllocationError> {
         let found = self.registry.look(concept_id, |node| {
             let block = node.block()?;
             node.reads.fetch_add(1, Relaxed);
             self.cortex.accessed(node.number);
             Some(block)
         });
-        let Some(block) = found.flatten() else { return Err(AllocationError::NotFound { concept_id: concept_id.to_owned() }) };
-        let (content, concept_type, version, spike) = Slot::at(block).glance(&pinned);
-        // SAFETY: V1, V2: the content lies in the slot, which stays as it is while the guard beside it is pinned; and
-        // the service, whose memory it is, outlives the guard.
-        let content = unsafe { core::slice::from_raw_parts(content.as_ptr(), content.len()) };
-        Ok(ConceptGuard { content, concept_type, version, spike, _pinned: pinned })
+        found.flatten().ok_or_else(|| AllocationError::NotFound { concept_id: concept_id.to_owned() })
     }
 
     /// Frees a concept's memory. Its edges are forgotten. The pool's used bytes have fallen when this returns,

@@ -1,6 +1,6 @@
 //! The engine: from what is known of a request to how it is served.
 
-use crate::guidance::{AllocationRequest, Evidence, Features, Strategy};
+use crate::guidance::{AllocationRequest, Asked, Evidence, Features, Strategy};
 
 /// Decides how a request is served: by what it holds, how often it is read, and what it takes.
 ///
@@ -18,6 +18,12 @@ impl AllocationEngine {
 
     /// How a request is served whose features are known.
     pub fn determine_strategy(&self, request: &AllocationRequest, features: &Features) -> Strategy {
+        self.strategy_of(&request.asked(), features)
+    }
+
+    /// The same, for a request whose content may be any bytes.
+    #[expect(clippy::unused_self, reason = "the engine decides, whatever an engine may hold one day")]
+    pub(super) fn strategy_of(&self, request: &Asked, features: &Features) -> Strategy {
         let evidence = Evidence {
             information: features.information(),
             content_bytes: request.content.len(),

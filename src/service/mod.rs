@@ -14,7 +14,8 @@
 //! pool        what a type may take           admission   who is let in next
 //! engine      how a request is served        latencies   how long operations took
 //! allocation  allocate, update               batch       many at once
-//! concepts    read, deallocate, link, list   upkeep      maintenance
+//! concepts    read, deallocate, link, list   pins        content that stays for longer
+//! upkeep      maintenance
 //! service     the parts together, metrics
 //! ```
 //!
@@ -36,6 +37,8 @@ mod config;
 mod engine;
 #[cfg(not(loom))]
 mod latencies;
+#[cfg(not(loom))]
+mod pins;
 pub(crate) mod pool;
 #[cfg(not(loom))]
 mod registry;
@@ -62,6 +65,8 @@ pub use concepts::ConceptGuard;
 pub use config::{AllocationServiceConfig, AllocationServiceError, POOLS_MAX, PoolConfig};
 #[cfg(not(loom))]
 pub use engine::AllocationEngine;
+#[cfg(not(loom))]
+pub(crate) use pins::Pin;
 #[cfg(not(loom))]
 pub use pool::PoolStatistics;
 #[cfg(not(loom))]

@@ -9,6 +9,7 @@ use super::admission::Gate;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
 use super::engine::AllocationEngine;
 use super::latencies::Latencies;
+use super::pins::Pins;
 use super::pool::{Limits, Pool};
 use super::registry::Registry;
 use super::result::AllocationMetrics;
@@ -45,6 +46,8 @@ use crate::sync::Ordering::Relaxed;
 pub struct MemoryAllocationService {
     /// Kept open by blocks on their way back, too.
     pub(super) arena: Arc<Arena>,
+    /// Needed by them, too.
+    pub(super) pins: Arc<Pins>,
     pub(super) engine: AllocationEngine,
     pub(super) ttfs: TtfsIntegrationService,
     pub(super) cortex: Cortex,
@@ -87,6 +90,7 @@ impl MemoryAllocationService {
         Ok(Self {
             cortex: processor.start(config.columns),
             arena: Arc::new(arena),
+            pins: Arc::default(),
             engine,
             ttfs,
             decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),

@@ -3,7 +3,7 @@
 use twox_hash::XxHash3_128;
 
 use crate::guidance::features::stretches;
-use crate::guidance::{AllocationRequest, Stimulus};
+use crate::guidance::{AllocationRequest, Asked, Stimulus};
 
 /// A hash of all that a decision is made from; two requests with the same key are decided alike.
 ///
@@ -16,6 +16,11 @@ impl DecisionKey {
     /// priority, accesses, type and sizes, but not its id; the `hints` that vote on its column; and whatever else
     /// the decision depends on, in `context` (0 if nothing). Any thread; no lock, no host allocation.
     pub fn of(request: &AllocationRequest, hints: &[String], context: u64) -> Self {
+        Self::of_asked(&request.asked(), hints, context)
+    }
+
+    /// The same, of a request whose content may be any bytes.
+    pub(crate) fn of_asked(request: &Asked, hints: &[String], context: u64) -> Self {
         let mut chain = Chain(0);
         let embedded = match request.stimulus() {
             Stimulus::Content(content) => {
