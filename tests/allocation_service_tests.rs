@@ -469,6 +469,34 @@ mod allocation_service_tests {
     }
 
     #[test]
+    fn what_is_read_often_is_served_so_from_then_on() {
+        let service = open(small());
+        for id in ["hot", "cold"] {
+            assert_eq!(service.allocate_memory(entity(id, "short")).unwrap().allocation_strategy, AllocationStrategyType::Balanced);
+        }
+        (0..10_000).for_each(|_| drop(service.read("hot").unwrap()));
+        assert_eq!(settle(&service), 1, "it has moved to an earlier zone");
+        assert_eq!(service.update("hot", "short too").unwrap().allocation_strategy, AllocationStrategyType::HighPerformance);
+        assert_eq!(service.update("cold", "short too").unwrap().allocation_strategy, AllocationStrategyType::Balanced);
+    }
+
+    #[test]
+    fn an_update_is_no_new_allocation_whichever_pool_serves_it() {
+        let mut pool = PoolConfig::new(ConceptType::ENTITY, 1_000);
+        pool.alternatives = vec![ConceptType::EVENT];
+        let pools = vec![pool, PoolConfig::new(ConceptType::EVENT, 100_000)];
+        let service = open(AllocationServiceConfig { pool_configurations: pools, ..small() });
+        service.allocate_memory(entity("cat", "purrs")).unwrap();
+        let updated = service.update("cat", &"x".repeat(2_000)).unwrap();
+        assert_eq!(updated.memory_pool_id, "event");
+        let metrics = service.get_allocation_metrics();
+        assert_eq!((metrics.total_allocations, metrics.active_allocations), (1, 1));
+        assert_eq!(used(&service, ConceptType::ENTITY), 0);
+        assert_eq!(service.deallocate_memory("cat".into()).unwrap().pool_id, "event");
+        assert_eq!((used(&service, ConceptType::EVENT), service.get_allocation_metrics().active_allocations), (0, 0));
+    }
+
+    #[test]
     fn past_the_timeout_a_caller_is_told_that_all_are_busy() {
         let service = open(AllocationServiceConfig { max_concurrent_allocations: 1, admission_timeout: Duration::ZERO, ..small() });
         let busy = AtomicUsize::new(0);

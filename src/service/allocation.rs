@@ -366,9 +366,9 @@ impl MemoryAllocationService {
         self.pools[state.pool].refund(state.bytes);
         self.churn.fetch_add(1, Relaxed);
         if state.pool != pool {
-            // It has moved between two pools: one has lost a concept and one has got it.
+            // Counted where it lies now: it is no new allocation, and the old pool has freed nothing.
             self.pools[pool].count_allocation();
-            self.pools[state.pool].count_deallocation();
+            self.pools[state.pool].forget_allocation();
         }
         (state.pool, state.bytes, state.strategy) = (pool, bytes, Some(concept.strategy));
         self.discard(old);

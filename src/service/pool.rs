@@ -192,7 +192,7 @@ impl Pool {
         self.counts.allocations.fetch_add(1, Relaxed);
     }
 
-    /// Takes back the count of a concept whose allocation was undone before its caller knew of it.
+    /// Takes back the count of a concept that lives: its allocation is undone, or it has moved to another pool.
     pub(crate) fn forget_allocation(&self) {
         self.counts.allocations.fetch_sub(1, Relaxed);
     }

@@ -1,6 +1,7 @@
 //! The service itself: its parts, how it is opened, and its metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -60,6 +61,8 @@ pub struct MemoryAllocationService {
     pub(super) guidance: bool,
     pub(super) seed: u64,
     pub(super) upkeep: Mutex<Upkeep>,
+    /// Whether anything was read since maintenance looked.
+    pub(super) was_read: AtomicBool,
     /// Concepts freed or updated.
     pub(super) churn: AtomicU64,
     pub(super) relocations: AtomicU64,
@@ -102,6 +105,7 @@ impl MemoryAllocationService {
             guidance: config.guidance,
             seed: config.seed,
             upkeep: Mutex::default(),
+            was_read: AtomicBool::new(false),
             churn: AtomicU64::new(0),
             relocations: AtomicU64::new(0),
             allocations: Latencies::new(),
