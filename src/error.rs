@@ -66,6 +66,9 @@ pub enum Error {
         /// Requests given.
         requests: usize,
     },
+    /// A batch that is too long.
+    #[error("a batch of {0} requests; at most 2147483648 are served in one call")]
+    BatchLength(usize),
     /// No free memory would serve the request.
     #[error("no free memory would serve {size} bytes aligned to {align}")]
     NoMemory {

@@ -28,7 +28,7 @@ const STATED: [(&str, usize, usize); 20] = [
     ("exhaustion: refused allocation", 6000, 8000),
     ("4 to 256 KiB: allocation", 85, 1250),
     ("4 to 256 KiB: free", 43, 180),
-    ("ordered batch of 500: each block", 1000, 1000),
+    ("ordered batch of 500: each block", 800, 800),
     ("not held: allocation", 120, 650),
     ("not held: free", 135, 175),
     ("held by another: allocation", 365, 2650),

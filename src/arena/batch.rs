@@ -67,13 +67,17 @@ impl core::ops::BitOr for BatchFlags {
     }
 }
 
-/// An entry of the output while a batch is served: a request's number (odd), or a block (even).
+/// Requests of a batch at most.
+const REQUESTS_MAX: usize = 1 << 31;
+
+/// An entry of the output while a batch is served: a request, its spike above its number and a set bit, so that entries
+/// are in spike order as they are; or a block (even).
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Entry(*mut u8);
 
 impl Entry {
-    fn number(index: usize) -> Self {
-        Self(core::ptr::without_provenance_mut(index << 1 | 1))
+    fn new(spike: SpikeTime, index: usize) -> Self {
+        Self(core::ptr::without_provenance_mut((spike.raw() as usize) << 32 | index << 1 | 1))
     }
 
     fn is_block(self) -> bool {
@@ -86,7 +90,7 @@ impl Entry {
             // SAFETY: a block that this batch has just allocated: ours, and at least 16 bytes.
             unsafe { self.0.cast::<usize>().read() }
         } else {
-            self.0.addr() >> 1
+            (self.0.addr() as u32 >> 1) as usize
         }
     }
 
@@ -123,7 +127,7 @@ impl Arena {
     /// with `n log n`. Returns how many were served: all of them.
     ///
     /// # Errors
-    /// [`Error::OutLength`], or the first refusal in the order of serving: then, with
+    /// [`Error::OutLength`], [`Error::BatchLength`], or the first refusal in the order of serving: then, with
     /// [`BatchFlags::ATOMIC`], every `out[i]` is null; without, the others are served.
     pub fn alloc_batch(&self, requests: &[Request], flags: BatchFlags, out: &mut [*mut u8]) -> Result<usize> {
         let served = self.serve_batch(requests.len(), |index| requests[index], flags, out)?;
@@ -141,14 +145,14 @@ impl Arena {
         if count != out.len() {
             return Err(Error::OutLength { out: out.len(), requests: count });
         }
+        if count > REQUESTS_MAX {
+            return Err(Error::BatchLength(count));
+        }
         self.core.counters().batches.fetch_add(1, Relaxed);
         for (index, entry) in out.iter_mut().enumerate() {
-            *entry = Entry::number(index).0;
+            *entry = Entry::new(request(index).spike, index).0;
         }
-        out.sort_unstable_by_key(|&entry| {
-            let index = Entry(entry).request();
-            (request(index).spike, index)
-        });
+        out.sort_unstable();
         let ordered = flags.contains(BatchFlags::ORDERED);
         let mut served = Served { blocks: 0, refused: None };
         let mut server = Server { arena: self, leased: None, ordered };

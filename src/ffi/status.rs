@@ -65,6 +65,7 @@ pub(crate) fn status_of(error: &Error) -> engram_status {
         | Error::StructSize { .. }
         | Error::Config(_)
         | Error::OutLength { .. }
+        | Error::BatchLength(_)
         | Error::NotHeld => ENGRAM_E_INVALID,
     }
 }

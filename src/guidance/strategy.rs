@@ -57,6 +57,16 @@ impl AllocationStrategyType {
     /// In the order in which they are tried.
     pub const ALL: [Self; 4] = [Self::HighComplexity, Self::HighPerformance, Self::ResourceOptimized, Self::Balanced];
 
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HighComplexity => "HighComplexity",
+            Self::HighPerformance => "HighPerformance",
+            Self::ResourceOptimized => "ResourceOptimized",
+            Self::Balanced => "Balanced",
+        }
+    }
+
     /// What it means for the place of a concept.
     pub const fn placement(self) -> Placement {
         let usual = Placement { content_weight: 0.1, load_weight: 1.0, zones_earlier: 0, ordered: true };
@@ -71,12 +81,7 @@ impl AllocationStrategyType {
 
 impl fmt::Display for AllocationStrategyType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::HighComplexity => "HighComplexity",
-            Self::HighPerformance => "HighPerformance",
-            Self::ResourceOptimized => "ResourceOptimized",
-            Self::Balanced => "Balanced",
-        })
+        f.pad(self.name())
     }
 }
 

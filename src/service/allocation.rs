@@ -41,6 +41,8 @@ const RECLAIMS: usize = 256;
 pub(super) struct Plan {
     pub(super) encoding: TtfsEncoding,
     pub(super) strategy: Strategy,
+    /// Whether its hints are edges already.
+    pub(super) hints_known: bool,
     column: Column,
 }
 
@@ -118,7 +120,12 @@ impl MemoryAllocationService {
         if !self.guidance {
             let features = Features::of(request.stimulus())?;
             let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
-            return Ok(Plan { encoding, strategy: self.engine.strategy_of(request, &features), column: Column::Hashed });
+            return Ok(Plan {
+                encoding,
+                strategy: self.engine.strategy_of(request, &features),
+                hints_known: false,
+                column: Column::Hashed,
+            });
         }
         let hints = request.locality_hints;
         let key = DecisionKey::of_asked(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
@@ -126,13 +133,14 @@ impl MemoryAllocationService {
             Recall::Hit(decision) => Ok(Plan {
                 encoding: decision.encoding,
                 strategy: Strategy { strategy_type: decision.strategy, placement: decision.strategy.placement() },
+                hints_known: false,
                 column: Column::Remembered(decision),
             }),
             Recall::Miss(undecided) => {
                 let features = Features::of(request.stimulus())?;
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
-                Ok(Plan { encoding, strategy, column: Column::Compete(Box::new(features), Some(undecided)) })
+                Ok(Plan { encoding, strategy, hints_known: false, column: Column::Compete(Box::new(features), Some(undecided)) })
             }
         }
     }
@@ -146,7 +154,9 @@ impl MemoryAllocationService {
             if node.block().is_some() {
                 return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
             }
-            self.learn_hints(&node, request.locality_hints);
+            if !plan.hints_known {
+                self.learn_hints(&node, request.locality_hints);
+            }
             let concept = Concept {
                 id,
                 concept_type: request.concept_type,
@@ -300,12 +310,12 @@ impl MemoryAllocationService {
         AllocationResult {
             memory_slot: self.slot_of(placed.slot, placed.column, version),
             allocation_path: vec![
-                format!("pool {pool}"),
-                format!("strategy {strategy}"),
-                format!("column {}", placed.column),
-                format!("rank {zone}"),
+                ["pool ", &pool].concat(),
+                ["strategy ", strategy.name()].concat(),
+                numbered("column ", placed.column),
+                numbered("rank ", zone as u32),
             ],
-            neural_pathway_id: format!("column-{}", placed.column),
+            neural_pathway_id: numbered("column-", placed.column),
             ttfs_encoding: plan.encoding,
             cortical_column_id: placed.column,
             allocation_time: start.elapsed(),
@@ -398,7 +408,7 @@ impl MemoryAllocationService {
             observed_per_s: state.rate.per_s(now),
         };
         let strategy = Strategy::of(&evidence, state.strategy);
-        Plan { encoding, strategy, column: Column::Hashed }
+        Plan { encoding, strategy, hints_known: false, column: Column::Hashed }
     }
 
     /// Looks at a concept as it is now.
@@ -413,3 +423,26 @@ impl MemoryAllocationService {
 struct SendBlock(NonNull<u8>);
 // SAFETY: V2: nobody else uses the block by then, and any thread may free it.
 unsafe impl Send for SendBlock {}
+
+/// A label and a number: `format!` without its detours, several times for each allocation.
+fn numbered(label: &str, number: u32) -> String {
+    let mut text = String::with_capacity(label.len() + 10);
+    text.push_str(label);
+    let digits = number.checked_ilog10().unwrap_or(0);
+    for place in (0..=digits).rev() {
+        text.push(char::from(b'0' + (number / 10_u32.pow(place) % 10) as u8));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_followed_by_its_number() {
+        for number in [0, 1, 9, 10, 65_535, u32::MAX] {
+            assert_eq!(numbered("column ", number), format!("column {number}"));
+        }
+    }
+}

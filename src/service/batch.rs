@@ -106,12 +106,13 @@ impl MemoryAllocationService {
             }
         };
         let waited = waiting.elapsed();
-        for window in planned.chunks(self.batch_size) {
-            for ready in window {
+        for window in planned.chunks_mut(self.batch_size) {
+            for ready in window.iter_mut() {
                 let request = &requests[ready.index];
                 if !request.locality_hints.is_empty() {
                     let node = self.registry.node(request.concept_id);
                     self.learn_hints(&node, request.locality_hints);
+                    ready.plan.hints_known = true;
                 }
             }
             for ready in window {
