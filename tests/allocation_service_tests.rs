@@ -469,6 +469,25 @@ mod allocation_service_tests {
     }
 
     #[test]
+    fn metrics_are_json_and_one_exposition_for_service_and_arena() {
+        let service = open(small());
+        service.allocate_memory(entity("cat", "purrs")).unwrap();
+        let mut text = String::new();
+        service.get_allocation_metrics().write_json(&mut text).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((json["total_allocations"].as_u64(), json["pool_statistics"][0]["pool_id"].as_str()), (Some(1), Some("entity")));
+        let mut text = String::new();
+        service.write_openmetrics(&mut text).unwrap();
+        assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1);
+        let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let distinct: std::collections::HashSet<_> = families.iter().collect();
+        assert_eq!(families.len(), distinct.len(), "a family is told once");
+        for line in ["engram_service_concepts 1", "engram_pool_allocations_total{pool=\"entity\"} 1", "engram_allocs_total 1"] {
+            assert!(text.lines().any(|of| of == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
     fn what_is_read_often_is_served_so_from_then_on() {
         let service = open(small());
         for id in ["hot", "cold"] {

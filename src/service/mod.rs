@@ -16,7 +16,7 @@
 //! allocation  allocate, update               batch       many at once
 //! concepts    read, deallocate, link, list   pins        content that stays for longer
 //! upkeep      maintenance
-//! service     the parts together, metrics
+//! service     the parts together, metrics        text        metrics as JSON and OpenMetrics
 //! ```
 //!
 //! Everything is synchronous, and may be called from any number of threads. Readers wait for nobody: a
@@ -49,6 +49,8 @@ mod result;
 mod service;
 #[cfg(not(loom))]
 mod slot;
+#[cfg(not(loom))]
+mod text;
 #[cfg(not(loom))]
 mod upkeep;
 
