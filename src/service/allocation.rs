@@ -274,7 +274,7 @@ impl MemoryAllocationService {
             match self.arena.alloc_sized(Some(ColumnId::new(column)), bytes, 0, spike) {
                 Ok(block) => return Some(block),
                 Err(Error::NoMemory { .. }) => {
-                    crossbeam_epoch::pin().flush();
+                    self.epoch.pin().flush();
                     // Whoever is pinned gets a chance to go on.
                     std::thread::yield_now();
                 }
@@ -287,14 +287,16 @@ impl MemoryAllocationService {
     /// Gives a slot's block back, once nobody is pinned who might have found it (V2).
     pub(super) fn discard(&self, slot: Slot) {
         slot.clear_mark();
-        let guard = crossbeam_epoch::pin();
-        let (arena, pins, block) = (self.arena.clone(), self.pins.clone(), SendBlock(slot.block()));
+        let guard = self.epoch.pin();
+        let (arena, pins, block) = (Arc::downgrade(&self.arena), self.pins.clone(), SendBlock(slot.block()));
         // SAFETY: V2: nobody can find the slot any more, and who found it is pinned before. The closure owns all
-        // that it touches: the arena is kept open by it.
+        // that it touches: the arena is open while it has it, or gone and then there is nothing to give back.
         unsafe {
             guard.defer_unchecked(move || {
                 let block = block;
-                if pins.retires(block.0) {
+                if let Some(arena) = arena.upgrade()
+                    && pins.retires(block.0)
+                {
                     // A block that was given once is taken back once: this cannot be refused.
                     let freed = arena.free(block.0);
                     debug_assert!(freed.is_ok(), "{freed:?}");
@@ -364,7 +366,7 @@ impl MemoryAllocationService {
         let mut state = node.lock().ok_or_else(not_found)?;
         let old = node.block().map(Slot::at).ok_or_else(not_found)?;
         let plan = self.plan_of_update(content, &features, encoding, accesses, &node, &mut state);
-        let pinned = crossbeam_epoch::pin();
+        let pinned = self.epoch.pin();
         let before = old.read(&pinned);
         let column = self.cortex.column(node.number).unwrap_or(0);
         let concept =
@@ -413,7 +415,7 @@ impl MemoryAllocationService {
 
     /// Looks at a concept as it is now.
     pub(super) fn with_concept<T>(&self, concept_id: &str, look: impl FnOnce(&Concept) -> T) -> Option<T> {
-        let pinned = crossbeam_epoch::pin();
+        let pinned = self.epoch.pin();
         let block = self.registry.look(concept_id, Node::block)??;
         Some(look(&Slot::at(block).read(&pinned)))
     }

@@ -66,7 +66,7 @@ impl MemoryAllocationService {
     /// # Errors
     /// [`AllocationError::NotFound`].
     pub fn read(&self, concept_id: &str) -> Result<ConceptGuard<'_>, AllocationError> {
-        let pinned = crossbeam_epoch::pin();
+        let pinned = self.epoch.pin();
         let block = self.access(concept_id)?;
         let (content, concept_type, version, spike) = Slot::at(block).glance(&pinned);
         // SAFETY: V1, V2: the content lies in the slot, which stays as it is while the guard beside it is pinned; and

@@ -11,12 +11,13 @@
 //! ```text
 //! config      how it is opened               result      what it answers
 //! slot        a concept in memory            registry    which concepts there are
+//! epoch       who still reads what           text        metrics as JSON and OpenMetrics
 //! pool        what a type may take           admission   who is let in next
 //! engine      how a request is served        latencies   how long operations took
 //! allocation  allocate, update               batch       many at once
 //! concepts    read, deallocate, link, list   pins        content that stays for longer
 //! upkeep      maintenance
-//! service     the parts together, metrics        text        metrics as JSON and OpenMetrics
+//! service     the parts together, metrics
 //! ```
 //!
 //! Everything is synchronous, and may be called from any number of threads. Readers wait for nobody: a
@@ -35,6 +36,8 @@ mod concepts;
 mod config;
 #[cfg(not(loom))]
 mod engine;
+#[cfg(not(loom))]
+mod epoch;
 #[cfg(not(loom))]
 mod latencies;
 #[cfg(not(loom))]

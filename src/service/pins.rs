@@ -99,7 +99,7 @@ impl MemoryAllocationService {
     /// Pins a concept's content as it is now. Counts as an access. Takes a lock for a few instructions, and host
     /// memory.
     pub(crate) fn pin(&self, concept_id: &str) -> Result<Pin, AllocationError> {
-        let epoch = crossbeam_epoch::pin();
+        let epoch = self.epoch.pin();
         let block = self.access(concept_id)?;
         self.pins.pin(block);
         Ok(Pin { block, content: NonNull::from(Slot::at(block).read(&epoch).content) })
@@ -128,7 +128,7 @@ mod tests {
     use crate::service::AllocationServiceConfig;
     use std::time::{Duration, Instant};
 
-    /// Waits until all pinned blocks are retired: other tests' epochs, too, must come to their end.
+    /// Waits until all pinned blocks are retired.
     fn collect(service: &MemoryAllocationService) {
         let start = Instant::now();
         while !service.pins.blocks.lock().values().all(|pinned| pinned.retired) {

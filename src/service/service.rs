@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::admission::Gate;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
 use super::engine::AllocationEngine;
+use super::epoch::Epoch;
 use super::latencies::Latencies;
 use super::pins::Pins;
 use super::pool::{Limits, Pool};
@@ -45,7 +46,7 @@ use crate::sync::Ordering::Relaxed;
 /// # }
 /// ```
 pub struct MemoryAllocationService {
-    /// Kept open by blocks on their way back, too.
+    /// Blocks on their way back know it weakly: once the service is closed, there is nothing to give back.
     pub(super) arena: Arc<Arena>,
     /// Needed by them, too.
     pub(super) pins: Arc<Pins>,
@@ -55,6 +56,8 @@ pub struct MemoryAllocationService {
     pub(super) decisions: DecisionCache,
     pub(super) pools: Box<[Pool]>,
     pub(super) registry: Registry,
+    /// Who still reads what.
+    pub(super) epoch: Epoch,
     pub(super) gate: Gate,
     pub(super) admission_timeout: Duration,
     pub(super) batch_size: usize,
@@ -99,6 +102,7 @@ impl MemoryAllocationService {
             decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),
             pools: config.pool_configurations.iter().map(pool_of).collect(),
             registry: Registry::new(),
+            epoch: Epoch::new(),
             gate: Gate::new(config.max_concurrent_allocations),
             admission_timeout: config.admission_timeout,
             batch_size: config.batch_size,
@@ -156,7 +160,7 @@ impl MemoryAllocationService {
 
     /// Bytes that live concepts use over bytes of the pages that hold them.
     fn utilization(&self) -> f64 {
-        let _pinned = crossbeam_epoch::pin();
+        let _pinned = self.epoch.pin();
         let mut used = 0;
         self.registry.each_live(|_, block| used += Slot::at(block).used_bytes() as u64);
         if used == 0 { 1.0 } else { share(used, self.arena.resident_bytes().max(used)) }

@@ -101,7 +101,7 @@ impl MemoryAllocationService {
     }
 
     fn tidy(&self, budget: Duration, report: &mut MaintenanceReport) {
-        crossbeam_epoch::pin().flush();
+        self.epoch.pin().flush();
         // Nobody has the arena but us, and one thread at a time gets here: nobody else is at it.
         let (maintained, decommitted) = self.arena.maintain_and_count(budget).unwrap_or((Maintained::All, 0));
         report.decommitted_bytes += decommitted;
@@ -142,7 +142,7 @@ impl MemoryAllocationService {
             }
             Sort::List(from, mut places) => {
                 let end = self.registry.numbers();
-                let pinned = crossbeam_epoch::pin();
+                let pinned = self.epoch.pin();
                 for number in from..end.min(from + LOOKS) {
                     if let Some(node) = self.registry.numbered(number)
                         && let Some(block) = node.block()
@@ -168,7 +168,7 @@ impl MemoryAllocationService {
     /// Lays the next concepts of one column and pool out in spike order, unless they lie so.
     fn lay(&self, places: &mut BTreeSet<Place>, first: Place, report: &mut MaintenanceReport) {
         let mut nodes: Vec<(Arc<Node>, NonNull<u8>, usize)> = Vec::with_capacity(LAID);
-        let pinned = crossbeam_epoch::pin();
+        let pinned = self.epoch.pin();
         while nodes.len() < LAID
             && let Some(&(column, pool, ..)) = places.first()
             && (column, pool) == (first.0, first.1)
@@ -237,7 +237,7 @@ impl MemoryAllocationService {
             }
             let now = self.now_ns();
             state.note_reads(node, now);
-            let pinned = crossbeam_epoch::pin();
+            let pinned = self.epoch.pin();
             let concept = Slot::at(node.block()?).read(&pinned);
             let evidence = Evidence {
                 information: Features::of(Stimulus::Content(concept.content)).ok()?.information(),
@@ -259,7 +259,7 @@ impl MemoryAllocationService {
         let moved = (|| {
             let state = node.lock()?;
             let old = Slot::at(node.block()?);
-            let pinned = crossbeam_epoch::pin();
+            let pinned = self.epoch.pin();
             let concept = old.read(&pinned);
             let concept = Concept { strategy: state.strategy.unwrap_or(concept.strategy), ..concept };
             let bytes = concept.block_bytes();
