@@ -74,5 +74,43 @@ fn concepts(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decide, concepts);
+/// All concepts of a service, visited column after column in spike order, after churn and after maintenance.
+fn visit(criterion: &mut Criterion) {
+    const CONCEPTS: usize = 200_000;
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut of = |id: usize| {
+        let seed = random();
+        let bytes = 64 + (seed % 193) as usize;
+        let words = (0..40_u64).map(|word| format!("{:x}", seed.wrapping_mul(word * 2 + 1) >> 40)).collect::<Vec<_>>().join(" ");
+        AllocationRequest::new(format!("concept-{id}"), ConceptType::ENTITY, &words[..bytes.min(words.len())])
+    };
+    let service = MemoryAllocationService::open(AllocationServiceConfig::default()).expect("the default config is in range");
+    (0..CONCEPTS).for_each(|id| _ = service.allocate_memory(of(id)));
+    for turn in 0..2 * CONCEPTS {
+        let id = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) % CONCEPTS;
+        let _ = service.deallocate_memory(format!("concept-{id}").into());
+        let _ = service.allocate_memory(of(id));
+    }
+    let mut group = criterion.benchmark_group("200,000 visits in spike order");
+    group.sample_size(10);
+    for name in ["after churn", "after maintenance"] {
+        let mut order: Vec<_> = service.concept_ids().into_iter().filter_map(|id| Some((service.column_of(&id)?, id))).collect();
+        order.sort_by_key(|(column, id)| (*column, service.read(id).map(|guard| guard.spike()).ok()));
+        let guards: Vec<_> = order.iter().filter_map(|(_, id)| service.read(id).ok()).collect();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| guards.iter().flat_map(|guard| guard.chunks(64)).fold(0_u64, |sum, line| sum.wrapping_add(u64::from(line[0]))));
+        });
+        drop(guards);
+        while service.maintain(Duration::from_millis(5)).more {}
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decide, concepts, visit);
 criterion_main!(benches);
