@@ -68,7 +68,7 @@ fn cell(span: &SpanView) -> String {
             let hue = f64::from(column) * HUE % 360.0;
             let light = 88.0 - 48.0 * f64::from(live) / f64::from(slots.max(1));
             format!(
-                "<td style=\"background:hsl({hue:.0} 65% {light:.0}%)\" title=\"column {column}, {live} of {slots} slots of {class_bytes} bytes\">"
+                "<td style=\"background:hsl({hue:.0},65%,{light:.0}%)\" title=\"column {column}, {live} of {slots} slots of {class_bytes} bytes\">"
             )
         }
         SpanView::Large { column } => format!("<td class=l title=\"column {column}, a large block\">"),
