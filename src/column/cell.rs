@@ -386,14 +386,16 @@ impl Cell {
         (0..self.head().n.load(Relaxed)).map(|index| Granule(self.entry(index).load(Relaxed)))
     }
 
-    /// Blocks allocated from it, freed through it (K2), and slots in its stack.
+    /// Blocks allocated from it, freed through it (K2), and slots in its stack. Of a cell in use the numbers are of
+    /// slightly different moments.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let head = self.head();
         let stack = u64::from(head.n.load(Relaxed));
         let pushes = head.pushes.load(Relaxed);
         let frees = pushes.wrapping_add(head.spills.load(Relaxed));
-        let allocs = pushes.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack);
-        (allocs, frees, stack)
+        // A slot may be in the stack before it is counted.
+        let allocs = pushes.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack).cast_signed().max(0);
+        (allocs.cast_unsigned(), frees, stack)
     }
 
     /// The first span with free slots that no cell keeps (S5).
