@@ -551,6 +551,9 @@ mod allocation_service_tests {
         let mut large = entity("large", "short");
         large.resource_requirements.memory_size = 100_000;
         assert_eq!(strategy(large), AllocationStrategyType::ResourceOptimized);
+        let updated = service.update("large", "short, too").unwrap();
+        assert!(updated.memory_slot.size_bytes >= 100_000, "the room that was wanted stays");
+        assert_eq!(updated.allocation_strategy, AllocationStrategyType::ResourceOptimized);
         let words: Vec<_> = (0..200_u64).map(|index| format!("{:x}", index.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
         assert_eq!(strategy(entity("rich", words.join(" "))), AllocationStrategyType::HighComplexity);
     }

@@ -51,7 +51,7 @@ enum Column {
     /// It was decided before.
     Remembered(Decision),
     /// By competition; then it is remembered.
-    Compete(Box<Features>, Option<Undecided>),
+    Compete(Box<Features>, Undecided),
     /// By a hash of the id.
     Hashed,
 }
@@ -70,7 +70,8 @@ pub(super) struct Placed {
 impl MemoryAllocationService {
     /// Allocates memory for a concept, and stores its content.
     ///
-    /// Waits for a permit if all are taken; no system call otherwise.
+    /// Waits for a permit if all are taken, and for whoever is changing the same id. Takes host memory for what is known of
+    /// the id, and for the answer.
     ///
     /// # Errors
     /// [`AllocationError::Invalid`], [`PoolNotFound`](AllocationError::PoolNotFound),
@@ -104,7 +105,7 @@ impl MemoryAllocationService {
             .ok_or_else(|| AllocationError::PoolNotFound { concept_type, known: self.pools.iter().map(Pool::concept_type).collect() })
     }
 
-    fn find_pool(&self, concept_type: ConceptType) -> Option<usize> {
+    pub(super) fn find_pool(&self, concept_type: ConceptType) -> Option<usize> {
         self.pools.iter().position(|pool| pool.concept_type() == concept_type)
     }
 
@@ -140,7 +141,7 @@ impl MemoryAllocationService {
                 let features = Features::of(request.stimulus())?;
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
-                Ok(Plan { encoding, strategy, hints_known: false, column: Column::Compete(Box::new(features), Some(undecided)) })
+                Ok(Plan { encoding, strategy, hints_known: false, column: Column::Compete(Box::new(features), undecided) })
             }
         }
     }
@@ -180,7 +181,7 @@ impl MemoryAllocationService {
             // Counted before anybody can find it, and free it.
             self.pools[placed.pool].count_allocation();
             node.set_block(&state, Some(placed.slot.block()));
-            return Ok(self.answer(&placed, plan, concept.version, start));
+            return Ok(self.answer(&placed, plan.encoding, plan.strategy, concept.version, start));
         }
     }
 
@@ -213,11 +214,9 @@ impl MemoryAllocationService {
             Column::Compete(features, undecided) => {
                 let winner = self.cortex.place(node.number, features, &plan.strategy.placement);
                 let confidence = f64::from(winner.confidence);
-                if let Some(undecided) = undecided {
-                    let decision =
-                        Decision { column: winner.column, encoding: plan.encoding, strategy: plan.strategy.strategy_type, confidence };
-                    self.decisions.remember(*undecided, &decision, self.now_ns());
-                }
+                let decision =
+                    Decision { column: winner.column, encoding: plan.encoding, strategy: plan.strategy.strategy_type, confidence };
+                self.decisions.remember(*undecided, &decision, self.now_ns());
                 (winner.column, confidence, false)
             }
         })
@@ -305,25 +304,24 @@ impl MemoryAllocationService {
         }
     }
 
-    fn answer(&self, placed: &Placed, plan: &Plan, version: u64, start: Instant) -> AllocationResult {
+    fn answer(&self, placed: &Placed, encoding: TtfsEncoding, strategy: Strategy, version: u64, start: Instant) -> AllocationResult {
         let pool = self.pools[placed.pool].concept_type().to_string();
-        let strategy = plan.strategy.strategy_type;
-        let zone = plan.strategy.placement.spike(plan.encoding.first_spike).zone();
+        let zone = strategy.placement.spike(encoding.first_spike).zone();
         AllocationResult {
             memory_slot: self.slot_of(placed.slot, placed.column, version),
             allocation_path: vec![
                 ["pool ", &pool].concat(),
-                ["strategy ", strategy.name()].concat(),
+                ["strategy ", strategy.strategy_type.name()].concat(),
                 numbered("column ", placed.column),
                 numbered("rank ", zone as u32),
             ],
             neural_pathway_id: numbered("column-", placed.column),
-            ttfs_encoding: plan.encoding,
+            ttfs_encoding: encoding,
             cortical_column_id: placed.column,
             allocation_time: start.elapsed(),
             confidence_score: placed.confidence,
             memory_pool_id: pool,
-            allocation_strategy: strategy,
+            allocation_strategy: strategy.strategy_type,
             cache_hit: placed.cache_hit,
             guided: placed.guided,
         }
@@ -365,14 +363,14 @@ impl MemoryAllocationService {
         let node = self.registry.find(concept_id).ok_or_else(not_found)?;
         let mut state = node.lock().ok_or_else(not_found)?;
         let old = node.block().map(Slot::at).ok_or_else(not_found)?;
-        let plan = self.plan_of_update(content, &features, encoding, accesses, &node, &mut state);
         let pinned = self.epoch.pin();
         let before = old.read(&pinned);
+        let strategy = self.reconsider(&node, &mut state, &Concept { content, ..before }, &features);
         let column = self.cortex.column(node.number).unwrap_or(0);
         let concept =
-            Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: plan.strategy.strategy_type, ..before };
+            Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
-        let spike = plan.strategy.placement.spike(concept.spike);
+        let spike = strategy.placement.spike(concept.spike);
         let (slot, pool, bytes) = self.take(own, column, &concept, spike)?;
         node.set_block(&state, Some(slot.block()));
         self.pools[state.pool].refund(state.bytes);
@@ -385,32 +383,24 @@ impl MemoryAllocationService {
         (state.pool, state.bytes, state.strategy) = (pool, bytes, Some(concept.strategy));
         self.discard(old);
         let placed = Placed { slot, column, confidence: 0.0, cache_hit: false, guided: self.guidance, pool, bytes };
-        let result = self.answer(&placed, &plan, concept.version, start);
+        let result = self.answer(&placed, encoding, strategy, concept.version, start);
         drop(state);
         self.updates.record(result.allocation_time);
         Ok(result)
     }
 
-    fn plan_of_update(
-        &self,
-        content: &[u8],
-        features: &Features,
-        encoding: TtfsEncoding,
-        accesses: f32,
-        node: &Node,
-        state: &mut State,
-    ) -> Plan {
+    /// How a concept is served from here on, by how often it was read lately.
+    pub(super) fn reconsider(&self, node: &Node, state: &mut State, concept: &Concept, features: &Features) -> Strategy {
         let now = self.now_ns();
         state.note_reads(node, now);
         let evidence = Evidence {
             information: features.information(),
-            content_bytes: content.len(),
-            slot_bytes: content.len(),
-            expected_per_s: f64::from(accesses),
+            content_bytes: concept.content.len(),
+            slot_bytes: concept.content.len().max(concept.wanted),
+            expected_per_s: f64::from(concept.accesses),
             observed_per_s: state.rate.per_s(now),
         };
-        let strategy = Strategy::of(&evidence, state.strategy);
-        Plan { encoding, strategy, hints_known: false, column: Column::Hashed }
+        Strategy::of(&evidence, state.strategy)
     }
 
     /// Looks at a concept as it is now.

@@ -12,8 +12,8 @@
 //! Invariants
 //! - **V1** a slot is written by whoever allocated its block, before anybody else can know of it, and never
 //!   again but for its mark: so whoever finds a slot sees it whole, and its bytes do not change.
-//! - **V2** a block is given back only when nobody who might have found its slot is still pinned: `Epoch` below
-//!   is the proof that a reader shows.
+//! - **V2** a block is given back only when nobody who might have found its slot is still pinned: the guard that a
+//!   reader shows is the proof.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Release};

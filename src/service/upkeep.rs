@@ -13,7 +13,7 @@
 //! old slot, one swap under the node's lock, and the old one is given back when nobody is pinned (V2).
 
 use core::ptr::NonNull;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,9 @@ use super::service::MemoryAllocationService;
 use super::slot::{Concept, Slot};
 use crate::arena::{BatchFlags, Request};
 use crate::column::ColumnId;
-use crate::guidance::{AllocationStrategyType, Evidence, Features, Step, Stimulus, Strategy};
+use crate::guidance::{AllocationStrategyType, Features, Step, Stimulus};
 use crate::maintain::Maintained;
+use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
 /// Numbers that one step looks at.
@@ -149,7 +150,7 @@ impl MemoryAllocationService {
                     {
                         let concept = Slot::at(block).read(&pinned);
                         let column = self.cortex.column(number).unwrap_or(0);
-                        let pool = self.pools.iter().position(|pool| pool.concept_type() == concept.concept_type).unwrap_or(0);
+                        let pool = self.find_pool(concept.concept_type).unwrap_or(0);
                         let spike = concept.strategy.placement().spike(concept.spike);
                         places.insert((column, pool, spike.as_nanos().unwrap_or(u32::MAX), number));
                     }
@@ -184,7 +185,7 @@ impl MemoryAllocationService {
         drop(pinned);
         let class = |bytes: usize| self.arena.good_size(bytes);
         // Blocks of one class lie in rows of their own: only among those can an order be right.
-        let mut last = std::collections::BTreeMap::new();
+        let mut last = BTreeMap::new();
         let wrong =
             nodes.iter().filter(|(_, block, bytes)| last.insert(class(*bytes), block.addr()).is_some_and(|before| before > block.addr()));
         if wrong.count() * WRONG <= nodes.len() {
@@ -196,7 +197,7 @@ impl MemoryAllocationService {
             .map(|(rank, (_, _, bytes))| Request {
                 size: *bytes,
                 column: Some(ColumnId::new(first.0)),
-                spike: crate::spike::SpikeTime::from_nanos(rank as u32),
+                spike: SpikeTime::from_nanos(rank as u32),
                 align: 0,
             })
             .collect();
@@ -235,18 +236,10 @@ impl MemoryAllocationService {
             if reads == 0 && before != AllocationStrategyType::HighPerformance {
                 return None;
             }
-            let now = self.now_ns();
-            state.note_reads(node, now);
             let pinned = self.epoch.pin();
             let concept = Slot::at(node.block()?).read(&pinned);
-            let evidence = Evidence {
-                information: Features::of(Stimulus::Content(concept.content)).ok()?.information(),
-                content_bytes: concept.content.len(),
-                slot_bytes: concept.content.len().max(concept.wanted),
-                expected_per_s: f64::from(concept.accesses),
-                observed_per_s: state.rate.per_s(now),
-            };
-            let strategy = Strategy::of(&evidence, Some(before)).strategy_type;
+            let features = Features::of(Stimulus::Content(concept.content)).ok()?;
+            let strategy = self.reconsider(node, &mut state, &concept, &features).strategy_type;
             state.strategy = Some(strategy);
             *hot |= strategy == AllocationStrategyType::HighPerformance;
             (strategy != before).then(|| self.cortex.column(node.number))?
@@ -275,7 +268,7 @@ impl MemoryAllocationService {
         })();
         match (moved, block) {
             (None, Some(unused)) => {
-                // SAFETY: it was given to us, and nobody else knows of it.
+                // SAFETY: V1: it is ours, and was never published.
                 let freed = unsafe { self.arena.free(unused) };
                 debug_assert!(freed.is_ok(), "{freed:?}");
             }
