@@ -9,10 +9,10 @@
 //! ```
 //!
 //! Invariants
-//! - **H1** who pins counts the block while its epoch is pinned in which it found the block. A block is
+//! - **E1** who pins counts the block while its epoch is pinned in which it found the block. A block is
 //!   retired after all epochs in which it could be found (V2): so its retirement comes after every pin, and no pin
 //!   after it.
-//! - **H2** counting, retiring and the end of a pin hold the lock: exactly one of them, the retirement of an
+//! - **E2** counting, retiring and the end of a pin hold the lock: exactly one of them, the retirement of an
 //!   unpinned block or the end of a retired block's last pin, says that the block is to be freed.
 
 use core::ptr::NonNull;
@@ -41,14 +41,14 @@ struct Pinned {
 }
 
 impl Pins {
-    /// Counts a block that the caller found in the epoch that it still has pinned (H1).
+    /// Counts a block that the caller found in the epoch that it still has pinned (E1).
     fn pin(&self, block: NonNull<u8>) {
-        // Relaxed: H1: the end of the epoch brings it to whoever retires the block.
+        // Relaxed: E1: the end of the epoch brings it to whoever retires the block.
         self.pins.fetch_add(1, Relaxed);
         self.blocks.lock().entry(block.addr().get()).or_default().pins += 1;
     }
 
-    /// A block that nobody can find any more is retired: true if it is to be freed now (H2).
+    /// A block that nobody can find any more is retired: true if it is to be freed now (E2).
     pub(super) fn retires(&self, block: NonNull<u8>) -> bool {
         // Relaxed: as above: a pin of this block is seen. Acquire: of one that has ended, so is what it read.
         if self.pins.load(Acquire) == 0 {
@@ -63,7 +63,7 @@ impl Pins {
         }
     }
 
-    /// Ends a pin: true if the block is to be freed now (H2).
+    /// Ends a pin: true if the block is to be freed now (E2).
     fn unpin(&self, block: NonNull<u8>) -> bool {
         let mut blocks = self.blocks.lock();
         let mut free = false;
@@ -85,7 +85,7 @@ pub(crate) struct Pin {
     content: NonNull<[u8]>,
 }
 
-// SAFETY: H1, H2: it stands for a count, which any thread may have and give up; the content does not change (V1).
+// SAFETY: E1, E2: it stands for a count, which any thread may have and give up; the content does not change (V1).
 unsafe impl Send for Pin {}
 
 impl Pin {
@@ -109,7 +109,7 @@ impl MemoryAllocationService {
     #[expect(clippy::needless_pass_by_value, reason = "it is handed back: there is one end to each pin")]
     pub(crate) fn unpin(&self, pin: Pin) {
         if self.pins.unpin(pin.block) {
-            // SAFETY: H2: it is retired, so that nobody can find it, and this was its last pin.
+            // SAFETY: E2: it is retired, so that nobody can find it, and this was its last pin.
             let freed = unsafe { self.arena.free(pin.block) };
             debug_assert!(freed.is_ok(), "{freed:?}");
         }

@@ -13,14 +13,14 @@
 //!
 //! Any number of threads, no lock, no host allocation. What holds, whatever they do:
 //!
-//! - **P1, the quota**: `used` is never above the quota, not for an instant: a charge finds room and takes
+//! - **Q1, the quota**: `used` is never above the quota, not for an instant: a charge finds room and takes
 //!   it in one step, nothing is added to be taken back.
-//! - **P2, the reserve**: a request that spikes after `reserve_spike` is not charged if `used` would come
+//! - **Q2, the reserve**: a request that spikes after `reserve_spike` is not charged if `used` would come
 //!   above quota - reserve.
-//! - **P3, the peak** is the greatest that `used` has been, by all charges that have returned; it never
+//! - **Q3, the peak** is the greatest that `used` has been, by all charges that have returned; it never
 //!   falls, and no snapshot has a peak below its `used`.
-//! - **P4, the watermark**: `used` is at most `reserved` when nobody is inside a method.
-//! - **P5, the counts**: no snapshot has more deallocations than allocations.
+//! - **Q4, the watermark**: `used` is at most `reserved` when nobody is inside a method.
+//! - **Q5, the counts**: no snapshot has more deallocations than allocations.
 
 use crate::guidance::{AllocationError, ConceptType};
 use crate::spike::SpikeTime;
@@ -257,7 +257,7 @@ impl Pool {
         }
     }
 
-    /// A snapshot, in which P1, P3 and P5 hold whatever other threads do meanwhile; numbers that none of them
+    /// A snapshot, in which Q1, Q3 and Q5 hold whatever other threads do meanwhile; numbers that none of them
     /// names may be of slightly different moments.
     pub(crate) fn statistics(&self) -> PoolStatistics {
         let counts = &self.counts;

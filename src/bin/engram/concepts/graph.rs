@@ -6,8 +6,9 @@ use engram::service::{AllocationRequest, ConceptType};
 
 use crate::failure::Failure;
 use crate::trace::packed;
+use crate::wordnet::records;
 
-const NODES: (&str, &[u8]) = ("data/wordnet-nodes.tsv.zst", include_bytes!("../../../../data/wordnet-nodes.tsv.zst"));
+const NODES: (&str, &[u8]) = (records::PATH, records::SHIPPED);
 const EDGES: (&str, &[u8]) = ("data/wordnet-edges.tsv.zst", include_bytes!("../../../../data/wordnet-edges.tsv.zst"));
 
 /// A graph of requests.

@@ -8,7 +8,7 @@
 //!
 //! Every walk adds up all bytes that it visits: a record that is not as it was written is found.
 
-mod records;
+pub mod records;
 mod store;
 #[cfg(test)]
 mod tests;

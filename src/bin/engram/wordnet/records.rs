@@ -19,8 +19,10 @@ use crate::trace::packed;
 /// Columns that the concepts are spread over.
 pub const COLUMNS: u32 = 64;
 
-const PATH: &str = "data/wordnet-nodes.tsv.zst";
-const SHIPPED: &[u8] = include_bytes!("../../../../data/wordnet-nodes.tsv.zst");
+/// Where the concepts lie in the repository.
+pub const PATH: &str = "data/wordnet-nodes.tsv.zst";
+/// The file, packed with zstd.
+pub const SHIPPED: &[u8] = include_bytes!("../../../../data/wordnet-nodes.tsv.zst");
 
 /// One synset.
 #[derive(Clone, Debug, PartialEq, Eq)]
