@@ -15,6 +15,8 @@ const EDGES: (&str, &[u8]) = ("data/wordnet-edges.tsv.zst", include_bytes!("../.
 pub struct Graph {
     /// One for each concept, in the order of the file; each with all its neighbours as hints.
     pub requests: Vec<AllocationRequest>,
+    /// The neighbours of each, by their places in `requests`.
+    pub neighbours: Vec<Vec<usize>>,
     /// Its distinct edges.
     pub edges: usize,
 }
@@ -39,6 +41,7 @@ impl Graph {
             numbers.insert(id, requests.len());
             requests.push(AllocationRequest::new(id, type_of(kind), content));
         }
+        let mut neighbours = vec![Vec::new(); requests.len()];
         let mut known = 0;
         for (index, line) in edges.lines().enumerate().skip(1) {
             let ends = line.split_once('\t').and_then(|(a, b)| Some((*numbers.get(a)?, *numbers.get(b)?)));
@@ -48,9 +51,11 @@ impl Graph {
                 let (from, to) = (requests[a].concept_id.clone(), requests[b].concept_id.clone());
                 requests[a].locality_hints.push(to);
                 requests[b].locality_hints.push(from);
+                neighbours[a].push(b);
+                neighbours[b].push(a);
             }
         }
-        Ok(Self { requests, edges: known })
+        Ok(Self { requests, neighbours, edges: known })
     }
 }
 
@@ -86,6 +91,7 @@ mod tests {
         let nodes = "id\ttype\tlemmas\tgloss\na\tnoun\tcat\ta feline\nb\tverb\tpurr\tof cats\n";
         let graph = Graph::parse(nodes, "src\tdst\na\tb\n").map_err(|error| error.1).unwrap();
         assert_eq!(graph.requests[1].locality_hints, ["a"]);
+        assert_eq!(graph.neighbours, [[1], [0]]);
         assert_eq!(graph.requests[1].concept_type, ConceptType::EVENT);
         let wrong = Graph::parse(nodes, "src\tdst\na\tc\n").err().unwrap();
         assert_eq!(wrong.1, "line 2: expected two ids of concepts");

@@ -8,6 +8,7 @@
 pub mod graph;
 mod page;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use engram::guidance::Voters;
@@ -18,7 +19,7 @@ use engram::service::{
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::report::concepts::{ConceptsReport, Load, Maintenance, PoolRow, Refusals, Spikes, Worth};
+use crate::report::concepts::{ActivationPages, ConceptsReport, Load, Maintenance, PoolRow, Refusals, Spikes, Worth};
 use crate::stats::quantile;
 use graph::Graph;
 
@@ -29,6 +30,8 @@ const BUDGET: Duration = Duration::from_millis(2);
 /// Concepts that are read again and again.
 const HOT: usize = 1000;
 const READS: usize = 1_000_000;
+/// Concepts from which an activation spreads.
+const SEEDS: usize = 20_000;
 /// Quota of the small pool, in bytes.
 const SMALL: usize = 1 << 20;
 
@@ -61,6 +64,7 @@ pub fn measure(progress: &Progress) -> Result<ConceptsReport, Failure> {
     let loaded = service.get_allocation_metrics();
     progress.step();
 
+    let pages_loaded = activation_pages(&service, &graph)?;
     progress.stage(NAME, "maintenance");
     let began = Instant::now();
     let (mut relocated, mut calls) = (0, 0_u64);
@@ -80,6 +84,7 @@ pub fn measure(progress: &Progress) -> Result<ConceptsReport, Failure> {
         cut: maintained.edge_cut,
         utilization: maintained.memory_utilization,
     };
+    let pages_maintained = activation_pages(&service, &graph)?;
     let page = page::write(&service)?;
     progress.step();
 
@@ -101,11 +106,14 @@ pub fn measure(progress: &Progress) -> Result<ConceptsReport, Failure> {
     progress.step();
 
     let unguided = AllocationServiceConfig { guidance: false, ..config() };
+    let hashed = open(unguided, Voters::ALL)?;
+    load(&hashed, &graph)?;
     let mut worth = vec![
         Worth { name: "all voters".to_owned(), cut: loaded.edge_cut },
         Worth { name: "after maintenance".to_owned(), cut: maintained.edge_cut },
-        Worth { name: "a hash of the id".to_owned(), cut: cut_of(unguided, Voters::ALL, &graph)? },
+        Worth { name: "a hash of the id".to_owned(), cut: hashed.get_allocation_metrics().edge_cut },
     ];
+    let pages = ActivationPages { hashed: activation_pages(&hashed, &graph)?, loaded: pages_loaded, maintained: pages_maintained };
     progress.step();
     for (name, voters) in WITHOUT {
         progress.stage(NAME, name);
@@ -121,6 +129,7 @@ pub fn measure(progress: &Progress) -> Result<ConceptsReport, Failure> {
         read_ns,
         utilization: loaded.memory_utilization,
         worth,
+        pages,
         maintenance,
         spikes: spikes(&graph)?,
         pools,
@@ -172,6 +181,30 @@ fn cut_of(config: AllocationServiceConfig, voters: Voters, graph: &Graph) -> Res
     let service = open(config, voters)?;
     load(&service, graph)?;
     Ok(service.get_allocation_metrics().edge_cut)
+}
+
+/// Pages of 4 KiB that hold the contents which a spreading activation reaches from a concept: its neighbours, and
+/// theirs. The mean over [`SEEDS`] concepts.
+fn activation_pages(service: &MemoryAllocationService, graph: &Graph) -> Result<f64, Failure> {
+    let mut page_of = Vec::with_capacity(graph.requests.len());
+    for request in &graph.requests {
+        let guard = service.read(&request.concept_id).map_err(|source| refused("reading", &source))?;
+        page_of.push(guard.as_ptr().addr() >> 12);
+    }
+    let mut touched = 0;
+    let mut pages = HashSet::new();
+    for turn in 0..SEEDS {
+        // A multiplier that is coprime to the number of concepts spreads the seeds evenly.
+        let seed = turn * 7919 % graph.requests.len();
+        pages.clear();
+        pages.insert(page_of[seed]);
+        for &near in &graph.neighbours[seed] {
+            pages.insert(page_of[near]);
+            pages.extend(graph.neighbours[near].iter().map(|&far| page_of[far]));
+        }
+        touched += pages.len();
+    }
+    Ok(touched as f64 / SEEDS as f64)
 }
 
 /// Nanoseconds of a read of what is in the caches, and contents that are not as they were stored.

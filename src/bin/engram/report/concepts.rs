@@ -23,6 +23,8 @@ pub struct ConceptsReport {
     pub utilization: f64,
     /// Edges cut, by what decided.
     pub worth: Vec<Worth>,
+    /// Pages that a spreading activation touches.
+    pub pages: ActivationPages,
     /// Maintenance after the first load.
     pub maintenance: Maintenance,
     /// First spikes by priority.
@@ -61,6 +63,17 @@ pub struct Worth {
     pub name: String,
     /// The share of edges between two columns.
     pub cut: f64,
+}
+
+/// Pages of 4 KiB that hold what a spreading activation of two steps reaches, on average.
+#[derive(Debug, Serialize)]
+pub struct ActivationPages {
+    /// Placed by a hash of the id.
+    pub hashed: f64,
+    /// Placed by guidance, as loaded.
+    pub loaded: f64,
+    /// After maintenance.
+    pub maintained: f64,
 }
 
 /// Maintenance until nothing was left to do.

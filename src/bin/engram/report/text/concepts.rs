@@ -33,6 +33,16 @@ pub fn write(out: &mut impl Write, report: &ConceptsReport, style: Style) -> io:
         let bar = if style.blocks { "█" } else { "#" }.repeat(length);
         writeln!(out, "   {:22}{:>6.3}  {}", worth.name, worth.cut, style.sgr("36", &bar))?;
     }
+    let pages = &report.pages;
+    let note = format!(
+        "Pages of 4 KiB that a spreading activation of two steps touches: {:.1} placed by hash, {:.1} as loaded, {:.1} after \
+         maintenance ({:.2} of the first).",
+        pages.hashed,
+        pages.loaded,
+        pages.maintained,
+        pages.maintained / pages.hashed
+    );
+    paragraph(out, &note, str::to_owned)?;
     let maintenance = &report.maintenance;
     let note = format!(
         "Maintenance: {} calls of 2 ms, {:.1} s in all, {:.2} moves a concept. Touched pages that hold concepts: {:.0} % after loading, {:.0} % after \

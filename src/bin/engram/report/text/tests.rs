@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::replay::peak::Peak;
 use crate::replay::play::Faults;
-use crate::report::concepts::{ConceptsReport, Load, Maintenance, PoolRow, Refusals, Spikes, Worth};
+use crate::report::concepts::{ActivationPages, ConceptsReport, Load, Maintenance, PoolRow, Refusals, Spikes, Worth};
 use crate::report::replay::{MetricsReport, ReplayReport, Single};
 use crate::report::wordnet::{Order, VisitRow, WordNetReport};
 use crate::stats::Pair;
@@ -89,6 +89,7 @@ fn concepts() -> ConceptsReport {
         read_ns: 123.4,
         utilization: 0.8,
         worth: vec![Worth { name: "without recent use".to_owned(), cut: 1.0 }],
+        pages: ActivationPages { hashed: 1_234.5, loaded: 35.6, maintained: 17.9 },
         maintenance: Maintenance { seconds: 1_234.5, calls: 1 << 20, relocations_a_concept: 1.25, cut: 0.138, utilization: 0.5 },
         spikes: vec![Spikes {
             priority: "critical",
