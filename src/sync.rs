@@ -4,10 +4,10 @@
 //! runs the code that ships and not a copy of it. No other module names `std::sync::atomic`.
 
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+pub(crate) use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
-pub(crate) use modelled::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+pub(crate) use modelled::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Loom's atomics, each access after a store to one word that all share. Loom tries another order of
 /// two accesses only if the second is the first of its thread that meets the other: a thread's own
@@ -89,6 +89,24 @@ mod modelled {
     modelled!(AtomicI64, i64);
     modelled!(AtomicU32, u32);
     modelled!(AtomicU64, u64);
+
+    pub(crate) struct AtomicPtr<T>(loom::sync::atomic::AtomicPtr<T>);
+
+    impl<T> AtomicPtr<T> {
+        pub(crate) fn new(value: *mut T) -> Self {
+            Self(loom::sync::atomic::AtomicPtr::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> *mut T {
+            TURN.store(0, Ordering::Relaxed);
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: *mut T, order: Ordering) {
+            TURN.store(0, Ordering::Relaxed);
+            self.0.store(value, order);
+        }
+    }
 }
 
 /// A read-modify-write that is not atomic: for words that one thread writes (the holder of a

@@ -15,6 +15,7 @@ mod fixture;
 mod inbox;
 mod index;
 mod lease;
+mod node;
 mod pool;
 mod remote;
 mod shared;

@@ -31,13 +31,14 @@ use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
-mod lock;
 mod room;
+mod seat;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use lock::{Mutex, MutexGuard, Patience};
+use super::lock::{Mutex, MutexGuard};
 use room::Room;
+use seat::Patience;
 
 /// Lets a number of callers in at a time.
 pub(crate) struct Gate {

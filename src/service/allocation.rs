@@ -14,12 +14,12 @@ use core::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::MutexGuard;
 use twox_hash::XxHash3_128;
 
 use super::admission::Permit;
+use super::lock::MutexGuard;
+use super::node::{Node, State};
 use super::pool::{Full, Pool};
-use super::registry::{Node, State};
 use super::result::{AllocationResult, MemorySlot};
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, Slot};
@@ -222,10 +222,10 @@ impl MemoryAllocationService {
         })
     }
 
-    /// Makes a request's hints known as edges. What could not be an id names nobody.
+    /// Makes a request's hints known as edges.
     pub(super) fn learn_hints(&self, node: &Node, hints: &[String]) {
         for hint in hints {
-            if hint != &*node.id && is_concept_id(hint) {
+            if names_another(hint, &node.id) {
                 self.cortex.link(node.number, self.registry.node(hint).number);
             }
         }
@@ -409,6 +409,11 @@ impl MemoryAllocationService {
         let block = self.registry.look(concept_id, Node::block)??;
         Some(look(&Slot::at(block).read(&pinned)))
     }
+}
+
+/// Whether a hint names another concept than the one with `id`: what could not be an id names nobody.
+pub(super) fn names_another(hint: &str, id: &str) -> bool {
+    hint != id && is_concept_id(hint)
 }
 
 /// A block on its way to whoever gives it back.

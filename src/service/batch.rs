@@ -9,7 +9,7 @@ use std::time::Instant;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
-use super::allocation::Plan;
+use super::allocation::{Plan, names_another};
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
 use crate::guidance::{AllocationError, AllocationRequest, Asked};
@@ -109,7 +109,7 @@ impl MemoryAllocationService {
         for window in planned.chunks_mut(self.batch_size) {
             for ready in window.iter_mut() {
                 let request = &requests[ready.index];
-                if !request.locality_hints.is_empty() {
+                if request.locality_hints.iter().any(|hint| names_another(hint, request.concept_id)) {
                     let node = self.registry.node(request.concept_id);
                     self.learn_hints(&node, request.locality_hints);
                     ready.plan.hints_known = true;

@@ -80,8 +80,8 @@ impl MemoryAllocationService {
         let found = self.registry.look(concept_id, |node| {
             let block = node.block()?;
             node.reads.fetch_add(1, Relaxed);
-            if !self.was_read.load(Relaxed) {
-                self.was_read.store(true, Relaxed);
+            if self.was_read.load(Relaxed) == 0 {
+                self.was_read.store(1, Relaxed);
             }
             self.cortex.accessed(node.number);
             Some(block)

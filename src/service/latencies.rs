@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
+
+use crate::sync::AtomicU32;
+use crate::sync::Ordering::Relaxed;
 
 const STRIPES: usize = 8;
 /// Two digits: 1 % of a time.
@@ -62,9 +64,9 @@ impl Latencies {
 
 /// The calling thread's stripe.
 fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     thread_local! {
-        static MINE: usize = NEXT.fetch_add(1, Relaxed) % STRIPES;
+        static MINE: usize = NEXT.fetch_add(1, Relaxed) as usize % STRIPES;
     }
     // While a thread ends its number may be gone: then any will do.
     MINE.try_with(|mine| *mine).unwrap_or(0)

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! config      how it is opened               result      what it answers
-//! slot        a concept in memory            registry    which concepts there are
+//! slot        a concept in memory            registry    which concepts there are, a node each
 //! epoch       who still reads what           text        metrics as JSON and OpenMetrics
 //! pool        what a type may take           admission   who is let in next
 //! engine      how a request is served        latencies   how long operations took
@@ -40,6 +40,8 @@ mod engine;
 mod epoch;
 #[cfg(not(loom))]
 mod latencies;
+pub(crate) mod lock;
+pub(crate) mod node;
 #[cfg(not(loom))]
 mod pins;
 pub(crate) mod pool;

@@ -72,7 +72,6 @@ impl Full {
 /// What a pool holds and has done. The counts are of this opening of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
 pub struct PoolStatistics {
     /// The pool's name.
     pub pool_id: String,

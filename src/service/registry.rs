@@ -6,72 +6,14 @@
 //!          '----> number    what guidance knows it by;  number --> node
 //! ```
 //!
-//! Invariants
-//! - **N1** who changes a node's slot holds its state's lock. So of all who race to allocate one id the first
-//!   to hold it wins, and the others find the slot taken.
-//! - **N2** a node that is dead stays so, is in no map, and its number may be another's. Who finds one dead
-//!   looks again.
-//! - **N3** a node dies only while nobody holds its lock, without a slot, and without edges: so nothing is
-//!   lost with it. (Somebody who has looked it up and adds an edge at that moment adds it to whoever gets the
-//!   number next: evidence is a hint, and that is the price of taking one lock and not two.)
+//!
+//! The invariants are those of [`node`](super::node).
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::RwLock;
 use std::sync::Arc;
 
-use crate::guidance::{AccessRate, AllocationStrategyType};
-
-/// What is known of an id.
-pub(super) struct Node {
-    pub(super) id: Box<str>,
-    pub(super) number: u32,
-    /// Its block; null if it has none (N1).
-    slot: AtomicPtr<u8>,
-    /// Reads since maintenance looked last.
-    pub(super) reads: AtomicU32,
-    state: Mutex<State>,
-}
-
-/// What belongs to whoever changes a node.
-#[derive(Default)]
-pub(super) struct State {
-    /// N2.
-    dead: bool,
-    /// The pool that its slot is charged to, an index.
-    pub(super) pool: usize,
-    /// Bytes charged.
-    pub(super) bytes: u64,
-    /// How often it was read lately.
-    pub(super) rate: AccessRate,
-    /// How it was served.
-    pub(super) strategy: Option<AllocationStrategyType>,
-}
-
-impl State {
-    /// Adds the reads since the last look to the rate.
-    pub(super) fn note_reads(&mut self, node: &Node, now_ns: u64) {
-        self.rate.record_many(node.reads.swap(0, Ordering::Relaxed), now_ns);
-    }
-}
-
-impl Node {
-    /// Its block, if it is allocated. Acquire: who finds a slot sees it whole (V1).
-    pub(super) fn block(&self) -> Option<NonNull<u8>> {
-        NonNull::new(self.slot.load(Ordering::Acquire))
-    }
-
-    /// Sets its block; the caller holds the lock (N1).
-    pub(super) fn set_block(&self, _held: &MutexGuard<State>, block: Option<NonNull<u8>>) {
-        self.slot.store(block.map_or(core::ptr::null_mut(), NonNull::as_ptr), Ordering::Release);
-    }
-
-    /// Its state, for who changes it; `None` if it is dead.
-    pub(super) fn lock(&self) -> Option<MutexGuard<'_, State>> {
-        let state = self.state.lock();
-        (!state.dead).then_some(state)
-    }
-}
+use super::node::{Node, State};
 
 /// All nodes.
 pub(super) struct Registry {
@@ -121,13 +63,7 @@ impl Registry {
     fn number(&self, id: &str) -> Arc<Node> {
         let mut numbers = self.numbers.write();
         let number = numbers.free.pop().unwrap_or(numbers.nodes.len() as u32);
-        let node = Arc::new(Node {
-            id: id.into(),
-            number,
-            slot: AtomicPtr::new(core::ptr::null_mut()),
-            reads: AtomicU32::new(0),
-            state: Mutex::default(),
-        });
+        let node = Arc::new(Node::new(id, number));
         if number as usize == numbers.nodes.len() {
             numbers.nodes.push(None);
         }
@@ -154,7 +90,7 @@ impl Registry {
     /// Buries a node that has neither slot nor edges, unless somebody is at it.
     pub(super) fn bury(&self, number: u32) {
         if let Some(node) = self.numbered(number)
-            && let Some(mut state) = node.state.try_lock()
+            && let Some(mut state) = node.try_lock()
         {
             self.bury_locked(&node, &mut state);
         }
@@ -162,10 +98,9 @@ impl Registry {
 
     /// The same for a node whose lock the caller holds.
     pub(super) fn bury_locked(&self, node: &Arc<Node>, state: &mut State) {
-        if state.dead || node.block().is_some() {
+        if !node.die(state) {
             return;
         }
-        state.dead = true;
         self.nodes.pin().remove(&node.id);
         self.forget_number(node.number);
     }

@@ -68,7 +68,6 @@ pub struct DeallocationResult {
 /// A snapshot of the service's counters. Times are zero as long as nothing was allocated.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
 pub struct AllocationMetrics {
     /// Concepts allocated since open; updates and relocations are none.
     pub total_allocations: u64,
@@ -101,7 +100,6 @@ pub struct AllocationMetrics {
 
 /// What maintenance did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct MaintenanceReport {
     /// Concepts moved.
     pub relocated: u64,

@@ -1,7 +1,6 @@
 //! The service itself: its parts, how it is opened, and its metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,8 +18,8 @@ use super::slot::Slot;
 use super::upkeep::Upkeep;
 use crate::arena::{Arena, ChunkView};
 use crate::guidance::{Cortex, DecisionCache, MultiColumnProcessor, TtfsIntegrationService};
-use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// Memory for concepts: pools with quotas, placement by meaning, neighbours and first spike, batches,
 /// maintenance and metrics. See the [module](crate::service).
@@ -64,8 +63,8 @@ pub struct MemoryAllocationService {
     pub(super) guidance: bool,
     pub(super) seed: u64,
     pub(super) upkeep: Mutex<Upkeep>,
-    /// Whether anything was read since maintenance looked.
-    pub(super) was_read: AtomicBool,
+    /// 1 if anything was read since maintenance looked.
+    pub(super) was_read: AtomicU32,
     /// Concepts freed or updated.
     pub(super) churn: AtomicU64,
     pub(super) relocations: AtomicU64,
@@ -109,7 +108,7 @@ impl MemoryAllocationService {
             guidance: config.guidance,
             seed: config.seed,
             upkeep: Mutex::default(),
-            was_read: AtomicBool::new(false),
+            was_read: AtomicU32::new(0),
             churn: AtomicU64::new(0),
             relocations: AtomicU64::new(0),
             allocations: Latencies::new(),

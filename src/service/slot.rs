@@ -16,12 +16,13 @@
 //!   reader shows is the proof.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering::Release};
 use crossbeam_epoch::Guard;
 use twox_hash::XxHash3_128;
 
 use crate::guidance::{AllocationPriority, AllocationStrategyType, ConceptType};
 use crate::spike::SpikeTime;
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Release;
 
 /// What a slot that is whole begins with: "engramc1" in ASCII.
 const MARK: u64 = u64::from_le_bytes(*b"engramc1");
@@ -182,7 +183,7 @@ impl Slot {
     pub(super) fn is_whole(self) -> bool {
         let head = self.head();
         let end = HEAD + usize::from(head.type_length) + usize::from(head.id_length) + head.content as usize;
-        head.mark.load(core::sync::atomic::Ordering::Acquire) == MARK && head.checksum == self.checksum(end)
+        head.mark.load(crate::sync::Ordering::Acquire) == MARK && head.checksum == self.checksum(end)
     }
 
     /// The slot is none any more: before its block is given back.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::registry::Node;
+use super::node::Node;
 use super::result::MaintenanceReport;
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, Slot};
@@ -213,7 +213,7 @@ impl MemoryAllocationService {
 
     fn step_warm(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
         let Some(from) = upkeep.warm else {
-            let begins = self.was_read.swap(false, Relaxed) || upkeep.hot;
+            let begins = self.was_read.swap(0, Relaxed) != 0 || upkeep.hot;
             (upkeep.warm, upkeep.hot) = (begins.then_some(0), false);
             return if begins { Went::More } else { Went::Done };
         };

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::lock::Seat;
+use super::seat::Seat;
 use crate::spike::SpikeTime;
 
 /// Callers who came later and go in before a waiter, at most. Small enough that a request without a spike

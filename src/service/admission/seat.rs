@@ -1,9 +1,7 @@
-//! The lock of the waiting room, and how a waiter sleeps: `parking_lot`'s, or loom's under `cfg(loom)`.
+//! How a waiter sleeps: `parking_lot`'s way, or loom's under `cfg(loom)`.
 
 #[cfg(loom)]
-pub(super) use modelled::{Mutex, MutexGuard, Patience, Seat};
-#[cfg(not(loom))]
-pub(super) use parking_lot::{Mutex, MutexGuard};
+pub(super) use modelled::{Patience, Seat};
 #[cfg(not(loom))]
 pub(super) use sleeping::{Patience, Seat};
 
@@ -12,7 +10,7 @@ mod sleeping {
     use core::time::Duration;
     use std::time::Instant;
 
-    use super::{Mutex, MutexGuard};
+    use crate::service::lock::{Mutex, MutexGuard};
 
     /// How long a caller wants to wait.
     pub(in super::super) struct Patience {
@@ -71,19 +69,7 @@ mod sleeping {
 mod modelled {
     use core::time::Duration;
 
-    pub(in super::super) use loom::sync::MutexGuard;
-
-    pub(in super::super) struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(in super::super) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
-        }
-
-        pub(in super::super) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
-        }
-    }
+    use crate::service::lock::{Mutex, MutexGuard};
 
     pub(in super::super) enum Patience {
         ForEver,
