@@ -67,7 +67,7 @@
 // Single allocations ignore their spike time (batches do not).
 #define ENGRAM_ARENA_NO_ZONES (1u << 6)
 
-// Region files: do not reserve disk space at open.
+// Region files: do not reserve disk space at open. On a full disk the process then dies of SIGBUS.
 #define ENGRAM_ARENA_SPARSE (1u << 7)
 
 // The calling thread's home column: threads are numbered as they first ask for it.
@@ -127,7 +127,7 @@ typedef struct engram_arena_config {
   uint32_t struct_size;
   // `ENGRAM_ARENA_*`; default 0.
   uint32_t flags;
-  // Region file, or NULL (default): anonymous memory. Not offered by this version: `ENGRAM_E_UNSUPPORTED`.
+  // Region file, or NULL (default): anonymous memory. It is created, or opened with everything that is in it.
   const char *path;
   // Bytes of user memory, 1 to 1 TiB; default 64 MiB; rounded up to 2 MiB.
   size_t capacity;
@@ -135,9 +135,9 @@ typedef struct engram_arena_config {
   uint32_t columns;
   // Zero.
   uint32_t reserved0;
-  // Memory to use instead of mapping some; NULL (default). Not offered by this version.
+  // Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena.
   void *memory;
-  // Its bytes.
+  // Its bytes: at least `engram_arena_size`.
   size_t memory_size;
   // Zero.
   uint32_t reserved[8];
@@ -369,19 +369,21 @@ size_t engram_last_error_message(char *buffer, size_t capacity);
 // `ENGRAM_E_INVALID`, and then nothing is written. Any, RT.
 engram_status engram_arena_config_init(struct engram_arena_config *config, size_t struct_size);
 
-// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. Any, blocking.
-engram_status engram_arena_open(const struct engram_arena_config *config, struct engram_arena **out);
+// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. `ENGRAM_RECOVERED`: the region file, or
+// the given memory, had not been closed; everything that was not passed to a free is there. Of region files:
+// `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is no region file or a
+// damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
+// asked for; the file is as it was then. Any, blocking.
+engram_status engram_arena_open(const struct engram_arena_config *config,
+                                struct engram_arena **out);
 
-// Bytes of address space that such an arena takes, metadata included; 0 if the config is wrong.
-// `config` may be NULL for the defaults. Any, RT.
+// Bytes that such an arena takes in a file or in given memory, metadata included: what `memory_size` must be at least; 0
+// if the config is wrong. `config` may be NULL for the defaults. Any, RT.
 size_t engram_arena_size(const struct engram_arena_config *config);
 
 // Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a
 // column is held, and then it stays open. One thread, while no other uses the arena; blocking.
 engram_status engram_arena_close(struct engram_arena *arena);
-
-// Brings a region file to disk; for anonymous memory there is nothing to do. Any, blocking.
-engram_status engram_arena_sync(struct engram_arena *arena);
 
 // Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One
 // thread, while nothing else runs; blocking.
@@ -620,6 +622,41 @@ engram_status engram_service_unpin(struct engram_pin *pin);
 size_t engram_service_metrics_json(const struct engram_service *service,
                                    char *buffer,
                                    size_t capacity);
+
+// Brings all that was written to the disk of the region file; for other memory there is nothing to do. After it has
+// returned, and as long as nothing is written, the file outlives a loss of power. Any, blocking.
+engram_status engram_arena_sync(struct engram_arena *arena);
+
+// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
+// It is written under another name, brought to disk and renamed. `ENGRAM_E_BUSY` while a column is held, or if the file is an
+// open region. While nothing else uses the arena; blocking.
+engram_status engram_arena_snapshot(struct engram_arena *arena,
+                                    const char *path);
+
+// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
+// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
+// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`; `ENGRAM_E_INVALID` for a `where`
+// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
+void *engram_alloc_publish(struct engram_arena *arena,
+                           uint32_t column,
+                           size_t size,
+                           size_t align,
+                           uint32_t ttfs_ns,
+                           uint64_t *where);
+
+// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
+// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if another thread takes it back at this
+// moment; nothing has changed then. Any, RT, wait-free.
+engram_status engram_free_unpublish(struct engram_arena *arena,
+                                    uint64_t *where);
+
+// One of 16 words (`slot` 0 to 15) that the arena keeps for its program, 0 at first: an offset, so that the program finds its
+// data again. 0 also if `slot` is out of range or `arena` NULL (see `engram_last_error`). Any, RT.
+uint64_t engram_root(const struct engram_arena *arena,
+                     uint32_t slot);
+
+// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. Any, RT.
+engram_status engram_set_root(struct engram_arena *arena, uint32_t slot, uint64_t offset);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -102,13 +102,91 @@ pub enum Error {
     #[error("another thread is maintaining this arena; one at a time may")]
     Maintaining,
     /// A system call failed.
-    #[error("the system refused to {what} (error {code})")]
+    #[error("the system refused to {what}: {}", std::io::Error::from_raw_os_error(*code))]
     Os {
         /// What was tried.
         what: &'static str,
         /// `errno`.
         code: i32,
     },
+    /// The system refused to do something with a file.
+    #[error("{name}: the system refused to {what}: {}", std::io::Error::from_raw_os_error(*code))]
+    File {
+        /// The file.
+        name: &'static str,
+        /// What was tried.
+        what: &'static str,
+        /// `errno`.
+        code: i32,
+    },
+    /// The file exists, and was to be new.
+    #[error("{0}: it exists; a new region file was asked for")]
+    FileExists(&'static str),
+    /// The file is open elsewhere.
+    #[error("{0}: it is open, in this or another process; a region file is open once at a time")]
+    FileBusy(&'static str),
+    /// The file, or the given memory, is no region, or a damaged one. It was not changed.
+    #[error("{name}: {why}")]
+    Format {
+        /// The file.
+        name: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A region has other columns than were asked for.
+    #[error("the region has {has} columns; {asked} were asked for")]
+    Columns {
+        /// Columns of the region.
+        has: u32,
+        /// Columns asked for.
+        asked: u32,
+    },
+    /// A region is larger than was asked for.
+    #[error("the region has a capacity of {has} bytes; {asked} were asked for, and a region does not shrink")]
+    Shrinks {
+        /// Bytes of user memory of the region.
+        has: usize,
+        /// Bytes asked for.
+        asked: usize,
+    },
+    /// The given memory is too small.
+    #[error("{given} bytes of memory were given; such an arena takes {needed}")]
+    GivenMemory {
+        /// Bytes that are needed.
+        needed: usize,
+        /// Bytes that were given.
+        given: usize,
+    },
+    /// Blocks of a region need an alignment that the given memory does not have where it lies now.
+    #[error("the given memory starts at {at:#x}, where its user memory is aligned to {has}; blocks in it need {needed}")]
+    GivenAlignment {
+        /// Where the memory starts.
+        at: usize,
+        /// The alignment that there is.
+        has: usize,
+        /// The alignment that blocks of it have asked for.
+        needed: usize,
+    },
+    /// An alignment that the given memory does not have.
+    #[error("alignment {asked} was asked for; the memory that was given to this arena allows {most}")]
+    AlignmentHere {
+        /// The alignment asked for.
+        asked: usize,
+        /// The largest that there is.
+        most: usize,
+    },
+    /// A place for a block's name that cannot be one.
+    #[error("{0:#x} is no place for the name of a block: it must be a multiple of 8 inside the arena's user memory")]
+    Place(usize),
+    /// A root that there is not.
+    #[error("root {0} was asked for; there are 16 (0..=15)")]
+    Root(usize),
+    /// Too many publications at the same time.
+    #[error("256 blocks are being published or unpublished at this moment; more at a time are not possible")]
+    Publishing,
+    /// A block that was not published.
+    #[error("{0:#x} is not a block that was published; free it in the ordinary way")]
+    NotPublished(usize),
     /// A pointer that is not the start of a slot of this arena.
     #[error("{0:#x} is not the start of a block of this arena")]
     BadPointer(usize),

@@ -212,6 +212,20 @@ pub(crate) fn pattern(class: usize, unit: u32) -> u64 {
     PATTERN[class % PATTERN_ROWS][unit as usize % SPAN_WORDS]
 }
 
+/// The slot starts of a class in word `index` of its span or run.
+#[cfg(not(loom))]
+pub(crate) fn slot_starts(class_index: usize, index: u64) -> u64 {
+    let class = &CLASSES[class_index];
+    if class.by_word {
+        return pattern(class_index, index as u32);
+    }
+    let stride = u64::from(class.granules);
+    (0..u64::from(class.slots))
+        .map(|slot| slot * stride)
+        .filter(|start| start / 64 == index)
+        .fold(0, |word, start| word | 1 << (start % 64))
+}
+
 /// What a request of `size` bytes takes, `None` if it is 0 or no arena could serve it.
 pub(crate) fn good_size(size: usize, capacity: usize) -> Option<usize> {
     if size == 0 || size > capacity {

@@ -3,22 +3,27 @@
 //! ```text
 //! builder --> Arena --column(id)--> Column   wait-free, one thread at a time
 //!               |---- alloc, free, realloc   any thread, lock-free; a free is wait-free
+//!               |---- publish, roots, snapshot, sync   what a region file is for: see `persist`
 //!               '---- batches, metrics, map, verify, maintain
 //! ```
 //!
 //! This layer ties the others together and has no mechanism of its own.
 
 mod batch;
+mod persist;
 mod usage;
 mod verify;
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use std::path::PathBuf;
 
 use crate::column::core::{Core, Options, Shape};
 use crate::column::{Column, ColumnId};
 use crate::error::Result;
-use crate::region::RegionOptions;
+use crate::recover::recover;
+use crate::region::header::Found;
+use crate::region::{Backing, Given, RegionOptions};
 use crate::size_class::good_size;
 use crate::spike::SpikeTime;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
@@ -33,10 +38,11 @@ const DEFAULT_CAPACITY: usize = 64 << 20;
 const DEFAULT_COLUMNS: u32 = 64;
 
 /// What an arena is made from; checked as a whole by [`ArenaBuilder::build`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct ArenaBuilder {
     pub(crate) options: Options,
+    pub(crate) backing: Backing,
 }
 
 impl Default for ArenaBuilder {
@@ -49,7 +55,7 @@ impl Default for ArenaBuilder {
             zero_freed: false,
             no_zones: false,
         };
-        Self { options }
+        Self { options, backing: Backing::Anonymous }
     }
 }
 
@@ -104,12 +110,45 @@ impl ArenaBuilder {
         self
     }
 
-    /// Bytes of address space that such an arena takes, metadata included.
+    /// Puts the arena into a region file: it is created if it does not exist (or has length 0, or its creation was cut
+    /// short), else opened, and then the columns must be the file's, and the capacity the file's or larger. Everything
+    /// that was not freed is there again, at the same offsets. A file is open once at a time. Default: memory of its own.
+    pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.backing = Backing::File { path: path.into(), create_new: false };
+        self
+    }
+
+    /// The same, and the file must not exist.
+    pub fn new_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.backing = Backing::File { path: path.into(), create_new: true };
+        self
+    }
+
+    /// Puts the arena into memory that the caller gives, and touches nothing else: it must start at a multiple of 4096,
+    /// and be zeroed or hold an arena. Without an alignment above 32 KiB it may lie elsewhere when the arena is opened
+    /// again. [`ArenaBuilder::size`] says how much is needed.
+    ///
+    /// # Safety
+    /// The memory is readable and writable, is used by nobody else as long as the arena is open, and outlives it.
+    pub unsafe fn memory(mut self, start: NonNull<u8>, bytes: usize) -> Self {
+        self.backing = Backing::Given(Given { base: start, bytes });
+        self
+    }
+
+    /// Of a region file: does not reserve its disk space at open. On a full disk a write into the arena then ends the
+    /// process (SIGBUS). Default off.
+    pub fn sparse(mut self, on: bool) -> Self {
+        self.options.region.sparse = on;
+        self
+    }
+
+    /// Bytes that such an arena takes in a file or in given memory, metadata included: what
+    /// [`ArenaBuilder::memory`] needs at least. (In memory of its own it takes more address space, and touches less.)
     ///
     /// # Errors
     /// As [`ArenaBuilder::build`], but for the system's refusals.
     pub fn size(&self) -> Result<usize> {
-        Ok(Shape::of(&self.options)?.bytes())
+        Ok(Shape::fitted(&self.options)?.bytes())
     }
 
     /// Opens the arena. May block: it calls the system.
@@ -117,13 +156,32 @@ impl ArenaBuilder {
     /// # Errors
     /// [`Error::Capacity`](crate::Error::Capacity),
     /// [`Error::ColumnCount`](crate::Error::ColumnCount),
-    /// [`Error::Os`](crate::Error::Os).
+    /// [`Error::Os`](crate::Error::Os);
+    /// of a region file [`Error::File`](crate::Error::File),
+    /// [`Error::FileBusy`](crate::Error::FileBusy),
+    /// [`Error::FileExists`](crate::Error::FileExists),
+    /// [`Error::Format`](crate::Error::Format),
+    /// [`Error::Columns`](crate::Error::Columns),
+    /// [`Error::Shrinks`](crate::Error::Shrinks);
+    /// of given memory also [`Error::GivenMemory`](crate::Error::GivenMemory),
+    /// [`Error::GivenAlignment`](crate::Error::GivenAlignment).
     pub fn build(self) -> Result<Arena> {
-        Ok(Arena { core: Box::new(Core::open(self.options)?) })
+        let asked = self.options.capacity;
+        let (core, found) = Core::open(self.options, &self.backing)?;
+        // Handles know where their core lies: it does not move once one is used.
+        let mut core = Box::new(core);
+        recover(&core, found)?;
+        if core.region.capacity() < asked {
+            let (grown, as_found) = core.grow(asked)?;
+            core = Box::new(grown);
+            recover(&core, as_found)?;
+        }
+        Ok(Arena { core, recovered: matches!(found, Found::Unclosed(_)) })
     }
 }
 
-/// A lock-free real-time arena. Dropping it unmaps everything: no block may be used afterwards.
+/// A lock-free real-time arena. Dropping it closes it and unmaps everything: no block may be used afterwards, until a
+/// region file, or given memory, is opened again.
 ///
 /// ```
 /// use core::alloc::Layout;
@@ -139,6 +197,13 @@ impl ArenaBuilder {
 /// ```
 pub struct Arena {
     pub(crate) core: Box<Core>,
+    recovered: bool,
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        self.core.close();
+    }
 }
 
 impl Arena {
@@ -230,17 +295,12 @@ impl Arena {
     /// Bytes from the start of user memory to `p`, if `p` lies in it. Stays true however often, and
     /// wherever, the arena is opened.
     pub fn offset_of(&self, p: *const u8) -> Option<usize> {
-        let offset = p.addr().wrapping_sub(self.start().addr());
-        (offset < self.capacity()).then_some(offset)
+        self.core.offset(p).map(|offset| offset as usize)
     }
 
     /// The other way: the address at an offset below the capacity.
     pub fn at(&self, offset: usize) -> Option<*mut u8> {
-        (offset < self.capacity()).then(|| self.start().wrapping_add(offset))
-    }
-
-    fn start(&self) -> *mut u8 {
-        self.core.region.origin().wrapping_add(crate::size_class::CHUNK)
+        (offset < self.capacity()).then(|| self.core.data().wrapping_add(offset))
     }
 
     /// Bytes that a block may use, `None` if `p` is not a block that is handed out. Wait-free.

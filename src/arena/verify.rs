@@ -5,7 +5,7 @@ use crate::column::cell::{Cell, CellId};
 use crate::column::core::Core;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CHUNK_SPANS, CLASSES, pattern};
+use crate::size_class::{CHUNK_SPANS, CLASSES, slot_starts};
 use crate::span::{IndexWords, SharedKey};
 use crate::sync::Ordering::Relaxed;
 
@@ -183,7 +183,8 @@ impl Core {
         let page = self.page(head);
         let id = CellId::at_offset(page.cell());
         let class_index = meta.class.load(Relaxed) as usize;
-        check(id.is_valid() && id.class() == class_index, "M3", at)?;
+        let known = self.rows().have(id) || owner.is_shared() && id.is_published();
+        check(known && id.class() == class_index, "M3", at)?;
         let class = &CLASSES[class_index];
         spans[index as usize] += u64::from(class.spans);
         for span in head.0..head.0 + u32::from(class.spans) {
@@ -244,17 +245,4 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// The slot starts of a class in word `index` of its span or run.
-fn slot_starts(class_index: usize, index: u64) -> u64 {
-    let class = &CLASSES[class_index];
-    if class.by_word {
-        return pattern(class_index, index as u32);
-    }
-    let stride = u64::from(class.granules);
-    (0..u64::from(class.slots))
-        .map(|slot| slot * stride)
-        .filter(|start| start / 64 == index)
-        .fold(0, |word, start| word | 1 << (start % 64))
 }

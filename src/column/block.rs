@@ -1,24 +1,24 @@
 //! A column's block: everything of one column that lies in the region.
 //!
 //! ```text
-//! | sink | what the holder writes | what anybody writes | inboxes | hints of shared spans | cells |
+//! | sink | what the holder writes | what anybody writes | cells ... |
 //! ```
 //!
 //! Blocks start on pages of their own, so that a column that is not used costs nothing, and the
-//! holder's lines are not those that others write.
+//! holder's lines are not those that others write. How many cells follow depends on the arena
+//! ([`Rows`]): [`Blocks`] knows where each block starts. The inboxes of the cells, and what leads to
+//! shared spans, have tables of their own, because anybody writes them.
 
 use core::cell::UnsafeCell;
 
-use super::cell::{CELL_LINES, CELLS_BYTES, CellId};
+use super::cell::{CELL_LINES, Cell, CellId, Rows};
 use super::lease::Lease;
-use crate::map::{ChunkId, Granule, SpanId};
-use crate::span::Inbox;
+use crate::map::{ChunkId, Granule};
+use crate::region::{Layout, Region, Section, Table};
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
-/// Words of a bit set of cells.
-const CELL_WORDS: usize = CELL_ROOM / 64;
-/// Room for what there is one of for each cell: a power of two, so that a masked number needs no check.
-const CELL_ROOM: usize = CELL_LINES.next_power_of_two();
+/// Words of a bit set of cells: a power of two, so that a masked number needs no check.
+const CELL_WORDS: usize = CELL_LINES.next_power_of_two() / 64;
 
 /// What the holder writes; others read it for metrics.
 #[repr(C, align(128))]
@@ -29,6 +29,8 @@ pub(crate) struct HolderSide {
     chunks: AtomicU32,
     /// 1 once a holder has set its handle up.
     set_up: AtomicU32,
+    /// 1 while the holder resets the column.
+    resetting: AtomicU32,
     /// Frees by the holder that went past the cells: large and shared blocks, resets.
     pub(crate) other_frees: AtomicU64,
     /// Frees by the holder of blocks of other columns.
@@ -62,29 +64,79 @@ pub(crate) struct OpenSide {
     pub(crate) bytes_given_to_others: AtomicU64,
 }
 
-/// A line of the cells' bytes.
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// A column's block.
-#[repr(C, align(4096))]
+/// A column's block, up to its cells.
+#[repr(C, align(128))]
 pub(crate) struct ColumnBlock {
+    /// `UnsafeCell`: a reference to the block promises nothing about what cells write, and this is one.
     sink: UnsafeCell<[u64; 16]>,
     pub(crate) holder: HolderSide,
     pub(crate) open: OpenSide,
-    inboxes: [Inbox; CELL_ROOM],
-    hints: [AtomicU32; CELL_LINES],
-    /// `UnsafeCell`, both: a reference to the block promises nothing about what cells write.
-    cells: UnsafeCell<[Line; CELLS_BYTES / 64]>,
 }
 
 /// Bytes from a block's start to its first cell.
-pub(crate) const CELLS_OFFSET: usize = core::mem::offset_of!(ColumnBlock, cells);
-const _: () = assert!(CELLS_OFFSET.is_multiple_of(64) && size_of::<ColumnBlock>() < 1 << 20, "block");
+pub(crate) const CELLS_OFFSET: usize = size_of::<ColumnBlock>();
 
-// SAFETY: atomics throughout; zero: nobody's, empty. The cells' bytes are only reached through
-// `Cell`, by the table's own pointer.
+// SAFETY: atomics throughout; zero: nobody's, empty.
 unsafe impl crate::region::Plain for ColumnBlock {}
+
+/// A byte of a block or its cells: only its address is used.
+#[repr(transparent)]
+struct Byte(UnsafeCell<u8>);
+
+// SAFETY: any byte is valid, and nobody reads or writes one as such.
+unsafe impl crate::region::Plain for Byte {}
+
+/// The blocks of all columns: a table whose entries are followed by cells. `Copy`: a view (R1).
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks {
+    bytes: Table<Byte>,
+    stride: usize,
+}
+
+impl Blocks {
+    /// Bytes from a block to the next.
+    pub(crate) const fn stride(rows: Rows) -> usize {
+        (CELLS_OFFSET + rows.bytes()).next_multiple_of(4096)
+    }
+
+    /// The section for the blocks of `columns` columns.
+    pub(crate) fn section(layout: &mut Layout, columns: u32, rows: Rows) -> Section {
+        layout.section(columns as usize * Self::stride(rows), 1)
+    }
+
+    /// The blocks in a section that was laid out for them.
+    pub(crate) fn new(region: &Region, section: Section, rows: Rows) -> Self {
+        Self { bytes: region.table(section), stride: Self::stride(rows) }
+    }
+
+    /// Bytes from one block to the next.
+    pub(crate) fn bytes_each(&self) -> usize {
+        self.stride
+    }
+
+    /// Where block `index` starts.
+    #[inline(always)]
+    pub(crate) fn start(&self, index: u32) -> *const u8 {
+        let offset = index as usize * self.stride;
+        debug_assert!(offset < self.bytes.len());
+        self.bytes.as_ptr().wrapping_add(offset).cast()
+    }
+
+    /// Block `index`.
+    #[inline(always)]
+    pub(crate) fn at(&self, index: u32) -> &ColumnBlock {
+        // SAFETY: R1, R2: a block of the table, aligned to a page, `Plain`. Its cells are only reached through
+        // `Cell`, by the table's own pointer.
+        unsafe { &*self.start(index).cast() }
+    }
+
+    /// The cell at `offset` bytes from block `index`.
+    pub(crate) fn cell(&self, index: u32, offset: u32) -> Cell {
+        debug_assert!((offset as usize) < self.stride);
+        // SAFETY: R1, R2: the offset is inside the block.
+        unsafe { Cell::new(self.start(index), offset as usize) }
+    }
+}
 
 impl HolderSide {
     /// The held-back free; granule 0 is none.
@@ -109,6 +161,17 @@ impl HolderSide {
     /// Notes that the column's handle is set up. Release: so it is for who sees this.
     pub(crate) fn note_set_up(&self) {
         self.set_up.store(1, Ordering::Release);
+    }
+
+    /// Notes that a reset begins, or is over. A reset that is cut short is finished by recovery (Y4): nothing is
+    /// cleared before the one, nor after the other.
+    pub(crate) fn set_resetting(&self, resetting: bool) {
+        self.resetting.swap(u32::from(resetting), Ordering::AcqRel);
+    }
+
+    /// Whether a reset has begun.
+    pub(crate) fn is_resetting(&self) -> bool {
+        self.resetting.load(Ordering::Acquire) != 0
     }
 
     /// Whether the column ever had a holder.
@@ -187,22 +250,5 @@ impl OpenSide {
     /// Bytes that others freed less bytes that others were given.
     pub(crate) fn balance_of_others(&self) -> u64 {
         self.bytes_freed_by_others.load(Relaxed).wrapping_sub(self.bytes_given_to_others.load(Relaxed))
-    }
-}
-
-impl ColumnBlock {
-    /// The inbox of a cell.
-    #[inline(always)]
-    pub(crate) fn inbox(&self, cell: CellId) -> &Inbox {
-        &self.inboxes[cell.0 as usize % CELL_ROOM]
-    }
-
-    /// The shared span of a cell that had room lately. A hint: its state decides.
-    pub(crate) fn hint(&self, cell: CellId) -> SpanId {
-        SpanId(self.hints[cell.0 as usize].load(Relaxed))
-    }
-
-    pub(crate) fn set_hint(&self, cell: CellId, span: SpanId) {
-        self.hints[cell.0 as usize].store(span.0, Relaxed);
     }
 }

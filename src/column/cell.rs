@@ -11,10 +11,17 @@
 //! `base + bit * step`), or else refills. A free pushes, or else spills to the span's summary. Entries
 //! are granules.
 //!
-//! A column has ten rows of small cells, one for each zone, one for requests with an alignment above
-//! 16 bytes and one for ordered batches, and two rows of medium ones, ordinary and aligned.
-//! [row][class]: the cells of one zone lie side by side, seven lines apart, so that their first
-//! lines spread over all sets of a cache.
+//! A column has two rows of medium cells, ordinary and aligned, a row for requests with an alignment
+//! above 16 bytes, one for ordered batches, and then a row for each zone. Cells of the first four are
+//! *narrow*: their stacks have room for eight. [row][class]: the cells of one zone lie side by side, seven
+//! lines apart, so that their first lines spread over all sets of a cache. An arena in a file or in given
+//! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
+//! ([`Rows`]).
+//!
+//! ```text
+//! cells   medium | medium, aligned | small, aligned | ordered | zone 0 | zone 1 | ... | zone 7
+//!         '-------------------- narrow: 128 bytes -----------' '--- wide: 448 bytes ---------'
+//! ```
 //!
 //! Invariants
 //! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a
@@ -29,12 +36,11 @@ use core::cell::Cell as Slot;
 use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::map::{Granule, SpanId};
-use crate::region::Table;
 use crate::size_class::{CLASS_COUNT, Class, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of};
 use crate::spike::ZONES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
 
-use super::block::{CELLS_OFFSET, ColumnBlock};
+use super::block::CELLS_OFFSET;
 
 /// The first line of a cell.
 #[repr(C)]
@@ -56,26 +62,94 @@ pub(crate) struct CellHead {
 }
 
 const HEAD_BYTES: usize = size_of::<CellHead>();
-/// Bytes of a small cell.
-pub(crate) const SMALL_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
-/// Bytes of a medium cell.
-pub(crate) const MEDIUM_CELL: usize = HEAD_BYTES + 8 * MEDIUM_STACK;
-const _: () = assert!(HEAD_BYTES == 64 && SMALL_CELL == 7 * 64 && MEDIUM_CELL == 2 * 64);
+/// Bytes of a wide cell, of a zone's row.
+const WIDE_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
+/// Bytes of a narrow cell.
+const NARROW_CELL: usize = HEAD_BYTES + 8 * NARROW_STACK;
+/// Entries of a narrow cell's stack.
+const NARROW_STACK: usize = MEDIUM_STACK;
+const _: () = assert!(HEAD_BYTES == 64 && WIDE_CELL == 7 * 64 && NARROW_CELL == 2 * 64);
 
-/// The row of requests with an alignment above 16 bytes.
-pub(crate) const ALIGNED_ROW: usize = ZONES;
-/// The row of ordered batches.
-pub(crate) const ORDERED_ROW: usize = ZONES + 1;
-/// Rows of small cells.
-pub(crate) const SMALL_ROWS: usize = ZONES + 2;
-/// Bytes of a row of small cells, and one cell that is never used: that of size 0.
-pub(crate) const ROW_BYTES: usize = (SMALL_CLASSES + 1) * SMALL_CELL;
 const MEDIUM_CLASSES: usize = CLASS_COUNT - SMALL_CLASSES;
-const SMALL_BYTES: usize = SMALL_ROWS * ROW_BYTES;
-/// Lines of 64 bytes that all cells of a column take: one more than the highest cell number.
-pub(crate) const CELL_LINES: usize = CELLS_BYTES / 64;
-/// Bytes of all cells of a column.
-pub(crate) const CELLS_BYTES: usize = SMALL_BYTES + 2 * MEDIUM_CLASSES * MEDIUM_CELL;
+/// Cells of a row of small cells: the last is never used, that of size 0.
+const ROW_CELLS: usize = SMALL_CLASSES + 1;
+/// Narrow cells before the row of small aligned ones.
+const ALIGNED_FIRST: usize = 2 * MEDIUM_CLASSES;
+/// Narrow cells before the row of ordered batches.
+const ORDERED_FIRST: usize = ALIGNED_FIRST + ROW_CELLS;
+/// Narrow cells.
+const NARROW_CELLS: usize = ORDERED_FIRST + ROW_CELLS;
+const NARROW_BYTES: usize = NARROW_CELLS * NARROW_CELL;
+/// Bytes of a zone's row.
+const ROW_BYTES: usize = ROW_CELLS * WIDE_CELL;
+/// Lines of 64 bytes that the cells of a column with all rows take: one more than the highest cell number.
+pub(crate) const CELL_LINES: usize = (NARROW_BYTES + ZONES * ROW_BYTES) / 64;
+
+/// A row of small cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// Of requests with an alignment above 16 bytes.
+    Aligned,
+    /// Of ordered batches.
+    Ordered,
+    /// Of a zone, or several: the number of the row.
+    Zone(usize),
+}
+
+/// How many rows for zones an arena's columns have: 8, 4, 2 or 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rows {
+    /// Log2 of the zones that share a row.
+    shift: u32,
+}
+
+impl Rows {
+    /// A row for each zone.
+    pub(crate) const ALL: Self = Self { shift: 0 };
+
+    /// All that there are, most rows first.
+    pub(crate) const CHOICES: [Self; 4] = [Self::ALL, Self { shift: 1 }, Self { shift: 2 }, Self { shift: 3 }];
+
+    /// Their number.
+    pub(crate) const fn zones(self) -> usize {
+        ZONES >> self.shift
+    }
+
+    /// As a number, for the header of a region file.
+    pub(crate) const fn shift(self) -> u32 {
+        self.shift
+    }
+
+    /// The other way; `None` if it is none.
+    pub(crate) const fn of_shift(shift: u32) -> Option<Self> {
+        if shift <= ZONES.trailing_zeros() { Some(Self { shift }) } else { None }
+    }
+
+    /// The row of a zone.
+    pub(crate) const fn of_zone(self, zone: usize) -> Row {
+        Row::Zone(zone >> self.shift)
+    }
+
+    /// Lines of 64 bytes that a column's cells take.
+    pub(crate) const fn lines(self) -> usize {
+        self.bytes() / 64
+    }
+
+    /// Bytes that a column's cells take.
+    pub(crate) const fn bytes(self) -> usize {
+        NARROW_BYTES + self.zones() * ROW_BYTES
+    }
+
+    /// Every row of small cells.
+    pub(crate) fn all(self) -> impl Iterator<Item = Row> {
+        [Row::Aligned, Row::Ordered].into_iter().chain((0..self.zones()).map(Row::Zone))
+    }
+
+    /// Whether a cell starts there, in a column with these rows.
+    pub(crate) const fn have(self, id: CellId) -> bool {
+        (id.0 as usize) < self.lines() && id.is_valid()
+    }
+}
 
 /// A cell's number in its column: the line on which it starts, counted from the column's first cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +157,29 @@ pub(crate) struct CellId(pub(crate) u32);
 
 impl CellId {
     /// The cell of a small class in `row`.
-    pub(crate) const fn small(row: usize, class: usize) -> Self {
-        Self(((row * ROW_BYTES + class * SMALL_CELL) / 64) as u32)
+    pub(crate) const fn small(row: Row, class: usize) -> Self {
+        let start = match row {
+            Row::Aligned => (ALIGNED_FIRST + class) * NARROW_CELL,
+            Row::Ordered => (ORDERED_FIRST + class) * NARROW_CELL,
+            Row::Zone(zone) => NARROW_BYTES + zone * ROW_BYTES + class * WIDE_CELL,
+        };
+        Self((start / 64) as u32)
     }
 
     /// The cell of a medium class.
     pub(crate) const fn medium(aligned: bool, class: usize) -> Self {
         let index = aligned as usize * MEDIUM_CLASSES + class - SMALL_CLASSES;
-        Self(((SMALL_BYTES + index * MEDIUM_CELL) / 64) as u32)
+        Self((index * NARROW_CELL / 64) as u32)
+    }
+
+    /// In place of a cell, for the spans of published blocks of a class: none lies there.
+    pub(crate) const fn published(class: usize) -> Self {
+        Self((CELL_LINES + class) as u32)
+    }
+
+    /// Whether it stands for published blocks.
+    pub(crate) const fn is_published(self) -> bool {
+        self.0 >= CELL_LINES as u32 && self.0 < (CELL_LINES + CLASS_COUNT) as u32
     }
 
     /// The cell at `offset` bytes from its column's block.
@@ -111,50 +200,65 @@ impl CellId {
         self.0 as usize * 64
     }
 
-    /// Whether a cell starts there: not for the cells of size 0, which are never used.
-    pub(crate) const fn is_valid(self) -> bool {
+    /// Whether its stack has room for few.
+    const fn is_narrow(self) -> bool {
+        self.start() < NARROW_BYTES
+    }
+
+    /// Whether a cell starts there, in a column with all rows: not for the cells of size 0, which are never used.
+    const fn is_valid(self) -> bool {
         let start = self.start();
-        if start < SMALL_BYTES {
-            (start % ROW_BYTES).is_multiple_of(SMALL_CELL) && start % ROW_BYTES / SMALL_CELL < SMALL_CLASSES
+        if self.is_narrow() {
+            let index = start / NARROW_CELL;
+            start.is_multiple_of(NARROW_CELL) && index != ORDERED_FIRST - 1 && index != NARROW_CELLS - 1
         } else {
-            start < CELLS_BYTES && (start - SMALL_BYTES).is_multiple_of(MEDIUM_CELL)
+            let in_row = (start - NARROW_BYTES) % ROW_BYTES;
+            self.0 < CELL_LINES as u32 && in_row.is_multiple_of(WIDE_CELL) && in_row / WIDE_CELL < SMALL_CLASSES
         }
     }
 
     /// Its size class.
     pub(crate) const fn class(self) -> usize {
-        let start = self.start();
-        if start < SMALL_BYTES {
-            start % ROW_BYTES / SMALL_CELL
-        } else {
-            SMALL_CLASSES + (start - SMALL_BYTES) / MEDIUM_CELL % MEDIUM_CLASSES
+        if self.is_published() {
+            return self.0 as usize - CELL_LINES;
         }
+        let start = self.start();
+        if !self.is_narrow() {
+            return (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL;
+        }
+        let index = start / NARROW_CELL;
+        if index < ALIGNED_FIRST { SMALL_CLASSES + index % MEDIUM_CLASSES } else { (index - ALIGNED_FIRST) % ROW_CELLS }
     }
 
     /// Whether its blocks were asked for with an alignment above 16 bytes.
     pub(crate) const fn is_aligned(self) -> bool {
-        let start = self.start();
-        if start < SMALL_BYTES { start / ROW_BYTES == ALIGNED_ROW } else { start >= SMALL_BYTES + MEDIUM_CLASSES * MEDIUM_CELL }
+        let index = self.start() / NARROW_CELL;
+        MEDIUM_CLASSES <= index && index < ORDERED_FIRST
+    }
+
+    /// Entries that the stack of this cell, of `class`, may hold.
+    pub(crate) const fn stack(self, class: &Class) -> u32 {
+        if self.is_narrow() && class.stack > NARROW_STACK as u32 { NARROW_STACK as u32 } else { class.stack }
     }
 }
 
 const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
-    let mut offsets = [(SMALL_CLASSES * SMALL_CELL) as u16; SMALL_MAX + 1];
+    let mut offsets = [(SMALL_CLASSES * WIDE_CELL) as u16; SMALL_MAX + 1];
     let mut size = 1;
     while size <= SMALL_MAX {
-        offsets[size] = (class_of(size) * SMALL_CELL) as u16;
+        offsets[size] = (class_of(size) * WIDE_CELL) as u16;
         size += 1;
     }
     offsets
 }
 
-/// Bytes from a row to the cell of a size; for size 0, to one that is always empty.
+/// Bytes from a zone's row to the cell of a size; for size 0, to one that is always empty.
 pub(crate) static CELL_OF_SIZE: [u16; SMALL_MAX + 1] = cell_of_size();
 
 /// The class of a size up to [`SMALL_MAX`]; [`SMALL_CLASSES`] for size 0.
 #[inline(always)]
 pub(crate) fn small_class_of(size: usize) -> u32 {
-    u32::from(CELL_OF_SIZE[size]) / SMALL_CELL as u32
+    u32::from(CELL_OF_SIZE[size]) / WIDE_CELL as u32
 }
 
 /// A cell of a column. `Copy`: a pointer into the region (R1).
@@ -163,13 +267,6 @@ pub(crate) fn small_class_of(size: usize) -> u32 {
 pub(crate) struct Cell(*const CellHead);
 
 impl Cell {
-    /// The cell at `offset` bytes from block `index` of `columns`.
-    pub(crate) fn of(columns: Table<ColumnBlock>, index: u32, offset: u32) -> Self {
-        debug_assert!((index as usize) < columns.len() && (offset as usize) < size_of::<ColumnBlock>());
-        // SAFETY: R1, R2: block `index` is in the table, and the offset inside the block.
-        unsafe { Self::new(columns.as_ptr().add(index as usize).cast(), offset as usize) }
-    }
-
     /// The cell at `offset` bytes from `block`.
     ///
     /// # Safety
@@ -294,15 +391,15 @@ impl Cell {
         self.head().limit.get() != 0
     }
 
-    /// First use.
+    /// First use. Of a narrow cell, `stack` is what it has room for; else the class'.
     #[inline(always)]
-    pub(crate) fn set_up(&self, class: &Class) {
+    pub(crate) fn set_up(&self, class: &Class, stack: u32) {
         let head = self.head();
         head.reciprocal.set(class.cell_reciprocal);
         head.granules.set(class.granules);
         head.class.set(class.index);
         head.counted.set(class.counted);
-        head.limit.set(class.stack);
+        head.limit.set(stack);
     }
 
     /// Granules of a slot.
@@ -443,23 +540,42 @@ mod tests {
 
     #[test]
     fn every_cell_has_a_place_of_its_own_and_is_found_there() {
-        let small = (0..SMALL_ROWS).flat_map(|row| (0..SMALL_CLASSES).map(move |class| (CellId::small(row, class), class, SMALL_CELL)));
-        let medium = [false, true]
-            .into_iter()
-            .flat_map(|aligned| (SMALL_CLASSES..CLASS_COUNT).map(move |class| (CellId::medium(aligned, class), class, MEDIUM_CELL)));
+        let small = |row| (0..SMALL_CLASSES).map(move |class| (CellId::small(row, class), class));
+        let medium = |aligned| (SMALL_CLASSES..CLASS_COUNT).map(move |class| (CellId::medium(aligned, class), class));
+        let cells = medium(false).chain(medium(true)).chain(Rows::ALL.all().flat_map(small));
         let mut end = CELLS_OFFSET as u32;
         let mut valid = 0;
-        for (id, class, bytes) in small.chain(medium) {
-            assert!(id.is_valid() && id.offset() >= end, "{id:?}");
+        for (id, class) in cells {
+            assert!(Rows::ALL.have(id) && id.offset() >= end, "{id:?}");
             assert_eq!((CellId::at_offset(id.offset()), id.class()), (id, class));
-            end = id.offset() + bytes as u32;
+            let room = id.stack(Class::at(class as u32)) as usize * 8;
+            end = id.offset() + (HEAD_BYTES + room) as u32;
             valid += 1;
         }
-        assert!(end as usize <= CELLS_OFFSET + CELLS_BYTES);
-        assert_eq!((0..CELL_LINES as u32).filter(|&line| CellId(line).is_valid()).count(), valid);
+        assert!(end as usize <= CELLS_OFFSET + Rows::ALL.bytes());
+        assert_eq!((0..CELL_LINES as u32 + 9).filter(|&line| Rows::ALL.have(CellId(line))).count(), valid);
         for (size, &offset) in CELL_OF_SIZE.iter().enumerate().skip(1) {
-            assert_eq!(u32::from(offset) + CELLS_OFFSET as u32, CellId::small(0, class_of(size)).offset());
+            assert_eq!(u32::from(offset) + CELLS_OFFSET as u32, CellId::small(Row::Zone(0), class_of(size)).offset() - NARROW_BYTES as u32);
         }
-        assert!(!CellId(u32::from(CELL_OF_SIZE[0]) / 64).is_valid());
+        assert!(!CellId((NARROW_BYTES as u32 + u32::from(CELL_OF_SIZE[0])) / 64).is_valid());
+    }
+
+    #[test]
+    fn fewer_rows_have_the_first_cells_of_all() {
+        for rows in Rows::CHOICES {
+            assert_eq!(Rows::of_shift(rows.shift()), Some(rows));
+            for zone in 0..ZONES {
+                assert!(rows.have(CellId::small(rows.of_zone(zone), SMALL_CLASSES - 1)));
+            }
+            let last = CellId::small(Row::Zone(rows.zones() - 1), SMALL_CLASSES - 1);
+            assert!(rows.have(last) && !rows.have(CellId(last.0 + WIDE_CELL as u32 / 64)));
+            assert!(!rows.have(CellId::small(Row::Zone(rows.zones()), 0)));
+        }
+        assert_eq!(Rows::of_shift(4), None);
+        for class in 0..CLASS_COUNT {
+            let id = CellId::published(class);
+            assert!(id.is_published() && !Rows::ALL.have(id) && !id.is_aligned());
+            assert_eq!((CellId::at_offset(id.offset()), id.class()), (id, class));
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! The core: the tables of an open arena, and what does not belong to one column.
 
-use super::block::ColumnBlock;
-use super::cell::Cell;
+use super::block::{Blocks, ColumnBlock};
+use super::cell::{CELL_LINES, Cell, CellId, Row, Rows};
 use super::held::Handle;
+use super::publish::{INTENTS, Intent};
 use super::remote::RemoteFree;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId};
-use crate::region::{Layout, Mapping, Plain, Region, RegionOptions, Section, Table, chunks_for};
-use crate::size_class::{CHUNK, CHUNK_SPANS, Class, GRANULE, SPAN, SPAN_WORDS};
-use crate::span::{ChunkIndex, ChunkMeta, IndexWords, Parked, SpanMeta};
+use crate::region::header::{Copied, Described, Found, Header};
+use crate::region::{
+    Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, Section, Table, chunks_for,
+};
+use crate::size_class::{CHUNK, CHUNK_SPANS, CLASS_COUNT, Class, GRANULE, SPAN, SPAN_WORDS};
+use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Parked, SpanMeta};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Most columns of an arena.
@@ -67,14 +71,20 @@ impl Counters {
 // SAFETY: atomics; zero is a valid count.
 unsafe impl Plain for Counters {}
 
-/// Where everything lies in a region of given columns and chunks.
+/// Where everything lies in the metadata of a region of given columns and chunks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) chunks: usize,
+    columns: u32,
+    rows: Rows,
     index: [Section; 3],
     chunk_metas: Section,
     counters: Section,
     used: Section,
+    intents: Section,
+    /// These three come last.
+    inboxes: Section,
+    hints: Section,
     blocks: Section,
     pages: Section,
     spans: Section,
@@ -83,18 +93,43 @@ pub(crate) struct Shape {
     layout: Layout,
 }
 
+/// Metadata takes at most one part in this many of the capacity, if fewer rows of cells can bring that about.
+const METADATA_PART: usize = 33;
+
 impl Shape {
-    /// The shape of an arena with `options`.
+    /// The shape of an arena with `options` in memory of its own: pages that are not touched cost nothing.
     ///
     /// # Errors
     /// [`Error::Capacity`], [`Error::ColumnCount`].
     pub(crate) fn of(options: &Options) -> Result<Self> {
+        Self::with_rows(options, Rows::ALL)
+    }
+
+    /// The shape of an arena with `options` in a file or in given memory, where every page counts: with as many rows
+    /// of cells as leave metadata at 3 % of the capacity.
+    ///
+    /// # Errors
+    /// As [`Shape::of`].
+    pub(crate) fn fitted(options: &Options) -> Result<Self> {
+        let [most, .., least] = Rows::CHOICES;
+        let mut shape = Self::with_rows(options, most)?;
+        for rows in Rows::CHOICES {
+            shape = Self::with_rows(options, rows)?;
+            if rows == least || (shape.bytes() - shape.chunks * CHUNK) * METADATA_PART <= shape.chunks * CHUNK {
+                break;
+            }
+        }
+        Ok(shape)
+    }
+
+    fn with_rows(options: &Options, rows: Rows) -> Result<Self> {
         let chunks = chunks_for(options.capacity)?;
         if options.columns == 0 || options.columns > COLUMNS_MAX {
             return Err(Error::ColumnCount(options.columns));
         }
         let all = chunks + 1;
         let spans = all * CHUNK_SPANS;
+        let columns = options.columns as usize;
         let mut layout = Layout::default();
         let word = size_of::<AtomicU64>();
         let leaves = all.div_ceil(64);
@@ -102,29 +137,94 @@ impl Shape {
         let index = [leaves, middle, middle.div_ceil(64)].map(|words| layout.section(words, word));
         Ok(Self {
             chunks,
+            columns: options.columns,
+            rows,
             index,
             chunk_metas: layout.section(all, size_of::<ChunkMeta>()),
             counters: layout.section(1, size_of::<Counters>()),
-            used: layout.section(options.columns.div_ceil(64) as usize, word),
+            used: layout.section(columns.div_ceil(64), word),
+            intents: layout.section(INTENTS, size_of::<Intent>()),
             pages: layout.section(spans, size_of::<PageEntry>()),
             spans: layout.section(spans, size_of::<SpanMeta>()),
             live: layout.section(spans * SPAN_WORDS, word),
             remote: layout.section(spans * SPAN_WORDS, word),
-            blocks: layout.section(options.columns as usize, size_of::<ColumnBlock>()),
+            inboxes: layout.section(columns * Core::lines_for(rows), size_of::<Inbox>()),
+            hints: layout.section(columns * Core::lines_for(rows), size_of::<AtomicU32>()),
+            blocks: Blocks::section(&mut layout, options.columns, rows),
             layout,
         })
+    }
+
+    /// The shape that a header describes; `None` if no such arena has a region of that extent.
+    fn described(options: &Options, described: Described) -> Option<Self> {
+        let Described { columns, row_shift, extent } = described;
+        let options = Options { columns, capacity: extent.chunks * CHUNK, ..*options };
+        let shape = Self::with_rows(&options, Rows::of_shift(row_shift)?).ok()?;
+        (shape.layout.bytes() == extent.metadata_bytes).then_some(shape)
+    }
+
+    /// What this shape and extent become with the capacity that `options` ask for; they stay if it is no larger.
+    fn grown(&self, options: &Options, extent: Extent) -> Result<(Self, Extent)> {
+        let shape = Self::with_rows(options, self.rows)?;
+        if shape.chunks <= self.chunks {
+            return Ok((*self, extent));
+        }
+        Ok((shape, extent.grown(shape.chunks, shape.layout.bytes())))
+    }
+
+    /// The extent of a new region of this shape.
+    fn extent(&self) -> Extent {
+        Extent::fresh(self.chunks, self.layout.bytes())
+    }
+
+    /// What the header of a region of this shape says.
+    fn describe(&self, extent: Extent) -> Described {
+        Described { columns: self.columns, row_shift: self.rows.shift(), extent }
     }
 
     /// Bytes of metadata that prefaulting touches: all, but for the columns' blocks, which come last,
     /// if they take more than user memory.
     fn prefaulted(&self) -> usize {
-        let blocks = self.blocks.bytes(size_of::<ColumnBlock>());
+        let blocks = self.columns as usize * (Blocks::stride(self.rows) + 8 * Core::lines_for(self.rows));
         if blocks <= self.chunks * CHUNK { self.layout.bytes() } else { self.layout.bytes() - blocks }
     }
 
     /// Bytes that such an arena takes, metadata included.
     pub(crate) fn bytes(&self) -> usize {
-        self.layout.bytes().next_multiple_of(CHUNK) + self.chunks * CHUNK
+        self.extent().bytes()
+    }
+
+    /// How its region is mapped.
+    fn region_options(&self, options: &Options) -> RegionOptions {
+        RegionOptions { prefault_metadata: self.prefaulted(), ..options.region }
+    }
+
+    /// The shape of a region that was found, if it is what `options` ask for or smaller.
+    fn found(options: &Options, described: Described) -> Result<Self> {
+        let shape = Self::described(options, described).ok_or(Error::Config("its header is damaged: it describes no arena"))?;
+        if described.columns != options.columns {
+            return Err(Error::Columns { has: described.columns, asked: options.columns });
+        }
+        if shape.chunks > chunks_for(options.capacity)? {
+            return Err(Error::Shrinks { has: shape.chunks * CHUNK, asked: options.capacity });
+        }
+        Ok(shape)
+    }
+
+    /// Where the columns' blocks lie, in a region whose metadata starts at `metadata`.
+    pub(crate) fn blocks(&self, metadata: usize) -> core::ops::Range<usize> {
+        self.blocks.range(metadata)
+    }
+
+    /// What is known of the spans: the truth, with what is derived from it in between.
+    pub(crate) fn known(&self) -> [Section; 4] {
+        [self.pages, self.spans, self.live, self.remote]
+    }
+
+    /// The parts of the metadata that are derived: all but what is known of the spans.
+    pub(crate) fn derived(&self) -> [Section; 10] {
+        let [leaves, middle, top] = self.index;
+        [leaves, middle, top, self.chunk_metas, self.counters, self.used, self.intents, self.inboxes, self.hints, self.blocks]
     }
 }
 
@@ -132,14 +232,19 @@ impl Shape {
 pub(crate) struct Core {
     pub(crate) region: Region,
     pub(crate) options: Options,
+    pub(crate) shape: Shape,
+    pub(crate) header: Header,
     pub(crate) index: ChunkIndex,
     pub(crate) chunks: Table<ChunkMeta>,
     pub(crate) pages: Table<PageEntry>,
     pub(crate) spans: Table<SpanMeta>,
     pub(crate) live: Table<AtomicU64>,
     pub(crate) remote: Table<AtomicU64>,
-    pub(crate) columns: Table<ColumnBlock>,
+    pub(crate) columns: Blocks,
+    inboxes: Table<Inbox>,
+    hints: Table<AtomicU32>,
     used: Table<AtomicU64>,
+    pub(crate) intents: Table<Intent>,
     counters: Table<Counters>,
     handles: Table<Handle>,
     _handles: Mapping,
@@ -151,15 +256,96 @@ unsafe impl Send for Core {}
 unsafe impl Sync for Core {}
 
 impl Core {
-    /// Maps the region and opens an empty arena in it. May call the system.
-    pub(crate) fn open(options: Options) -> Result<Self> {
-        let shape = Shape::of(&options)?;
-        let metadata = RegionOptions { prefault_metadata: shape.prefaulted(), ..options.region };
-        let region = Region::anonymous(shape.layout, shape.chunks, metadata)?;
+    /// Opens a region, or makes a new one: then the arena in it is empty. What is said of one that was there before is
+    /// checked, but not yet what is in it; it has not been changed. May call the system.
+    pub(crate) fn open(options: Options, backing: &Backing) -> Result<(Self, Found)> {
+        match backing {
+            Backing::Anonymous => {
+                let shape = Shape::of(&options)?;
+                let region = Region::anonymous(shape.extent(), shape.region_options(&options))?;
+                let core = Self::over(region, &shape, options)?;
+                core.found_new();
+                Ok((core, Found::Nothing))
+            }
+            Backing::File { path, create_new } => Self::open_file(options, RegionFile::open(path, *create_new)?),
+            Backing::Given(memory) => Self::open_memory(options, *memory),
+        }
+    }
+
+    fn open_file(options: Options, mut file: RegionFile) -> Result<(Self, Found)> {
+        let found = match file.header()? {
+            None => Found::Nothing,
+            Some(header) => header.read().map_err(|why| file.damaged(why))?,
+        };
+        let sparse = options.region.sparse;
+        let (Found::Closed(described) | Found::Unclosed(described)) = found else {
+            let shape = Shape::fitted(&options)?;
+            let header = Copied::new(shape.describe(shape.extent()));
+            file.create(&header, shape.extent().bytes(), sparse)?;
+            let region = Region::in_file(shape.extent(), shape.bytes(), file, shape.region_options(&options))?;
+            let mut core = Self::over(region, &shape, options)?;
+            core.found_new();
+            core.region.keep();
+            return Ok((core, Found::Nothing));
+        };
+        let shape = Shape::found(&options, described).map_err(|why| match why {
+            Error::Config(why) => file.damaged(why),
+            why => why,
+        })?;
+        if file.bytes()? < described.extent.bytes() {
+            return Err(file.damaged("it is truncated: shorter than its header says"));
+        }
+        let (from, to) = (described.extent, shape.grown(&options, described.extent)?.1);
+        if to == from {
+            file.reserve(from.bytes(), sparse)?;
+        } else {
+            file.grow(from.bytes(), to.bytes(), sparse)?;
+        }
+        let region = Region::in_file(from, to.bytes(), file, shape.region_options(&options))?;
+        Ok((Self::over(region, &shape, options)?, found))
+    }
+
+    fn open_memory(options: Options, memory: Given) -> Result<(Self, Found)> {
+        if !memory.base.addr().get().is_multiple_of(PAGE) {
+            return Err(Error::Config("the given memory must start at a multiple of 4096"));
+        }
+        let fresh = Shape::fitted(&options)?;
+        let damaged = |why| Error::Format { name: GIVEN, why };
+        let found = match (memory.bytes >= PAGE).then(|| memory.header()) {
+            None => return Err(Error::GivenMemory { needed: fresh.bytes(), given: memory.bytes }),
+            Some(header) if header.is_zero() => Found::Nothing,
+            Some(header) => header.read().map_err(damaged)?,
+        };
+        let (Found::Closed(described) | Found::Unclosed(described)) = found else {
+            let extent = Extent::in_memory(&memory, fresh.chunks, fresh.layout.bytes())?;
+            let region = Region::in_memory(extent, memory, fresh.region_options(&options))?;
+            region.zero(extent.metadata..extent.bytes());
+            let core = Self::over(region, &fresh, options)?;
+            core.found_new();
+            return Ok((core, Found::Nothing));
+        };
+        let shape = Shape::found(&options, described).map_err(|why| match why {
+            Error::Config(why) => damaged(why),
+            why => why,
+        })?;
+        let needed = shape.grown(&options, described.extent)?.1.bytes();
+        if memory.bytes < needed {
+            return Err(Error::GivenMemory { needed, given: memory.bytes });
+        }
+        let region = Region::in_memory(described.extent, memory, shape.region_options(&options))?;
+        let (has, needed) = (region.alignment(), region.header().alignment());
+        if needed > has {
+            return Err(Error::GivenAlignment { at: memory.base.addr().get(), has, needed });
+        }
+        Ok((Self::over(region, &shape, options)?, found))
+    }
+
+    /// Lays the tables over a region.
+    fn over(region: Region, shape: &Shape, options: Options) -> Result<Self> {
         let mut layout = Layout::default();
         let handles = layout.section(options.columns as usize, size_of::<Handle>());
         let mapping = Mapping::anonymous(layout.bytes())?;
-        let core = Self {
+        Ok(Self {
             index: ChunkIndex {
                 leaves: region.table(shape.index[0]),
                 middle: region.table(shape.index[1]),
@@ -168,20 +354,108 @@ impl Core {
             chunks: region.table(shape.chunk_metas),
             counters: region.table(shape.counters),
             used: region.table(shape.used),
-            columns: region.table(shape.blocks),
+            intents: region.table(shape.intents),
+            inboxes: region.table(shape.inboxes),
+            hints: region.table(shape.hints),
+            columns: Blocks::new(&region, shape.blocks, shape.rows),
             pages: region.table(shape.pages),
             spans: region.table(shape.spans),
             live: region.table(shape.live),
             remote: region.table(shape.remote),
-            handles: mapping.table(handles),
+            handles: mapping.table(0, handles),
             _handles: mapping,
+            header: region.header(),
             region,
+            shape: *shape,
             options: Options { capacity: shape.chunks * CHUNK, ..options },
-        };
-        for chunk in core.chunk_ids() {
-            core.index.give(chunk);
+        })
+    }
+
+    /// Makes a new, empty arena of a zeroed region.
+    fn found_new(&self) {
+        self.header.write(&Copied::new(self.shape.describe(self.region.extent())));
+        for chunk in self.chunk_ids() {
+            self.index.give(chunk);
         }
-        Ok(core)
+        self.header.set_open();
+    }
+
+    /// The same arena with the capacity that was asked for, for which there is room: what is known of the spans is copied
+    /// to where it belongs then. It has to be recovered once more; it was just now, so nothing else is worth keeping.
+    pub(crate) fn grow(self, capacity: usize) -> Result<(Self, Found)> {
+        let (old, from) = (self.shape, self.region.extent());
+        let mut region = self.region;
+        let options = Options { capacity, ..self.options };
+        let (shape, to) = old.grown(&options, from)?;
+        if region.is_given() {
+            region.zero(to.metadata..to.bytes());
+        }
+        for (old, new) in old.known().into_iter().zip(shape.known()) {
+            let (old, new) = (old.range(from.metadata), new.range(to.metadata));
+            for part in region.written(old.clone()) {
+                region.copy(part.clone(), new.start + (part.start - old.start));
+            }
+        }
+        self.header.set_extent(to);
+        region.set_extent(to);
+        region.keep();
+        Ok((Self::over(region, &shape, options)?, Found::Unclosed(shape.describe(to))))
+    }
+
+    /// The parts of the region that may have been written to: the header, the chunks that were used, the metadata.
+    pub(crate) fn written_parts(&self) -> Vec<core::ops::Range<usize>> {
+        let extent = self.region.extent();
+        let used = self.chunk_ids().filter(|&chunk| self.chunk(chunk).dirty.load(Relaxed) != 0);
+        let chunks = used.map(|chunk| extent.data + (chunk.index() - 1) * CHUNK).map(|start| start..start + CHUNK);
+        core::iter::once(0..PAGE).chain(chunks).chain(core::iter::once(extent.metadata..extent.bytes())).collect()
+    }
+
+    /// Closes the region: nothing is in flight, and nothing will be.
+    pub(crate) fn close(&self) {
+        self.header.set_closed();
+    }
+
+    /// The rows of cells that columns have.
+    pub(crate) fn rows(&self) -> Rows {
+        self.shape.rows
+    }
+
+    /// The row of cells for a spike time's zone.
+    pub(crate) fn row_of_zone(&self, zone: usize) -> Row {
+        self.shape.rows.of_zone(if self.options.no_zones { 0 } else { zone })
+    }
+
+    /// Room for what anybody writes of each of a column's cells, and of its published classes: whole pairs of cache lines.
+    const fn lines_for(rows: Rows) -> usize {
+        (rows.lines() + CLASS_COUNT).next_multiple_of(128 / size_of::<Inbox>())
+    }
+
+    #[inline(always)]
+    fn line(&self, index: u32, cell: CellId) -> usize {
+        let (lines, cell) = (self.rows().lines(), cell.0 as usize);
+        // What was read of a span that has another owner by now may be a cell of another kind: any line will do.
+        let line = if cell < lines { cell } else { lines + cell.saturating_sub(CELL_LINES) % CLASS_COUNT };
+        index as usize * Self::lines_for(self.rows()) + line
+    }
+
+    /// The inbox of a cell of column `index`.
+    #[inline(always)]
+    pub(crate) fn inbox(&self, index: u32, cell: CellId) -> &Inbox {
+        self.inboxes.at(self.line(index, cell))
+    }
+
+    /// The inboxes of column `index`, by cell.
+    pub(crate) fn inboxes_of(&self, index: u32) -> *const Inbox {
+        self.inboxes.as_ptr().wrapping_add(self.line(index, CellId(0)))
+    }
+
+    /// The shared span of a cell that had room lately. A hint: its state decides.
+    pub(crate) fn hint(&self, index: u32, cell: CellId) -> SpanId {
+        SpanId(self.hints.at(self.line(index, cell)).load(Relaxed))
+    }
+
+    pub(crate) fn set_hint(&self, index: u32, cell: CellId, span: SpanId) {
+        self.hints.at(self.line(index, cell)).store(span.0, Relaxed);
     }
 
     /// Columns of the arena.
@@ -204,7 +478,7 @@ impl Core {
     /// A column's block.
     #[inline(always)]
     pub(crate) fn block(&self, index: u32) -> &ColumnBlock {
-        self.columns.at(index as usize)
+        self.columns.at(index)
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -292,7 +566,7 @@ impl Core {
 
     /// The cell that the slots of `span` belong to, in column `index`.
     pub(crate) fn cell(&self, index: u32, offset: u32) -> Cell {
-        Cell::of(self.columns, index, offset)
+        self.columns.cell(index, offset)
     }
 
     /// The first span of the run of a span that is not large.

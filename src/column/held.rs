@@ -24,7 +24,7 @@ use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
 
 use super::block::{CELLS_OFFSET, ColumnBlock};
-use super::cell::{CELL_OF_SIZE, Cell, CellId, ROW_BYTES};
+use super::cell::{CELL_OF_SIZE, Cell, CellId};
 use super::core::Core;
 use super::refill::{refilling, spilling};
 use super::remote::hold_instead;
@@ -32,7 +32,7 @@ use super::unusual::{above_small, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, SMALL_MAX};
-use crate::span::{ChunkMeta, SpanMeta};
+use crate::span::{ChunkMeta, Inbox, SpanMeta};
 use crate::spike::zone_of_octave;
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -82,6 +82,7 @@ pub(crate) struct Handle {
     spans: Slot<*const SpanMeta>,
     chunks: Slot<*const ChunkMeta>,
     block: Slot<*const u8>,
+    inboxes: Slot<*const Inbox>,
     /// What the owner of the column's spans must be for a free to be fast; nobody with `ZERO_FREED`.
     owner: Slot<u32>,
     /// Its index plus one, as `Owner::column` has it; 0 before it is set up.
@@ -115,8 +116,7 @@ impl Handle {
         if !self.core.get().is_null() {
             return;
         }
-        let block: *const u8 = core.columns.as_ptr().wrapping_add(index as usize).cast();
-        let cells = block.wrapping_add(CELLS_OFFSET);
+        let block = core.columns.start(index);
         self.origin.set(core.region.origin());
         self.granules.set(core.region.granules());
         self.pages.set(core.pages.as_ptr());
@@ -130,9 +130,10 @@ impl Handle {
         self.hold_cell.set(block);
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
+        self.inboxes.set(core.inboxes_of(index));
         for (octave, row) in self.rows.iter().enumerate() {
-            let zone = if core.options.no_zones { 0 } else { zone_of_octave(octave) };
-            row.set(cells.wrapping_add(zone * ROW_BYTES));
+            let first = CellId::small(core.row_of_zone(zone_of_octave(octave)), 0);
+            row.set(block.wrapping_add(first.offset() as usize));
         }
         self.core.set(core);
         core.block(index).holder.note_set_up();
@@ -321,16 +322,26 @@ impl Handle {
         (cell.as_ptr().addr() - self.block.get().addr()) as u32
     }
 
+    /// The inbox of one of our cells.
+    #[inline(always)]
+    pub(crate) fn inbox(&self, cell: Cell) -> &Inbox {
+        // SAFETY: L1: set up; R2: there is one for each line of the column's cells.
+        unsafe { &*self.inboxes.get().add(self.id_of(cell).0 as usize) }
+    }
+
     /// Sets one of our cells up for its first use.
     #[cold]
     pub(crate) fn set_cell_up(&self, cell: Cell) {
-        self.set_up_as(cell, Class::at(self.id_of(cell).class() as u32));
+        let id = self.id_of(cell);
+        let class = Class::at(id.class() as u32);
+        cell.set_up(class, id.stack(class));
+        self.block().holder.note_cell(id);
     }
 
-    /// The same, of a class that is known.
+    /// The same, of a wide cell of a class that is known.
     #[inline(always)]
     pub(crate) fn set_up_as(&self, cell: Cell, class: &Class) {
-        cell.set_up(class);
+        cell.set_up(class, class.stack);
         self.block().holder.note_cell(self.id_of(cell));
     }
 

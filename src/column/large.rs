@@ -19,6 +19,17 @@ impl Core {
     /// its bytes. Lock-free; looks at each chunk once in the worst case, and claims each chunk of
     /// a block above 2 MiB.
     pub(crate) fn alloc_large(&self, index: u32, size: usize, align: usize) -> Result<(*mut u8, u64)> {
+        let (head, spans) = self.take_large(index, size, align)?;
+        let first = head.first();
+        self.live_word(first).fetch_or(first.bit(), Relaxed);
+        self.page(head).set(Owner::large(index), 0);
+        self.note_used(index);
+        Ok((self.address(first), span_bytes(u64::from(spans)) as u64))
+    }
+
+    /// Takes the spans of a large block, and notes what it is; they are the caller's, and nobody's block yet. The
+    /// first of them, and their number.
+    pub(crate) fn take_large(&self, index: u32, size: usize, align: usize) -> Result<(SpanId, u32)> {
         let spans = if size <= CHUNK { size.div_ceil(SPAN) } else { size.div_ceil(CHUNK) * CHUNK_SPANS } as u32;
         let open = &self.block(index).open;
         self.charge(index, spans)?;
@@ -34,11 +45,20 @@ impl Core {
         let meta = self.span(head);
         meta.spans.store(spans, Relaxed);
         meta.align.store(align.trailing_zeros(), Relaxed);
-        let first = head.first();
-        self.live_word(first).fetch_or(first.bit(), Relaxed);
-        self.page(head).set(Owner::large(index), 0);
-        self.note_used(index);
-        Ok((self.address(first), span_bytes(u64::from(spans)) as u64))
+        Ok((head, spans))
+    }
+
+    /// Gives back the spans of a large block that is not live any more.
+    pub(crate) fn leave_large(&self, index: u32, head: SpanId, spans: u32) {
+        if spans <= CHUNK_SPANS_U32 {
+            self.return_open(index, head, spans);
+        } else {
+            self.page(head).leave();
+            self.block(index).open.refund(spans);
+            for chunk in 0..spans / CHUNK_SPANS_U32 {
+                self.give_chunk(ChunkId(head.chunk().0 + chunk));
+            }
+        }
     }
 
     /// Frees the large block whose span `granule` lies in.
@@ -60,15 +80,7 @@ impl Core {
         if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
             return Err(Misuse::Twice);
         }
-        if spans <= CHUNK_SPANS_U32 {
-            self.return_open(index, head, spans);
-        } else {
-            self.page(head).leave();
-            self.block(index).open.refund(spans);
-            for chunk in 0..spans / CHUNK_SPANS_U32 {
-                self.give_chunk(ChunkId(head.chunk().0 + chunk));
-            }
-        }
+        self.leave_large(index, head, spans);
         Ok(Freed::new(index, u64::from(spans) * SPAN_GRANULES as u64))
     }
 

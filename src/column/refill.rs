@@ -177,9 +177,7 @@ extern "C" fn opening<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
 #[cold]
 #[inline(never)]
 extern "C" fn growing_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    if !cell.is_set_up() {
-        handle.set_cell_up(cell);
-    } else if handle.has_arrivals(cell) {
+    if handle.has_arrivals(cell) {
         return taking_back::<F>(handle, cell);
     }
     growing_at_large::<F>(handle, cell)
@@ -379,7 +377,7 @@ impl Handle {
     /// Whether others have freed slots of spans that are in no list.
     #[inline(always)]
     fn has_arrivals(&self, cell: Cell) -> bool {
-        cell.drain() != SpanId::NONE || !self.block().inbox(self.id_of(cell)).is_empty()
+        cell.drain() != SpanId::NONE || !self.inbox(cell).is_empty()
     }
 
     /// A block that others freed of the lowest of `units`: it stays live, and is handed out again. Also the
@@ -407,7 +405,7 @@ impl Handle {
     fn next_arrival(&self, cell: Cell) -> Option<(SpanId, Arrival)> {
         let mut span = cell.drain();
         if span == SpanId::NONE {
-            span = self.block().inbox(self.id_of(cell)).take();
+            span = self.inbox(cell).take();
             if span == SpanId::NONE {
                 return None;
             }
@@ -443,7 +441,7 @@ impl Handle {
     #[inline(never)]
     fn pass_on(&self, span: SpanId, units: u64) {
         let core = self.core();
-        self.incoming(span).pass_on(units, |index, cell| core.block(index).inbox(CellId::at_offset(cell)));
+        self.incoming(span).pass_on(units, |index, cell| core.inbox(index, CellId::at_offset(cell)));
     }
 
     /// Whether a call of `accept` that yielded no span may be followed by one that does: not if the

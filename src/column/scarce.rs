@@ -17,7 +17,7 @@
 //! What else a held column keeps stays with it: the slots in its cells, and spans that are not empty or
 //! that its holder has begun to take back. The holder gives it up by allocating, or by releasing the column.
 
-use super::cell::{Cell, SMALL_ROWS};
+use super::cell::Cell;
 use super::core::Core;
 use super::held::{Face, Handle};
 use crate::error::Error;
@@ -68,7 +68,7 @@ impl Handle {
     /// A slot of the same class that the column has elsewhere.
     fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
         let id = self.id_of(cell);
-        for row in 0..SMALL_ROWS {
+        for row in self.core().rows().all() {
             let Some(kin) = id.kin(row).map(|kin| self.cell(kin)) else { continue };
             if kin.is_set_up()
                 && let Some(granule) = kin.pop().or_else(|| self.refill_from_spans(kin))

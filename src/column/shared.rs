@@ -24,7 +24,8 @@ impl Core {
         Ok((NonNull::new(p).unwrap_or(NonNull::dangling()), bytes))
     }
 
-    /// A slot of a shared span of column `index`: lock-free.
+    /// A slot of a shared span of column `index`: lock-free. Of a published class it is the caller's, but not yet live (see
+    /// `publish`); the same goes for what is claimed below.
     pub(crate) fn alloc_shared(&self, index: u32, id: CellId) -> Result<Granule> {
         if let Some(granule) = self.claim_shared(index, id) {
             return Ok(granule);
@@ -40,8 +41,9 @@ impl Core {
         let meta = self.span(head);
         meta.class.store(id.class() as u32, Relaxed);
         meta.summary.store(0, Relaxed);
-        let first = head.first();
-        self.live_word(first).fetch_or(first.bit(), Relaxed);
+        let first = if id.is_published() { Self::first_to_publish(head, class) } else { head.first() };
+        let given = if id.is_published() { self.remote_word(first) } else { self.live_word(first) };
+        given.fetch_or(first.bit(), Relaxed);
         for span in head.0..head.0 + spans {
             self.span(SpanId(span)).head.store(head.0, Relaxed);
             self.page(SpanId(span)).set(Owner::shared(index), id.offset());
@@ -49,13 +51,13 @@ impl Core {
         // Last: from here on others claim slots, and free them.
         meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
         self.note_used(index);
-        self.block(index).set_hint(id, head);
+        self.set_hint(index, id, head);
         Ok(first)
     }
 
     /// A slot of a shared span that the column has: the hinted one, or another of its chunk.
     pub(crate) fn claim_shared(&self, index: u32, id: CellId) -> Option<Granule> {
-        let hint = self.block(index).hint(id);
+        let hint = self.hint(index, id);
         if hint == SpanId::NONE {
             return None;
         }
@@ -64,7 +66,7 @@ impl Core {
         }
         (0..CHUNK_SPANS as u32)
             .map(|place| hint.chunk().span(place))
-            .find_map(|span| self.claim_in(index, id, span).inspect(|_| self.block(index).set_hint(id, span)))
+            .find_map(|span| self.claim_in(index, id, span).inspect(|_| self.set_hint(index, id, span)))
     }
 
     /// A slot of any shared span of the column that would serve: of the class, whatever the zone.
@@ -74,8 +76,14 @@ impl Core {
         self.each_head(|head, owner| {
             if owner.is_shared_of(index) {
                 let kin = CellId::at_offset(self.page(head).cell());
-                if kin.class() == id.class() && kin.is_aligned() >= id.is_aligned() {
+                if kin.class() == id.class() && kin.is_aligned() >= id.is_aligned() && (kin.is_published() || !id.is_published()) {
                     found = self.claim_in(index, kin, head);
+                    if let Some(granule) = found
+                        && kin.is_published()
+                        && !id.is_published()
+                    {
+                        self.give_unpublished(granule);
+                    }
                 }
             }
             found.is_none()
@@ -90,13 +98,19 @@ impl Core {
             return None;
         }
         let class = &CLASSES[id.class()];
+        let slots = u32::from(class.slots) - u32::from(id.is_published() && Self::has_no_name(head.first()));
         let mut retries = 0;
-        let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, u32::from(class.slots), &mut retries);
+        let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, slots, &mut retries);
         // With a reservation there is a clear bit, now or after those who are freeing have finished
         // theirs (H1): a round that finds none means that another thread took one.
         let granule = reserved.then(|| {
             loop {
-                if let Some(granule) = self.find_clear(head, id.class(), class, &mut retries) {
+                let found = if id.is_published() {
+                    self.find_unpublished(head, id.class(), class, &mut retries)
+                } else {
+                    self.find_clear(head, id.class(), class, &mut retries)
+                };
+                if let Some(granule) = found {
                     return granule;
                 }
                 retries += 1;
@@ -142,7 +156,7 @@ impl Core {
         if self.span(head).shared.release(slots) {
             self.return_open(index, head, u32::from(CLASSES[id.class()].spans));
         } else {
-            self.block(index).set_hint(id, head);
+            self.set_hint(index, id, head);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the fast path leaves: sizes above 4 KiB, alignments above 16 bytes, frees of blocks that are
 //! not plainly the holder's.
 
-use super::cell::{ALIGNED_ROW, CellId, ORDERED_ROW};
+use super::cell::{CellId, Row};
 use super::core::{Core, Misuse};
 use super::held::{Face, Handle, Plainly};
 use super::refill::refilling;
@@ -32,6 +32,9 @@ impl Core {
         if !align.is_power_of_two() || align > CHUNK {
             return Err(Error::Alignment(align));
         }
+        if align > GRANULE && self.region.is_given() {
+            self.note_alignment(align)?;
+        }
         if size == 0 {
             return Err(Error::ZeroSize);
         }
@@ -40,7 +43,6 @@ impl Core {
             return Err(Error::SizeAboveCapacity { asked: size, capacity });
         }
         let aligned = align > GRANULE;
-        let zone = if self.options.no_zones { 0 } else { SpikeTime::from_nanos(spike).zone() };
         // Slots of a class lie at multiples of its size (C2), and every multiple of a power of two
         // up to the class' step is a class: the rounded size is one whose slots are all aligned.
         let rounded = if aligned && align <= SPAN { size.next_multiple_of(align) } else { size };
@@ -49,12 +51,24 @@ impl Core {
         } else if rounded > SMALL_MAX {
             Route::Cell(CellId::medium(aligned, class_of(rounded)))
         } else {
-            Route::Cell(CellId::small(if aligned { ALIGNED_ROW } else { zone }, class_of(rounded)))
+            let row = if aligned { Row::Aligned } else { self.row_of_zone(SpikeTime::from_nanos(spike).zone()) };
+            Route::Cell(CellId::small(row, class_of(rounded)))
         })
     }
 }
 
 impl Core {
+    /// Given memory has the alignment that it has, and must have it again when the arena is reopened.
+    #[cold]
+    fn note_alignment(&self, align: usize) -> Result<()> {
+        let most = self.region.alignment();
+        if align > most {
+            return Err(Error::AlignmentHere { asked: align, most });
+        }
+        self.header.note_alignment(align);
+        Ok(())
+    }
+
     /// A number for what serves a request, whatever its zone: a size class and whether it is aligned,
     /// or spans and an alignment. Blocks served by the same may stand for each other. Below 2^40.
     pub(crate) fn served_by(&self, size: usize, align: usize) -> u64 {
@@ -86,7 +100,7 @@ impl Handle {
         if id.is_aligned() || id.class() >= SMALL_CLASSES {
             return self.alloc_from::<Plainly>(id);
         }
-        let cell = self.cell(CellId::small(ORDERED_ROW, id.class()));
+        let cell = self.cell(CellId::small(Row::Ordered, id.class()));
         if !cell.is_set_up() {
             self.set_cell_up(cell);
         }
@@ -101,10 +115,13 @@ impl Handle {
     #[inline(always)]
     fn alloc_from<F: Face>(&self, id: CellId) -> *mut u8 {
         let cell = self.cell(id);
-        match cell.pop() {
-            Some(granule) => self.give(granule),
-            None => refilling::<F>(self, CLASSES[id.class()].bytes as usize, 0, cell),
+        if let Some(granule) = cell.pop() {
+            return self.give(granule);
         }
+        if !cell.is_set_up() {
+            self.set_cell_up(cell);
+        }
+        refilling::<F>(self, CLASSES[id.class()].bytes as usize, 0, cell)
     }
 
     fn alloc_large<F: Face>(&self, size: usize, align: usize) -> *mut u8 {
@@ -205,7 +222,7 @@ pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, p: *mut u8) -> F
 impl CellId {
     /// A cell of the same class whose slots would serve as well: of another row, or of the aligned one.
     /// (Not the other way: a block's row tells which alignment a reallocation keeps.)
-    pub(crate) fn kin(self, row: usize) -> Option<Self> {
+    pub(crate) fn kin(self, row: Row) -> Option<Self> {
         let class = self.class();
         let kin = if class < SMALL_CLASSES { Self::small(row, class) } else { Self::medium(true, class) };
         (!self.is_aligned() && kin != self).then_some(kin)

@@ -93,6 +93,7 @@ impl Handle {
     pub(crate) fn reset(&self) {
         let core = self.core();
         self.flush();
+        self.block().holder.set_resetting(true);
         core.each_head(|head, owner| {
             if owner.index() == Some(self.index()) {
                 if owner.is_large() {
@@ -105,6 +106,7 @@ impl Handle {
             }
             true
         });
+        self.block().holder.set_resetting(false);
         self.release_free_chunks();
         self.report();
     }

@@ -1,8 +1,11 @@
 //! Opening, closing, checking an arena; addresses and offsets.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
+use core::ptr::NonNull;
+use std::path::PathBuf;
 
-use super::status::{ENGRAM_MORE, ENGRAM_OK, engram_status, fail, status};
+use super::status::{ENGRAM_MORE, ENGRAM_OK, ENGRAM_RECOVERED, engram_status, fail, status};
+
 use crate::arena::{Arena, ArenaBuilder};
 use crate::column::ColumnId;
 use crate::error::{Error, Result};
@@ -27,7 +30,7 @@ pub const ENGRAM_ARENA_ABORT: u32 = 1 << 4;
 pub const ENGRAM_ARENA_ZERO_FREED: u32 = 1 << 5;
 /// Single allocations ignore their spike time (batches do not).
 pub const ENGRAM_ARENA_NO_ZONES: u32 = 1 << 6;
-/// Region files: do not reserve disk space at open.
+/// Region files: do not reserve disk space at open. On a full disk the process then dies of SIGBUS.
 pub const ENGRAM_ARENA_SPARSE: u32 = 1 << 7;
 const KNOWN_FLAGS: u32 = 0xff;
 
@@ -44,7 +47,7 @@ pub struct engram_arena_config {
     pub struct_size: u32,
     /// `ENGRAM_ARENA_*`; default 0.
     pub flags: u32,
-    /// Region file, or NULL (default): anonymous memory. Not offered by this version: `ENGRAM_E_UNSUPPORTED`.
+    /// Region file, or NULL (default): anonymous memory. It is created, or opened with everything that is in it.
     pub path: *const c_char,
     /// Bytes of user memory, 1 to 1 TiB; default 64 MiB; rounded up to 2 MiB.
     pub capacity: usize,
@@ -52,9 +55,9 @@ pub struct engram_arena_config {
     pub columns: u32,
     /// Zero.
     pub reserved0: u32,
-    /// Memory to use instead of mapping some; NULL (default). Not offered by this version.
+    /// Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena.
     pub memory: *mut c_void,
-    /// Its bytes.
+    /// Its bytes: at least `engram_arena_size`.
     pub memory_size: usize,
     /// Zero.
     pub reserved: [u32; 8],
@@ -100,18 +103,32 @@ impl engram_arena_config {
             .zero_freed(flag(ENGRAM_ARENA_ZERO_FREED))
             .zones(!flag(ENGRAM_ARENA_NO_ZONES));
         builder.size()?;
-        Ok(builder)
+        Ok(builder.sparse(flag(ENGRAM_ARENA_SPARSE)))
     }
 
-    fn unsupported(&self) -> Result<()> {
-        if !self.path.is_null() {
-            return Err(Error::Unsupported("region files (path) are not offered by this version; leave path NULL for anonymous memory"));
+    /// The same, and where the arena is to lie.
+    unsafe fn backed(&self) -> Result<ArenaBuilder> {
+        let builder = self.builder()?;
+        if let Some(memory) = NonNull::new(self.memory) {
+            // SAFETY: the caller's promise: the memory is the arena's until it is closed.
+            return Ok(unsafe { builder.memory(memory.cast(), self.memory_size) });
         }
-        if !self.memory.is_null() {
-            return Err(Error::Unsupported("given memory (memory) is not offered by this version; leave memory NULL for anonymous memory"));
+        if self.path.is_null() {
+            return Ok(builder);
         }
-        Ok(())
+        // SAFETY: not null; the caller's promise: it ends with a NUL.
+        let path = path_of(unsafe { CStr::from_ptr(self.path) })?;
+        Ok(if self.flags & ENGRAM_ARENA_CREATE_NEW != 0 { builder.new_file(path) } else { builder.path(path) })
     }
+}
+
+/// A path as the system takes it.
+pub(crate) fn path_of(path: &CStr) -> Result<PathBuf> {
+    #[cfg(unix)]
+    let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path.to_bytes());
+    #[cfg(not(unix))]
+    let path: &std::ffi::OsStr = path.to_str().map_err(|_| Error::Config("path is not UTF-8"))?.as_ref();
+    if path.is_empty() { Err(Error::Config("path is empty; it must name a file, or be NULL")) } else { Ok(path.into()) }
 }
 
 /// The config behind a pointer that is null (the defaults) or valid. Only `struct_size` is read if it
@@ -157,7 +174,11 @@ pub unsafe extern "C" fn engram_arena_config_init(config: *mut engram_arena_conf
     ENGRAM_OK
 }
 
-/// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. Any, blocking.
+/// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. `ENGRAM_RECOVERED`: the region file, or
+/// the given memory, had not been closed; everything that was not passed to a free is there. Of region files:
+/// `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is no region file or a
+/// damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
+/// asked for; the file is as it was then. Any, blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, out: *mut *mut engram_arena) -> engram_status {
     if out.is_null() {
@@ -167,23 +188,21 @@ pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, o
     unsafe { out.write(core::ptr::null_mut()) };
     // SAFETY: the caller's promise.
     let config = unsafe { config_or_default(config) };
-    let opened = config.and_then(|config| {
-        let builder = config.builder()?;
-        config.unsupported()?;
-        builder.build()
-    });
+    // SAFETY: the caller's promise.
+    let opened = config.and_then(|config| unsafe { config.backed() }?.build());
     match opened {
         Ok(arena) => {
+            let news = if arena.was_recovered() { ENGRAM_RECOVERED } else { ENGRAM_OK };
             // SAFETY: as above.
             unsafe { out.write(Box::into_raw(Box::new(engram_arena { arena }))) };
-            ENGRAM_OK
+            news
         }
         Err(error) => fail(error),
     }
 }
 
-/// Bytes of address space that such an arena takes, metadata included; 0 if the config is wrong.
-/// `config` may be NULL for the defaults. Any, RT.
+/// Bytes that such an arena takes in a file or in given memory, metadata included: what `memory_size` must be at least; 0
+/// if the config is wrong. `config` may be NULL for the defaults. Any, RT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -> usize {
     // SAFETY: the caller's promise.
@@ -209,13 +228,6 @@ pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_
     // SAFETY: made by `engram_arena_open`, and closed once.
     drop(unsafe { Box::from_raw(arena) });
     ENGRAM_OK
-}
-
-/// Brings a region file to disk; for anonymous memory there is nothing to do. Any, blocking.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_status {
-    // SAFETY: the caller's promise.
-    status(unsafe { arena_of(arena) }.map(|_| ()))
 }
 
 /// Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One

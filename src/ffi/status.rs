@@ -49,14 +49,23 @@ pub(crate) fn status_of(error: &Error) -> engram_status {
         Error::Null(_) => ENGRAM_E_NULL,
         Error::NoMemory { .. } | Error::SizeAboveCapacity { .. } => ENGRAM_E_NO_MEMORY,
         Error::Quota { .. } => ENGRAM_E_QUOTA,
-        Error::ColumnHeld(_) | Error::ArenaHeld(_) | Error::Maintaining => ENGRAM_E_BUSY,
-        Error::Os { .. } => ENGRAM_E_OS,
-        Error::BadPointer(_) => ENGRAM_E_BAD_POINTER,
+        Error::ColumnHeld(_) | Error::ArenaHeld(_) | Error::Maintaining | Error::FileBusy(_) | Error::Publishing => ENGRAM_E_BUSY,
+        Error::Os { .. } | Error::File { .. } => ENGRAM_E_OS,
+        Error::FileExists(_) => ENGRAM_E_EXISTS,
+        Error::Format { .. } => ENGRAM_E_FORMAT,
+        Error::BadPointer(_) | Error::NotPublished(_) => ENGRAM_E_BAD_POINTER,
         Error::DoubleFree(_) => ENGRAM_E_DOUBLE_FREE,
         Error::Unsupported(_) => ENGRAM_E_UNSUPPORTED,
         Error::Broken { .. } => ENGRAM_E_INTERNAL,
         Error::ZeroSize
         | Error::Alignment(_)
+        | Error::AlignmentHere { .. }
+        | Error::Place(_)
+        | Error::Root(_)
+        | Error::Columns { .. }
+        | Error::Shrinks { .. }
+        | Error::GivenMemory { .. }
+        | Error::GivenAlignment { .. }
         | Error::ColumnOutOfRange { .. }
         | Error::Capacity(_)
         | Error::ColumnCount(_)

@@ -74,12 +74,12 @@ impl Arena {
         true
     }
 
-    /// Gives a chunk's free spans back to the system, unless the arena is to stay in memory or somebody holds the column
-    /// that reserved it. Their number.
+    /// Gives a chunk's free spans back to the system, unless the arena is to stay in memory, lies in a file (whose space
+    /// stays reserved) or in given memory, or somebody holds the column that reserved the chunk. Their number.
     fn decommit_chunk(&self, index: u32) -> u64 {
         let (core, chunk) = (&self.core, ChunkId(index));
         let options = core.options.region;
-        if chunk == ChunkId::NONE || options.prefault || options.lock {
+        if chunk == ChunkId::NONE || options.prefault || options.lock || !core.region.is_anonymous() {
             return 0;
         }
         core.sweep_chunk(chunk);

@@ -1,79 +1,137 @@
-//! Anonymous memory from the system, by way of memmap2. Under Miri, which has no real mappings,
-//! zeroed heap memory stands in.
+//! The memory of a region: anonymous, from the system by way of memmap2, with a file laid over it or not; or
+//! given by the caller. Under Miri, which has no real mappings, zeroed heap memory stands in.
 
+use super::file::RegionFile;
+use super::{Given, PAGE};
 use crate::error::{Error, Result};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, Ordering};
+use std::io;
 
-fn refused(what: &'static str, error: &std::io::Error) -> Error {
+fn refused(what: &'static str, error: &io::Error) -> Error {
     Error::Os { what, code: error.raw_os_error().unwrap_or(0) }
 }
 
-#[cfg(not(miri))]
-pub(crate) struct Mapping {
-    map: memmap2::MmapRaw,
+/// A region's memory. What is mapped is unmapped with it.
+pub(crate) enum Mapping {
+    /// From the system.
+    Mapped(Mapped),
+    /// The caller's.
+    Given(Given),
 }
 
-#[cfg(not(miri))]
 impl Mapping {
     /// Maps `bytes` of zeroed memory without reserving swap for it.
     pub(crate) fn anonymous(bytes: usize) -> Result<Self> {
-        let map = memmap2::MmapOptions::new()
-            .len(bytes)
-            .no_reserve_swap()
-            .map_anon()
-            .map_err(|error| refused("map the arena's address space", &error))?;
-        Ok(Self { map: map.into() })
+        Ok(Self::Mapped(Mapped::anonymous(bytes)?))
+    }
+
+    /// Memory of the caller's.
+    pub(crate) fn given(memory: Given) -> Self {
+        Self::Given(memory)
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self, Self::Given(_))
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
-        // A mapping never starts at address 0, so there is nothing to report here.
-        NonNull::new(self.map.as_mut_ptr()).unwrap_or(NonNull::dangling())
+        match self {
+            Self::Mapped(mapped) => mapped.base(),
+            Self::Given(memory) => memory.base,
+        }
     }
 
-    /// Bytes mapped.
+    /// Bytes of it.
     pub(crate) fn len(&self) -> usize {
-        self.map.len()
+        match self {
+            Self::Mapped(mapped) => mapped.len(),
+            Self::Given(memory) => memory.bytes,
+        }
+    }
+
+    fn at(&self, offset: usize) -> *mut u8 {
+        self.base().as_ptr().wrapping_add(offset)
+    }
+
+    /// Lays the first `bytes` of a file over the mapping, from `offset` on.
+    #[cfg(all(unix, not(miri)))]
+    pub(crate) fn lay_file(&self, offset: usize, file: &RegionFile, bytes: usize) -> Result<()> {
+        use std::os::fd::AsRawFd;
+        assert!(!self.is_given() && offset.is_multiple_of(PAGE) && offset + bytes <= self.len(), "R2");
+        let (access, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: R2: the range is inside a mapping that is ours, as just asserted, and in which nothing is yet; it
+        // is unmapped with it.
+        let laid = unsafe { libc::mmap(self.at(offset).cast(), bytes, access, how, file.file().as_raw_fd(), 0) };
+        if laid == libc::MAP_FAILED { Err(file.refused("map it", &io::Error::last_os_error())) } else { Ok(()) }
+    }
+
+    #[cfg(any(not(unix), miri))]
+    pub(crate) fn lay_file(&self, _offset: usize, _file: &RegionFile, _bytes: usize) -> Result<()> {
+        Err(Error::Unsupported("region files are offered on Unix systems only"))
+    }
+
+    /// Brings what was written to a range to the disk of the file that is laid over it.
+    pub(crate) fn sync(&self, offset: usize, bytes: usize) -> io::Result<()> {
+        #[cfg(all(unix, not(miri)))]
+        // SAFETY: R2: the range is inside the mapping.
+        if unsafe { libc::msync(self.at(offset).cast(), bytes, libc::MS_SYNC) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let _ = (offset, bytes);
+        Ok(())
     }
 
     /// Asks for huge pages; where the system has none, ordinary ones serve.
     pub(crate) fn ask_for_huge_pages(&self, offset: usize, bytes: usize) {
-        #[cfg(target_os = "linux")]
-        let _ = self.map.advise_range(memmap2::Advice::HugePage, offset, bytes);
-        #[cfg(not(target_os = "linux"))]
-        let _ = (offset, bytes);
-    }
-
-    /// Keeps the whole mapping in memory.
-    pub(crate) fn lock(&self) -> Result<()> {
-        self.map.lock().map_err(|error| refused("lock the arena into memory", &error))
-    }
-
-    /// Touches every page of a range, so that later accesses do not fault.
-    pub(crate) fn prefault(&self, offset: usize, bytes: usize) {
-        for page in (offset..offset + bytes).step_by(4096) {
-            // SAFETY: R2: the range is inside the mapping, and no thread but this one knows it yet.
-            unsafe { self.base().as_ptr().add(page).write_volatile(0) };
+        if let Self::Mapped(mapped) = self {
+            mapped.ask_for_huge_pages(offset, bytes);
         }
     }
 
-    /// Bytes of the mapping's pages that are in memory. Calls the system once for each 64 MiB.
+    /// Keeps all of it in memory.
+    pub(crate) fn lock(&self) -> Result<()> {
+        match self {
+            Self::Mapped(mapped) => mapped.lock(),
+            #[cfg(all(unix, not(miri)))]
+            Self::Given(memory) => {
+                // SAFETY: the caller's memory, whose pages stay where they are.
+                let locked = unsafe { libc::mlock(memory.base.as_ptr().cast(), memory.bytes) };
+                if locked == 0 { Ok(()) } else { Err(refused("lock the given memory", &io::Error::last_os_error())) }
+            }
+            #[cfg(any(not(unix), miri))]
+            Self::Given(_) => Ok(()),
+        }
+    }
+
+    /// Touches every page of a range, so that later accesses do not fault. Nothing changes.
+    pub(crate) fn prefault(&self, offset: usize, bytes: usize) {
+        for page in (offset..offset + bytes).step_by(PAGE) {
+            // SAFETY: R2: the range is inside the mapping; atomic, so that others may be using it.
+            let byte = unsafe { AtomicU8::from_ptr(self.at(page)) };
+            let now = byte.load(Ordering::Relaxed);
+            // A store that changes nothing. (An addition of 0 would become a load.)
+            let _ = byte.compare_exchange(now, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of its pages that are in memory. Calls the system once for each 64 MiB.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         {
-            const PAGE: usize = 4096;
             let mut resident = 0;
             let mut pages = vec![0_u8; 1 << 14];
             for offset in (0..self.len()).step_by(pages.len() * PAGE) {
                 let bytes = (self.len() - offset).min(pages.len() * PAGE);
                 // SAFETY: R2: the range is inside the mapping, and there is a byte for each of its pages.
-                if unsafe { libc::mincore(self.base().as_ptr().add(offset).cast(), bytes, pages.as_mut_ptr()) } == 0 {
+                if unsafe { libc::mincore(self.at(offset).cast(), bytes, pages.as_mut_ptr()) } == 0 {
                     resident += pages[..bytes.div_ceil(PAGE)].iter().filter(|&&page| page & 1 != 0).count() * PAGE;
                 }
             }
             resident as u64
         }
         // Elsewhere nobody can tell: all of it.
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(any(not(target_os = "linux"), miri))]
         {
             self.len() as u64
         }
@@ -81,23 +139,64 @@ impl Mapping {
 
     /// Gives a range back to the system. If the system refuses, the memory stays, which is allowed.
     pub(crate) fn decommit(&self, offset: usize, bytes: usize) {
+        if let Self::Mapped(mapped) = self {
+            mapped.decommit(offset, bytes);
+        }
+    }
+}
+
+#[cfg(not(miri))]
+pub(crate) struct Mapped(memmap2::MmapRaw);
+
+#[cfg(not(miri))]
+impl Mapped {
+    fn anonymous(bytes: usize) -> Result<Self> {
+        let map = memmap2::MmapOptions::new()
+            .len(bytes)
+            .no_reserve_swap()
+            .map_anon()
+            .map_err(|error| refused("map the arena's address space", &error))?;
+        Ok(Self(map.into()))
+    }
+
+    fn base(&self) -> NonNull<u8> {
+        // A mapping never starts at address 0, so there is nothing to report here.
+        NonNull::new(self.0.as_mut_ptr()).unwrap_or(NonNull::dangling())
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn ask_for_huge_pages(&self, offset: usize, bytes: usize) {
+        #[cfg(target_os = "linux")]
+        let _ = self.0.advise_range(memmap2::Advice::HugePage, offset, bytes);
+        #[cfg(not(target_os = "linux"))]
+        let _ = (offset, bytes);
+    }
+
+    fn lock(&self) -> Result<()> {
+        self.0.lock().map_err(|error| refused("lock the arena into memory", &error))
+    }
+
+    fn decommit(&self, offset: usize, bytes: usize) {
         #[cfg(unix)]
         // SAFETY: the range holds no block (the caller owns the chunk) and may read as zero afterwards.
-        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes) };
+        let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes) };
         #[cfg(not(unix))]
         let _ = (offset, bytes);
     }
 }
 
 #[cfg(miri)]
-pub(crate) struct Mapping {
+pub(crate) struct Mapped {
     base: NonNull<u8>,
     layout: core::alloc::Layout,
 }
 
 #[cfg(miri)]
-impl Mapping {
-    pub(crate) fn anonymous(bytes: usize) -> Result<Self> {
+impl Mapped {
+    fn anonymous(bytes: usize) -> Result<Self> {
         let layout = core::alloc::Layout::from_size_align(bytes, 4096).map_err(|_| Error::Capacity(bytes))?;
         // SAFETY: the layout is not empty: a region has at least one page of metadata.
         let base = unsafe { std::alloc::alloc_zeroed(layout) };
@@ -105,34 +204,28 @@ impl Mapping {
         Ok(Self { base, layout })
     }
 
-    pub(crate) fn base(&self) -> NonNull<u8> {
+    fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.layout.size()
     }
 
-    pub(crate) fn ask_for_huge_pages(&self, _offset: usize, _bytes: usize) {}
+    fn ask_for_huge_pages(&self, _offset: usize, _bytes: usize) {}
 
-    pub(crate) fn lock(&self) -> Result<()> {
+    fn lock(&self) -> Result<()> {
         Ok(())
     }
 
-    pub(crate) fn prefault(&self, _offset: usize, _bytes: usize) {}
-
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        self.len() as u64
-    }
-
-    pub(crate) fn decommit(&self, offset: usize, bytes: usize) {
+    fn decommit(&self, offset: usize, bytes: usize) {
         // SAFETY: R2: inside the allocation; the caller owns the range.
         unsafe { self.base.as_ptr().add(offset).write_bytes(0, bytes) };
     }
 }
 
 #[cfg(miri)]
-impl Drop for Mapping {
+impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: allocated by `anonymous` with this layout.
         unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) };

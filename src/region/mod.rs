@@ -1,31 +1,50 @@
 //! The region: one reservation of address space with everything of an arena in it.
 //!
-//! It is made at open, for the whole capacity, without reserving swap: growing is flipping a bit,
-//! never a system call, and what is not touched costs nothing. Metadata comes first, user memory
-//! after it, aligned to a chunk:
+//! It is made at open, for the whole capacity: growing is flipping a bit, never a system call, and what is
+//! not touched costs nothing. It is anonymous memory, a *region file*, or memory that the caller gave; the
+//! layout is the same:
 //!
 //! ```text
-//! | chunk index | chunks | page table | span metadata | live map | remote map | columns | ... |####|####| ...
-//! '------------------- metadata, all zero at first ---------------------------------------' ^ data, 2 MiB aligned
+//! | header |   | user memory, chunk by chunk        |   | chunk index | columns | pages | spans | maps |
+//! '-4 KiB--'   '-2 MiB aligned (given memory: 32 KiB) '   '------ metadata, all zero at first ---------'
+//!            gap                                     a page that nobody uses
 //! ```
 //!
-//! Inside the region everything refers by index, counted from one chunk *before* the data:
+//! The [`header`] says where things are. Metadata comes last, so that a file can grow: user memory becomes
+//! longer, and the metadata is laid out anew behind it (see `recover`).
+//!
+//! Inside the region everything refers by index, counted from one chunk *before* user memory:
 //! chunk 0 (spans 0..64, granules 0..131072) does not exist, so that index 0 means "none"
 //! and fresh, zeroed metadata is a valid, empty arena.
 //!
 //! Invariants
 //! - **R1** the mapping outlives every table laid over it; it neither moves nor shrinks.
-//! - **R2** sections are disjoint, aligned to 4096 bytes, and inside the mapping; fresh ones are zero.
+//! - **R2** sections are disjoint, aligned to 128 bytes (from 4096 bytes on to 4096), and inside the mapping; fresh ones
+//!   are zero.
 
+mod file;
+pub(crate) mod header;
 mod mapping;
+mod snapshot;
+
+use core::ops::Range;
+use core::ptr::NonNull;
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
+pub(crate) use file::RegionFile;
+use header::{Copied, Header};
 pub(crate) use mapping::Mapping;
 
 /// Largest capacity in bytes.
 pub(crate) const CAPACITY_MAX: usize = 1 << 40;
-const PAGE: usize = 4096;
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
+/// Bytes of a pair of cache lines, which processors fetch together: what one section has of them, no other has.
+const LINES: usize = 128;
+/// Bytes from the start of a region to its user memory: a page for the header, and up to the next span.
+const HEAD: usize = SPAN;
 
 /// Types that may be laid over the region's zeroed memory.
 ///
@@ -35,6 +54,8 @@ pub(crate) unsafe trait Plain {}
 
 // SAFETY: an atomic integer of the same layout as its integer.
 unsafe impl Plain for crate::sync::AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Plain for crate::sync::AtomicU32 {}
 
 /// A table in the region. `Copy`: a view, valid as long as the mapping (R1).
 pub(crate) struct Table<T> {
@@ -70,28 +91,27 @@ impl<T: Plain> Table<T> {
     }
 }
 
-/// Where a section lies and how many entries it has.
+impl Mapping {
+    /// The table of a section of what starts at byte `start` of this mapping.
+    pub(crate) fn table<T: Plain>(&self, start: usize, section: Section) -> Table<T> {
+        let first = start + section.offset;
+        assert!(first + section.len * size_of::<T>() <= self.len() && align_of::<T>() <= LINES, "R2");
+        Table { first: self.base().as_ptr().wrapping_add(first).cast(), len: section.len }
+    }
+}
+
+/// Where a section lies in the metadata, and how many entries it has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Section {
     offset: usize,
     len: usize,
-}
-
-impl Mapping {
-    /// The table of a section that was laid out for this mapping.
-    pub(crate) fn table<T: Plain>(&self, section: Section) -> Table<T> {
-        let end = section.offset + section.len * size_of::<T>();
-        assert!(end <= self.len() && align_of::<T>() <= PAGE, "R2");
-        // SAFETY: R2, as just asserted.
-        let first = unsafe { self.base().add(section.offset) };
-        Table { first: first.as_ptr().cast(), len: section.len }
-    }
+    bytes: usize,
 }
 
 impl Section {
-    /// Bytes that it takes, for entries of `size` bytes.
-    pub(crate) const fn bytes(&self, size: usize) -> usize {
-        (self.len * size).next_multiple_of(PAGE)
+    /// Its bytes in a region whose metadata starts at `metadata`.
+    pub(crate) const fn range(&self, metadata: usize) -> Range<usize> {
+        metadata + self.offset..metadata + self.offset + self.bytes
     }
 }
 
@@ -104,27 +124,112 @@ pub(crate) struct Layout {
 impl Layout {
     /// Appends a section of `len` entries of `size` bytes.
     pub(crate) fn section(&mut self, len: usize, size: usize) -> Section {
-        let offset = self.end;
-        self.end = (offset + len * size).next_multiple_of(PAGE);
-        Section { offset, len }
+        let bytes = len * size;
+        // Small ones share a page.
+        let offset = self.end.next_multiple_of(if bytes < PAGE { LINES } else { PAGE });
+        self.end = offset + bytes;
+        Section { offset, len, bytes }
     }
 
-    /// Bytes of metadata so far.
+    /// Bytes of metadata so far, in whole pages.
     pub(crate) fn bytes(&self) -> usize {
-        self.end
+        self.end.next_multiple_of(PAGE)
     }
 }
 
-/// The region of an open arena.
-pub(crate) struct Region {
-    mapping: Mapping,
-    /// Where granule 0 would lie: one chunk before the data. Every free begins with it.
-    origin: *mut u8,
-    chunks: usize,
+/// Where the parts of a region lie, in bytes from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Chunks of user memory.
+    pub(crate) chunks: usize,
+    /// Where user memory starts.
+    pub(crate) data: usize,
+    /// Where the metadata starts.
+    pub(crate) metadata: usize,
+    /// Bytes of it.
+    pub(crate) metadata_bytes: usize,
+}
+
+impl Extent {
+    /// Of a new region.
+    pub(crate) const fn fresh(chunks: usize, metadata_bytes: usize) -> Self {
+        Self::with_data_at(HEAD, chunks, metadata_bytes)
+    }
+
+    const fn with_data_at(data: usize, chunks: usize, metadata_bytes: usize) -> Self {
+        Self { chunks, data, metadata: data + chunks * CHUNK + PAGE, metadata_bytes }
+    }
+
+    /// The same region with more chunks: the new metadata overlaps neither user memory nor the old metadata.
+    pub(crate) fn grown(self, chunks: usize, metadata_bytes: usize) -> Self {
+        let fresh = Self::with_data_at(self.data, chunks, metadata_bytes);
+        Self { metadata: fresh.metadata.max(self.bytes()), ..fresh }
+    }
+
+    /// Bytes of the whole region.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.metadata + self.metadata_bytes
+    }
+
+    /// A new region for `chunks` chunks in `memory`: user memory is aligned as well as its length allows, at least
+    /// to a span.
+    pub(crate) fn in_memory(memory: &Given, chunks: usize, metadata_bytes: usize) -> Result<Self> {
+        let needed = Self::fresh(chunks, metadata_bytes).bytes();
+        if memory.bytes < needed {
+            return Err(Error::GivenMemory { needed, given: memory.bytes });
+        }
+        let start = memory.base.addr().get();
+        let aligned = |align: u32| Self::with_data_at((start + PAGE).next_multiple_of(1 << align) - start, chunks, metadata_bytes);
+        let mut align = CHUNK.ilog2();
+        while align > SPAN.ilog2() && aligned(align).bytes() > memory.bytes {
+            align -= 1;
+        }
+        Ok(aligned(align))
+    }
+}
+
+/// Memory that the caller gave: nothing else is touched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub(crate) base: NonNull<u8>,
+    pub(crate) bytes: usize,
+}
+
+// SAFETY: an address and a length; who opens a region in the memory says that it is theirs.
+unsafe impl Send for Given {}
+// SAFETY: as above.
+unsafe impl Sync for Given {}
+
+/// What given memory is called in errors.
+pub(crate) const GIVEN: &str = "the given memory";
+
+impl Given {
+    /// A copy of the header that is there, if it is one.
+    pub(crate) fn header(&self) -> Copied {
+        // SAFETY: who opens a region in the memory says that these bytes are theirs; `open_memory` looked at their number.
+        Copied::from_bytes(unsafe { core::slice::from_raw_parts(self.base.as_ptr(), PAGE.min(self.bytes)) })
+    }
+}
+
+/// Where a region is to lie.
+#[derive(Clone, Debug)]
+pub(crate) enum Backing {
+    /// In memory of its own.
+    Anonymous,
+    /// In a file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// It must not exist.
+        create_new: bool,
+    },
+    /// In memory that the caller gives.
+    Given(Given),
 }
 
 /// How a region is mapped.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, in both faces")]
 pub(crate) struct RegionOptions {
     /// Touch every page of user memory at open, and the first bytes of the metadata.
     pub(crate) prefault: bool,
@@ -134,33 +239,123 @@ pub(crate) struct RegionOptions {
     pub(crate) lock: bool,
     /// Ask for huge pages.
     pub(crate) huge_pages: bool,
+    /// Of a file: do not reserve its disk space.
+    pub(crate) sparse: bool,
+}
+
+/// The region of an open arena.
+pub(crate) struct Region {
+    mapping: Mapping,
+    /// Where the region starts, in bytes from the mapping's start.
+    start: usize,
+    extent: Extent,
+    /// Where granule 0 would lie: one chunk before the data. Every free begins with it.
+    origin: *mut u8,
+    /// The file that it lies in, if any.
+    file: Option<RegionFile>,
 }
 
 impl Region {
-    /// Maps anonymous memory for `layout` and `chunks` chunks of data. May call the system.
-    pub(crate) fn anonymous(layout: Layout, chunks: usize, options: RegionOptions) -> Result<Self> {
-        // One chunk more than needed, so that the data can be aligned.
-        let mapping = Mapping::anonymous(layout.bytes() + (chunks + 1) * CHUNK)?;
-        let start = mapping.base().addr().get();
-        let data = (start + layout.bytes()).next_multiple_of(CHUNK) - start;
-        let origin = mapping.base().as_ptr().wrapping_add(data).wrapping_sub(CHUNK);
-        let region = Self { mapping, origin, chunks };
+    /// Maps anonymous memory. May call the system.
+    pub(crate) fn anonymous(extent: Extent, options: RegionOptions) -> Result<Self> {
+        let (mapping, start) = Self::reserve(extent.data, extent.bytes())?;
+        Self::over(mapping, start, extent, None, options)
+    }
+
+    /// Maps a file of `bytes` bytes: those of the extent, and more if it is to grow. Calls the system.
+    pub(crate) fn in_file(extent: Extent, bytes: usize, file: RegionFile, options: RegionOptions) -> Result<Self> {
+        let (mapping, start) = Self::reserve(extent.data, bytes)?;
+        mapping.lay_file(start, &file, bytes)?;
+        Self::over(mapping, start, extent, Some(file), options)
+    }
+
+    /// Lays a region over given memory, which is at least as long as the extent.
+    pub(crate) fn in_memory(extent: Extent, memory: Given, options: RegionOptions) -> Result<Self> {
+        Self::over(Mapping::given(memory), 0, extent, None, options)
+    }
+
+    /// Address space for a region, and where in it the region starts, so that user memory, at `data`, is aligned to a chunk.
+    fn reserve(data: usize, bytes: usize) -> Result<(Mapping, usize)> {
+        let mapping = Mapping::anonymous(bytes + CHUNK)?;
+        let base = mapping.base().addr().get();
+        let start = (base + data).next_multiple_of(CHUNK) - data - base;
+        Ok((mapping, start))
+    }
+
+    fn over(mapping: Mapping, start: usize, extent: Extent, file: Option<RegionFile>, options: RegionOptions) -> Result<Self> {
+        assert!(start + extent.bytes() <= mapping.len(), "R2");
+        let origin = mapping.base().as_ptr().wrapping_add(start + extent.data).wrapping_sub(CHUNK);
+        let region = Self { mapping, start, extent, origin, file };
+        let (data, bytes) = (start + extent.data, extent.chunks * CHUNK);
         if options.huge_pages {
-            region.mapping.ask_for_huge_pages(data, chunks * CHUNK);
+            region.mapping.ask_for_huge_pages(data, bytes);
         }
         if options.lock {
             region.mapping.lock()?;
         }
         if options.prefault {
-            region.mapping.prefault(0, options.prefault_metadata);
-            region.mapping.prefault(data, chunks * CHUNK);
+            region.mapping.prefault(start, PAGE);
+            region.mapping.prefault(start + extent.metadata, options.prefault_metadata);
+            region.mapping.prefault(data, bytes);
         }
         Ok(region)
     }
 
-    /// The table of a section of this region's layout.
+    /// The table of a section of this region's metadata.
     pub(crate) fn table<T: Plain>(&self, section: Section) -> Table<T> {
-        self.mapping.table(section)
+        self.table_at(self.extent.metadata, section)
+    }
+
+    /// The same of metadata that starts at byte `metadata` of the region.
+    pub(crate) fn table_at<T: Plain>(&self, metadata: usize, section: Section) -> Table<T> {
+        self.mapping.table(self.start + metadata, section)
+    }
+
+    /// The region's header.
+    pub(crate) fn header(&self) -> Header {
+        Header::new(self.mapping.table(self.start, Section { offset: 0, len: header::WORDS, bytes: PAGE }))
+    }
+
+    fn at(&self, offset: usize) -> *mut u8 {
+        self.mapping.base().as_ptr().wrapping_add(self.start + offset)
+    }
+
+    /// Where its parts lie.
+    pub(crate) fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// What it lies in, for errors.
+    pub(crate) fn name(&self) -> &'static str {
+        self.file.as_ref().map_or(GIVEN, RegionFile::name)
+    }
+
+    /// The file that it lies in.
+    pub(crate) fn file(&self) -> Option<&RegionFile> {
+        self.file.as_ref()
+    }
+
+    /// Whether it lies in memory that the caller gave.
+    pub(crate) fn is_given(&self) -> bool {
+        self.mapping.is_given()
+    }
+
+    /// Whether it is memory of its own, and of nobody else.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.file.is_none() && !self.is_given()
+    }
+
+    /// The new region in the file, or the grown one, is whole: it stays.
+    pub(crate) fn keep(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.keep();
+        }
+    }
+
+    /// The region's parts lie elsewhere from now on, inside what is mapped.
+    pub(crate) fn set_extent(&mut self, extent: Extent) {
+        assert!(self.start + extent.bytes() <= self.mapping.len() && extent.data == self.extent.data, "R2");
+        self.extent = extent;
     }
 
     /// Where granule 0 would lie: one chunk before the data. Not to be read.
@@ -168,20 +363,25 @@ impl Region {
         self.origin
     }
 
+    /// The largest alignment that user memory has: of a chunk, but perhaps less in given memory.
+    pub(crate) fn alignment(&self) -> usize {
+        let start = self.origin.addr().wrapping_add(CHUNK);
+        CHUNK.min(1 << start.trailing_zeros())
+    }
+
     /// One past the last granule.
     pub(crate) fn granules(&self) -> u64 {
-        ((self.chunks + 1) * CHUNK_SPANS * SPAN_GRANULES) as u64
+        ((self.extent.chunks + 1) * CHUNK_SPANS * SPAN_GRANULES) as u64
     }
 
     /// Bytes of user memory.
     pub(crate) fn capacity(&self) -> usize {
-        self.chunks * CHUNK
+        self.extent.chunks * CHUNK
     }
 
-    /// Touches the first `bytes` of user memory; no thread but the caller's may know the region yet.
+    /// Touches the first `bytes` of user memory.
     pub(crate) fn touch(&self, bytes: usize) {
-        let start = self.origin.addr() + CHUNK - self.mapping.base().addr().get();
-        self.mapping.prefault(start, bytes.min(self.capacity()));
+        self.mapping.prefault(self.start + self.extent.data, bytes.min(self.capacity()));
     }
 
     /// Bytes of the region's pages, metadata included, that are in memory. Calls the system.
@@ -190,11 +390,53 @@ impl Region {
     }
 
     /// Gives the memory of `spans` spans from span `first` of user memory on back to the system: it reads as zero
-    /// afterwards. Calls the system. The caller owns the spans.
+    /// afterwards. Only of anonymous memory. Calls the system. The caller owns the spans.
     pub(crate) fn decommit(&self, first: usize, spans: usize) {
-        assert!(first >= CHUNK_SPANS && first + spans <= (self.chunks + 1) * CHUNK_SPANS, "R2");
+        assert!(self.is_anonymous() && first >= CHUNK_SPANS && first + spans <= (self.extent.chunks + 1) * CHUNK_SPANS, "R2");
         let start = self.origin.addr() + first * SPAN - self.mapping.base().addr().get();
         self.mapping.decommit(start, spans * SPAN);
+    }
+
+    /// The parts of a range of the region's bytes that may hold something else than zeros: all of
+    /// it, but for the holes of a file.
+    pub(crate) fn written(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        self.file.as_ref().map_or_else(|| vec![range.clone()], |file| file.written(range.clone()))
+    }
+
+    /// Zeroes bytes of the region that nobody uses meanwhile; pages that are zero are only read.
+    pub(crate) fn zero(&self, range: Range<usize>) {
+        assert!(range.end <= self.mapping.len() - self.start, "R2");
+        for start in range.clone().step_by(PAGE) {
+            let bytes = PAGE.min(range.end - start);
+            // SAFETY: R2, as just asserted; the caller says that nobody else uses these bytes.
+            let page = unsafe { core::slice::from_raw_parts_mut(self.at(start), bytes) };
+            if page.iter().any(|&byte| byte != 0) {
+                page.fill(0);
+            }
+        }
+    }
+
+    /// The bytes of the whole region, for a copy of it while nobody writes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: R1, R2; the caller says that nobody writes meanwhile.
+        unsafe { core::slice::from_raw_parts(self.at(0), self.extent.bytes()) }
+    }
+
+    /// Copies bytes of the region to another place of it that nobody uses.
+    pub(crate) fn copy(&self, from: Range<usize>, to: usize) {
+        let most = self.mapping.len() - self.start;
+        assert!(from.end <= most && to + from.len() <= most, "R2");
+        // SAFETY: R2, as just asserted; nobody uses either place meanwhile.
+        unsafe { self.at(to).copy_from(self.at(from.start), from.len()) };
+    }
+
+    /// Brings what was written to the file's disk; of other memory there is nothing to bring. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn sync(&self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        self.mapping.sync(self.start, self.extent.bytes()).map_err(|error| file.refused("bring it to disk", &error))
     }
 }
 

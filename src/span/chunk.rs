@@ -88,6 +88,11 @@ impl ChunkMap {
         self.0.compare_exchange(u64::MAX, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
+    /// Sets which spans are free, while nobody else uses the chunk.
+    pub(crate) fn restore(&self, free: u64) {
+        self.0.store(free, Ordering::Relaxed);
+    }
+
     /// Opens a chunk that the caller owns whole, all spans free but the first `taken`.
     pub(crate) fn open(&self, taken: u32) {
         self.0.store(if taken == 64 { 0 } else { u64::MAX << taken }, Ordering::Release);

@@ -51,6 +51,21 @@ impl Pending {
         Self { units: AtomicU64::new(0), queued: AtomicU32::new(0), next: AtomicU32::new(UNLINKED), aside: AtomicU32::new(0) }
     }
 
+    /// Whether it is as in fresh memory.
+    #[cfg(not(loom))]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.is_quiet() && self.next.load(Ordering::Relaxed) | self.aside.load(Ordering::Relaxed) == 0
+    }
+
+    /// Makes it so, while nobody else uses the span.
+    #[cfg(not(loom))]
+    pub(crate) fn reset(&self) {
+        self.units.store(0, Ordering::Relaxed);
+        for word in [&self.queued, &self.next, &self.aside] {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Announces units whose remote bits are set. True if the caller must push the span.
     ///
     /// Sequentially consistent throughout, like the remote bit before and [`Pending::take`]: a freer
@@ -97,6 +112,10 @@ impl Pending {
 /// Spans of one cell with units pending, latest first.
 #[repr(transparent)]
 pub(crate) struct Inbox(AtomicU32);
+
+#[cfg(not(loom))]
+// SAFETY: an atomic; zero: empty.
+unsafe impl crate::region::Plain for Inbox {}
 
 impl Inbox {
     /// Empty, for models.

@@ -116,6 +116,32 @@ impl SpanMeta {
         self.busy.store(0, Release);
     }
 
+    /// Forgets all but what its slots are: no list, inbox or count knows it. Nobody else uses it.
+    pub(crate) fn forget_links(&self) {
+        self.summary.store(0, Relaxed);
+        self.collect.store(0, Relaxed);
+        for word in [&self.next, &self.prev, &self.away, &self.busy] {
+            word.store(0, Relaxed);
+        }
+        self.pending.reset();
+        self.shared.reset();
+    }
+
+    /// Forgets all: it is nobody's. If there is nothing to forget, nothing is written.
+    pub(crate) fn forget(&self) {
+        let words = [&self.next, &self.prev, &self.away, &self.head, &self.class, &self.spans, &self.align, &self.busy];
+        let known = words.iter().any(|word| word.load(Relaxed) != 0)
+            || self.summary.load(Relaxed) | self.collect.load(Relaxed) != 0
+            || !self.pending.is_fresh()
+            || !self.shared.is_fresh();
+        if known {
+            self.forget_links();
+            for word in words {
+                word.store(0, Relaxed);
+            }
+        }
+    }
+
     pub(crate) fn next(&self) -> SpanId {
         SpanId(self.next.load(Relaxed))
     }

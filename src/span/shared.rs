@@ -45,6 +45,18 @@ impl SharedState {
         Self(AtomicU64::new(0))
     }
 
+    /// Whether it is as in fresh memory.
+    #[cfg(not(loom))]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    /// Makes it so, while nobody else uses the span.
+    #[cfg(not(loom))]
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Opens the span for `key` with `taken` slots taken; the caller owns it.
     pub(crate) fn open(&self, key: SharedKey, taken: u32) {
         self.0.store(key.open() | u64::from(taken), Ordering::Release);

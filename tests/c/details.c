@@ -529,8 +529,8 @@ static void flags_reach_the_system(void) {
   }
 }
 
-/* Where the memory in front of an address that is mapped with it starts. */
-static char *mapped_from(const void *address) {
+/* Where the memory behind an address that is mapped with it ends. */
+static char *mapped_to(const void *address) {
   FILE *const file = fopen("/proc/self/maps", "r");
   char line[512];
   uintptr_t from = 0, to = 0;
@@ -540,7 +540,7 @@ static char *mapped_from(const void *address) {
   }
   fclose(file);
   CHECK((uintptr_t)address >= from && (uintptr_t)address < to);
-  return (char *)from;
+  return (char *)to;
 }
 
 /* A stray write into the metadata is found: each word that an allocation changed is set back, one at a time. */
@@ -553,8 +553,8 @@ static void a_broken_invariant_is_told(void) {
   CHECK(engram_column_alloc(column, 64, 0, 0) != NULL);
   OK(engram_arena_verify(arena));
   char *const start = engram_arena_at(arena, 0);
-  uint64_t *const metadata = (uint64_t *)(void *)mapped_from(start);
-  size_t words = (size_t)(start - (char *)metadata) / sizeof *metadata;
+  uint64_t *const metadata = (uint64_t *)(void *)(start + 2 * MIB);
+  size_t words = (size_t)(mapped_to(start) - (char *)metadata) / sizeof *metadata;
   CHECK(words > 0 && words <= WORDS);
   memcpy(before, metadata, words * sizeof *metadata);
   CHECK(engram_column_alloc(column, 200, 0, 0) != NULL && engram_column_alloc(column, 64, 0, 0) != NULL);

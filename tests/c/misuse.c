@@ -114,6 +114,17 @@ static void null_pointers(void) {
   OK(engram_arena_close(NULL));
   REFUSED(engram_arena_sync(NULL), ENGRAM_E_NULL, "arena is null", valid, 0, 0);
   REFUSED(engram_arena_verify(NULL), ENGRAM_E_NULL, "arena is null", valid, 0, 0);
+  REFUSED(engram_arena_snapshot(NULL, "engram-misuse.region"), ENGRAM_E_NULL, "arena is null", valid, 0, 0);
+  REFUSED(engram_arena_snapshot(arena, NULL), ENGRAM_E_NULL, "path is null", valid, 0, 0);
+  NOTHING(engram_root(NULL, 0) == 0, ENGRAM_E_NULL, "arena is null", valid, 0, 0);
+  REFUSED(engram_set_root(NULL, 0, 1), ENGRAM_E_NULL, "arena is null", valid, 0, 0);
+  NOTHING(engram_root(arena, 16) == 0, ENGRAM_E_INVALID, "root 16", "0..=15", 0, 0);
+  REFUSED(engram_set_root(arena, UINT32_MAX, 1), ENGRAM_E_INVALID, "root 4294967295", "0..=15", 0, 0);
+  uint64_t place = 0;
+  NOTHING(engram_alloc_publish(NULL, 0, 16, 0, 0, &place) == NULL, ENGRAM_E_NULL, "arena is null", valid, 0, 0);
+  NOTHING(engram_alloc_publish(arena, 0, 16, 0, 0, NULL) == NULL, ENGRAM_E_NULL, "where is null", valid, 0, 0);
+  REFUSED(engram_free_unpublish(NULL, &place), ENGRAM_E_NULL, "arena is null", valid, 0, 0);
+  REFUSED(engram_free_unpublish(arena, NULL), ENGRAM_E_NULL, "where is null", valid, 0, 0);
   NOTHING(!engram_arena_contains(NULL, kept[0]), ENGRAM_E_NULL, "arena is null", valid, 0, 0);
   NOTHING(engram_arena_offset(NULL, kept[0]) == 0, ENGRAM_E_NULL, "arena is null", valid, 0, 0);
   NOTHING(engram_arena_at(NULL, 0) == NULL, ENGRAM_E_NULL, "arena is null", valid, 0, 0);
@@ -440,18 +451,30 @@ static void configs(void) {
   config.columns = UINT32_MAX;
   wrong_config(&config, ENGRAM_E_INVALID, "4294967295 columns were asked for", "1 to 65536");
 
-  /* Neither is offered by this version; both at once never will be. */
+  /* A file that cannot be one, memory that is too small or lies wrong, both at once. */
   void *const memory = mmap(NULL, 4 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
   config = good;
+  config.path = "no such folder/engram-misuse.region";
+  wrong_config(&config, ENGRAM_E_OS, "no such folder/engram-misuse.region", "open it");
+  config.path = ".";
+  wrong_config(&config, ENGRAM_E_OS, ".: ", "open it");
+  config.path = "/dev/null";
+  wrong_config(&config, ENGRAM_E_FORMAT, "/dev/null", "no ordinary file");
+  config.path = "";
+  engram_arena *opened = arena;
+  REFUSED(engram_arena_open(&config, &opened), ENGRAM_E_INVALID, "path is empty", "name a file", 0, 0);
   config.path = "engram-misuse.region";
-  wrong_config(&config, ENGRAM_E_UNSUPPORTED, "region files (path) are not offered", "leave path NULL");
-  CHECK(access(config.path, F_OK) != 0);
   config.memory = memory;
   config.memory_size = 4 << 20;
   wrong_config(&config, ENGRAM_E_INVALID, "path and memory are both set", "not in both");
+  CHECK(access(config.path, F_OK) != 0);
   config.path = NULL;
-  wrong_config(&config, ENGRAM_E_UNSUPPORTED, "given memory (memory) is not offered", "leave memory NULL");
+  opened = arena;
+  REFUSED(engram_arena_open(&config, &opened), ENGRAM_E_INVALID, "4194304 bytes of memory were given", "such an arena takes", 0, 0);
+  CHECK(opened == NULL);
+  config.memory = (char *)memory + 16;
+  REFUSED(engram_arena_open(&config, &opened), ENGRAM_E_INVALID, "given memory", "multiple of 4096", 0, 0);
   config.memory = NULL;
   wrong_config(&config, ENGRAM_E_INVALID, "memory_size is set but memory is NULL", "give both or neither");
   CHECK(is_zero(memory, 4 << 20));

@@ -283,7 +283,12 @@ engram_status engram_arena_open(const engram_arena_config *config, engram_arena 
 size_t engram_arena_size(const engram_arena_config *config);
 engram_status engram_arena_close(engram_arena *arena);
 engram_status engram_arena_sync(engram_arena *arena);
+engram_status engram_arena_snapshot(engram_arena *arena, const char *path);
 engram_status engram_arena_verify(const engram_arena *arena);
+uint64_t engram_root(const engram_arena *arena, uint32_t slot);
+engram_status engram_set_root(engram_arena *arena, uint32_t slot, uint64_t offset);
+void *engram_alloc_publish(engram_arena *arena, uint32_t column, size_t size, size_t align, uint32_t ttfs_ns, uint64_t *where);
+engram_status engram_free_unpublish(engram_arena *arena, uint64_t *where);
 bool engram_arena_contains(const engram_arena *arena, const void *p);
 size_t engram_arena_offset(const engram_arena *arena, const void *p);
 void *engram_arena_at(const engram_arena *arena, size_t offset);

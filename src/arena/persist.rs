@@ -1,0 +1,131 @@
+//! What a region file is for: blocks that survive, names that lead to them, copies.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use std::path::Path;
+
+use super::Arena;
+use crate::column::ColumnId;
+use crate::error::{Error, Result};
+use crate::spike::SpikeTime;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+
+impl Arena {
+    /// Whether the region had not been closed when it was opened: its process died, and the arena was recovered.
+    pub fn was_recovered(&self) -> bool {
+        self.recovered
+    }
+
+    /// Allocates a block and stores its offset at `place`, in one step as far as a crash can tell: afterwards the
+    /// block is live if and only if `place` names it. Lock-free, no system call. The content is undefined.
+    ///
+    /// # Safety
+    /// `place` is a word of a block of this arena that nobody else reads or writes, but by atomic operations, meanwhile.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`]; [`Error::Place`], [`Error::Publishing`].
+    pub unsafe fn publish(&self, column: Option<ColumnId>, layout: Layout, spike: SpikeTime, place: NonNull<u64>) -> Result<NonNull<u8>> {
+        self.publish_sized(column, layout.size(), layout.align(), spike, place.as_ptr())
+    }
+
+    /// As [`Arena::publish`], with the alignment still to be checked (0 means 16).
+    pub(crate) fn publish_sized(
+        &self,
+        column: Option<ColumnId>,
+        size: usize,
+        align: usize,
+        spike: SpikeTime,
+        place: *mut u64,
+    ) -> Result<NonNull<u8>> {
+        let published = self.column_or_home(column).and_then(|index| {
+            let place = self.core.place_at(place)?;
+            self.core.publish(index, size, align, spike.raw(), place)
+        });
+        match published {
+            Ok((p, _)) => Ok(p),
+            Err(error) => {
+                self.core.counters().failed.fetch_add(1, Relaxed);
+                Err(error.asked_for(size, align))
+            }
+        }
+    }
+
+    /// As [`Arena::publish`], and the name is stored in a root (see [`Arena::root`]).
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`]; [`Error::Root`], [`Error::Publishing`].
+    pub fn publish_root(&self, column: Option<ColumnId>, layout: Layout, spike: SpikeTime, slot: usize) -> Result<NonNull<u8>> {
+        let index = self.column_or_home(column)?;
+        let place = self.core.root_place(slot)?;
+        self.core.publish(index, layout.size(), layout.align(), spike.raw(), place).map(|(p, _)| p)
+    }
+
+    /// Frees the block that `place` names, and stores 0 there, in one step as far as a crash can tell. Wait-free, no
+    /// system call. The block was published.
+    ///
+    /// # Safety
+    /// As [`Arena::publish`]; nothing uses the block afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Place`], [`Error::NotPublished`], [`Error::BadPointer`], [`Error::DoubleFree`], [`Error::Publishing`]; nothing
+    /// has changed then.
+    pub unsafe fn unpublish(&self, place: NonNull<u64>) -> Result<()> {
+        self.unpublish_at(place.as_ptr())
+    }
+
+    pub(crate) fn unpublish_at(&self, place: *mut u64) -> Result<()> {
+        let unpublished = self.core.place_at(place).and_then(|place| self.core.unpublish(place));
+        unpublished.map(|_| ()).map_err(|error| self.core.misused(error))
+    }
+
+    /// As [`Arena::unpublish`], of the block that a root names.
+    ///
+    /// # Safety
+    /// Nothing uses the block afterwards.
+    ///
+    /// # Errors
+    /// As [`Arena::unpublish`]; [`Error::Root`].
+    pub unsafe fn unpublish_root(&self, slot: usize) -> Result<()> {
+        let unpublished = self.core.root_place(slot).and_then(|place| self.core.unpublish(place));
+        unpublished.map(|_| ()).map_err(|error| self.core.misused(error))
+    }
+
+    /// One of 16 words that a region keeps for its program, 0 at first: an offset, so that the program finds its data
+    /// again. Any thread, atomic.
+    ///
+    /// # Errors
+    /// [`Error::Root`].
+    pub fn root(&self, slot: usize) -> Result<u64> {
+        self.core.header.root(slot).map(|word| word.load(Acquire)).ok_or(Error::Root(slot))
+    }
+
+    /// Sets such a word. Any thread, atomic.
+    ///
+    /// # Errors
+    /// [`Error::Root`].
+    pub fn set_root(&self, slot: usize, offset: u64) -> Result<()> {
+        self.core.header.root(slot).map(|word| word.store(offset, Release)).ok_or(Error::Root(slot))
+    }
+
+    /// Brings all that was written to the disk of the region file; of other memory there is nothing to bring. After
+    /// it has returned, and as long as nothing is written, the file outlives a loss of power. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn sync(&self) -> Result<()> {
+        self.core.region.sync()
+    }
+
+    /// Copies the arena, whatever it lies in, into a region file, which is a closed one: opening it is going back to
+    /// this moment. The file is written under another name, brought to disk and renamed: it is there whole or not at
+    /// all. While nothing else uses the arena. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::ArenaHeld`] while a column is held; [`Error::File`].
+    pub fn snapshot(&self, path: impl AsRef<Path>) -> Result<()> {
+        match self.held_column() {
+            Some(column) => Err(Error::ArenaHeld(column)),
+            None => self.core.region.snapshot(path.as_ref(), &self.core.written_parts()),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Publication: a block that is live if and only if a word in the arena names it, also after a crash.
+//!
+//! A program that dies between an allocation and the store of the block's address has lost the block. Here both
+//! are one step to who looks after a crash: the block's offset is stored at a *place*, a word in user memory or a root
+//! of the header, and what is published is taken back the same way.
+//!
+//! ```text
+//!                publish                                  unpublish
+//!  1  remote bit set: the slot is ours, of all who would    remote bit set: we are the one who frees it
+//!     publish it; not live yet
+//!  2  intent: this block, that place                        intent: this block, that place
+//!  3  live bit set                                          place: named the block, names nothing (0)
+//!  4  place: names the block                                live bit clear
+//!  5  remote bit clear                                      intent gone
+//!  6  intent gone                                           remote bit clear
+//! ```
+//!
+//! Published blocks have spans of their own: shared ones, of cells that do not exist ([`CellId::published`]). There a slot is
+//! claimed by its remote bit, so that between (1) and the end nobody else can have it, and a free of it by
+//! anybody else (a plain [`free`](crate::Arena::free) clears the live bit) is told from ours. Large blocks use the two bits of
+//! their first granule the same way.
+//!
+//! Recovery (Y5) finds a block with both bits set only between the first and the last step. It is live if an intent says
+//! that a place should name it and that place does; else it is free. An intent that is left from a publication that
+//! was over can name a place, but the place names the block only if the block was published there.
+//!
+//! Offset 0 names nothing: the first 16 bytes of user memory are never published.
+
+use core::ptr::NonNull;
+
+use super::cell::CellId;
+use super::core::{Core, Misuse, span_bytes};
+use super::unusual::Route;
+use crate::error::{Error, Result};
+use crate::map::{Granule, Owner, SpanId};
+use crate::size_class::{CHUNK, CHUNK_SPANS, CLASSES, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
+use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
+
+/// Publications that may be under way at a time.
+pub(crate) const INTENTS: usize = 256;
+/// In place of a block: the intent is somebody's.
+const TAKEN: u64 = u64::MAX;
+
+/// A publication that is under way, or none (block 0).
+#[repr(C)]
+pub(crate) struct Intent {
+    /// The block's granule.
+    block: AtomicU64,
+    /// Where its name is to be: the place's code (see [`Place`]).
+    place: AtomicU64,
+}
+
+// SAFETY: atomics; zero: none.
+unsafe impl crate::region::Plain for Intent {}
+
+impl Intent {
+    /// Release: the place comes before.
+    fn set(&self, block: Granule, place: Place<'_>) {
+        self.place.store(place.code, Relaxed);
+        self.block.store(block.0, Ordering::Release);
+    }
+
+    /// Nothing is under way any more. Release: what was, is over.
+    fn clear(&self) {
+        self.block.store(0, Ordering::Release);
+    }
+}
+
+/// A word that names a block by its offset; 0 names none.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    word: &'a AtomicU64,
+    /// Bytes from the start of user memory; or, above the largest capacity, a root.
+    code: u64,
+}
+
+/// Codes of roots begin here: no offset is as large.
+const ROOTS_FROM: u64 = 1 << 48;
+
+impl Core {
+    /// The word at `p`, if it is an aligned one in user memory, or a root.
+    pub(crate) fn place_at(&self, p: *mut u64) -> Result<Place<'_>> {
+        let offset = self.offset(p.cast()).filter(|_| p.is_aligned()).ok_or(Error::Place(p.addr()))?;
+        // SAFETY: aligned, and inside user memory (R2), which is mapped as long as the core lives (R1). That it is not
+        // used in other ways meanwhile is the caller's promise.
+        Ok(Place { word: unsafe { AtomicU64::from_ptr(p) }, code: offset })
+    }
+
+    /// The place of a root.
+    pub(crate) fn root_place(&self, slot: usize) -> Result<Place<'_>> {
+        let word = self.header.root(slot).ok_or(Error::Root(slot))?;
+        Ok(Place { word, code: ROOTS_FROM + slot as u64 })
+    }
+
+    /// The place of a code, from an intent that may be damaged.
+    fn place_of(&self, code: u64) -> Option<Place<'_>> {
+        if code >= ROOTS_FROM {
+            return self.root_place(usize::try_from(code - ROOTS_FROM).ok()?).ok();
+        }
+        self.place_at(self.data().wrapping_add(usize::try_from(code).ok()?).cast()).ok()
+    }
+
+    /// Where user memory starts.
+    pub(crate) fn data(&self) -> *mut u8 {
+        self.region.origin().wrapping_add(CHUNK)
+    }
+
+    /// Bytes from the start of user memory.
+    pub(crate) fn offset(&self, p: *const u8) -> Option<u64> {
+        let offset = p.addr().wrapping_sub(self.data().addr());
+        (offset < self.region.capacity()).then_some(offset as u64)
+    }
+
+    /// The name of a block.
+    fn name(granule: Granule) -> u64 {
+        granule.0 * GRANULE as u64 - CHUNK as u64
+    }
+
+    /// Whether a granule's name is that of nothing.
+    pub(crate) fn has_no_name(granule: Granule) -> bool {
+        Self::name(granule) == 0
+    }
+
+    /// The slot of a fresh span that is published first.
+    pub(crate) fn first_to_publish(head: SpanId, class: &Class) -> Granule {
+        let first = head.first();
+        if Self::has_no_name(first) { Granule(first.0 + u64::from(class.granules)) } else { first }
+    }
+
+    /// A slot that is neither live nor about to be, by its remote bit; the caller has a reservation.
+    pub(crate) fn find_unpublished(&self, head: SpanId, index: usize, class: &Class, retries: &mut u64) -> Option<Granule> {
+        let mut claim = |granule: Granule| {
+            let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
+            if (live.load(Relaxed) | remote.load(Relaxed)) & bit != 0 || Self::has_no_name(granule) {
+                return false;
+            }
+            // Acquire: pairs with the last step of who took the block back.
+            if remote.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+                if live.load(Ordering::Acquire) & bit == 0 {
+                    return true;
+                }
+                // It was published meanwhile.
+                remote.fetch_and(!bit, Ordering::AcqRel);
+            }
+            *retries += 1;
+            false
+        };
+        let first = head.first().0;
+        let slots = (0..SPAN_WORDS as u32).flat_map(|unit| {
+            let mut starts = if class.by_word { pattern(index, unit) } else { 0 };
+            core::iter::from_fn(move || {
+                let bit = starts.trailing_zeros();
+                starts = (starts != 0).then(|| starts & (starts - 1))?;
+                Some(Granule(first + u64::from(unit) * 64 + u64::from(bit)))
+            })
+        });
+        let others =
+            (0..if class.by_word { 0 } else { u64::from(class.slots) }).map(|slot| Granule(first + slot * u64::from(class.granules)));
+        slots.chain(others).find(|&granule| claim(granule))
+    }
+
+    /// Makes a slot that was claimed for publication an ordinary block.
+    pub(crate) fn give_unpublished(&self, granule: Granule) {
+        self.live_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
+        self.remote_word(granule).fetch_and(!granule.bit(), Ordering::AcqRel);
+    }
+
+    /// Allocates a block of column `index` and names it at `place`. Lock-free. Returns it and its bytes.
+    pub(crate) fn publish(&self, index: u32, size: usize, align: usize, spike: u32, place: Place<'_>) -> Result<(NonNull<u8>, u64)> {
+        let route = self.route(size, align, spike)?;
+        let intent = self.take_intent()?;
+        let published = match route {
+            Route::Cell(id) => self.publish_slot(index, CellId::published(id.class()), intent, place),
+            Route::Large { size, align } => self.publish_large(index, size, align, intent, place),
+        };
+        intent.clear();
+        let (granule, bytes) = published?;
+        let open = &self.block(index).open;
+        open.allocs_by_others.fetch_add(1, Relaxed);
+        open.bytes_given_to_others.fetch_add(bytes, Relaxed);
+        Ok((NonNull::new(self.address(granule)).unwrap_or(NonNull::dangling()), bytes))
+    }
+
+    fn publish_slot(&self, index: u32, id: CellId, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
+        let granule = self.alloc_shared(index, id).or_else(|error| {
+            if matches!(error, Error::NoMemory { .. }) {
+                self.flush_others(None);
+            }
+            self.alloc_shared(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
+        })?;
+        self.name_at(granule, intent, place, || {});
+        Ok((granule, u64::from(CLASSES[id.class()].bytes)))
+    }
+
+    fn publish_large(&self, index: u32, size: usize, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
+        let (head, spans) = self.take_large(index, size, align).or_else(|_| {
+            self.flush_others(None);
+            self.take_large(index, size, align)
+        })?;
+        if Self::has_no_name(head.first()) {
+            // Another one, and this one back.
+            let other = self.publish_large(index, size, align, intent, place);
+            self.leave_large(index, head, spans);
+            return other;
+        }
+        let granule = head.first();
+        self.remote_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
+        self.name_at(granule, intent, place, || self.page(head).set(Owner::large(index), 0));
+        self.note_used(index);
+        Ok((granule, span_bytes(u64::from(spans)) as u64))
+    }
+
+    /// Steps 2 to 5 for a block whose remote bit the caller has set; `own` comes after its live bit.
+    fn name_at(&self, granule: Granule, intent: &Intent, place: Place<'_>, own: impl FnOnce()) {
+        intent.set(granule, place);
+        // Each a read-modify-write, or a release: the order of these stores is what recovery relies on (Y5).
+        self.live_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
+        own();
+        place.word.store(Self::name(granule), Ordering::Release);
+        self.remote_word(granule).fetch_and(!granule.bit(), Ordering::AcqRel);
+    }
+
+    /// Frees the published block that is named at `place`, which names nothing afterwards: wait-free. Returns the
+    /// column and the bytes.
+    pub(crate) fn unpublish(&self, place: Place<'_>) -> Result<(u32, u64)> {
+        let name = place.word.load(Ordering::Acquire);
+        let p: *const u8 = usize::try_from(name).map_or(core::ptr::null(), |name| self.data().wrapping_add(name));
+        let granule = self.granule(p).filter(|_| name != 0).ok_or(Misuse::NoBlock.of(p))?;
+        let owner = self.page(granule.span()).owner();
+        let index = owner.index().ok_or(Misuse::NoBlock.of(p))?;
+        let (head, id) = (granule.span(), CellId::at_offset(self.page(granule.span()).cell()));
+        let is_head = !owner.is_large() || granule == head.first();
+        if !is_head || !(owner.is_large() || owner.is_shared() && id.is_published()) {
+            return Err(Error::NotPublished(p.addr()));
+        }
+        let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
+        let intent = self.take_intent()?;
+        let ours = live.load(Ordering::Acquire) & bit != 0 && remote.fetch_or(bit, Ordering::AcqRel) & bit == 0;
+        if !ours {
+            intent.clear();
+            return Err(Misuse::Twice.of(p));
+        }
+        intent.set(granule, place);
+        let named =
+            live.load(Ordering::Acquire) & bit != 0 && place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if !named {
+            remote.fetch_and(!bit, Ordering::AcqRel);
+            intent.clear();
+            return Err(Misuse::Twice.of(p));
+        }
+        let (spans, granules) = if owner.is_large() {
+            let spans = self.span(head).spans.load(Relaxed);
+            (spans, u64::from(spans) * SPAN_GRANULES as u64)
+        } else {
+            (0, u64::from(CLASSES[id.class()].granules))
+        };
+        if self.options.zero_freed {
+            self.zero(granule, granules as usize * GRANULE);
+        }
+        let was_live = live.fetch_and(!bit, Ordering::AcqRel) & bit != 0;
+        intent.clear();
+        remote.fetch_and(!bit, Ordering::AcqRel);
+        if !was_live {
+            // Somebody freed it in the same instant.
+            return Err(Misuse::Twice.of(p));
+        }
+        if owner.is_large() {
+            self.leave_large(index, head, spans);
+        } else {
+            self.release_shared(index, self.head_of(head), id, 1);
+        }
+        let open = &self.block(index).open;
+        // Release: pairs with the snapshot, which reads frees before allocations.
+        open.frees_by_others.fetch_add(1, Ordering::Release);
+        open.bytes_freed_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
+        Ok((index, granules * GRANULE as u64))
+    }
+
+    /// Takes an intent: one look at each, wait-free.
+    fn take_intent(&self) -> Result<&Intent> {
+        let free = |intent: &&Intent| {
+            intent.block.load(Relaxed) == 0 && intent.block.compare_exchange(0, TAKEN, Ordering::Acquire, Relaxed).is_ok()
+        };
+        (0..INTENTS).map(|index| self.intents.at(index)).find(free).ok_or(Error::Publishing)
+    }
+
+    /// Whether an intent's place names a block that was being published or taken back (Y5).
+    pub(crate) fn is_named(&self, granule: Granule) -> bool {
+        (0..INTENTS).map(|index| self.intents.at(index)).any(|intent| {
+            intent.block.load(Relaxed) == granule.0
+                && self.place_of(intent.place.load(Relaxed)).is_some_and(|place| place.word.load(Relaxed) == Self::name(granule))
+        })
+    }
+}
+
+const _: () = assert!(CHUNK_SPANS * SPAN_GRANULES * GRANULE == CHUNK && ROOTS_FROM > crate::region::CAPACITY_MAX as u64);

@@ -1,0 +1,91 @@
+//! What region files are for: publication, roots, snapshots.
+
+use core::ffi::{CStr, c_char, c_void};
+
+use super::arena::{arena_of, column_of, engram_arena, path_of};
+use super::status::{engram_status, fail, status};
+use crate::error::Error;
+use crate::spike::SpikeTime;
+
+/// Brings all that was written to the disk of the region file; for other memory there is nothing to do. After it has
+/// returned, and as long as nothing is written, the file outlives a loss of power. Any, blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_status {
+    // SAFETY: the caller's promise.
+    status(unsafe { arena_of(arena) }.and_then(crate::Arena::sync))
+}
+
+/// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
+/// It is written under another name, brought to disk and renamed. `ENGRAM_E_BUSY` while a column is held, or if the file is an
+/// open region. While nothing else uses the arena; blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *const c_char) -> engram_status {
+    if path.is_null() {
+        return fail(Error::Null("path"));
+    }
+    // SAFETY: the caller's promise: it ends with a NUL.
+    let path = unsafe { CStr::from_ptr(path) };
+    // SAFETY: the caller's promise.
+    status(unsafe { arena_of(arena) }.and_then(|arena| arena.snapshot(path_of(path)?)))
+}
+
+/// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
+/// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
+/// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`; `ENGRAM_E_INVALID` for a `where`
+/// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_alloc_publish(
+    arena: *mut engram_arena,
+    column: u32,
+    size: usize,
+    align: usize,
+    ttfs_ns: u32,
+    r#where: *mut u64,
+) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    let published = unsafe { arena_of(arena) }.and_then(|arena| {
+        if r#where.is_null() {
+            return Err(Error::Null("where"));
+        }
+        arena.publish_sized(column_of(column), size, align, SpikeTime::from_nanos(ttfs_ns), r#where)
+    });
+    match published {
+        Ok(p) => p.as_ptr().cast(),
+        Err(error) => {
+            fail(error);
+            core::ptr::null_mut()
+        }
+    }
+}
+
+/// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
+/// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if another thread takes it back at this
+/// moment; nothing has changed then. Any, RT, wait-free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_free_unpublish(arena: *mut engram_arena, r#where: *mut u64) -> engram_status {
+    // SAFETY: the caller's promise.
+    status(unsafe { arena_of(arena) }.and_then(|arena| {
+        if r#where.is_null() {
+            return Err(Error::Null("where"));
+        }
+        arena.unpublish_at(r#where)
+    }))
+}
+
+/// One of 16 words (`slot` 0 to 15) that the arena keeps for its program, 0 at first: an offset, so that the program finds its
+/// data again. 0 also if `slot` is out of range or `arena` NULL (see `engram_last_error`). Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_root(arena: *const engram_arena, slot: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { arena_of(arena) }.and_then(|arena| arena.root(slot as usize)).unwrap_or_else(|error| {
+        fail(error);
+        0
+    })
+}
+
+/// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. Any, RT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_set_root(arena: *mut engram_arena, slot: u32, offset: u64) -> engram_status {
+    // SAFETY: the caller's promise.
+    status(unsafe { arena_of(arena) }.and_then(|arena| arena.set_root(slot as usize, offset)))
+}

@@ -1,0 +1,209 @@
+//! What the memory is, read from a region that may lie, and brought to rest.
+
+use core::ops::Range;
+
+use crate::column::cell::CellId;
+use crate::column::core::Core;
+use crate::error::{Error, Result};
+use crate::map::{ChunkId, Granule, SpanId};
+use crate::size_class::{CHUNK_SPANS, CLASS_COUNT, Class, SPAN_WORDS, slot_starts};
+use crate::sync::Ordering::{Relaxed, Release};
+
+/// What starts at a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// Nothing: no block of the span is live.
+    Free,
+    /// Slots of a span or run.
+    Slots { index: u32, cell: CellId, shared: bool },
+    /// A large block.
+    Large { index: u32, spans: u32 },
+}
+
+impl Head {
+    /// Spans from it to the next head.
+    pub(crate) fn spans(self) -> u32 {
+        match self {
+            Self::Free => 1,
+            Self::Slots { cell, .. } => u32::from(Class::at(cell.class() as u32).spans),
+            Self::Large { spans, .. } => spans,
+        }
+    }
+}
+
+impl Head {
+    /// The words of the maps that it covers, if it is at `span`.
+    pub(crate) fn words(self, span: SpanId) -> Range<usize> {
+        let first = span.first().word();
+        first..first + self.spans() as usize * SPAN_WORDS
+    }
+}
+
+impl Core {
+    /// The chunks of which anything is known, in address order.
+    pub(crate) fn used_chunks(&self) -> Vec<ChunkId> {
+        let mut used = vec![self.region.file().is_none(); self.chunks.len()];
+        let metadata = self.region.extent().metadata;
+        if self.region.file().is_some() {
+            for section in self.shape.known() {
+                let whole = section.range(metadata);
+                let each = whole.len() / self.chunks.len();
+                for part in self.region.written(whole.clone()) {
+                    let (first, last) = ((part.start - whole.start) / each, (part.end - 1 - whole.start) / each);
+                    used[first..=last.min(self.chunks.len() - 1)].fill(true);
+                }
+            }
+        }
+        self.chunk_ids().filter(|chunk| used[chunk.index()]).collect()
+    }
+
+    /// Looks at every head of `chunks` in address order.
+    pub(crate) fn each_found(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId, Head) -> Result<()>) -> Result<()> {
+        let mut next = SpanId::NONE;
+        for span in chunks.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place))) {
+            if span >= next {
+                let head = self.read_head(span)?;
+                next = SpanId(span.0 + head.spans());
+                each(span, head)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, why: &'static str) -> Error {
+        Error::Format { name: self.region.name(), why }
+    }
+
+    /// What starts at a span that no head before it covers.
+    fn read_head(&self, span: SpanId) -> Result<Head> {
+        let (page, meta) = (self.page(span), self.span(span));
+        let owner = page.owner();
+        let Some(index) = owner.index() else { return Ok(Head::Free) };
+        if index >= self.column_count() {
+            return Err(self.damaged("it is damaged: a span belongs to a column that there is not (M3)"));
+        }
+        if owner.is_large() {
+            let spans = meta.spans.load(Relaxed);
+            let in_chunk = (1..=CHUNK_SPANS as u32 - span.place()).contains(&spans);
+            let chunks = span.place() == 0 && spans.is_multiple_of(CHUNK_SPANS as u32);
+            let fits = spans != 0 && u64::from(span.0) + u64::from(spans) <= (self.chunks.len() * CHUNK_SPANS) as u64;
+            if !fits || !(in_chunk || chunks) {
+                return Err(self.damaged("it is damaged: a large block reaches beyond its memory (M3)"));
+            }
+            let live = self.live_word(span.first()).load(Relaxed) & 1 != 0;
+            return Ok(if live { Head::Large { index, spans } } else { Head::Free });
+        }
+        if meta.head() != span {
+            // What is left of a run that is gone (Y3).
+            return Ok(Head::Free);
+        }
+        let cell = CellId::at_offset(page.cell());
+        let known = cell.offset() == page.cell() && (self.rows().have(cell) || owner.is_shared() && cell.is_published());
+        let class = meta.class.load(Relaxed) as usize;
+        if !known || class >= CLASS_COUNT || cell.class() != class {
+            return Err(self.damaged("it is damaged: a span belongs to a cell that there is not (M3)"));
+        }
+        let head = Head::Slots { index, cell, shared: owner.is_shared() };
+        if span.place() + head.spans() > CHUNK_SPANS as u32 {
+            return Err(self.damaged("it is damaged: a run of spans reaches beyond its chunk (M3)"));
+        }
+        Ok(if head.words(span).any(|word| self.live.at(word).load(Relaxed) != 0) { head } else { Head::Free })
+    }
+
+    /// Checks that what is read later is in its range; of a closed region, that nothing was in flight.
+    pub(crate) fn audit(&self, chunks: &[ChunkId], strict: bool) -> Result<()> {
+        self.each_found(chunks, |span, head| {
+            for (place, word) in head.words(span).enumerate() {
+                let live = self.live.at(word).load(Relaxed);
+                let starts = match head {
+                    Head::Free => 0,
+                    Head::Slots { cell, .. } => slot_starts(cell.class(), place as u64),
+                    Head::Large { .. } => u64::from(place == 0),
+                };
+                if live & !starts != 0 && (strict || head != Head::Free) {
+                    return Err(self.damaged("it is damaged: a block starts where none can (M1)"));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Brings to rest what was in flight (Y1 to Y5).
+    pub(crate) fn settle(&self, chunks: &[ChunkId]) {
+        let columns = self.written_columns();
+        for &index in &columns {
+            if self.block(index).holder.is_resetting() {
+                self.settle_reset(chunks, index);
+            }
+            self.settle_hold(index);
+        }
+        self.settle_frees(chunks);
+    }
+
+    /// The columns of whose blocks anything is known.
+    pub(crate) fn written_columns(&self) -> Vec<u32> {
+        let blocks = self.shape.blocks(self.region.extent().metadata);
+        let stride = self.columns.bytes_each();
+        let mut columns: Vec<u32> = self
+            .region
+            .written(blocks.clone())
+            .into_iter()
+            .flat_map(|part| (part.start - blocks.start) / stride..=(part.end - 1 - blocks.start) / stride)
+            .map(|index| index as u32)
+            .collect();
+        columns.dedup();
+        columns
+    }
+
+    /// A reset that was begun is finished (Y4).
+    fn settle_reset(&self, chunks: &[ChunkId], index: u32) {
+        let _ = self.each_found(chunks, |span, head| {
+            let ours = matches!(head, Head::Slots { index: owner, .. } | Head::Large { index: owner, .. } if owner == index);
+            if ours {
+                for word in head.words(span) {
+                    self.live.at(word).store(0, Relaxed);
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// The block that a column held back is free (Y2).
+    fn settle_hold(&self, index: u32) {
+        let held = self.block(index).holder.hold();
+        if held.0 < self.region.granules() && self.page(held.span()).owner().is_column(index) {
+            let live = self.live_word(held);
+            live.store(live.load(Relaxed) & !held.bit(), Relaxed);
+        }
+    }
+
+    /// What others freed is free (Y2), and no word of the remote map is set any more.
+    fn settle_frees(&self, chunks: &[ChunkId]) {
+        let _ = self.each_found(chunks, |span, head| {
+            for word in head.words(span) {
+                let (live, remote) = (self.live.at(word), self.remote.at(word));
+                let freed = remote.load(Relaxed);
+                if freed != 0 {
+                    let kept = self.published_among(head, word, live.load(Relaxed) & freed);
+                    live.store(live.load(Relaxed) & !freed | kept, Relaxed);
+                    // Release: the live bits are cleared before (Y2).
+                    remote.store(0, Release);
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// Of blocks of a word that were being published or unpublished, those that are named where they are to be (Y5).
+    fn published_among(&self, head: Head, word: usize, between: u64) -> u64 {
+        let publishes = match head {
+            Head::Free => false,
+            Head::Slots { cell, .. } => cell.is_published(),
+            Head::Large { .. } => true,
+        };
+        if !publishes {
+            return 0;
+        }
+        (0..64).filter(|bit| between >> bit & 1 != 0 && self.is_named(Granule(word as u64 * 64 + bit))).fold(0, |kept, bit| kept | 1 << bit)
+    }
+}

@@ -1,0 +1,262 @@
+//! A region file: opened, locked, made as long as the region, its space reserved.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::PAGE;
+use super::header::Copied;
+use crate::error::{Error, Result};
+
+/// The file of a region. Its lock ends with it, or with the process.
+pub(crate) struct RegionFile {
+    file: File,
+    path: PathBuf,
+    name: &'static str,
+    /// What becomes of it if it does not become a region.
+    undo: Undo,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// It is one, or none of ours.
+    Nothing,
+    /// It had length 0.
+    Empty,
+    /// It did not exist.
+    Remove,
+    /// It was shorter.
+    Shorten(usize),
+}
+
+/// The name of a file for errors, which are plain values: each name is kept for good, once.
+pub(crate) fn named(path: &Path) -> &'static str {
+    static NAMES: parking_lot::Mutex<Vec<&'static str>> = parking_lot::Mutex::new(Vec::new());
+    let name = path.to_string_lossy();
+    let mut names = NAMES.lock();
+    if let Some(known) = names.iter().find(|&&known| known == name) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(name.into_owned().into_boxed_str());
+    names.push(kept);
+    kept
+}
+
+pub(crate) fn refused(name: &'static str, what: &'static str, error: &io::Error) -> Error {
+    Error::File { name, what, code: error.raw_os_error().unwrap_or(0) }
+}
+
+/// Whether somebody has the region file at `path` open.
+pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| try_lock(&file).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+}
+
+#[cfg(unix)]
+fn try_lock(file: &File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the file is open.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(unix))]
+fn try_lock(_file: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+impl RegionFile {
+    /// Opens a file, or makes it, and locks it: nobody else may have it open. With `create_new` it must not exist.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::FileExists`], [`Error::FileBusy`], [`Error::Format`].
+    pub(crate) fn open(path: &Path, create_new: bool) -> Result<Self> {
+        let name = named(path);
+        let mut options = File::options();
+        options.read(true).write(true);
+        let made = |options: &mut std::fs::OpenOptions| options.create_new(true).open(path);
+        let (opened, created) = match (create_new, options.open(path)) {
+            (true, Ok(_)) => return Err(Error::FileExists(name)),
+            (false, Ok(file)) => (Ok(file), false),
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => match made(&mut options) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && create_new => return Err(Error::FileExists(name)),
+                // Another process made it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (File::options().read(true).write(true).open(path), false),
+                made => (made, true),
+            },
+            (true, Err(_)) if path.exists() => return Err(Error::FileExists(name)),
+            (_, Err(error)) => (Err(error), false),
+        };
+        let undo = if created { Undo::Remove } else { Undo::Nothing };
+        let file = Self { file: opened.map_err(|error| refused(name, "open it", &error))?, path: path.to_owned(), name, undo };
+        match file.file.metadata() {
+            Ok(about) if about.is_file() => {}
+            Ok(_) => return Err(file.damaged("it is no ordinary file")),
+            Err(error) => return Err(file.refused("look at it", &error)),
+        }
+        file.lock()?;
+        Ok(file)
+    }
+
+    fn lock(&self) -> Result<()> {
+        try_lock(&self.file).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Error::FileBusy(self.name),
+            _ => self.refused("lock it", &error),
+        })
+    }
+
+    /// The file, for a mapping.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its name, for errors.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The system refused to do something with it.
+    pub(crate) fn refused(&self, what: &'static str, error: &io::Error) -> Error {
+        refused(self.name, what, error)
+    }
+
+    /// It is no region, or a damaged one.
+    pub(crate) fn damaged(&self, why: &'static str) -> Error {
+        Error::Format { name: self.name, why }
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn bytes(&self) -> Result<usize> {
+        let about = self.file.metadata().map_err(|error| self.refused("look at it", &error))?;
+        Ok(usize::try_from(about.len()).unwrap_or(usize::MAX))
+    }
+
+    /// A copy of its header, if the file has one; `None` for a file of length 0.
+    pub(crate) fn header(&self) -> Result<Option<Copied>> {
+        match self.bytes()? {
+            0 => return Ok(None),
+            bytes if bytes < PAGE => return Err(self.damaged("it is too short for a header")),
+            _ => {}
+        }
+        let mut bytes = vec![0; PAGE];
+        read_at(&self.file, &mut bytes, 0).map_err(|error| self.refused("read it", &error))?;
+        Ok(Some(Copied::from_bytes(&bytes)))
+    }
+
+    /// Makes a new region of the file: the header first, in one piece, so that a creation that is cut short is
+    /// known as one; then all its bytes, zero. Until [`RegionFile::keep`] it is undone when the file is closed.
+    pub(crate) fn create(&mut self, header: &Copied, bytes: usize, sparse: bool) -> Result<()> {
+        if self.undo == Undo::Nothing {
+            self.undo = Undo::Empty;
+        }
+        self.set_bytes(0)?;
+        write_at(&self.file, &header.to_bytes(), 0).map_err(|error| self.refused("write to it", &error))?;
+        self.set_bytes(bytes)?;
+        self.reserve(bytes, sparse)
+    }
+
+    /// The region in it is whole.
+    pub(crate) fn keep(&mut self) {
+        self.undo = Undo::Nothing;
+    }
+
+    /// Makes the file longer: what is new is zero. It is undone like a creation.
+    pub(crate) fn grow(&mut self, from: usize, to: usize, sparse: bool) -> Result<()> {
+        self.undo = Undo::Shorten(from);
+        // What an earlier try left behind is cut off.
+        self.set_bytes(from)?;
+        self.set_bytes(to)?;
+        self.reserve(to, sparse)
+    }
+
+    fn set_bytes(&self, bytes: usize) -> Result<()> {
+        self.file.set_len(bytes as u64).map_err(|error| self.refused("set its length", &error))
+    }
+
+    /// Reserves the file's disk space, so that no write into the mapping finds the disk full.
+    #[cfg(unix)]
+    pub(crate) fn reserve(&self, bytes: usize, sparse: bool) -> Result<()> {
+        use std::os::fd::AsRawFd;
+        if sparse {
+            return Ok(());
+        }
+        let bytes = libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX);
+        loop {
+            // SAFETY: the file is open.
+            match unsafe { libc::posix_fallocate(self.file.as_raw_fd(), 0, bytes) } {
+                0 => return Ok(()),
+                libc::EINTR => {}
+                code => return Err(self.refused("reserve its space on the disk", &io::Error::from_raw_os_error(code))),
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn reserve(&self, _bytes: usize, _sparse: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// The parts of a range that are no holes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn written(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        use std::os::fd::AsRawFd;
+        let seek = |from: usize, whence| {
+            // SAFETY: the file is open.
+            usize::try_from(unsafe { libc::lseek(self.file.as_raw_fd(), from as libc::off_t, whence) }).ok()
+        };
+        let mut parts = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let Some(start) = seek(at, libc::SEEK_DATA) else {
+                // Nothing but holes is left, or the file system cannot tell.
+                if io::Error::last_os_error().raw_os_error() != Some(libc::ENXIO) {
+                    parts.push(at..range.end);
+                }
+                break;
+            };
+            if start >= range.end {
+                break;
+            }
+            let end = seek(start, libc::SEEK_HOLE).unwrap_or(range.end).min(range.end).max(start + 1);
+            parts.push(start.max(at)..end);
+            at = end;
+        }
+        parts
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn written(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        vec![range]
+    }
+}
+
+impl Drop for RegionFile {
+    fn drop(&mut self) {
+        // Nobody is left to be told if this fails.
+        let _ = match self.undo {
+            Undo::Nothing => Ok(()),
+            Undo::Empty => self.file.set_len(0),
+            Undo::Remove => std::fs::remove_file(&self.path),
+            Undo::Shorten(bytes) => self.file.set_len(bytes as u64),
+        };
+    }
+}
+
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(unix)]
+pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn read_at(_file: &File, _bytes: &mut [u8], _at: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn write_at(_file: &File, _bytes: &[u8], _at: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

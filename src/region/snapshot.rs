@@ -1,0 +1,92 @@
+//! A copy of a region in a file of its own.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::file::{is_open_elsewhere, named, refused, write_at};
+use super::{PAGE, Region};
+use crate::error::{Error, Result};
+
+/// Bytes that are looked at, and written, at a time.
+const PIECE: usize = 1 << 20;
+
+impl Region {
+    /// Copies the region into a new file at `path`, in place of what is there, as a closed one: `parts` of it, all that
+    /// was ever written. Nobody writes meanwhile.
+    pub(crate) fn snapshot(&self, path: &Path, parts: &[Range<usize>]) -> Result<()> {
+        let name = named(path);
+        if is_open_elsewhere(path) {
+            return Err(Error::FileBusy(name));
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(format!(".{}.unfinished", std::process::id()));
+        let unfinished = PathBuf::from(unfinished);
+        let copied = self.copy_to(&unfinished, parts).and_then(|()| std::fs::rename(&unfinished, path)).and_then(|()| sync_folder(path));
+        copied.map_err(|error| {
+            // The first error is the one to tell.
+            let _ = std::fs::remove_file(&unfinished);
+            refused(name, "copy the region to it", &error)
+        })
+    }
+
+    fn copy_to(&self, path: &Path, parts: &[Range<usize>]) -> io::Result<()> {
+        let file = File::options().write(true).create(true).truncate(true).open(path)?;
+        file.set_len(self.extent().bytes() as u64)?;
+        if !self.clone_into(&file) {
+            for part in parts.iter().flat_map(|part| self.written(part.clone())) {
+                self.copy_part(&file, part)?;
+            }
+        }
+        let mut header = self.header().copy();
+        header.close();
+        write_at(&file, &header.to_bytes(), 0)?;
+        file.sync_all()
+    }
+
+    /// Shares the disk's blocks with the copy, where the file system can.
+    #[cfg(target_os = "linux")]
+    fn clone_into(&self, to: &File) -> bool {
+        use std::os::fd::AsRawFd;
+        // `FICLONE` of linux/fs.h, the same on all architectures that Rust supports but MIPS, PowerPC and SPARC, where
+        // the call fails and the bytes are copied.
+        const FICLONE: libc::c_ulong = 0x4004_9409;
+        self.file().is_some_and(|from| {
+            // SAFETY: both files are open, and neither is used in other ways meanwhile.
+            (unsafe { libc::ioctl(to.as_raw_fd(), FICLONE as _, from.file().as_raw_fd()) }) == 0
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn clone_into(&self, _to: &File) -> bool {
+        false
+    }
+
+    /// Copies a part of the region: pages that are zero stay holes.
+    fn copy_part(&self, to: &File, part: Range<usize>) -> io::Result<()> {
+        let bytes = self.bytes();
+        for start in part.clone().step_by(PIECE) {
+            let piece = &bytes[start..part.end.min(start + PIECE)];
+            let mut at = 0;
+            while at < piece.len() {
+                let is_zero = |at: usize| piece[at..piece.len().min(at + PAGE)].iter().all(|&byte| byte == 0);
+                let from = at;
+                let zero = is_zero(at);
+                while at < piece.len() && is_zero(at) == zero {
+                    at += PAGE;
+                }
+                if !zero {
+                    write_at(to, &piece[from..at.min(piece.len())], (start + from) as u64)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Brings the new name to disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,220 @@
+//! Region files and given memory: what was not freed is there again.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("engram-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("region")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn builder() -> ArenaBuilder {
+    Arena::builder().capacity(32 << 20).columns(4)
+}
+
+/// A block's bytes: its offset, again and again.
+fn stamp(arena: &Arena, p: NonNull<u8>, bytes: usize) -> usize {
+    let offset = arena.offset_of(p.as_ptr()).unwrap();
+    for (index, byte) in offset.to_le_bytes().iter().cycle().take(bytes).enumerate() {
+        // SAFETY: the block has these bytes.
+        unsafe { p.add(index).write(*byte) };
+    }
+    offset
+}
+
+fn is_stamped(arena: &Arena, offset: usize, bytes: usize) -> bool {
+    let p = arena.at(offset).unwrap();
+    // SAFETY: the block has these bytes.
+    offset.to_le_bytes().iter().cycle().take(bytes).enumerate().all(|(index, byte)| unsafe { p.add(index).read() } == *byte)
+}
+
+const SIZES: [usize; 12] = [1, 16, 48, 100, 200, 500, 640, 4096, 5000, 35_000, 262_144, 300_000];
+
+/// Blocks of all kinds: held, unheld, large, aligned; some freed again in every way.
+fn populate(arena: &Arena) -> BTreeMap<usize, usize> {
+    let mut blocks = BTreeMap::new();
+    let mut keep = |p: NonNull<u8>, bytes| blocks.insert(stamp(arena, p, bytes), bytes);
+    let mut gone = Vec::new();
+    {
+        let column = arena.column(ColumnId::new(1)).unwrap();
+        for round in 0..40 {
+            for &size in &SIZES[..9] {
+                let p = column.alloc(size, 16, SpikeTime::from_nanos(round * 4_000_000)).unwrap();
+                if round % 3 == 0 {
+                    // SAFETY: ours, and not used again.
+                    unsafe { column.free(p).unwrap() };
+                } else if round % 3 == 1 {
+                    gone.push(p);
+                } else {
+                    keep(p, size);
+                }
+            }
+        }
+        // A column that is held: its shared spans serve.
+        for size in SIZES {
+            let layout = Layout::from_size_align(size, 64).unwrap();
+            keep(arena.alloc(Some(ColumnId::new(1)), layout, SpikeTime::NONE).unwrap(), size);
+        }
+        for p in gone {
+            // SAFETY: ours, and not used again.
+            unsafe { arena.free(p).unwrap() };
+        }
+    }
+    for size in SIZES {
+        let layout = Layout::from_size_align(size, 16).unwrap();
+        keep(arena.alloc(Some(ColumnId::new(3)), layout, SpikeTime::NONE).unwrap(), size);
+    }
+    blocks
+}
+
+fn check(arena: &Arena, blocks: &BTreeMap<usize, usize>) {
+    arena.verify().unwrap();
+    for (&offset, &bytes) in blocks {
+        assert!(arena.usable_size(arena.at(offset).unwrap()).is_some_and(|usable| usable >= bytes), "{offset:#x} of {bytes}");
+        assert!(is_stamped(arena, offset, bytes), "{offset:#x} of {bytes}");
+    }
+    assert_eq!(arena.metrics().live_blocks(), blocks.len() as u64);
+}
+
+/// Frees all, and then holds as much as a new arena of the kind.
+fn empty(arena: &Arena, blocks: &BTreeMap<usize, usize>, fresh: &Arena) {
+    for &offset in blocks.keys() {
+        // SAFETY: a block, not used again.
+        unsafe { arena.free(NonNull::new(arena.at(offset).unwrap()).unwrap()).unwrap() };
+    }
+    arena.verify().unwrap();
+    let metrics = arena.metrics();
+    assert_eq!((metrics.live_blocks(), metrics.bytes_live), (0, 0));
+    assert_eq!(fill(arena), fill(fresh));
+}
+
+fn fill(arena: &Arena) -> usize {
+    let column = arena.column(ColumnId::new(2)).unwrap();
+    let mut served = 0;
+    while column.alloc(1000, 16, SpikeTime::NONE).is_ok() {
+        served += 1;
+    }
+    served
+}
+
+#[test]
+fn what_was_not_freed_is_there_after_closing_and_reopening() {
+    let folder = Folder::new("reopen");
+    let arena = builder().path(folder.file()).build().unwrap();
+    assert!(!arena.was_recovered());
+    let blocks = populate(&arena);
+    check(&arena, &blocks);
+    drop(arena);
+    for _ in 0..2 {
+        let arena = builder().path(folder.file()).build().unwrap();
+        assert!(!arena.was_recovered());
+        check(&arena, &blocks);
+    }
+    let arena = builder().path(folder.file()).build().unwrap();
+    let fresh = Folder::new("reopen-fresh");
+    empty(&arena, &blocks, &builder().path(fresh.file()).build().unwrap());
+}
+
+#[test]
+fn what_was_not_freed_is_there_although_nobody_closed() {
+    let folder = Folder::new("unclosed");
+    let arena = builder().path(folder.file()).build().unwrap();
+    let blocks = populate(&arena);
+    let copy = folder.0.join("copy");
+    std::fs::copy(folder.file(), &copy).unwrap();
+    let again = builder().path(&copy).build().unwrap();
+    assert!(again.was_recovered());
+    check(&again, &blocks);
+    drop(again);
+    let again = builder().path(&copy).build().unwrap();
+    assert!(!again.was_recovered());
+    let fresh = Folder::new("unclosed-fresh");
+    empty(&again, &blocks, &builder().path(fresh.file()).build().unwrap());
+}
+
+#[test]
+fn a_region_grows_and_does_not_shrink() {
+    let folder = Folder::new("grow");
+    let arena = builder().path(folder.file()).build().unwrap();
+    let mut blocks = populate(&arena);
+    drop(arena);
+    for capacity in [34 << 20, 64 << 20] {
+        let arena = builder().capacity(capacity).path(folder.file()).build().unwrap();
+        assert_eq!((arena.capacity(), arena.was_recovered()), (capacity, false));
+        check(&arena, &blocks);
+        let layout = Layout::from_size_align(1 << 20, 16).unwrap();
+        let p = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
+        blocks.insert(stamp(&arena, p, 1 << 20), 1 << 20);
+    }
+    let error = builder().path(folder.file()).build().unwrap_err();
+    assert_eq!(error, Error::Shrinks { has: 64 << 20, asked: 32 << 20 });
+    assert!(error.to_string().contains("67108864") && error.to_string().contains("33554432"), "{error}");
+    let arena = builder().capacity(64 << 20).path(folder.file()).build().unwrap();
+    check(&arena, &blocks);
+    let columns = Arena::builder().columns(5).path(folder.file()).build();
+    assert!(matches!(columns.unwrap_err(), Error::FileBusy(_)));
+    drop(arena);
+    let columns = Arena::builder().columns(5).path(folder.file()).build();
+    assert_eq!(columns.unwrap_err(), Error::Columns { has: 4, asked: 5 });
+}
+
+#[test]
+fn given_memory_holds_an_arena_and_nothing_else_is_touched() {
+    let size = builder().size().unwrap();
+    let layout = Layout::from_size_align(size + 3 * 4096, 4096).unwrap();
+    // SAFETY: the layout is not empty.
+    let memory = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+    // SAFETY: inside the memory.
+    let (inner, end) = unsafe { (memory.add(4096), memory.add(4096 + size)) };
+    // SAFETY: both are ours.
+    let build = |at, bytes| unsafe { builder().memory(at, bytes).build() };
+    assert_eq!(build(inner, size - 4096).unwrap_err(), Error::GivenMemory { needed: size, given: size - 4096 });
+    let arena = build(inner, size).unwrap();
+    let blocks = populate(&arena);
+    check(&arena, &blocks);
+    drop(arena);
+    // It may lie elsewhere.
+    // SAFETY: inside the memory, both.
+    unsafe { memory.copy_from(inner, size) };
+    let arena = build(memory, size).unwrap();
+    check(&arena, &blocks);
+    drop(arena);
+    // SAFETY: as above.
+    unsafe {
+        inner.copy_from(memory, size);
+        assert!((0..2 * 4096).all(|at| end.add(at).read() == 0));
+        std::alloc::dealloc(memory.as_ptr(), layout);
+    }
+}
+
+#[test]
+fn metadata_takes_little_of_a_small_arena() {
+    let per_mille = |capacity: usize, columns| {
+        let size = Arena::builder().capacity(capacity).columns(columns).size().unwrap();
+        (size - capacity) * 1000 / capacity
+    };
+    assert!(per_mille(4 << 20, 4) < 100, "{}", per_mille(4 << 20, 4));
+    for capacity in [64 << 20, 128 << 20, 1 << 30, 64 << 30] {
+        assert!(per_mille(capacity, 4) < 30, "{capacity}: {}", per_mille(capacity, 4));
+    }
+}
