@@ -177,9 +177,15 @@ impl CellId {
         Self((CELL_LINES + class) as u32)
     }
 
-    /// Whether it stands for published blocks.
+    /// Whether it stands for published blocks, and not for a cell.
+    #[inline(always)]
     pub(crate) const fn is_published(self) -> bool {
-        self.0 >= CELL_LINES as u32 && self.0 < (CELL_LINES + CLASS_COUNT) as u32
+        self.0 >= CELL_LINES as u32
+    }
+
+    /// Whether it stands for the published blocks of a class that there is.
+    pub(crate) const fn is_published_class(self) -> bool {
+        self.is_published() && self.0 < (CELL_LINES + CLASS_COUNT) as u32
     }
 
     /// The cell at `offset` bytes from its column's block.
@@ -218,16 +224,12 @@ impl CellId {
     }
 
     /// Its size class.
-    pub(crate) const fn class(self) -> usize {
-        if self.is_published() {
-            return self.0 as usize - CELL_LINES;
-        }
-        let start = self.start();
-        if !self.is_narrow() {
-            return (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL;
-        }
-        let index = start / NARROW_CELL;
-        if index < ALIGNED_FIRST { SMALL_CLASSES + index % MEDIUM_CLASSES } else { (index - ALIGNED_FIRST) % ROW_CELLS }
+    #[inline(always)]
+    pub(crate) fn class(self) -> usize {
+        let line = self.0 as usize;
+        debug_assert!(line < CLASS_OF_LINE.len());
+        // What was read of a span that is being given back may be no cell: any class will do.
+        if line < CLASS_OF_LINE.len() { CLASS_OF_LINE[line] as usize } else { 0 }
     }
 
     /// Whether its blocks were asked for with an alignment above 16 bytes.
@@ -241,6 +243,28 @@ impl CellId {
         if self.is_narrow() && class.stack > NARROW_STACK as u32 { NARROW_STACK as u32 } else { class.stack }
     }
 }
+
+const fn class_of_line() -> [u8; CELL_LINES + CLASS_COUNT] {
+    let mut classes = [0; CELL_LINES + CLASS_COUNT];
+    let mut line = 0;
+    while line < classes.len() {
+        let start = line * 64;
+        classes[line] = if line >= CELL_LINES {
+            line - CELL_LINES
+        } else if start >= NARROW_BYTES {
+            (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL
+        } else if start / NARROW_CELL < ALIGNED_FIRST {
+            SMALL_CLASSES + start / NARROW_CELL % MEDIUM_CLASSES
+        } else {
+            (start / NARROW_CELL - ALIGNED_FIRST) % ROW_CELLS
+        } as u8;
+        line += 1;
+    }
+    classes
+}
+
+/// The class of the cell on each line, and of the published ones after them.
+static CLASS_OF_LINE: [u8; CELL_LINES + CLASS_COUNT] = class_of_line();
 
 const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
     let mut offsets = [(SMALL_CLASSES * WIDE_CELL) as u16; SMALL_MAX + 1];

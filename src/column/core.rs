@@ -243,6 +243,10 @@ pub(crate) struct Core {
     pub(crate) columns: Blocks,
     inboxes: Table<Inbox>,
     hints: Table<AtomicU32>,
+    /// Lines of a column's cells.
+    lines: usize,
+    /// Inboxes and hints of a column.
+    line_room: usize,
     used: Table<AtomicU64>,
     pub(crate) intents: Table<Intent>,
     counters: Table<Counters>,
@@ -357,6 +361,8 @@ impl Core {
             intents: region.table(shape.intents),
             inboxes: region.table(shape.inboxes),
             hints: region.table(shape.hints),
+            lines: shape.rows.lines(),
+            line_room: Self::lines_for(shape.rows),
             columns: Blocks::new(&region, shape.blocks, shape.rows),
             pages: region.table(shape.pages),
             spans: region.table(shape.spans),
@@ -432,10 +438,14 @@ impl Core {
 
     #[inline(always)]
     fn line(&self, index: u32, cell: CellId) -> usize {
-        let (lines, cell) = (self.rows().lines(), cell.0 as usize);
-        // What was read of a span that has another owner by now may be a cell of another kind: any line will do.
-        let line = if cell < lines { cell } else { lines + cell.saturating_sub(CELL_LINES) % CLASS_COUNT };
-        index as usize * Self::lines_for(self.rows()) + line
+        let line = cell.0 as usize;
+        index as usize * self.line_room + if line < self.lines { line } else { self.line_of_published(cell) }
+    }
+
+    /// What was read of a span that has another owner by now may be a cell of another kind: then any line will do.
+    #[cold]
+    fn line_of_published(&self, cell: CellId) -> usize {
+        self.lines + (cell.0 as usize).saturating_sub(CELL_LINES) % CLASS_COUNT
     }
 
     /// The inbox of a cell of column `index`.

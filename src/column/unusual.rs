@@ -7,7 +7,7 @@ use super::held::{Face, Handle, Plainly};
 use super::refill::refilling;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, PageEntry};
-use crate::size_class::{CHUNK, CLASSES, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
+use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::{Ordering::Relaxed, bump};
 
@@ -121,7 +121,8 @@ impl Handle {
         if !cell.is_set_up() {
             self.set_cell_up(cell);
         }
-        refilling::<F>(self, CLASSES[id.class()].bytes as usize, 0, cell)
+        // The size tells small cells that are not set up from medium ones: this one is either set up or medium.
+        refilling::<F>(self, MEDIUM_MAX, 0, cell)
     }
 
     fn alloc_large<F: Face>(&self, size: usize, align: usize) -> *mut u8 {

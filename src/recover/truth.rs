@@ -98,7 +98,7 @@ impl Core {
             return Ok(Head::Free);
         }
         let cell = CellId::at_offset(page.cell());
-        let known = cell.offset() == page.cell() && (self.rows().have(cell) || owner.is_shared() && cell.is_published());
+        let known = cell.offset() == page.cell() && (self.rows().have(cell) || owner.is_shared() && cell.is_published_class());
         let class = meta.class.load(Relaxed) as usize;
         if !known || class >= CLASS_COUNT || cell.class() != class {
             return Err(self.damaged("it is damaged: a span belongs to a cell that there is not (M3)"));
