@@ -9,7 +9,7 @@ use std::time::Instant;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
-use super::allocation::{Plan, names_another};
+use super::allocation::{Plan, others_named};
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
 use crate::guidance::{AllocationError, AllocationRequest, Asked};
@@ -82,9 +82,10 @@ impl MemoryAllocationService {
     /// Serves the requests in spike order and tells `answer` of each; `all` stops at the first that is refused.
     fn serve_batch(&self, requests: &[Asked], all: bool, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
         let scratch = Bump::new();
+        let planned_ns = self.since_open_ns(Instant::now());
         let mut planned = Scratch::with_capacity_in(requests.len(), &scratch);
         for (index, request) in requests.iter().enumerate() {
-            match self.checked(request).and_then(|pool| Ok(Planned { index, pool, plan: self.plan(request)? })) {
+            match self.checked(request).and_then(|pool| Ok(Planned { index, pool, plan: self.plan(request, planned_ns)? })) {
                 Ok(ready) => planned.push(ready),
                 Err(error) => {
                     answer(index, Err(error));
@@ -109,9 +110,9 @@ impl MemoryAllocationService {
         for window in planned.chunks_mut(self.batch_size) {
             for ready in window.iter_mut() {
                 let request = &requests[ready.index];
-                if request.locality_hints.iter().any(|hint| names_another(hint, request.concept_id)) {
+                if others_named(request).next().is_some() {
                     let node = self.registry.node(request.concept_id);
-                    self.learn_hints(&node, request.locality_hints);
+                    self.learn_hints(&node, request);
                     ready.plan.hints_known = true;
                 }
             }
