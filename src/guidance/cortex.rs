@@ -37,7 +37,8 @@ use crate::spike::SpikeTime;
 
 /// Decisions for one concept at most: other threads may fill the winner first.
 const DECISIONS: u32 = 4;
-/// Edges of a removed concept that are dropped in one call or step.
+/// Edges of a removed concept that are dropped in one call or step; fewer if its neighbours are hubs
+/// ([`Graph::forget`]).
 const DROPPED: usize = 256;
 
 /// How columns compete for concepts: who votes, and how much evidence is kept.
@@ -182,7 +183,7 @@ impl Cortex {
     }
 
     /// The concept is no more. `free` is told which numbers have neither home nor edges now, and may be
-    /// given to other concepts: its own, unless it has more than 256 edges (then [`Cortex::step`]
+    /// given to other concepts: its own, unless it has more than 256 edges, or some to hubs (then [`Cortex::step`]
     /// drops the rest), and those of neighbours that were only hinted at.
     ///
     /// To be called once for each concept. Another thread may be about to link or place a number that
@@ -218,6 +219,10 @@ impl Cortex {
     }
 
     fn step_removed(&self, concept: u32) -> Step {
+        if self.homes.column(concept) != NOWHERE {
+            // It has come again: its edges are its own.
+            return Step::Worked;
+        }
         let mut numbers = Vec::new();
         if self.drop_edges(concept, &mut |number| numbers.push(number)) {
             numbers.push(concept);

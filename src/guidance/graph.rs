@@ -13,8 +13,8 @@
 //!
 //! **Hubs.** A concept may have any number of edges. Readers ask for at most so many and get every
 //! `s`-th of the list, each with the weight `s` of those that it stands for ([`Graph::sample`]).
-//! Linking looks for the edge in the shorter of two lists. Forgetting a concept drops so many edges a
-//! call ([`Graph::forget`]).
+//! Linking looks for the edge in the shorter of two lists. Forgetting a concept does so much work a
+//! call, in which searching a hub's list counts as dropping many edges ([`Graph::forget`]).
 //!
 //! **Bounds.** [`GraphLimits`] bounds edges and bytes, [`DEGREE_MOST`] the edges of one concept, and so the
 //! time that a list takes to search. At a bound new edges are dropped and counted
@@ -41,6 +41,9 @@ const PAGE: usize = 256;
 pub(crate) const ROW_MOST: usize = 256;
 /// Neighbours that lie in the concept's node; more have memory of their own.
 const FIRST_LIST: usize = 4;
+
+/// Edges of a neighbour that are searched in about the time that it takes to drop one.
+const SEARCHED: usize = 256;
 
 /// Edges of one concept at most.
 pub(crate) const DEGREE_MOST: usize = 1 << 16;
@@ -288,10 +291,12 @@ impl Graph {
         true
     }
 
-    /// Drops at most `most` edges of a concept, the latest first, and reports each neighbour that has
-    /// no edge left. True if the concept has none left either.
-    pub(crate) fn forget(&self, concept: u32, most: usize, mut lonely: impl FnMut(u32)) -> bool {
-        for _ in 0..most {
+    /// Drops edges of a concept, the latest first, and reports each neighbour that has no edge left. An edge is a unit of
+    /// work, and so are [`SEARCHED`] edges of the neighbour; none is begun after `work` units. True if the concept has no
+    /// edge left either.
+    pub(crate) fn forget(&self, concept: u32, work: usize, mut lonely: impl FnMut(u32)) -> bool {
+        let mut done = 0;
+        while done < work {
             let Some(&neighbour) = self.shard(concept).read().neighbours(concept).last() else { return true };
             let left = self.with_both(concept, neighbour, |one, other| {
                 let mine = one.remove(concept, neighbour)?;
@@ -305,6 +310,7 @@ impl Graph {
             if left == Some(0) {
                 lonely(neighbour);
             }
+            done += 1 + left.unwrap_or(0) / SEARCHED;
         }
         self.degree(concept) == 0
     }
