@@ -131,7 +131,8 @@ impl Cortex {
         self.place_folded(concept, &Folded::new(features), effect)
     }
 
-    fn place_folded(&self, concept: u32, features: &Folded, effect: &Placement) -> Winner {
+    /// The same, with the features folded.
+    pub(crate) fn place_folded(&self, concept: u32, features: &Folded, effect: &Placement) -> Winner {
         let decide = || self.columns.decide(&self.graph, &self.homes, concept, features, effect);
         let mut winner = decide();
         let mut decisions = 1;

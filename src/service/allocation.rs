@@ -26,8 +26,8 @@ use super::slot::{Concept, Slot};
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
-    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Recall, Stimulus,
-    Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
+    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Folded, Recall,
+    Stimulus, Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
 };
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
@@ -41,8 +41,8 @@ const RECLAIMS: usize = 256;
 pub(super) struct Plan {
     pub(super) encoding: TtfsEncoding,
     pub(super) strategy: Strategy,
-    /// Whether its hints are edges already.
-    pub(super) hints_known: bool,
+    /// The node of its id, if its hints are edges of that already.
+    pub(super) node: Option<Arc<Node>>,
     /// When it was looked for, since the service was opened.
     planned_ns: u64,
     column: Column,
@@ -53,7 +53,7 @@ enum Column {
     /// It was decided before.
     Remembered(Decision),
     /// By competition; then it is remembered.
-    Compete(Box<Features>, Undecided),
+    Compete(Box<Folded>, Undecided),
     /// By a hash of the id.
     Hashed,
 }
@@ -91,7 +91,7 @@ impl MemoryAllocationService {
         let own = self.checked(request)?;
         let plan = self.plan(request, self.since_open_ns(start))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let result = self.allocate(request, own, &plan, start)?;
+        let result = self.allocate(request, own, plan, start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
@@ -126,7 +126,7 @@ impl MemoryAllocationService {
             return Ok(Plan {
                 encoding,
                 strategy: self.engine.strategy_of(request, &features),
-                hints_known: false,
+                node: None,
                 planned_ns,
                 column: Column::Hashed,
             });
@@ -137,7 +137,7 @@ impl MemoryAllocationService {
             Recall::Hit(decision) => Ok(Plan {
                 encoding: decision.encoding,
                 strategy: Strategy { strategy_type: decision.strategy, placement: decision.strategy.placement() },
-                hints_known: false,
+                node: None,
                 planned_ns,
                 column: Column::Remembered(decision),
             }),
@@ -145,21 +145,30 @@ impl MemoryAllocationService {
                 let features = Features::of(request.stimulus())?;
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
-                Ok(Plan { encoding, strategy, hints_known: false, planned_ns, column: Column::Compete(Box::new(features), undecided) })
+                let column = Column::Compete(Box::new(Folded::new(&features)), undecided);
+                Ok(Plan { encoding, strategy, node: None, planned_ns, column })
             }
         }
     }
 
     /// Serves a planned request that was let in. Times are counted from `start`.
-    pub(super) fn allocate(&self, request: &Asked, own: usize, plan: &Plan, start: Instant) -> Result<AllocationResult, AllocationError> {
+    pub(super) fn allocate(
+        &self,
+        request: &Asked,
+        own: usize,
+        mut plan: Plan,
+        start: Instant,
+    ) -> Result<AllocationResult, AllocationError> {
         let id = request.concept_id;
         loop {
-            let node = self.registry.node(id);
+            let known = plan.node.take();
+            let hints_known = known.is_some();
+            let node = known.unwrap_or_else(|| self.registry.node(id));
             let Some(mut state) = node.lock() else { continue };
             if node.block().is_some() {
                 return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
             }
-            if !plan.hints_known {
+            if !hints_known {
                 self.learn_hints(&node, request);
             }
             let concept = Concept {
@@ -173,7 +182,7 @@ impl MemoryAllocationService {
                 priority: request.priority,
                 strategy: plan.strategy.strategy_type,
             };
-            let placed = match self.place(&node, own, plan, &concept) {
+            let placed = match self.place(&node, own, &plan, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
                     self.abandon(&node, &mut state);
@@ -191,7 +200,7 @@ impl MemoryAllocationService {
 
     /// Chooses a column for a node, and puts the concept there.
     fn place(&self, node: &Node, own: usize, plan: &Plan, concept: &Concept) -> Result<Placed, AllocationError> {
-        let (column, confidence, cache_hit) = self.choose(node, plan)?;
+        let (column, confidence, cache_hit) = self.choose(node, plan);
         let spike = plan.strategy.placement.spike(concept.spike);
         let (slot, pool, bytes) = self.take(own, column, concept, spike)?;
         let guided = !matches!(plan.column, Column::Hashed);
@@ -199,8 +208,8 @@ impl MemoryAllocationService {
     }
 
     /// The column of a node, its home from here on; how sure that is, and whether it was remembered.
-    fn choose(&self, node: &Node, plan: &Plan) -> Result<(u32, f64, bool), AllocationError> {
-        Ok(match &plan.column {
+    fn choose(&self, node: &Node, plan: &Plan) -> (u32, f64, bool) {
+        match &plan.column {
             Column::Hashed => {
                 let hash = XxHash3_128::oneshot_with_seed(self.seed, node.id()) as u64;
                 let column = ((u128::from(hash) * u128::from(self.arena.columns())) >> 64) as u32;
@@ -212,18 +221,18 @@ impl MemoryAllocationService {
             }
             // All but the column holds, which is full by now: neighbours decide, or else room does.
             Column::Remembered(_) => {
-                let winner = self.cortex.place(node.number, &Features::of(Stimulus::Content(&[]))?, &plan.strategy.placement);
+                let winner = self.cortex.place_folded(node.number, &Folded::blank(), &plan.strategy.placement);
                 (winner.column, f64::from(winner.confidence), true)
             }
             Column::Compete(features, undecided) => {
-                let winner = self.cortex.place(node.number, features, &plan.strategy.placement);
+                let winner = self.cortex.place_folded(node.number, features, &plan.strategy.placement);
                 let confidence = f64::from(winner.confidence);
                 let decision =
                     Decision { column: winner.column, encoding: plan.encoding, strategy: plan.strategy.strategy_type, confidence };
                 self.decisions.remember(*undecided, &decision, plan.planned_ns);
                 (winner.column, confidence, false)
             }
-        })
+        }
     }
 
     /// Makes a request's hints known as edges.
