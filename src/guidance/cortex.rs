@@ -31,6 +31,7 @@ use crate::guidance::graph::{Cut, Graph, GraphLimits, Linked};
 #[cfg(doc)]
 use crate::guidance::homes::CONCEPTS;
 use crate::guidance::homes::{Homes, NOWHERE};
+use crate::guidance::net::Tie;
 use crate::guidance::replace::{Replacement, Step};
 use crate::guidance::strategy::Placement;
 use crate::spike::SpikeTime;
@@ -40,6 +41,9 @@ const DECISIONS: u32 = 4;
 /// Edges of a removed concept that are dropped in one call or step; fewer if its neighbours are hubs
 /// ([`Graph::forget`]).
 const DROPPED: usize = 256;
+
+/// Ties that [`Cortex::near`] looks at.
+const NEAR: usize = 1024;
 
 /// How columns compete for concepts: who votes, and how much evidence is kept.
 ///
@@ -236,6 +240,15 @@ impl Cortex {
     /// The concept's column, if it is placed.
     pub fn column(&self, concept: u32) -> Option<u32> {
         let column = self.homes.column(concept);
+        (column != NOWHERE).then_some(column)
+    }
+
+    /// The concept's column, if it is placed, and in place of `near` its ties to others there; of more than 1,024 ties, a
+    /// sample.
+    pub(crate) fn near(&self, concept: u32, near: &mut Vec<Tie>) -> Option<u32> {
+        self.graph.sample(concept, NEAR, near);
+        let column = self.homes.column(concept);
+        near.retain(|tie| self.homes.column(tie.node) == column);
         (column != NOWHERE).then_some(column)
     }
 

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Each edge stands in the lists of both ends. Whoever changes it holds the locks of both shards, the
-//! lower first, so that lists always agree; readers hold one lock, for as long as it takes to copy at
-//! most [`ROW_MOST`] numbers. Nothing is called and nothing waits while a lock is held.
+//! lower first, so that lists always agree; readers hold one lock, for as long as it takes to copy some
+//! hundred numbers. Nothing is called and nothing waits while a lock is held.
 //!
 //! **Hubs.** A concept may have any number of edges. Readers ask for at most so many and get every
 //! `s`-th of the list, each with the weight `s` of those that it stands for ([`Graph::sample`]).
