@@ -89,7 +89,7 @@ impl MemoryAllocationService {
         found.flatten().ok_or_else(|| AllocationError::NotFound { concept_id: concept_id.to_owned() })
     }
 
-    /// Frees a concept's memory. Its edges are forgotten. The pool's used bytes have fallen when this returns,
+    /// Frees a concept's memory. Its edges are forgotten, in maintenance if it has many or its neighbours do. The pool's used bytes have fallen when this returns,
     /// even if somebody still has the content pinned.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl MemoryAllocationService {
         let mut state = node.lock()?;
         let slot = Slot::at(node.block()?);
         node.set_block(&state, None);
-        let (pool, bytes) = (state.pool, state.bytes);
+        let (pool, bytes) = (usize::from(state.pool), state.bytes);
         self.pools[pool].refund(bytes);
         self.churn.fetch_add(1, Relaxed);
         self.discard(slot);
@@ -153,7 +153,11 @@ impl MemoryAllocationService {
     pub fn concept_ids(&self) -> Vec<String> {
         let mut places = Vec::new();
         self.registry.each_live(|node, block| {
-            places.push((self.cortex.column(node.number).unwrap_or(u32::MAX), block.addr(), String::from(&*node.id)));
+            places.push((
+                self.cortex.column(node.number).unwrap_or(u32::MAX),
+                block.addr(),
+                String::from_utf8_lossy(node.id()).into_owned(),
+            ));
         });
         places.sort_unstable();
         places.into_iter().map(|(_, _, id)| id).collect()

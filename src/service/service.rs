@@ -126,9 +126,9 @@ impl MemoryAllocationService {
         Self::new(AllocationEngine::new(), TtfsIntegrationService::new(), MultiColumnProcessor::new(), config)
     }
 
-    /// Nanoseconds since the service was opened.
-    pub(super) fn now_ns(&self) -> u64 {
-        self.opened.elapsed().as_nanos() as u64
+    /// Nanoseconds from the service's opening to a later moment.
+    pub(super) fn since_open_ns(&self, moment: Instant) -> u64 {
+        moment.duration_since(self.opened).as_nanos() as u64
     }
 
     /// A snapshot of all counters, taken without stopping anyone. Grows with the concepts, the known edges
