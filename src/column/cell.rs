@@ -3,17 +3,19 @@
 //! ```text
 //! offset  0   4       8      16     24       32    40       48     52      56           60         62      63
 //!         n | limit | word | base | pushes | out | spills | list | drain | reciprocal | granules | class | counted
-//! offset  64
-//!         e[0] e[1] ... e[limit-1]
+//! offset  64      68     72
+//!         inbox | hint | e[0] e[1] ... e[limit-1]
 //! ```
 //!
 //! An allocation pops `e[n-1]`, or else takes slots of `word`, the free slots of one unit (granule
 //! `base + bit * step`), or else refills. A free pushes, or else spills to the span's summary. Entries
-//! are granules.
+//! are granules. The inbox and the hint are anybody's: what others freed, and the shared span that had room lately. They
+//! share a line with the bottom of the stack, which is written to seldom enough: once for each span that others
+//! begin to free into.
 //!
 //! A column has two rows of medium cells, ordinary and aligned, a row for requests with an alignment
 //! above 16 bytes, one for ordered batches, and then a row for each zone. Cells of the first four are
-//! *narrow*: their stacks have room for eight. [row][class]: the cells of one zone lie side by side, seven
+//! *narrow*: their stacks have room for seven. [row][class]: the cells of one zone lie side by side, seven
 //! lines apart, so that their first lines spread over all sets of a cache. An arena in a file or in given
 //! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
 //! ([`Rows`]).
@@ -24,7 +26,7 @@
 //! ```
 //!
 //! Invariants
-//! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a
+//! - **K1** only the holder of the column writes a cell, but for its inbox and hint, and what comes from its class only once; a
 //!   zeroed cell is empty, and full at the same time (n = limit = 0): its first use goes through the slow
 //!   paths, which set it up.
 //! - **K2** allocations = pushes + out - n, and frees = pushes + spills: `out` counts the slots that left
@@ -37,6 +39,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::map::{Granule, SpanId};
 use crate::size_class::{CLASS_COUNT, Class, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of};
+use crate::span::Inbox;
 use crate::spike::ZONES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
 
@@ -61,14 +64,32 @@ pub(crate) struct CellHead {
     counted: Slot<u8>,
 }
 
-const HEAD_BYTES: usize = size_of::<CellHead>();
+/// What anybody writes of a cell.
+#[repr(C)]
+pub(crate) struct OpenHead {
+    pub(crate) inbox: Inbox,
+    /// The shared span of the cell that had room lately. A hint: its state decides.
+    hint: AtomicU32,
+}
+
+impl OpenHead {
+    pub(crate) fn hint(&self) -> SpanId {
+        SpanId(self.hint.load(Relaxed))
+    }
+
+    pub(crate) fn set_hint(&self, span: SpanId) {
+        self.hint.store(span.0, Relaxed);
+    }
+}
+
+const HEAD_BYTES: usize = size_of::<CellHead>() + size_of::<OpenHead>();
 /// Bytes of a wide cell, of a zone's row.
 const WIDE_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
 /// Bytes of a narrow cell.
 const NARROW_CELL: usize = HEAD_BYTES + 8 * NARROW_STACK;
 /// Entries of a narrow cell's stack.
 const NARROW_STACK: usize = MEDIUM_STACK;
-const _: () = assert!(HEAD_BYTES == 64 && WIDE_CELL == 7 * 64 && NARROW_CELL == 2 * 64);
+const _: () = assert!(HEAD_BYTES == 72 && WIDE_CELL == 7 * 64 && NARROW_CELL == 2 * 64);
 
 const MEDIUM_CLASSES: usize = CLASS_COUNT - SMALL_CLASSES;
 /// Cells of a row of small cells: the last is never used, that of size 0.
@@ -130,11 +151,6 @@ impl Rows {
         Row::Zone(zone >> self.shift)
     }
 
-    /// Lines of 64 bytes that a column's cells take.
-    pub(crate) const fn lines(self) -> usize {
-        self.bytes() / 64
-    }
-
     /// Bytes that a column's cells take.
     pub(crate) const fn bytes(self) -> usize {
         NARROW_BYTES + self.zones() * ROW_BYTES
@@ -147,7 +163,7 @@ impl Rows {
 
     /// Whether a cell starts there, in a column with these rows.
     pub(crate) const fn have(self, id: CellId) -> bool {
-        (id.0 as usize) < self.lines() && id.is_valid()
+        id.start() < self.bytes() && id.is_valid()
     }
 }
 
@@ -309,8 +325,15 @@ impl Cell {
 
     #[inline(always)]
     fn entry(&self, index: u32) -> &AtomicU64 {
-        // SAFETY: entries follow the head; K1: index < limit, which is at most the cell's room.
-        unsafe { &*self.0.add(1).cast::<AtomicU64>().add(index as usize) }
+        // SAFETY: entries follow the heads; K1: index < limit, which is at most the cell's room.
+        unsafe { &*self.0.add(1).cast::<OpenHead>().add(1).cast::<AtomicU64>().add(index as usize) }
+    }
+
+    /// What anybody writes of it.
+    #[inline(always)]
+    pub(crate) fn open<'a>(self) -> &'a OpenHead {
+        // SAFETY: it follows the cell's head, in the mapped region (R1); atomics.
+        unsafe { &*self.0.add(1).cast() }
     }
 
     /// Takes the latest slot of the stack.

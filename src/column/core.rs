@@ -1,7 +1,7 @@
 //! The core: the tables of an open arena, and what does not belong to one column.
 
 use super::block::{Blocks, ColumnBlock};
-use super::cell::{CELL_LINES, Cell, CellId, Row, Rows};
+use super::cell::{Cell, CellId, Row, Rows};
 use super::held::Handle;
 use super::publish::{INTENTS, Intent};
 use super::remote::RemoteFree;
@@ -82,9 +82,9 @@ pub(crate) struct Shape {
     counters: Section,
     used: Section,
     intents: Section,
-    /// These three come last.
-    inboxes: Section,
+    /// Of published classes, for each column.
     hints: Section,
+    /// They come last.
     blocks: Section,
     pages: Section,
     spans: Section,
@@ -148,8 +148,7 @@ impl Shape {
             spans: layout.section(spans, size_of::<SpanMeta>()),
             live: layout.section(spans * SPAN_WORDS, word),
             remote: layout.section(spans * SPAN_WORDS, word),
-            inboxes: layout.section(columns * Core::lines_for(rows), size_of::<Inbox>()),
-            hints: layout.section(columns * Core::lines_for(rows), size_of::<AtomicU32>()),
+            hints: layout.section(columns * CLASS_COUNT, size_of::<AtomicU32>()),
             blocks: Blocks::section(&mut layout, options.columns, rows),
             layout,
         })
@@ -185,7 +184,7 @@ impl Shape {
     /// Bytes of metadata that prefaulting touches: all, but for the columns' blocks, which come last,
     /// if they take more than user memory.
     fn prefaulted(&self) -> usize {
-        let blocks = self.columns as usize * (Blocks::stride(self.rows) + 8 * Core::lines_for(self.rows));
+        let blocks = self.columns as usize * Blocks::stride(self.rows);
         if blocks <= self.chunks * CHUNK { self.layout.bytes() } else { self.layout.bytes() - blocks }
     }
 
@@ -222,9 +221,9 @@ impl Shape {
     }
 
     /// The parts of the metadata that are derived: all but what is known of the spans.
-    pub(crate) fn derived(&self) -> [Section; 10] {
+    pub(crate) fn derived(&self) -> [Section; 9] {
         let [leaves, middle, top] = self.index;
-        [leaves, middle, top, self.chunk_metas, self.counters, self.used, self.intents, self.inboxes, self.hints, self.blocks]
+        [leaves, middle, top, self.chunk_metas, self.counters, self.used, self.intents, self.hints, self.blocks]
     }
 }
 
@@ -241,12 +240,7 @@ pub(crate) struct Core {
     pub(crate) live: Table<AtomicU64>,
     pub(crate) remote: Table<AtomicU64>,
     pub(crate) columns: Blocks,
-    inboxes: Table<Inbox>,
     hints: Table<AtomicU32>,
-    /// Lines of a column's cells.
-    lines: usize,
-    /// Inboxes and hints of a column.
-    line_room: usize,
     used: Table<AtomicU64>,
     pub(crate) intents: Table<Intent>,
     counters: Table<Counters>,
@@ -359,10 +353,7 @@ impl Core {
             counters: region.table(shape.counters),
             used: region.table(shape.used),
             intents: region.table(shape.intents),
-            inboxes: region.table(shape.inboxes),
             hints: region.table(shape.hints),
-            lines: shape.rows.lines(),
-            line_room: Self::lines_for(shape.rows),
             columns: Blocks::new(&region, shape.blocks, shape.rows),
             pages: region.table(shape.pages),
             spans: region.table(shape.spans),
@@ -431,41 +422,27 @@ impl Core {
         self.shape.rows.of_zone(if self.options.no_zones { 0 } else { zone })
     }
 
-    /// Room for what anybody writes of each of a column's cells, and of its published classes: whole pairs of cache lines.
-    const fn lines_for(rows: Rows) -> usize {
-        (rows.lines() + CLASS_COUNT).next_multiple_of(128 / size_of::<Inbox>())
-    }
-
+    /// The inbox of the cell at `offset` bytes from the block of column `index`.
     #[inline(always)]
-    fn line(&self, index: u32, cell: CellId) -> usize {
-        let line = cell.0 as usize;
-        index as usize * self.line_room + if line < self.lines { line } else { self.line_of_published(cell) }
+    pub(crate) fn inbox(&self, index: u32, offset: u32) -> &Inbox {
+        &self.cell(index, offset).open().inbox
     }
 
-    /// What was read of a span that has another owner by now may be a cell of another kind: then any line will do.
-    #[cold]
-    fn line_of_published(&self, cell: CellId) -> usize {
-        self.lines + (cell.0 as usize).saturating_sub(CELL_LINES) % CLASS_COUNT
+    /// The shared span of a cell that had room lately, or of a published class.
+    pub(crate) fn hint(&self, index: u32, id: CellId) -> SpanId {
+        if id.is_published() { SpanId(self.published_hint(index, id).load(Relaxed)) } else { self.cell(index, id.offset()).open().hint() }
     }
 
-    /// The inbox of a cell of column `index`.
-    #[inline(always)]
-    pub(crate) fn inbox(&self, index: u32, cell: CellId) -> &Inbox {
-        self.inboxes.at(self.line(index, cell))
+    pub(crate) fn set_hint(&self, index: u32, id: CellId, span: SpanId) {
+        if id.is_published() {
+            self.published_hint(index, id).store(span.0, Relaxed);
+        } else {
+            self.cell(index, id.offset()).open().set_hint(span);
+        }
     }
 
-    /// The inboxes of column `index`, by cell.
-    pub(crate) fn inboxes_of(&self, index: u32) -> *const Inbox {
-        self.inboxes.as_ptr().wrapping_add(self.line(index, CellId(0)))
-    }
-
-    /// The shared span of a cell that had room lately. A hint: its state decides.
-    pub(crate) fn hint(&self, index: u32, cell: CellId) -> SpanId {
-        SpanId(self.hints.at(self.line(index, cell)).load(Relaxed))
-    }
-
-    pub(crate) fn set_hint(&self, index: u32, cell: CellId, span: SpanId) {
-        self.hints.at(self.line(index, cell)).store(span.0, Relaxed);
+    fn published_hint(&self, index: u32, id: CellId) -> &AtomicU32 {
+        self.hints.at(index as usize * CLASS_COUNT + id.class())
     }
 
     /// Columns of the arena.

@@ -117,7 +117,7 @@ impl Core {
     pub(crate) fn steal_from(&self, index: u32) {
         let block = self.block(index);
         for id in block.holder.used_cells() {
-            let inbox = self.inbox(index, id);
+            let inbox = self.inbox(index, id.offset());
             if self.is_worth_it(inbox, index, id) {
                 self.rob(inbox.take());
             }
@@ -195,14 +195,14 @@ impl Core {
             Some(inbox) if incoming.is_head() => inbox.push(incoming.span, incoming.pending),
             _ => {
                 let units = incoming.pending.take();
-                incoming.pass_on(units, |index, cell| self.inbox(index, CellId::at_offset(cell)));
+                incoming.pass_on(units, |index, cell| self.inbox(index, cell));
             }
         }
     }
 
     fn inbox_of(&self, incoming: &Incoming) -> Option<&Inbox> {
         let index = incoming.page.owner().holder()?;
-        Some(self.inbox(index, CellId::at_offset(incoming.page.cell())))
+        Some(self.inbox(index, incoming.page.cell()))
     }
 
     fn incoming(&self, span: SpanId) -> Incoming<'_> {
