@@ -124,6 +124,11 @@ pub struct Cortex {
 }
 
 impl Cortex {
+    /// Whether nothing is known to belong to the concept.
+    pub(crate) fn is_lonely(&self, concept: u32) -> bool {
+        self.graph.degree(concept) == 0
+    }
+
     /// Makes known that two concepts, placed or not, belong together.
     pub fn link(&self, a: u32, b: u32) -> Linked {
         self.graph.link(a, b)

@@ -22,7 +22,7 @@ use super::node::{Node, State};
 use super::pool::{Full, Pool};
 use super::result::{AllocationResult, MemorySlot};
 use super::service::MemoryAllocationService;
-use super::slot::{Concept, Slot};
+use super::slot::{Concept, MARK, Slot};
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
@@ -45,6 +45,8 @@ pub(super) struct Plan {
     pub(super) node: Option<Arc<Node>>,
     /// When it was looked for, since the service was opened.
     planned_ns: u64,
+    /// What its slot is marked with: see [`Slot::write`].
+    pub(super) mark: u64,
     column: Column,
 }
 
@@ -128,6 +130,7 @@ impl MemoryAllocationService {
                 strategy: self.engine.strategy_of(request, &features),
                 node: None,
                 planned_ns,
+                mark: MARK,
                 column: Column::Hashed,
             });
         }
@@ -139,6 +142,7 @@ impl MemoryAllocationService {
                 strategy: Strategy { strategy_type: decision.strategy, placement: decision.strategy.placement() },
                 node: None,
                 planned_ns,
+                mark: MARK,
                 column: Column::Remembered(decision),
             }),
             Recall::Miss(undecided) => {
@@ -146,7 +150,7 @@ impl MemoryAllocationService {
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
                 let column = Column::Compete(Box::new(Folded::new(&features)), undecided);
-                Ok(Plan { encoding, strategy, node: None, planned_ns, column })
+                Ok(Plan { encoding, strategy, node: None, planned_ns, mark: MARK, column })
             }
         }
     }
@@ -181,6 +185,7 @@ impl MemoryAllocationService {
                 accesses: request.resource_requirements.expected_accesses_per_s,
                 priority: request.priority,
                 strategy: plan.strategy.strategy_type,
+                pool: 0,
             };
             let placed = match self.place(&node, own, &plan, &concept) {
                 Ok(placed) => placed,
@@ -202,7 +207,7 @@ impl MemoryAllocationService {
     fn place(&self, node: &Node, own: usize, plan: &Plan, concept: &Concept) -> Result<Placed, AllocationError> {
         let (column, confidence, cache_hit) = self.choose(node, plan);
         let spike = plan.strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, concept, spike)?;
+        let (slot, pool, bytes) = self.take(own, column, concept, spike, plan.mark)?;
         let guided = !matches!(plan.column, Column::Hashed);
         Ok(Placed { slot, column, confidence, cache_hit, guided, pool, bytes })
     }
@@ -235,10 +240,22 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Makes a request's hints known as edges.
+    /// Makes a request's hints known as edges. Where they cannot be kept for want of memory, they are known for as long as
+    /// the service is open.
     pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
-        for number in self.registry.numbers_of(others_named(request)) {
-            self.cortex.link(node.number, number);
+        for (hint, number) in others_named(request).zip(self.registry.numbers_of(others_named(request))) {
+            let _ = self.learn_edge([node.id(), hint.as_bytes()], node.number, number);
+        }
+    }
+
+    /// Makes an edge known, for good if the service lies in a file.
+    pub(super) fn learn_edge(&self, ids: [&[u8]; 2], a: u32, b: u32) -> Result<(), Error> {
+        match &self.durable {
+            Some(durable) => durable.link(&self.arena, ids, || self.cortex.link(a, b)),
+            None => {
+                self.cortex.link(a, b);
+                Ok(())
+            }
         }
     }
 
@@ -250,7 +267,14 @@ impl MemoryAllocationService {
     }
 
     /// Charges a pool for a concept and writes it into a block of `column`. The pool and the bytes charged.
-    pub(super) fn take(&self, own: usize, column: u32, concept: &Concept, spike: SpikeTime) -> Result<(Slot, usize, u64), AllocationError> {
+    pub(super) fn take(
+        &self,
+        own: usize,
+        column: u32,
+        concept: &Concept,
+        spike: SpikeTime,
+        mark: u64,
+    ) -> Result<(Slot, usize, u64), AllocationError> {
         let asked = concept.block_bytes();
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
         let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
@@ -263,8 +287,14 @@ impl MemoryAllocationService {
             self.pools[own].count_alternative();
             self.pools[pool].count_alternative();
         }
+        let concept = Concept { pool: self.pool_number(pool), ..*concept };
         // SAFETY: V1: the block has at least `asked` bytes and is ours alone.
-        Ok((unsafe { Slot::write(block, concept) }, pool, bytes))
+        Ok((unsafe { Slot::write(block, &concept, mark) }, pool, bytes))
+    }
+
+    /// A pool's number in the region.
+    pub(super) fn pool_number(&self, pool: usize) -> u8 {
+        self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
     }
 
     /// Charges a pool, or else the first of its alternatives that has room.
@@ -382,7 +412,7 @@ impl MemoryAllocationService {
             Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, &concept, spike)?;
+        let (slot, pool, bytes) = self.take(own, column, &concept, spike, old.mark())?;
         node.set_block(&state, Some(slot.block()));
         let old_pool = usize::from(state.pool);
         self.pools[old_pool].refund(state.bytes);

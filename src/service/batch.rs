@@ -5,14 +5,16 @@
 //! them is placed, so that each is drawn to neighbours that are still to follow. That is done in the order of the
 //! requests, in which related ones mostly come together.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::allocation::others_named;
+use super::durable::BATCHES;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
+use super::slot::{MARK, Slot};
 use crate::guidance::{AllocationError, AllocationRequest, Asked};
 use crate::spike::SpikeTime;
 
@@ -33,7 +35,10 @@ impl MemoryAllocationService {
     pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
         let mut served: Vec<_> = requests.iter().map(|_| None).collect();
         let mut refused = None;
-        self.serve_batch(requests, true, |index, result| match result {
+        let busy = || (0, AllocationError::Busy { permits: BATCHES, waited: Duration::ZERO });
+        let batch = self.durable.as_ref().map(|durable| durable.begin().ok_or_else(busy)).transpose()?;
+        let mark = batch.as_ref().map_or(MARK, |batch| batch.mark);
+        self.serve_batch(requests, Some(mark), |index, result| match result {
             Ok(result) => served[index] = Some(result),
             Err(error) => refused = refused.take().or(Some((index, error))),
         });
@@ -46,8 +51,25 @@ impl MemoryAllocationService {
             }
             return Err(refused);
         }
+        if let Some(batch) = batch {
+            batch.commit();
+            for request in requests {
+                self.mark_committed(request.concept_id, mark);
+            }
+        }
         let record = |result: &AllocationResult| self.allocations.record(result.allocation_time);
         Ok(served.into_iter().flatten().inspect(record).collect())
+    }
+
+    /// A slot of a batch that is committed gets the ordinary mark. Under the node's lock: nobody copies the slot meanwhile.
+    fn mark_committed(&self, concept_id: &str, mark: u64) {
+        if let Some(node) = self.registry.find(concept_id)
+            && let Some(_state) = node.lock()
+            && let Some(slot) = node.block().map(Slot::at)
+            && slot.mark() == mark
+        {
+            slot.set_mark(MARK);
+        }
     }
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served.
@@ -62,7 +84,7 @@ impl MemoryAllocationService {
     /// As [`batch_allocate_each`](Self::batch_allocate_each), with content of any bytes; tells `answer` of each in
     /// the order of serving, after those that could never be served.
     pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
-        self.serve_batch(requests, false, |index, result| {
+        self.serve_batch(requests, None, |index, result| {
             if let Ok(result) = &result {
                 self.allocations.record(result.allocation_time);
             }
@@ -70,8 +92,10 @@ impl MemoryAllocationService {
         });
     }
 
-    /// Serves the requests in spike order and tells `answer` of each; `all` stops at the first that is refused.
-    fn serve_batch(&self, requests: &[Asked], all: bool, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
+    /// Serves the requests in spike order and tells `answer` of each. With the mark of a batch that is all or nothing,
+    /// stops at the first that is refused.
+    fn serve_batch(&self, requests: &[Asked], mark: Option<u64>, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
+        let all = mark.is_some();
         let scratch = Bump::new();
         let planned_ns = self.since_open_ns(Instant::now());
         // Pool and plan of each request that can be served, until it is.
@@ -120,7 +144,8 @@ impl MemoryAllocationService {
                 }
             }
             for &(_, index) in window {
-                let Some((pool, plan)) = plans[index].take() else { continue };
+                let Some((pool, mut plan)) = plans[index].take() else { continue };
+                plan.mark = mark.unwrap_or(plan.mark);
                 let mut result = self.allocate(&requests[index], pool, plan, Instant::now());
                 if let Ok(result) = &mut result {
                     result.allocation_time += waited;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crossbeam_epoch::Guard;
 
+use super::durable::Durable;
 use super::result::DeallocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
@@ -115,6 +116,7 @@ impl MemoryAllocationService {
         self.pools[pool].refund(bytes);
         self.churn.fetch_add(1, Relaxed);
         self.discard(slot);
+        let was_lonely = self.cortex.is_lonely(node.number);
         self.cortex.remove(node.number, |number| {
             if number == node.number {
                 self.registry.bury_locked(&node, &mut state);
@@ -122,6 +124,12 @@ impl MemoryAllocationService {
                 self.registry.bury(number);
             }
         });
+        if let Some(durable) = &self.durable
+            && !was_lonely
+        {
+            // Without memory for it, edges that it had may be known again to a concept of its name.
+            let _ = durable.end(&self.arena, node.id());
+        }
         Some((pool, bytes))
     }
 
@@ -129,17 +137,19 @@ impl MemoryAllocationService {
     /// known once, from both ends; one from a concept to itself says nothing, and is dropped.
     ///
     /// # Errors
-    /// [`AllocationError::NotFound`] if one of them is not allocated.
+    /// [`AllocationError::NotFound`] if one of them is not allocated; [`AllocationError::OutOfMemory`] if the service lies in a
+    /// file that has no room left for the edge.
     pub fn link(&self, from: &str, to: &str) -> Result<(), AllocationError> {
         let number = |id: &str| {
             let number = self.registry.look(id, |node| node.block().map(|_| node.number)).flatten();
             number.ok_or_else(|| AllocationError::NotFound { concept_id: id.to_owned() })
         };
         let (a, b) = (number(from)?, number(to)?);
-        if a != b {
-            self.cortex.link(a, b);
+        if a == b {
+            return Ok(());
         }
-        Ok(())
+        self.learn_edge([from.as_bytes(), to.as_bytes()], a, b)
+            .map_err(|_| AllocationError::OutOfMemory { asked_bytes: Durable::EDGE_BYTES, capacity_bytes: self.arena.capacity() as u64 })
     }
 
     /// The column in which a concept lies, if it is allocated.

@@ -169,6 +169,10 @@ impl MemoryAllocationService {
         for pool in &self.pools {
             pool.shrink();
         }
+        if let Some(durable) = &self.durable {
+            // Without memory for it the old log stays, which says the same.
+            let _ = durable.compact(&self.arena, self.cortex.edges());
+        }
     }
 
     fn step_place(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
@@ -365,7 +369,7 @@ impl MemoryAllocationService {
             let fits = |block: &NonNull<u8>| self.arena.usable_size(block.as_ptr()) == self.arena.good_size(bytes);
             let to = block.filter(fits).or_else(|| if block.is_none() { self.block(column, bytes, spike) } else { None })?;
             // SAFETY: V1: the block is ours, of that size, and nobody knows of it.
-            let slot = unsafe { Slot::write(to, &concept) };
+            let slot = unsafe { Slot::write(to, &concept, old.mark()) };
             node.set_block(&state, Some(slot.block()));
             self.cortex.relocated(node.number, column);
             self.discard(old);

@@ -64,7 +64,7 @@ impl Block {
 }
 
 /// The log of an open service. Appends come one after the other.
-pub(in crate::service) struct Log(Mutex<Tail>);
+pub(super) struct Log(Mutex<Tail>);
 
 struct Tail {
     last: Option<Block>,
@@ -133,25 +133,25 @@ impl Log {
     }
 
     /// Makes an edge known by `link`, and notes it if it is new (B3).
-    pub(in crate::service) fn link(&self, arena: &Arena, first: &AtomicU64, ends: [&[u8]; 2], link: impl FnOnce() -> Linked) -> Result<()> {
+    pub(super) fn link(&self, arena: &Arena, first: &AtomicU64, ends: [&[u8]; 2], link: impl FnOnce() -> Linked) -> Result<()> {
         let mut tail = self.0.lock();
         if link() == Linked::New { tail.append(arena, first, hash(ends[0]), hash(ends[1])) } else { Ok(()) }
     }
 
     /// Notes that a concept is no more, if its edges were forgotten (B3).
-    pub(in crate::service) fn end(&self, arena: &Arena, first: &AtomicU64, id: &[u8]) -> Result<()> {
+    pub(super) fn end(&self, arena: &Arena, first: &AtomicU64, id: &[u8]) -> Result<()> {
         self.0.lock().append(arena, first, hash(id), END)
     }
 
     /// Entries, those that say nothing any more included.
-    pub(in crate::service) fn entries(&self) -> u64 {
+    pub(super) fn entries(&self) -> u64 {
         self.0.lock().entries
     }
 
-    /// Puts a log of the edges that `each` tells in this one's place, and frees this one: for as long, nobody links.
-    pub(in crate::service) fn compact(&self, arena: &Arena, first: &AtomicU64, known: impl Fn(u64) -> bool) -> Result<()> {
+    /// Puts a log that says the same in fewer entries in this one's place, and frees this one.
+    pub(super) fn compact(&self, arena: &Arena, first: &AtomicU64) -> Result<()> {
         let mut tail = self.0.lock();
-        let found = Self::read(arena, first, known)?;
+        let found = Self::read(arena, first, |_| true)?;
         let new = Self::rewrite(arena, first, &found.edges)?;
         *tail = new.0.into_inner();
         for offset in found.blocks {

@@ -26,13 +26,13 @@ use core::ptr::NonNull;
 
 use crate::Arena;
 use crate::error::{Error, Result};
-use crate::guidance::ConceptType;
+use crate::guidance::{ConceptType, Linked};
 use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
 use super::slot::MARK;
-pub(super) use log::Log;
+use log::Log;
 
 /// The root that leads to the superblock.
 const ROOT: usize = 15;
@@ -42,6 +42,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"engrams1");
 pub(super) const BATCHES: usize = 256;
 /// Names of pools that one region may know in its life.
 const POOLS: usize = 256;
+/// Entries of a log that are too few to write it anew.
+const WORTH_COMPACTING: u64 = 1 << 16;
 /// Bits of a batch's number, and where its record's index begins in a mark.
 const NUMBER_BITS: u32 = 40;
 /// Whether a batch's record is committed.
@@ -76,7 +78,7 @@ pub(super) struct Durable {
     pools: Box<[u8]>,
     /// Batches so far.
     batches: AtomicU64,
-    pub(super) log: Log,
+    log: Log,
 }
 
 // SAFETY: the superblock is made of atomics, in the region, which outlives the service's use of it.
@@ -123,6 +125,25 @@ impl Durable {
         let index = self.superblock().batches.iter().position(free)?;
         let mark = BATCH_MARK | (index as u64) << NUMBER_BITS | number;
         Some(Batch { record: &self.superblock().batches[index], number, mark })
+    }
+
+    /// Bytes that an edge takes in the log.
+    pub(super) const EDGE_BYTES: u64 = 16;
+
+    /// Makes an edge known by `link`, and keeps it if it is new (B3).
+    pub(super) fn link(&self, arena: &Arena, ids: [&[u8]; 2], link: impl FnOnce() -> Linked) -> Result<()> {
+        self.log.link(arena, &self.superblock().log, ids, link)
+    }
+
+    /// A concept is no more, and its edges are forgotten (B3).
+    pub(super) fn end(&self, arena: &Arena, id: &[u8]) -> Result<()> {
+        self.log.end(arena, &self.superblock().log, id)
+    }
+
+    /// Writes the log anew if most of it says nothing any more, while `edges` are known. As long as it is written, a few
+    /// nanoseconds for each entry, who makes an edge known waits.
+    pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<()> {
+        if self.log.entries() < WORTH_COMPACTING + 4 * edges { Ok(()) } else { self.log.compact(arena, &self.superblock().log) }
     }
 
     /// Whether a mark is a slot's: the ordinary one, or that of a batch that is committed (B1, B2).

@@ -17,7 +17,7 @@ use super::super::pool::Pool;
 use super::super::registry::Registry;
 use super::super::slot::{MARK, Slot};
 use super::log::hash;
-use super::{BATCHES, Durable, Log, Superblock};
+use super::{Durable, Log, Superblock};
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::Cortex;
@@ -153,5 +153,3 @@ impl Durable {
         }
     }
 }
-
-const _: () = assert!(BATCHES == 256);
