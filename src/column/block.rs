@@ -129,11 +129,17 @@ impl Blocks {
         unsafe { &*self.start(index).cast() }
     }
 
+    /// Whether cells lie at `offset` bytes from a block: not for published spans, nor for spans that are nobody's.
+    #[inline(always)]
+    pub(crate) fn has_cell_at(&self, offset: u32) -> bool {
+        (offset as usize).wrapping_sub(CELLS_OFFSET) < self.stride - CELLS_OFFSET
+    }
+
     /// The cell at `offset` bytes from block `index`. What was read of a span that has another owner by now may be the
     /// offset of no cell of this column: then any cell will do.
     #[inline(always)]
     pub(crate) fn cell(&self, index: u32, offset: u32) -> Cell {
-        let offset = if (CELLS_OFFSET..self.stride).contains(&(offset as usize)) { offset as usize } else { CELLS_OFFSET };
+        let offset = if self.has_cell_at(offset) { offset as usize } else { CELLS_OFFSET };
         // SAFETY: R1, R2: the offset is inside the block.
         unsafe { Cell::new(self.start(index), offset) }
     }

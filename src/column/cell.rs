@@ -68,17 +68,14 @@ pub(crate) struct CellHead {
 #[repr(C)]
 pub(crate) struct OpenHead {
     pub(crate) inbox: Inbox,
-    /// The shared span of the cell that had room lately. A hint: its state decides.
     hint: AtomicU32,
 }
 
 impl OpenHead {
-    pub(crate) fn hint(&self) -> SpanId {
-        SpanId(self.hint.load(Relaxed))
-    }
-
-    pub(crate) fn set_hint(&self, span: SpanId) {
-        self.hint.store(span.0, Relaxed);
+    /// The shared span of the cell that had room lately. A hint: its state decides.
+    #[inline(always)]
+    pub(crate) fn hint(&self) -> &AtomicU32 {
+        &self.hint
     }
 }
 

@@ -428,21 +428,26 @@ impl Core {
         &self.cell(index, offset).open().inbox
     }
 
-    /// The shared span of a cell that had room lately, or of a published class.
-    pub(crate) fn hint(&self, index: u32, id: CellId) -> SpanId {
-        if id.is_published() { SpanId(self.published_hint(index, id).load(Relaxed)) } else { self.cell(index, id.offset()).open().hint() }
+    /// The shared span of a cell that had room lately, or of a published class; the cell is given by its offset.
+    #[inline(always)]
+    pub(crate) fn hint(&self, index: u32, offset: u32) -> SpanId {
+        SpanId(self.hint_word(index, offset).load(Relaxed))
     }
 
-    pub(crate) fn set_hint(&self, index: u32, id: CellId, span: SpanId) {
-        if id.is_published() {
-            self.published_hint(index, id).store(span.0, Relaxed);
-        } else {
-            self.cell(index, id.offset()).open().set_hint(span);
-        }
+    #[inline(always)]
+    pub(crate) fn set_hint(&self, index: u32, offset: u32, span: SpanId) {
+        self.hint_word(index, offset).store(span.0, Relaxed);
     }
 
-    fn published_hint(&self, index: u32, id: CellId) -> &AtomicU32 {
-        self.hints.at(index as usize * CLASS_COUNT + id.class())
+    #[inline(always)]
+    fn hint_word(&self, index: u32, offset: u32) -> &AtomicU32 {
+        if self.columns.has_cell_at(offset) { self.columns.cell(index, offset).open().hint() } else { self.published_hint(index, offset) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn published_hint(&self, index: u32, offset: u32) -> &AtomicU32 {
+        self.hints.at(index as usize * CLASS_COUNT + CellId::at_offset(offset).class())
     }
 
     /// Columns of the arena.

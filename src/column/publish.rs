@@ -34,6 +34,7 @@ use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, CLASSES, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
+use crate::span::SharedKey;
 use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Publications that may be under way at a time.
@@ -117,18 +118,44 @@ impl Core {
     }
 
     /// Whether a granule's name is that of nothing.
-    pub(crate) fn has_no_name(granule: Granule) -> bool {
+    fn has_no_name(granule: Granule) -> bool {
         Self::name(granule) == 0
     }
 
-    /// The slot of a fresh span that is published first.
-    pub(crate) fn first_to_publish(head: SpanId, class: &Class) -> Granule {
+    /// Claims the slot of a fresh span that is published first.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn first_to_publish(&self, head: SpanId, class: &Class) -> Granule {
         let first = head.first();
-        if Self::has_no_name(first) { Granule(first.0 + u64::from(class.granules)) } else { first }
+        let granule = if Self::has_no_name(first) { Granule(first.0 + u64::from(class.granules)) } else { first };
+        self.remote_word(granule).fetch_or(granule.bit(), Relaxed);
+        granule
+    }
+
+    /// A slot of this span, which is a shared one of the column and published class, if there is room: by its remote bit, not
+    /// live yet.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn claim_to_publish(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
+        let class = &CLASSES[id.class()];
+        let slots = u32::from(class.slots) - u32::from(Self::has_no_name(head.first()));
+        let mut retries = 0;
+        let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, slots, &mut retries);
+        // As for other shared spans.
+        let granule = reserved.then(|| {
+            loop {
+                if let Some(granule) = self.find_unpublished(head, id.class(), class, &mut retries) {
+                    return granule;
+                }
+                retries += 1;
+            }
+        });
+        self.count_retries(retries);
+        granule
     }
 
     /// A slot that is neither live nor about to be, by its remote bit; the caller has a reservation.
-    pub(crate) fn find_unpublished(&self, head: SpanId, index: usize, class: &Class, retries: &mut u64) -> Option<Granule> {
+    fn find_unpublished(&self, head: SpanId, index: usize, class: &Class, retries: &mut u64) -> Option<Granule> {
         let mut claim = |granule: Granule| {
             let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
             if (live.load(Relaxed) | remote.load(Relaxed)) & bit != 0 || Self::has_no_name(granule) {
@@ -267,7 +294,7 @@ impl Core {
         if owner.is_large() {
             self.leave_large(index, head, spans);
         } else {
-            self.release_shared(index, self.head_of(head), id, 1);
+            self.release_shared(index, self.head_of(head), id.offset(), 1);
         }
         let open = &self.block(index).open;
         // Release: pairs with the snapshot, which reads frees before allocations.
