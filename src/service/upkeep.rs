@@ -40,8 +40,8 @@ const WRONG: usize = 8;
 const TIDIED: u32 = 8;
 /// Columns are looked at once one in this many concepts was freed or updated,
 const CHURN: u64 = 8;
-/// or one in this many was placed anew at a time. (While concepts come, fewer are; then what is laid out would soon be
-/// full of holes.)
+/// or one in this many was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
+/// nothing fills up again.
 const MOVED: u64 = 2;
 /// The rank of concepts that have no neighbours in their columns: behind all others, in spike order.
 const ALONE: u32 = u32::MAX;
