@@ -6,9 +6,9 @@
 //!
 //! ```text
 //!                publish                                  unpublish
-//!  1  remote bit set: the slot is ours, of all who would    remote bit set: we are the one who frees it
+//!  1  remote bit set: the slot is ours, of all who would    intent: this block, that place
 //!     publish it; not live yet
-//!  2  intent: this block, that place                        intent: this block, that place
+//!  2  intent: this block, that place                        remote bit set: we are the one who frees it
 //!  3  live bit set                                          place: named the block, names nothing (0)
 //!  4  place: names the block                                live bit clear
 //!  5  remote bit clear                                      intent gone
@@ -262,12 +262,13 @@ impl Core {
         }
         let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
         let intent = self.take_intent()?;
+        // Before the remote bit: with it, and without an intent, the block would be free although the place names it.
+        intent.set(granule, place);
         let ours = live.load(Ordering::Acquire) & bit != 0 && remote.fetch_or(bit, Ordering::AcqRel) & bit == 0;
         if !ours {
             intent.clear();
             return Err(Misuse::Twice.of(p));
         }
-        intent.set(granule, place);
         let named =
             live.load(Ordering::Acquire) & bit != 0 && place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !named {
