@@ -55,7 +55,7 @@ fn name(thread: usize, id: u64) -> String {
 fn content(thread: usize, number: u64, id: u64) -> String {
     let random = mixed(number ^ id << 32 ^ (thread as u64) << 62);
     let words = random % 60;
-    (0..words).map(|word| format!("{:x} ", mixed(random + word) % 9999)).collect()
+    (0..words).map(|word| format!("{:x}", mixed(random + word) % 9999)).collect::<Vec<_>>().join(" ")
 }
 
 fn request(thread: usize, number: u64, id: u64) -> AllocationRequest {

@@ -40,7 +40,7 @@ fn open(path: &Path) -> MemoryAllocationService {
 
 fn request(index: usize) -> AllocationRequest {
     let concept_type = [ConceptType::ENTITY, ConceptType::EVENT][index % 2];
-    let mut request = AllocationRequest::new(&format!("concept {index}"), concept_type, &format!("content of the concept {index} "));
+    let mut request = AllocationRequest::new(format!("concept {index}"), concept_type, format!("content of the concept {index} "));
     request.locality_hints = vec![format!("concept {}", index / 2), format!("concept {}", index.saturating_sub(1))];
     request
 }

@@ -90,6 +90,8 @@ unsafe impl crate::region::Plain for Byte {}
 pub(crate) struct Blocks {
     bytes: Table<Byte>,
     stride: usize,
+    /// Bytes of a column's cells.
+    cells_bytes: u32,
 }
 
 impl Blocks {
@@ -105,7 +107,7 @@ impl Blocks {
 
     /// The blocks in a section that was laid out for them.
     pub(crate) fn new(region: &Region, section: Section, rows: Rows) -> Self {
-        Self { bytes: region.table(section), stride: Self::stride(rows) }
+        Self { bytes: region.table(section), stride: Self::stride(rows), cells_bytes: rows.bytes() as u32 }
     }
 
     /// Bytes from one block to the next.
@@ -129,19 +131,19 @@ impl Blocks {
         unsafe { &*self.start(index).cast() }
     }
 
-    /// Whether cells lie at `offset` bytes from a block: not for published spans, nor for spans that are nobody's.
+    /// `offset`, if a cell may lie that many bytes from a block, and else that of the first one. What was read of a span that
+    /// has another owner by now may be no cell of this column's; and for published spans there is none.
     #[inline(always)]
-    pub(crate) fn has_cell_at(&self, offset: u32) -> bool {
-        (offset as usize).wrapping_sub(CELLS_OFFSET) < self.stride - CELLS_OFFSET
+    pub(crate) fn cell_near(&self, offset: u32) -> u32 {
+        let in_cells = offset.wrapping_sub(CELLS_OFFSET as u32);
+        CELLS_OFFSET as u32 + if in_cells < self.cells_bytes { in_cells } else { 0 }
     }
 
-    /// The cell at `offset` bytes from block `index`. What was read of a span that has another owner by now may be the
-    /// offset of no cell of this column: then any cell will do.
+    /// The cell at `offset` bytes from block `index`, or another one of the column's.
     #[inline(always)]
     pub(crate) fn cell(&self, index: u32, offset: u32) -> Cell {
-        let offset = if self.has_cell_at(offset) { offset as usize } else { CELLS_OFFSET };
         // SAFETY: R1, R2: the offset is inside the block.
-        unsafe { Cell::new(self.start(index), offset) }
+        unsafe { Cell::new(self.start(index), self.cell_near(offset) as usize) }
     }
 }
 

@@ -422,10 +422,12 @@ impl Core {
         self.shape.rows.of_zone(if self.options.no_zones { 0 } else { zone })
     }
 
-    /// The inbox of the cell at `offset` bytes from the block of column `index`.
+    /// The inbox of the cell at `offset` bytes from the block of column `index`, which has spans of its own (see
+    /// [`Core::held_block`]). What was read of a span that has another owner by now may be the offset of no cell: then any
+    /// inbox will do.
     #[inline(always)]
     pub(crate) fn inbox(&self, index: u32, offset: u32) -> &Inbox {
-        &self.cell(index, offset).open().inbox
+        &self.handle(index).cell_at(self.columns.cell_near(offset)).open().inbox
     }
 
     /// The shared span of a cell that had room lately, or of a published class; the cell is given by its offset.
@@ -441,7 +443,11 @@ impl Core {
 
     #[inline(always)]
     fn hint_word(&self, index: u32, offset: u32) -> &AtomicU32 {
-        if self.columns.has_cell_at(offset) { self.columns.cell(index, offset).open().hint() } else { self.published_hint(index, offset) }
+        if self.columns.cell_near(offset) == offset {
+            self.columns.cell(index, offset).open().hint()
+        } else {
+            self.published_hint(index, offset)
+        }
     }
 
     #[cold]
@@ -471,6 +477,13 @@ impl Core {
     #[inline(always)]
     pub(crate) fn block(&self, index: u32) -> &ColumnBlock {
         self.columns.at(index)
+    }
+
+    /// The block of a column that has spans which its holder gives and takes the slots of: a load less than [`Core::block`].
+    #[inline(always)]
+    pub(crate) fn held_block(&self, index: u32) -> &ColumnBlock {
+        // Who owned such a span first had set the handle up.
+        self.handle(index).block()
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -629,8 +642,9 @@ impl Core {
         let Some((head, unit, granules)) = located else {
             return Err(Self::not_live(granule, self.place_in_run(granule, Owner::column(index))));
         };
-        if self.span(head).pending.announce(1 << unit) {
-            self.announce(head);
+        let meta = self.span(head);
+        if meta.pending.announce(1 << unit) {
+            self.announce(head, meta);
         }
         Ok(Freed::new(index, u64::from(granules)))
     }
@@ -639,7 +653,7 @@ impl Core {
     fn remote_free(&self, granule: Granule, index: u32) -> RemoteFree<'_> {
         RemoteFree {
             page: self.page(granule.span()),
-            hold: self.block(index).holder.hold_word(),
+            hold: self.held_block(index).holder.hold_word(),
             live: self.live_word(granule),
             remote: self.remote_word(granule),
         }

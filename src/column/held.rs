@@ -304,8 +304,14 @@ impl Handle {
 
     /// The cell with this number.
     pub(crate) fn cell(&self, id: CellId) -> Cell {
-        // SAFETY: L1: set up; ids are offsets of cells.
-        unsafe { Cell::new(self.block.get(), id.offset() as usize) }
+        self.cell_at(id.offset())
+    }
+
+    /// The cell at `offset` bytes from the block, where one lies.
+    #[inline(always)]
+    pub(crate) fn cell_at(&self, offset: u32) -> Cell {
+        // SAFETY: L1: set up; the caller says that a cell lies there.
+        unsafe { Cell::new(self.block.get(), offset as usize) }
     }
 
     /// The number of one of our cells.

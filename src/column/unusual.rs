@@ -147,14 +147,8 @@ impl Handle {
 
     /// Frees what the fast path does not, or says what is wrong.
     fn free_unusual(&self, p: *mut u8) -> bool {
-        let core = self.core();
-        let Some(granule) = core.granule(p) else { return self.refuse(Misuse::NoBlock.of(p)) };
-        self.free_not_own(p, granule, core.page(granule.span()).owner())
-    }
-
-    /// Frees a block that is not plainly ours, in a span of `owner`, or says what is wrong.
-    #[inline(always)]
-    fn free_not_own(&self, p: *mut u8, granule: Granule, owner: Owner) -> bool {
+        let Some((granule, page)) = self.page_of(p) else { return self.refuse(Misuse::NoBlock.of(p)) };
+        let owner = page.owner();
         if owner.is_column(self.index()) { self.free_checked(p, granule, owner) } else { self.free_elsewhere(p, granule, owner) }
     }
 
@@ -213,11 +207,10 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
-    let owner = page.owner();
-    if handle.is_own_seen(owner) && handle.remote_word(granule).load(Relaxed) & granule.bit() == 0 {
+    if handle.is_own_seen(page.owner()) && handle.remote_word(granule).load(Relaxed) & granule.bit() == 0 {
         return handle.free_own::<F>(p, granule, page);
     }
-    if handle.free_not_own(p, granule, owner) { F::freed(handle) } else { F::not_freed(handle, p) }
+    free_unusual::<F>(handle, p)
 }
 
 /// Pointers that are not plainly a block of the column.

@@ -250,13 +250,11 @@ impl MemoryAllocationService {
 
     /// Makes an edge known, for good if the service lies in a file.
     pub(super) fn learn_edge(&self, ids: [&[u8]; 2], a: u32, b: u32) -> Result<(), Error> {
-        match &self.durable {
-            Some(durable) => durable.link(&self.arena, ids, || self.cortex.link(a, b)),
-            None => {
-                self.cortex.link(a, b);
-                Ok(())
-            }
+        if let Some(durable) = &self.durable {
+            return durable.link(&self.arena, ids, || self.cortex.link(a, b));
         }
+        self.cortex.link(a, b);
+        Ok(())
     }
 
     /// A request was refused: its node has no home, and is buried if it has no edges either.

@@ -40,9 +40,9 @@ const WRONG: usize = 8;
 const TIDIED: u32 = 8;
 /// Columns are looked at once one in this many concepts was freed or updated,
 const CHURN: u64 = 8;
-/// or one in this many was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
+/// or this part of all was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
 /// nothing fills up again.
-const MOVED: u64 = 2;
+const MOVED: (u64, u64) = (3, 4);
 /// The rank of concepts that have no neighbours in their columns: behind all others, in spike order.
 const ALONE: u32 = u32::MAX;
 
@@ -202,7 +202,7 @@ impl MemoryAllocationService {
             Sort::Idle => {
                 let (churn, live) = (self.churn.load(Relaxed), u64::from(self.cortex.live()));
                 let moved = core::mem::take(&mut upkeep.moved);
-                if churn.saturating_sub(upkeep.sorted_at) <= live / CHURN && moved <= live / MOVED {
+                if churn.saturating_sub(upkeep.sorted_at) <= live / CHURN && moved * MOVED.1 <= live * MOVED.0 {
                     return Went::Done;
                 }
                 upkeep.sorted_at = churn;
