@@ -6,7 +6,7 @@ use crate::column::cell::CellId;
 use crate::column::core::Core;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, SpanId};
-use crate::size_class::{CHUNK_SPANS, CLASS_COUNT, Class, SPAN_WORDS, slot_starts};
+use crate::size_class::{CHUNK, CHUNK_SPANS, CLASS_COUNT, Class, SPAN_WORDS, slot_starts};
 use crate::sync::Ordering::{Relaxed, Release};
 
 /// What starts at a span.
@@ -89,6 +89,9 @@ impl Core {
             let fits = spans != 0 && u64::from(span.0) + u64::from(spans) <= (self.chunks.len() * CHUNK_SPANS) as u64;
             if !fits || !(in_chunk || chunks) {
                 return Err(self.damaged("it is damaged: a large block reaches beyond its memory (M3)"));
+            }
+            if meta.align.load(Relaxed) > CHUNK.trailing_zeros() {
+                return Err(self.damaged("it is damaged: a large block has an alignment that none has (M3)"));
             }
             let live = self.live_word(span.first()).load(Relaxed) & 1 != 0;
             return Ok(if live { Head::Large { index, spans } } else { Head::Free });

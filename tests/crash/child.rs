@@ -112,6 +112,22 @@ pub(crate) fn stop_to_be_stepped() {
     }
 }
 
+/// In a child: it is killed after so many nanoseconds, whatever it does then, and whether or not the parent runs.
+pub(crate) fn be_killed_after(nanoseconds: usize) {
+    // SAFETY: plain numbers and pointers, for which zero is valid; room for the timer.
+    unsafe {
+        let mut event: libc::sigevent = core::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGKILL;
+        let mut timer: libc::timer_t = core::mem::zeroed();
+        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer), 0);
+        let mut when: libc::itimerspec = core::mem::zeroed();
+        when.it_value.tv_sec = (nanoseconds / 1_000_000_000) as libc::time_t;
+        when.it_value.tv_nsec = (nanoseconds % 1_000_000_000) as libc::c_long + 1;
+        assert_eq!(libc::timer_settime(timer, 0, &raw const when, core::ptr::null_mut()), 0);
+    }
+}
+
 /// Writes to standard error, past what the test runner captures.
 fn say(text: &str) {
     // SAFETY: the bytes are there.

@@ -32,9 +32,14 @@ fn builder() -> ArenaBuilder {
 }
 
 /// Random numbers (Marsaglia's xorshift64).
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    /// Other ones each time.
+    pub(crate) fn of_now() -> Self {
+        Self(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -42,7 +47,7 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() >> 11) as usize % end
     }
 
@@ -113,13 +118,12 @@ impl<'a> Worker<'a> {
             (_, state::EMPTY) if self.random.below(16) == 0 => self.batch(entry),
             (_, state::EMPTY) => {
                 let (size, spike) = (self.random.size(), self.random.spike());
-                match held {
-                    Some(held) => entry.alloc(self.arena, 0, size, || held.alloc(size, 16, spike)),
-                    None => {
-                        let index = self.random.below(2) as u32;
-                        entry.alloc(self.arena, index, size, || self.arena.alloc(column(index), layout(size), spike))
-                    }
-                };
+                if let Some(held) = held {
+                    entry.alloc(self.arena, 0, size, || held.alloc(size, 16, spike));
+                } else {
+                    let index = self.random.below(2) as u32;
+                    entry.alloc(self.arena, index, size, || self.arena.alloc(column(index), layout(size), spike));
+                }
             }
             (_, _) => {
                 entry.check(self.arena);
@@ -223,7 +227,7 @@ pub(crate) fn all(rounds: usize) {
     let table = Table::shared();
     table.clear();
     table.stamp_limit.store(STAMPED, Relaxed);
-    let mut random = Random(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1);
+    let mut random = Random::of_now();
     let (start, mut blocks, mut flying, mut kept) = (Instant::now(), 0, 0, 0);
     for round in 0..rounds {
         let seed = random.next() >> 2;

@@ -18,6 +18,7 @@ mod churn;
 mod file;
 mod judge;
 mod operations;
+mod recovery;
 mod steps;
 mod table;
 
@@ -40,4 +41,10 @@ fn a_kill_at_a_random_moment_loses_nothing_and_keeps_nothing() {
     let _alone = alone();
     let rounds = std::env::var("ENGRAM_CRASH_ROUNDS").map_or(20, |rounds| rounds.parse().expect("a number of rounds"));
     churn::all(rounds);
+}
+
+#[test]
+fn a_kill_during_recovery_changes_nothing_of_what_is_recovered() {
+    let _alone = alone();
+    recovery::all();
 }

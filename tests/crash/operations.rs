@@ -24,6 +24,7 @@ pub(crate) struct Operation {
     pub(crate) run: fn(&Stage<'_>),
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what the arena's functions take")]
 pub(crate) const fn column(index: u32) -> Option<ColumnId> {
     Some(ColumnId::new(index))
 }

@@ -49,7 +49,7 @@ fn ready(operation: &Operation, path: &Path, table: &Table) -> Child {
 }
 
 /// What is compared at each instruction: whatever bears on the outcome.
-struct Watched<'a> {
+pub(crate) struct Watched<'a> {
     region: &'a Mapped,
     table: &'a Table,
     metadata: usize,
@@ -59,7 +59,7 @@ struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    fn new(region: &'a Mapped, table: &'a Table) -> Self {
+    pub(crate) fn new(region: &'a Mapped, table: &'a Table) -> Self {
         Self { region, table, metadata: region.metadata(), last: Vec::new(), entries: Vec::new(), names: Vec::new() }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Watched<'a> {
     }
 
     /// Whether anything has changed since the last call.
-    fn changed(&mut self) -> bool {
+    pub(crate) fn changed(&mut self) -> bool {
         let bytes = self.region.bytes();
         let parts = [&bytes[..4096], &bytes[self.metadata..]];
         let names = self.names();
@@ -85,7 +85,9 @@ impl<'a> Watched<'a> {
             return false;
         }
         self.last.clear();
-        parts.into_iter().for_each(|part| self.last.extend_from_slice(part));
+        for part in parts {
+            self.last.extend_from_slice(part);
+        }
         entries.clone_into(&mut self.entries);
         self.names = names;
         true
@@ -93,7 +95,7 @@ impl<'a> Watched<'a> {
 }
 
 /// Opens a file whose process is gone, and judges it.
-fn recover(path: &Path, table: &Table, fresh: usize) -> Result<(), String> {
+pub(crate) fn recover(path: &Path, table: &Table, fresh: usize) -> Result<(), String> {
     let arena = builder().path(path).build().map_err(|error| error.to_string())?;
     if !arena.was_recovered() {
         return Err("it was not recovered".to_owned());
@@ -130,10 +132,9 @@ fn step_through(operation: &Operation, folder: &Folder, table: &Table, fresh: us
     (instructions, states)
 }
 
-/// Kills a child after so many instructions of an operation, and judges its own file.
-fn kill_after(operation: &Operation, folder: &Folder, table: &Table, fresh: usize, instructions: usize) {
-    let path = folder.file("region");
-    let mut child = ready(operation, &path, table);
+/// Kills a child after so many instructions of an operation.
+fn kill_after(operation: &Operation, path: &Path, table: &Table, instructions: usize) {
+    let mut child = ready(operation, path, table);
     let mut done = 0;
     // The standard library does not take the same steps each time.
     while done < instructions && table.phase.load(Acquire) != 2 {
@@ -141,9 +142,18 @@ fn kill_after(operation: &Operation, folder: &Folder, table: &Table, fresh: usiz
         done += usize::from(table.phase.load(Acquire) != 0);
     }
     assert_eq!(child.kill(), Stop::Killed(libc::SIGKILL));
-    if let Err(why) = recover(&path, table, fresh) {
-        panic!("{}, really killed after instruction {instructions}: {why}", operation.name);
+}
+
+/// Kills a child after so many `parts` of the instructions of an operation, and leaves its file.
+pub(crate) fn crash(operation: &Operation, path: &Path, table: &Table, part: usize, parts: usize) {
+    let mut child = ready(operation, path, table);
+    let mut instructions = 0;
+    while table.phase.load(Acquire) != 2 {
+        child.step();
+        instructions += usize::from(table.phase.load(Acquire) == 1);
     }
+    child.kill();
+    kill_after(operation, path, table, instructions * part / parts);
 }
 
 pub(crate) fn all() {
@@ -158,7 +168,12 @@ pub(crate) fn all() {
         let (instructions, states) = step_through(operation, &folder, table, fresh);
         let kills = kills(instructions);
         for kill in 0..kills {
-            kill_after(operation, &folder, table, fresh, 1 + (instructions - 1) * kill / (kills - 1));
+            let after = 1 + (instructions - 1) * kill / (kills - 1);
+            let path = folder.file("region");
+            kill_after(operation, &path, table, after);
+            if let Err(why) = recover(&path, table, fresh) {
+                panic!("{}, really killed after instruction {after}: {why}", operation.name);
+            }
         }
         println!("| {} | {instructions} | {states} | {kills} | {:.2} |", operation.name, start.elapsed().as_secs_f64());
         total += instructions;
