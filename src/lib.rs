@@ -27,7 +27,7 @@
 //! by what they mean, whom they know and how soon they spike. See [`service`].
 //!
 //! The layers, each using only those above it: `sync`, `error`, `spike`, `size_class`, `region`,
-//! `map`, `span`, `column`, `recover`, `arena`, `metrics`, `maintain`, `guidance`, `service`, `ffi`. ARCHITECTURE.md draws them.
+//! `map`, `span`, `column`, `recover`, `arena`, `metrics`, `watch`, `maintain`, `guidance`, `service`, `ffi`. ARCHITECTURE.md draws them.
 
 // The models use a part of each layer.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
@@ -59,6 +59,9 @@ mod arena;
 mod metrics;
 
 #[cfg(not(loom))]
+mod watch;
+
+#[cfg(not(loom))]
 mod maintain;
 
 pub mod guidance;
@@ -72,7 +75,7 @@ pub mod ffi;
 mod models;
 
 #[cfg(not(loom))]
-pub use arena::{Arena, ArenaBuilder, BatchFlags, ChunkView, Request, SpanView};
+pub use arena::{Arena, ArenaBuilder, BatchFlags, BlockKind, ChunkView, Finding, Request, SpanView};
 #[cfg(not(loom))]
 pub use column::{Block, Column, ColumnId};
 pub use error::{Error, Result};
@@ -87,3 +90,5 @@ pub use service::{
     MaintenanceReport, MemoryAllocationService, MemorySlot, PoolConfig,
 };
 pub use spike::SpikeTime;
+#[cfg(not(loom))]
+pub use watch::{ColumnView, RegionInfo, RegionState, RegionView};

@@ -11,6 +11,7 @@
 
 mod batch;
 mod persist;
+mod picture;
 mod usage;
 mod verify;
 
@@ -30,7 +31,9 @@ use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) use batch::Served;
 pub use batch::{BatchFlags, Request};
-pub use verify::{ChunkView, SpanView};
+pub(crate) use picture::Holdings;
+pub use picture::{BlockKind, ChunkView, SpanView};
+pub use verify::Finding;
 
 /// Bytes of user memory if nothing else is asked for.
 const DEFAULT_CAPACITY: usize = 64 << 20;

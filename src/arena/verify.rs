@@ -1,248 +1,403 @@
-//! Checking every invariant, while nothing else runs; and the heap map.
+//! Checking every invariant while nothing else runs: in an arena, or in the copy of a region file that may lie.
+//!
+//! ```text
+//! chunks   the chunk index          <-->  chunk maps                               S2
+//! cells    stacks, words            <-->  what a cell can be                       K1 S1 S3
+//! heads    page entries, both maps  <-->  chunk maps, what is known of spans       M1 M2 M3 H1 S2 S3 S4
+//! lists    cells' lists; inboxes    <-->  summaries; announcements                 S5 S6
+//! ```
+//!
+//! What was written by somebody else is no index before it was compared with what there is: no table is read outside of
+//! its bounds, and no chain is followed without end. What is found is told, up to a number of each invariant, and the
+//! search goes on behind it.
+
+use std::collections::{HashMap, HashSet};
 
 use super::Arena;
-use crate::column::cell::{Cell, CellId};
+use super::Holdings;
+use crate::column::cell::CellId;
 use crate::column::core::Core;
 use crate::error::{Error, Result};
-use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CHUNK_SPANS, CLASSES, slot_starts};
-use crate::span::{IndexWords, SharedKey};
+use crate::map::{ChunkId, Granule, Owner, SpanId};
+use crate::recover::Head;
+use crate::size_class::{CHUNK_SPANS, Class, slot_starts};
+use crate::span::{IndexWords, Next, SharedKey};
 use crate::sync::Ordering::Relaxed;
 
-/// What a span of 32 KiB serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SpanView {
-    /// Nothing.
-    #[default]
-    Free,
-    /// Blocks of one class, for the holder of a column.
-    Small {
-        /// The column.
-        column: u32,
-        /// Bytes of a slot.
-        class_bytes: u32,
-        /// Slots that are handed out.
-        live: u32,
-        /// Slots of the span or run.
-        slots: u32,
-    },
-    /// Blocks of one class that were allocated while somebody else held the column.
-    Shared {
-        /// The column.
-        column: u32,
-        /// Bytes of a slot.
-        class_bytes: u32,
-        /// Slots that are handed out.
-        live: u32,
-        /// Slots of the span or run.
-        slots: u32,
-    },
-    /// The span before goes on.
-    Run,
-    /// A large block starts here.
-    Large {
-        /// The column.
-        column: u32,
-    },
-}
-
-/// What a chunk of 2 MiB serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkView {
-    /// Its number, from 0 at the start of user memory.
-    pub index: u32,
-    /// Its spans.
-    pub spans: [SpanView; CHUNK_SPANS],
-}
-
-fn broken<T>(invariant: &'static str, at: u64) -> Result<T> {
-    Err(Error::Broken { invariant, at })
-}
-
-fn check(holds: bool, invariant: &'static str, at: u64) -> Result<()> {
-    if holds { Ok(()) } else { broken(invariant, at) }
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The invariant's name, as in the module docs and in ARCHITECTURE.md.
+    pub invariant: &'static str,
+    /// Where: a granule, span, chunk, cell or column number, as `what` says.
+    pub at: u64,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// It is about what is derived: opening the region makes it anew, and no block is lost.
+    pub derived: bool,
 }
 
 impl Arena {
-    /// What each chunk and span serves, in address order. Any thread; a picture of a moment, and
-    /// exact while nothing runs.
-    pub fn map(&self) -> Vec<ChunkView> {
-        let core = &self.core;
-        core.chunk_ids()
-            .map(|chunk| {
-                let mut spans = [SpanView::Free; CHUNK_SPANS];
-                let mut run = 0;
-                let used = if core.chunk(chunk).owner.load(Relaxed) == 0 { 0 } else { !core.chunk(chunk).map.free() };
-                for (place, view) in (0..).zip(&mut spans) {
-                    if run > 0 {
-                        run -= 1;
-                        *view = SpanView::Run;
-                    } else if used >> place & 1 != 0 {
-                        (*view, run) = core.view(chunk.span(place));
-                    }
-                }
-                ChunkView { index: chunk.0 - 1, spans }
-            })
-            .collect()
-    }
-
     /// Checks every invariant of the module docs. Only meaningful while nothing else uses the arena;
     /// columns may be held. Takes time that grows with the arena.
     ///
     /// # Errors
     /// [`Error::Broken`] names the first invariant that does not hold.
     pub fn verify(&self) -> Result<()> {
-        self.core.verify_chunks()?;
-        let mut spans = vec![0_u64; self.columns() as usize];
-        let mut result = Ok(());
-        self.core.each_head(|head, owner| {
-            result = self.core.verify_head(head, owner, &mut spans);
-            result.is_ok()
-        });
-        result?;
-        for index in self.core.used_columns() {
-            check(self.core.block(index).open.spans() == spans[index as usize], "committed", u64::from(index))?;
-            self.core.verify_cells(index)?;
+        let chunks = self.core.used_chunks();
+        let broken = |invariant, at| Err(Error::Broken { invariant, at });
+        if let Some(first) = self.core.findings(&chunks, 1).first() {
+            return broken(first.invariant, first.at);
         }
-        let metrics = self.metrics();
-        check(metrics.bytes_live == self.core.live_bytes(), "L2", metrics.bytes_live)
+        let (metrics, live) = (self.metrics(), self.core.holdings(&chunks).iter().map(|column| column.bytes).sum::<u64>());
+        if metrics.bytes_live == live { Ok(()) } else { broken("L2", metrics.bytes_live) }
     }
 }
 
 impl Core {
-    fn view(&self, span: SpanId) -> (SpanView, u32) {
-        let owner = self.page(span).owner();
-        let Some(column) = owner.index() else { return (SpanView::Run, 0) };
-        if owner.is_large() {
-            return (SpanView::Large { column }, self.span(span).spans.load(Relaxed).saturating_sub(1));
-        }
-        let class = &CLASSES[self.span(span).class.load(Relaxed) as usize];
-        let (class_bytes, slots, live) = (class.bytes, u32::from(class.slots), self.live_slots(span));
-        let run = u32::from(class.spans) - 1;
-        if owner.is_shared() {
-            (SpanView::Shared { column, class_bytes, live, slots }, run)
-        } else {
-            (SpanView::Small { column, class_bytes, live, slots }, run)
+    /// What does not hold, up to `most` findings of each invariant. Nothing is known of chunks that are not among `used`.
+    pub(crate) fn findings(&self, used: &[ChunkId], most: usize) -> Vec<Finding> {
+        let (found, told, kept, strays, with_room) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new(), HashMap::new());
+        let mut check = Check { core: self, used, most, found, told, kept, strays, with_room };
+        check.chunks();
+        check.cells();
+        check.heads();
+        check.lists();
+        check.inboxes();
+        check.committed(&self.holdings(used));
+        check.found
+    }
+}
+
+impl Core {
+    fn is_free_span(&self, span: SpanId) -> bool {
+        let chunk = span.chunk();
+        self.index.is_free(chunk) || self.chunk(chunk).map.free() >> span.place() & 1 != 0
+    }
+}
+
+/// A slot, by whom it is kept, and whether its span counts it as away (K3).
+#[derive(Clone, Copy)]
+struct Kept {
+    granule: Granule,
+    index: u32,
+    id: CellId,
+    away: bool,
+}
+
+struct Check<'a> {
+    core: &'a Core,
+    used: &'a [ChunkId],
+    most: usize,
+    found: Vec<Finding>,
+    /// How many of each invariant.
+    told: HashMap<&'static str, usize>,
+    /// Slots that stacks and words keep, by the words of the maps that they are in.
+    kept: HashMap<usize, Vec<Kept>>,
+    /// Those of them that are no free slots of the cells that keep them.
+    strays: Vec<Kept>,
+    /// Spans with units under their summary or to be collected, by column and cell.
+    with_room: HashMap<(u32, u32), usize>,
+}
+
+impl<'a> Check<'a> {
+    /// Whether as many as are wanted were found to break an invariant.
+    fn is_full(&self, invariant: &'static str) -> bool {
+        self.told.get(invariant).copied().unwrap_or(0) >= self.most
+    }
+
+    /// Notes that an invariant about what is derived does not hold.
+    fn derived(&mut self, holds: bool, invariant: &'static str, at: impl Into<u64>, what: impl FnOnce() -> String) {
+        self.note(holds, invariant, at.into(), true, what);
+    }
+
+    /// Notes that an invariant about what nothing else tells does not hold.
+    fn truth(&mut self, holds: bool, invariant: &'static str, at: impl Into<u64>, what: impl FnOnce() -> String) {
+        self.note(holds, invariant, at.into(), false, what);
+    }
+
+    fn note(&mut self, holds: bool, invariant: &'static str, at: u64, derived: bool, what: impl FnOnce() -> String) {
+        if !holds && !self.is_full(invariant) {
+            *self.told.entry(invariant).or_default() += 1;
+            self.found.push(Finding { invariant, at, what: what(), derived });
         }
     }
 
-    /// Blocks of a span that are handed out and freed by nobody, the one held back not counted off.
-    fn live_slots(&self, head: SpanId) -> u32 {
-        self.words_of(head).map(|word| (self.live.at(word).load(Relaxed) & !self.remote.at(word).load(Relaxed)).count_ones()).sum()
+    /// Whether there is such a span.
+    fn has(&self, span: SpanId) -> bool {
+        (CHUNK_SPANS..self.core.spans.len()).contains(&span.index())
     }
 
-    /// Bytes of all blocks that are handed out.
-    fn live_bytes(&self) -> u64 {
-        let mut bytes = 0;
-        self.each_head(|head, owner| {
-            if owner.is_large() {
-                bytes += u64::from(self.span(head).spans.load(Relaxed)) * crate::size_class::SPAN as u64;
-            } else {
-                let class = &CLASSES[self.span(head).class.load(Relaxed) as usize];
-                bytes += u64::from(self.live_slots(head)) * u64::from(class.bytes);
+    /// Columns in use, and their cells, that there are.
+    fn used_cells(&self) -> impl Iterator<Item = (u32, CellId)> + use<'a> {
+        let core = self.core;
+        let cells = move |index| core.block(index).holder.used_cells().filter(|&id| core.rows().have(id)).map(move |id| (index, id));
+        core.used_columns().filter(|&index| index < core.column_count()).flat_map(cells)
+    }
+
+    /// S2: a chunk in the index is nobody's and has no span in its map; the levels above the index know of it.
+    fn chunks(&mut self) {
+        let core = self.core;
+        for level in 1..3 {
+            for (below, word) in (0..core.index.words(level - 1)).map(|below| (below, core.index.word(level - 1, below))) {
+                let known = core.index.word(level, below / 64).load(Relaxed) >> (below % 64) & 1 != 0;
+                let holds = word.load(Relaxed) == 0 || known;
+                self.derived(holds, "S2", below as u64, || format!("word {below} of level {} of the chunk index is not found", level - 1));
             }
-            true
-        });
-        for index in self.used_columns() {
-            let held = self.block(index).holder.hold();
-            if held != Granule(0) {
-                bytes -= u64::from(self.place(held).class().bytes);
-            }
         }
-        bytes
+        for chunk in core.chunk_ids() {
+            let meta = core.chunk(chunk);
+            let holds = !core.index.is_free(chunk) || (meta.map.free() == 0 && meta.owner.load(Relaxed) == 0);
+            self.derived(holds, "S2", chunk.0, || format!("chunk {} is in the chunk index, and somebody's", chunk.0));
+        }
     }
 
-    /// S2: a chunk in the index is nobody's and has no span in its map; spans that are free in the
-    /// map, and those of free chunks, have no owner and no live block.
-    fn verify_chunks(&self) -> Result<()> {
-        for chunk in self.chunk_ids() {
-            let meta = self.chunk(chunk);
-            let free = self.index.is_free(chunk);
-            check(!free || (meta.map.free() == 0 && meta.owner.load(Relaxed) == 0), "S2", u64::from(chunk.0))?;
-            for place in 0..CHUNK_SPANS as u32 {
-                let span = chunk.span(place);
-                if free || meta.map.free() >> place & 1 != 0 {
-                    check(self.page(span).owner().index().is_none(), "M3", u64::from(span.0))?;
-                    let first = span.first().word();
-                    let empty = (first..first + 32).all(|word| self.live.at(word).load(Relaxed) == 0);
-                    check(empty, "M1", u64::from(span.0))?;
+    /// K1, and what cells keep.
+    fn cells(&mut self) {
+        let core = self.core;
+        let strange = core.used_columns().find(|&index| index >= core.column_count());
+        let at = strange.unwrap_or(0);
+        self.derived(strange.is_none(), "S1", at, || format!("column {at} is in use, and there is none"));
+        for index in core.used_columns().filter(|&index| index < core.column_count()) {
+            let strange = core.block(index).holder.used_cells().find(|&id| !core.rows().have(id));
+            let at = strange.map_or(0, |id| id.0);
+            self.derived(strange.is_none(), "K1", at, || format!("cell {at} of column {index} is in use, and there is none"));
+        }
+        for (index, id) in self.used_cells() {
+            let cell = core.cell(index, id.offset());
+            let sound = cell.is_sound(id, core.region.granules());
+            self.derived(sound, "K1", id.0, || format!("cell {} of column {index} has numbers that no such cell has", id.0));
+            if sound {
+                let slots = cell.stack().map(|granule| (granule, true)).chain(cell.word().map(|granule| (granule, cell.counted() == 0)));
+                for (granule, away) in slots {
+                    let kept = self.kept.entry(granule.word()).or_default();
+                    let once = kept.iter().all(|other| other.granule != granule);
+                    kept.push(Kept { granule, index, id, away });
+                    self.derived(once, "S3", granule.0, || format!("granule {:#x} is kept twice by cells", granule.0));
                 }
             }
         }
-        Ok(())
     }
 
-    fn verify_head(&self, head: SpanId, owner: Owner, spans: &mut [u64]) -> Result<()> {
-        let at = u64::from(head.0);
-        let Some(index) = owner.index().filter(|&index| index < self.column_count()) else { return broken("M3", at) };
-        let meta = self.span(head);
-        if owner.is_large() {
-            spans[index as usize] += u64::from(meta.spans.load(Relaxed));
-            return check(self.live_word(head.first()).load(Relaxed) == 1, "M1", at);
-        }
-        let page = self.page(head);
-        let id = CellId::at_offset(page.cell());
-        let class_index = meta.class.load(Relaxed) as usize;
-        let known = self.rows().have(id) || owner.is_shared() && id.is_published();
-        check(known && id.class() == class_index, "M3", at)?;
-        let class = &CLASSES[class_index];
-        spans[index as usize] += u64::from(class.spans);
-        for span in head.0..head.0 + u32::from(class.spans) {
-            check(self.head_of(SpanId(span)) == head && self.page(SpanId(span)).cell() == page.cell(), "M3", u64::from(span))?;
-        }
-        let starts = self.words_of(head).enumerate().all(|(index, word)| {
-            let starts = slot_starts(class_index, index as u64);
-            (self.live.at(word).load(Relaxed) | self.remote.at(word).load(Relaxed)) & !starts == 0
-        });
-        check(starts, "M1", at)?;
-        let live: u32 = self.words_of(head).map(|word| self.live.at(word).load(Relaxed).count_ones()).sum();
-        if owner.is_shared() {
-            let key = SharedKey { column: index, cell: id.0 };
-            return check(meta.shared.is_open_for(key) && meta.shared.taken() == live, "H1", at);
-        }
-        let stray = self.words_of(head).any(|word| self.remote.at(word).load(Relaxed) & !self.live.at(word).load(Relaxed) != 0);
-        check(!stray, "M2", at)?;
-        let summary = meta.summary.load(Relaxed);
-        check((summary | meta.collect.load(Relaxed)) & !class.units == 0, "S3", at)?;
-        let kept = self.kept_of(self.cell(index, page.cell()), head);
-        check(live + kept == meta.away.load(Relaxed), "S4", at)
-    }
-
-    /// Slots of a span that the stack of its cell keeps, or its word without counting them (K3).
-    fn kept_of(&self, cell: Cell, head: SpanId) -> u32 {
-        let word = cell.word().take(if cell.counted() == 0 { 64 } else { 0 });
-        cell.stack().chain(word).filter(|granule| self.head_of(granule.span()) == head).count() as u32
-    }
-
-    /// The cells of a column: what they keep is free, once, and theirs; their lists are the spans
-    /// with summaries.
-    fn verify_cells(&self, index: u32) -> Result<()> {
-        let mut seen = std::collections::HashSet::new();
-        for id in self.block(index).holder.used_cells() {
-            let cell = self.cell(index, id.offset());
-            for granule in cell.stack().chain(cell.word()) {
-                let place = self.place(granule);
-                let ours = place.owner.is_column(index) && place.cell == id.offset();
-                let free = self.live_word(granule).load(Relaxed) & granule.bit() == 0;
-                check(ours && free && seen.insert(granule.0), "S3", granule.0)?;
+    /// What page entries, maps and the entries of spans say of each other.
+    fn heads(&mut self) {
+        let core = self.core;
+        // Whole chunks of large blocks, in address order: nothing need be known of them.
+        let mut whole = Vec::new();
+        for (span, found) in core.heads(self.used, Core::read_owned) {
+            match found {
+                Err(damage) => self.truth(false, damage.invariant, span.0, || format!("span {}: {}", span.0, damage.what)),
+                Ok(Head::Free) => self.free_span(span),
+                Ok(head @ Head::Large { .. }) => {
+                    self.taken(span, head);
+                    self.large(span, head);
+                    if head.spans() > CHUNK_SPANS as u32 {
+                        whole.push(span.chunk().0..span.chunk().0 + head.spans() / CHUNK_SPANS as u32);
+                    }
+                }
+                Ok(head @ Head::Slots { index, cell, shared }) => {
+                    self.taken(span, head);
+                    self.run(span, head, cell);
+                    if shared {
+                        self.shared(span, head, index, cell);
+                    } else {
+                        self.held(span, head, index, cell);
+                    }
+                }
             }
-            let mut listed = 0;
-            let mut span = cell.list();
-            let mut before = SpanId::NONE;
-            while span != SpanId::NONE {
-                let meta = self.span(span);
-                check(meta.summary.load(Relaxed) | meta.collect.load(Relaxed) != 0 && meta.prev() == before, "S5", u64::from(span.0))?;
-                (before, span, listed) = (span, meta.next(), listed + 1);
-                check(listed <= self.spans.len(), "S5", u64::from(id.0))?;
-            }
-            let mut with_summary = 0;
-            self.each_head(|head, owner| {
-                let ours = owner.is_column(index) && self.page(head).cell() == id.offset();
-                with_summary += usize::from(ours && self.span(head).summary.load(Relaxed) | self.span(head).collect.load(Relaxed) != 0);
-                true
+        }
+        for chunk in core.chunk_ids().filter(|chunk| self.used.binary_search(chunk).is_err()) {
+            let free = core.is_free_span(chunk.span(0)) || {
+                let at = whole.partition_point(|whole| whole.end <= chunk.0);
+                whole.get(at).is_some_and(|whole| whole.contains(&chunk.0))
+            };
+            self.derived(free, "S2", chunk.0, || format!("chunk {} is nobody's, and not free", chunk.0));
+        }
+        // Those of free slots are gone by now.
+        let mut strays = core::mem::take(&mut self.strays);
+        strays.extend(self.kept.drain().flat_map(|(_, kept)| kept));
+        strays.sort_unstable_by_key(|stray| stray.granule);
+        for Kept { granule, index, id, .. } in strays {
+            self.derived(false, "S3", granule.0, || {
+                format!("granule {:#x} is kept by cell {} of column {index}, and no free slot of its spans", granule.0, id.0)
             });
-            check(listed == with_summary, "S5", u64::from(id.0))?;
         }
-        Ok(())
+    }
+
+    /// S2: what is somebody's is not free.
+    fn taken(&mut self, span: SpanId, head: Head) {
+        let core = self.core;
+        let free = (span.0..span.0 + head.spans()).map(SpanId).find(|&span| core.is_free_span(span));
+        let at = free.map_or(0, |span| span.0);
+        self.derived(free.is_none(), "S2", at, || format!("span {at} is free, and somebody's"));
+    }
+
+    /// A span that nothing starts in: it is nobody's, free, and without a block.
+    fn free_span(&mut self, span: SpanId) {
+        let core = self.core;
+        let mut words = Head::Free.words(span);
+        let live = words.any(|word| core.live.at(word).load(Relaxed) != 0);
+        self.truth(!live, "M1", span.0, || format!("a block is live in span {}, which is nobody's", span.0));
+        let owner = core.page(span).owner();
+        if let Some(index) = owner.index() {
+            let head = core.head_of(span).0;
+            self.derived(false, "M3", span.0, || format!("span {} of column {index} goes on with span {head}, which does not", span.0));
+            return;
+        }
+        self.derived(core.is_free_span(span), "S2", span.0, || format!("span {} is nobody's, and not free", span.0));
+    }
+
+    fn large(&mut self, span: SpanId, head: Head) {
+        let core = self.core;
+        let mut words = head.words(span);
+        let first = words.next().map_or(0, |word| core.live.at(word).load(Relaxed));
+        self.derived(first & 1 != 0, "M1", span.0, || format!("the large block at span {} has its spans, and is not live", span.0));
+        let others = first & !1 != 0 || words.any(|word| core.live.at(word).load(Relaxed) != 0);
+        self.truth(!others, "M1", span.0, || format!("in the large block at span {} other blocks are live", span.0));
+        let owned = (span.0 + 1..span.0 + head.spans()).find(|&rest| core.page(SpanId(rest)).owner() != Owner::NONE);
+        let at = owned.unwrap_or(0);
+        self.truth(owned.is_none(), "M3", at, || format!("span {at}, inside the large block at span {}, belongs to somebody", span.0));
+    }
+
+    /// M3, and M1 and M2 as far as slots start where bits are.
+    fn run(&mut self, head: SpanId, found: Head, cell: CellId) {
+        let core = self.core;
+        let owner = core.page(head).owner();
+        for span in (head.0 + 1..head.0 + found.spans()).map(SpanId) {
+            let page = core.page(span);
+            let goes_on = core.head_of(span) == head && page.cell() == cell.offset() && page.owner().is_as(owner);
+            self.derived(goes_on, "M3", span.0, || format!("span {} does not go on with the run at span {}", span.0, head.0));
+        }
+        for (place, word) in found.words(head).enumerate() {
+            let starts = slot_starts(cell.class(), place as u64);
+            let (live, remote) = (core.live.at(word).load(Relaxed), core.remote.at(word).load(Relaxed));
+            self.truth(live & !starts == 0, "M1", head.0, || format!("in span {} a block is live where no slot starts", head.0));
+            self.derived(remote & !starts == 0, "M2", head.0, || format!("in span {} a block was freed where no slot starts", head.0));
+        }
+    }
+
+    fn live_in(&self, head: SpanId, found: Head) -> u32 {
+        found.words(head).map(|word| self.core.live.at(word).load(Relaxed).count_ones()).sum()
+    }
+
+    fn shared(&mut self, head: SpanId, found: Head, index: u32, cell: CellId) {
+        let (state, live) = (&self.core.span(head).shared, self.live_in(head, found));
+        let (open, taken) = (state.is_open_for(SharedKey { column: index, cell: cell.0 }), state.taken());
+        self.derived(open && taken == live, "H1", head.0, || {
+            format!("shared span {} has {live} live blocks, and {taken} slots taken{}", head.0, if open { "" } else { " for another cell" })
+        });
+    }
+
+    fn held(&mut self, head: SpanId, found: Head, index: u32, id: CellId) {
+        let core = self.core;
+        let (meta, class) = (core.span(head), Class::at(id.class() as u32));
+        let stray = found.words(head).any(|word| core.remote.at(word).load(Relaxed) & !core.live.at(word).load(Relaxed) != 0);
+        self.derived(!stray, "M2", head.0, || format!("in span {} a block was freed by others that is not live", head.0));
+        let (summary, collect) = (meta.summary.load(Relaxed), meta.collect.load(Relaxed));
+        let units = (summary | collect) & !class.units;
+        self.derived(units == 0, "S3", head.0, || format!("span {} has units {units:#x} under its summary that it has not", head.0));
+        if summary | collect != 0 {
+            *self.with_room.entry((index, id.0)).or_default() += 1;
+        }
+        let (mut kept, mut lost) = (0, None);
+        for (place, word) in found.words(head).enumerate() {
+            let mut free = slot_starts(id.class(), place as u64) & !core.live.at(word).load(Relaxed);
+            for slot in self.kept.remove(&word).unwrap_or_default() {
+                if (slot.index, slot.id) == (index, id) && free & slot.granule.bit() != 0 {
+                    free &= !slot.granule.bit();
+                    kept += u32::from(slot.away);
+                } else {
+                    self.strays.push(slot);
+                }
+            }
+            while free != 0 {
+                let granule = Granule(word as u64 * 64 + u64::from(free.trailing_zeros()));
+                free &= free - 1;
+                if summary >> class.unit(granule.0 - head.first().0) & 1 == 0 {
+                    lost = Some(granule);
+                }
+            }
+        }
+        let at = lost.map_or(0, |granule| granule.0);
+        self.derived(lost.is_none(), "S3", at, || format!("granule {at:#x}, a free slot of span {}, is nowhere", head.0));
+        let (live, away) = (self.live_in(head, found), meta.away.load(Relaxed));
+        self.derived(live + kept == away, "S4", head.0, || {
+            format!("span {} has {live} live blocks, its cell keeps {kept} slots, and {away} are away", head.0)
+        });
+    }
+
+    /// S5: the lists of cells are the spans with summaries.
+    fn lists(&mut self) {
+        let core = self.core;
+        for (index, id) in self.used_cells() {
+            let said = |what: String| format!("the list of cell {} of column {index} {what}", id.0);
+            let (mut span, mut before, mut listed) = (core.cell(index, id.offset()).list(), SpanId::NONE, 0);
+            while span != SpanId::NONE && !self.is_full("S5") {
+                if !self.has(span) {
+                    self.derived(false, "S1", span.0, || said(format!("names span {}, which there is not", span.0)));
+                    break;
+                }
+                let (meta, page) = (core.span(span), core.page(span));
+                let belongs = page.owner().is_column(index) && page.cell() == id.offset();
+                let has_room = meta.summary.load(Relaxed) | meta.collect.load(Relaxed) != 0;
+                self.derived(belongs && has_room && meta.prev() == before, "S5", span.0, || said(format!("is wrong at span {}", span.0)));
+                (before, span, listed) = (span, meta.next(), listed + 1);
+            }
+            let with_room = self.with_room.get(&(index, id.0)).copied().unwrap_or(0);
+            // A list that goes round was told of at each round.
+            self.derived(listed == with_room, "S5", id.0, || said(format!("has {listed} spans; {with_room} have free slots")));
+        }
+    }
+
+    /// S6: what others freed of is in one chain, which ends: of an inbox, of what is left of one, or of what is parked.
+    fn inboxes(&mut self) {
+        let core = self.core;
+        let columns = core.used_columns().filter(|&index| index < core.column_count());
+        let mut chains: Vec<SpanId> = columns.flat_map(|index| core.inboxes_in_use(index)).collect();
+        chains.extend(self.used_cells().map(|(index, id)| core.cell(index, id.offset()).drain()));
+        let mut parked = core.counters().parked.first();
+        for _ in 0..core.spans.len() {
+            if !self.has(parked) {
+                break;
+            }
+            chains.push(parked);
+            parked = crate::span::Parked::after(&core.span(parked).pending);
+        }
+        let mut seen = HashSet::new();
+        for mut span in chains.into_iter().filter(|&first| first != SpanId::NONE) {
+            loop {
+                if !self.has(span) {
+                    self.derived(false, "S1", span.0, || format!("an inbox names span {}, which there is not", span.0));
+                    break;
+                }
+                let pending = &core.span(span).pending;
+                self.derived(pending.is_queued(), "S6", span.0, || format!("span {} is in an inbox, and does not know", span.0));
+                if !seen.insert(span.0) {
+                    self.derived(false, "S6", span.0, || format!("span {} is in inboxes twice", span.0));
+                    break;
+                }
+                match pending.next() {
+                    Next::Span(next) => span = next,
+                    Next::End => break,
+                    Next::Unlinked => {
+                        self.derived(false, "S6", span.0, || format!("the chain of an inbox breaks off at span {}", span.0));
+                        break;
+                    }
+                }
+            }
+        }
+        for span in self.used.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place))) {
+            let holds = !core.span(span).pending.is_queued() || seen.contains(&span.0);
+            self.derived(holds, "S6", span.0, || format!("span {} is on its way to its column, and in no inbox", span.0));
+        }
+    }
+
+    /// Spans are counted against their column's limit.
+    fn committed(&mut self, holdings: &[Holdings]) {
+        for index in self.core.used_columns().filter(|&index| index < self.core.column_count()) {
+            let (counted, has) = (self.core.block(index).open.spans(), holdings[index as usize].spans);
+            self.derived(counted == has, "committed", index, || format!("column {index} has {has} spans, and {counted} are counted"));
+        }
     }
 }

@@ -148,6 +148,11 @@ impl Rows {
         Row::Zone(zone >> self.shift)
     }
 
+    /// The first and the last zone of a row.
+    pub(crate) const fn zones_of(self, row: usize) -> (usize, usize) {
+        (row << self.shift, ((row + 1) << self.shift) - 1)
+    }
+
     /// Bytes that a column's cells take.
     pub(crate) const fn bytes(self) -> usize {
         NARROW_BYTES + self.zones() * ROW_BYTES
@@ -243,6 +248,21 @@ impl CellId {
         debug_assert!(line < CLASS_OF_LINE.len());
         // What was read of a span that is being given back may be no cell: any class will do.
         if line < CLASS_OF_LINE.len() { CLASS_OF_LINE[line] as usize } else { 0 }
+    }
+
+    /// The row of a small class that it is in; `None` of a medium class, and for what stands for published blocks.
+    pub(crate) const fn row(self) -> Option<Row> {
+        if self.is_published() {
+            return None;
+        }
+        if !self.is_narrow() {
+            return Some(Row::Zone((self.start() - NARROW_BYTES) / ROW_BYTES));
+        }
+        match self.start() / NARROW_CELL {
+            ..ALIGNED_FIRST => None,
+            ALIGNED_FIRST..ORDERED_FIRST => Some(Row::Aligned),
+            _ => Some(Row::Ordered),
+        }
     }
 
     /// Whether its blocks were asked for with an alignment above 16 bytes.
@@ -522,6 +542,19 @@ impl Cell {
         Granule(self.head().base.load(Relaxed))
     }
 
+    /// Whether its numbers are such as a cell of this place can have (K1), for checks: of one that is not, nothing else may
+    /// be asked. `granules` is one past the last granule.
+    pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
+        let (head, class) = (self.head(), Class::at(id.class() as u32));
+        let (n, limit) = (head.n.load(Relaxed), head.limit.get());
+        if limit == 0 {
+            return n == 0 && self.word_bits() == 0;
+        }
+        let as_set_up = (limit, self.granules(), self.class_index(), head.reciprocal.get())
+            == (id.stack(class), u64::from(class.granules), u32::from(class.index), class.cell_reciprocal);
+        as_set_up && n <= limit && self.counted() <= 1 && self.word_base().0 < granules
+    }
+
     /// Entries of the stack, for checks.
     pub(crate) fn stack(&self) -> impl Iterator<Item = Granule> + '_ {
         (0..self.head().n.load(Relaxed)).map(|index| Granule(self.entry(index).load(Relaxed)))
@@ -592,6 +625,7 @@ mod tests {
         for (id, class) in cells {
             assert!(Rows::ALL.have(id) && id.offset() >= end, "{id:?}");
             assert_eq!((CellId::at_offset(id.offset()), id.class()), (id, class));
+            assert_eq!(id.row().map_or_else(|| CellId::medium(id.is_aligned(), class), |row| CellId::small(row, class)), id);
             let room = id.stack(Class::at(class as u32)) as usize * 8;
             end = id.offset() + (HEAD_BYTES + room) as u32;
             valid += 1;
@@ -609,6 +643,7 @@ mod tests {
         for rows in Rows::CHOICES {
             assert_eq!(Rows::of_shift(rows.shift()), Some(rows));
             for zone in 0..ZONES {
+                assert!(matches!(rows.of_zone(zone), Row::Zone(row) if (rows.zones_of(row).0..=rows.zones_of(row).1).contains(&zone)));
                 assert!(rows.have(CellId::small(rows.of_zone(zone), SMALL_CLASSES - 1)));
             }
             let last = CellId::small(Row::Zone(rows.zones() - 1), SMALL_CLASSES - 1);

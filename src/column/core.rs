@@ -9,11 +9,13 @@ use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId};
 use crate::region::header::{Copied, Described, Found, Header};
 use crate::region::{
-    Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, Section, Table, chunks_for,
+    Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, Section, TRUNCATED, Table, chunks_for,
+    named,
 };
 use crate::size_class::{CHUNK, CHUNK_SPANS, CLASS_COUNT, Class, GRANULE, SPAN, SPAN_WORDS};
 use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Parked, SpanMeta};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::path::Path;
 
 /// Most columns of an arena.
 pub(crate) const COLUMNS_MAX: u32 = 1 << 16;
@@ -31,6 +33,18 @@ pub(crate) struct Options {
     /// Single allocations ignore their spike time.
     pub(crate) no_zones: bool,
 }
+
+impl Options {
+    /// Those of a region that is only looked at.
+    fn described(described: Described) -> Self {
+        let Described { columns, extent, .. } = described;
+        let region = RegionOptions::default();
+        Self { capacity: extent.chunks * CHUNK, columns, region, abort: false, zero_freed: false, no_zones: false }
+    }
+}
+
+/// How often a region that grows meanwhile is looked at.
+const LOOKS: u32 = 8;
 
 /// Counters of the whole arena; cold paths only.
 #[repr(C, align(128))]
@@ -291,7 +305,7 @@ impl Core {
             why => why,
         })?;
         if file.bytes()? < described.extent.bytes() {
-            return Err(file.damaged("it is truncated: shorter than its header says"));
+            return Err(file.damaged(TRUNCATED));
         }
         let (from, to) = (described.extent, shape.grown(&options, described.extent)?.1);
         if to == from {
@@ -336,6 +350,42 @@ impl Core {
             return Err(Error::GivenAlignment { at: memory.base.addr().get(), has, needed });
         }
         Ok((Self::over(region, &shape, options)?, found))
+    }
+
+    /// Lays the tables over a copy of what the region file at `path` says of itself at this moment, whoever has it open.
+    /// Nothing but the header was checked: every number in the tables may be any.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Format`].
+    pub(crate) fn look(path: &Path) -> Result<(Self, Found)> {
+        let described = |file: &RegionFile| -> Result<(Found, Described)> {
+            let header = file.header()?.ok_or_else(|| file.damaged("it is empty: no region yet"))?;
+            match header.read().map_err(|why| file.damaged(why))? {
+                Found::Nothing => Err(file.damaged("no region yet: it is being created, or its creation was cut short")),
+                found @ (Found::Closed(described) | Found::Unclosed(described)) => Ok((found, described)),
+            }
+        };
+        // A region that grows meanwhile has its metadata elsewhere from then on. It grows only when it is opened.
+        for _ in 0..LOOKS {
+            let file = RegionFile::look(path)?;
+            let (found, first) = described(&file)?;
+            let options = Options::described(first);
+            let shape = Shape::described(&options, first).ok_or_else(|| file.damaged("its header is damaged: it describes no arena"))?;
+            let fits = |file: &RegionFile| Ok(file.bytes()? >= first.extent.bytes());
+            if !fits(&file)? {
+                return Err(file.damaged(TRUNCATED));
+            }
+            let region = Region::copied(first.extent, file)?;
+            let Some(file) = region.file() else { continue };
+            // What was cut off while it was read may have read as a hole.
+            if !fits(file)? {
+                return Err(file.damaged(TRUNCATED));
+            }
+            if described(file)?.1 == first {
+                return Ok((Self::over(region, &shape, options)?, found));
+            }
+        }
+        Err(Error::Format { name: named(path), why: "it was opened and grown again and again while it was read" })
     }
 
     /// Lays the tables over a region.
@@ -430,30 +480,42 @@ impl Core {
         &self.handle(index).cell_at(self.columns.cell_near(offset)).open().inbox
     }
 
-    /// The shared span of a cell that had room lately, or of a published class; the cell is given by its offset.
+    /// The word for the shared span of a cell that had room lately, or of a published class. A hint: its state decides.
     #[inline(always)]
-    pub(crate) fn hint(&self, index: u32, offset: u32) -> SpanId {
-        SpanId(self.hint_word(index, offset).load(Relaxed))
+    pub(crate) fn hint(&self, index: u32, id: CellId) -> &AtomicU32 {
+        if id.is_published() {
+            return self.published_hint(index, id.offset());
+        }
+        self.columns.cell_of(index, id).open().hint()
     }
+
+    /// Notes that a shared span has room; its cell is given by its offset.
 
     #[inline(always)]
     pub(crate) fn set_hint(&self, index: u32, offset: u32, span: SpanId) {
-        self.hint_word(index, offset).store(span.0, Relaxed);
-    }
-
-    #[inline(always)]
-    fn hint_word(&self, index: u32, offset: u32) -> &AtomicU32 {
-        if self.columns.cell_near(offset) == offset {
+        let hint = if self.columns.cell_near(offset) == offset {
             self.columns.cell(index, offset).open().hint()
         } else {
             self.published_hint(index, offset)
-        }
+        };
+        hint.store(span.0, Relaxed);
     }
 
     #[cold]
     #[inline(never)]
     fn published_hint(&self, index: u32, offset: u32) -> &AtomicU32 {
         self.hints.at(index as usize * CLASS_COUNT + CellId::at_offset(offset).class())
+    }
+
+    /// The span that was pushed last onto each inbox of a column in which something is.
+    pub(crate) fn inboxes_in_use(&self, index: u32) -> impl Iterator<Item = SpanId> + use<'_> {
+        let cells = self.block(index).holder.used_cells().filter(|&id| self.rows().have(id));
+        cells.map(move |id| self.inbox_at(index, id).first()).filter(|&span| span != SpanId::NONE)
+    }
+
+    /// The inbox of a cell, whether or not the column ever had a holder here.
+    fn inbox_at(&self, index: u32, id: CellId) -> &Inbox {
+        &self.cell(index, id.offset()).open().inbox
     }
 
     /// Columns of the arena.

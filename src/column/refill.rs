@@ -300,8 +300,9 @@ impl Handle {
         let summary = meta.summary.load(Relaxed);
         let units = NonZeroU64::new(summary & among)?;
         if !cell.is_by_word() {
-            meta.summary.store(0, Relaxed);
-            if meta.collect.load(Relaxed) == 0 {
+            let left = summary & !units.get();
+            meta.summary.store(left, Relaxed);
+            if left | meta.collect.load(Relaxed) == 0 {
                 self.unlist(cell, meta);
             }
             return self.take_first(cell, meta, head.first(), units.get(), cell.granules(), 1);

@@ -170,6 +170,13 @@ impl Owner {
         self.0 & Self::LARGE != 0
     }
 
+    /// Whether the other owner is the same, of the same kind; what is only marked for a while does not count.
+    #[cfg(not(loom))]
+    pub(crate) const fn is_as(self, other: Self) -> bool {
+        let lasting = Self::COLUMN | Self::SHARED | Self::LARGE;
+        self.0 & lasting == other.0 & lasting
+    }
+
     /// The index of the column whose holder gives and takes the blocks, if it is one's.
     #[inline(always)]
     pub(crate) const fn holder(self) -> Option<u32> {

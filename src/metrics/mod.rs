@@ -62,35 +62,65 @@ struct Sum {
     spans: u64,
     live: i64,
     above: i64,
-    allocs: u64,
-    frees: u64,
-    remote: u64,
+    counts: Counts,
+}
+
+/// What was done in a column, as far as its counters in the region say.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    /// Blocks given.
+    pub(crate) allocs: u64,
+    /// Blocks taken back.
+    pub(crate) frees: u64,
+    /// Of them, not through the column's handle.
+    pub(crate) remote: u64,
+    /// Bytes of the slots that the stacks of its cells keep.
+    stacks: u64,
+}
+
+impl Counts {
+    /// Both. Wrapping: the counters of a damaged region may be any.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            allocs: self.allocs.wrapping_add(other.allocs),
+            frees: self.frees.wrapping_add(other.frees),
+            remote: self.remote.wrapping_add(other.remote),
+            stacks: self.stacks.wrapping_add(other.stacks),
+        }
+    }
 }
 
 impl Core {
+    /// What was done in a column. Needs nothing but what lies in the region, and believes none of it.
+    pub(crate) fn counts(&self, index: u32) -> Counts {
+        let (holder, open) = (&self.block(index).holder, &self.block(index).open);
+        // Acquire: frees are read before the allocations that they belong to.
+        let by_others = open.frees_by_others.load(Acquire);
+        let away = holder.away_frees.load(Acquire);
+        let held = u64::from(holder.hold() != Granule(0));
+        let remote = by_others.wrapping_add(away);
+        let frees = remote.wrapping_add(held).wrapping_add(holder.other_frees.load(Acquire));
+        let allocs = open.allocs_by_others.load(Relaxed).wrapping_add(holder.other_allocs.load(Relaxed));
+        let cells = holder.used_cells().filter(|&id| self.rows().have(id)).map(|id| {
+            let (allocs, frees, stack) = self.cell(index, id.offset()).counts();
+            Counts { allocs, frees, remote: 0, stacks: stack * u64::from(CLASSES[id.class()].bytes) }
+        });
+        cells.fold(Counts { allocs, frees, remote, stacks: 0 }, Counts::and)
+    }
+
     fn add_column(&self, index: u32, sum: &mut Sum) {
         let block = self.block(index);
         let (holder, open) = (&block.holder, &block.open);
         sum.spans += open.spans();
-        // Acquire: frees are read before the allocations that they belong to.
-        let by_others = open.frees_by_others.load(Acquire);
-        let away = holder.away_frees.load(Acquire);
         let hold = holder.hold();
-        let held = u64::from(hold != Granule(0));
-        let mut kept = held * u64::from(self.place(hold).class().bytes);
-        sum.frees += by_others + away + held + holder.other_frees.load(Acquire);
-        sum.remote += by_others + away;
-        sum.allocs += open.allocs_by_others.load(Relaxed) + holder.other_allocs.load(Relaxed);
-        for id in holder.used_cells() {
-            let (allocs, frees, stack) = self.cell(index, id.offset()).counts();
-            sum.allocs += allocs;
-            sum.frees += frees;
-            kept += stack * u64::from(CLASSES[id.class()].bytes);
-        }
+        let counts = self.counts(index);
+        sum.counts = sum.counts.and(counts);
+        let held = if hold == Granule(0) { 0 } else { u64::from(self.place(hold).class().bytes) };
+        let kept = (counts.stacks + held) as i64;
         let unheard = open.balance_of_others().wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
         let (balance, peak) = if holder.is_set_up() { self.handle(index).balance() } else { (0, 0) };
-        sum.live += balance - unheard - kept as i64;
-        sum.above = sum.above.max(peak - balance + unheard + kept as i64);
+        sum.live += balance - unheard - kept;
+        sum.above = sum.above.max(peak - balance + unheard + kept);
     }
 }
 
@@ -105,15 +135,23 @@ impl Arena {
         }
         counters.raise_peak(sum.live);
         let peak = counters.peak.load(Relaxed).max(sum.live + sum.above);
+        core.metrics_of(sum.counts, sum.spans, sum.live.max(0).cast_unsigned(), peak)
+    }
+}
+
+impl Core {
+    /// A snapshot of what was counted: of all columns together, and of the arena as a whole.
+    pub(crate) fn metrics_of(&self, counts: Counts, spans: u64, bytes_live: u64, peak: i64) -> Metrics {
+        let (counters, capacity) = (self.counters(), self.region.capacity() as u64);
         Metrics {
-            columns: self.columns(),
-            bytes_capacity: self.capacity() as u64,
-            bytes_committed: span_bytes(sum.spans) as u64,
-            bytes_live: sum.live.max(0).cast_unsigned(),
-            bytes_peak: peak.max(0).cast_unsigned().min(self.capacity() as u64),
-            allocs: sum.allocs.max(sum.frees),
-            frees: sum.frees,
-            remote_frees: sum.remote,
+            columns: self.column_count(),
+            bytes_capacity: capacity,
+            bytes_committed: span_bytes(spans) as u64,
+            bytes_live,
+            bytes_peak: peak.max(0).cast_unsigned().min(capacity).max(bytes_live),
+            allocs: counts.allocs.max(counts.frees),
+            frees: counts.frees,
+            remote_frees: counts.remote,
             failed: counters.failed.load(Relaxed),
             misuse: counters.misuse.load(Relaxed),
             retries: counters.retries.load(Relaxed),

@@ -32,6 +32,8 @@
 mod rebuild;
 mod truth;
 
+pub(crate) use truth::Head;
+
 use crate::column::core::Core;
 use crate::error::Result;
 use crate::region::header::Found;

@@ -39,6 +39,26 @@ impl Head {
     }
 }
 
+/// What a span's entries say that cannot be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Damage {
+    /// The invariant that is broken.
+    pub(crate) invariant: &'static str,
+    /// How.
+    pub(crate) what: &'static str,
+    /// The same, for who opens the region.
+    why: &'static str,
+}
+
+/// What starts at a span, or what is wrong there.
+pub(crate) type Found = core::result::Result<Head, Damage>;
+
+macro_rules! damage {
+    ($what:literal, $invariant:literal) => {
+        Damage { invariant: $invariant, what: $what, why: concat!("it is damaged: ", $what, " (", $invariant, ")") }
+    };
+}
+
 impl Core {
     /// The chunks of which anything is known, in address order.
     pub(crate) fn used_chunks(&self) -> Vec<ChunkId> {
@@ -59,28 +79,46 @@ impl Core {
 
     /// Looks at every head of `chunks` in address order.
     pub(crate) fn each_found(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId, Head) -> Result<()>) -> Result<()> {
-        let mut next = SpanId::NONE;
-        for span in chunks.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place))) {
-            if span >= next {
-                let head = self.read_head(span)?;
-                next = SpanId(span.0 + head.spans());
-                each(span, head)?;
-            }
+        for (span, head) in self.heads(chunks, Self::read_head) {
+            each(span, head.map_err(|damage| self.damaged(damage))?)?;
         }
         Ok(())
     }
 
-    fn damaged(&self, why: &'static str) -> Error {
-        Error::Format { name: self.region.name(), why }
+    /// What `read` finds at every span of `chunks` that no head before it covers, in address order. Where it finds damage,
+    /// nothing is covered.
+    pub(crate) fn heads(&self, chunks: &[ChunkId], read: impl Fn(&Self, SpanId) -> Found) -> impl Iterator<Item = (SpanId, Found)> {
+        let mut next = SpanId::NONE;
+        let spans = chunks.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place)));
+        spans.filter_map(move |span| {
+            let head = (span >= next).then(|| read(self, span))?;
+            next = SpanId(span.0 + head.map_or(1, Head::spans));
+            Some((span, head))
+        })
+    }
+
+    fn damaged(&self, damage: Damage) -> Error {
+        Error::Format { name: self.region.name(), why: damage.why }
     }
 
     /// What starts at a span that no head before it covers.
-    fn read_head(&self, span: SpanId) -> Result<Head> {
+    fn read_head(&self, span: SpanId) -> Found {
+        let head = self.read_owned(span)?;
+        let live = match head {
+            Head::Free => false,
+            Head::Slots { .. } => head.words(span).any(|word| self.live.at(word).load(Relaxed) != 0),
+            Head::Large { .. } => self.live_word(span.first()).load(Relaxed) & 1 != 0,
+        };
+        Ok(if live { head } else { Head::Free })
+    }
+
+    /// The same, whether or not anything is live: whose the span is.
+    pub(crate) fn read_owned(&self, span: SpanId) -> Found {
         let (page, meta) = (self.page(span), self.span(span));
         let owner = page.owner();
         let Some(index) = owner.index() else { return Ok(Head::Free) };
         if index >= self.column_count() {
-            return Err(self.damaged("it is damaged: a span belongs to a column that there is not (M3)"));
+            return Err(damage!("a span belongs to a column that there is not", "M3"));
         }
         if owner.is_large() {
             let spans = meta.spans.load(Relaxed);
@@ -88,13 +126,12 @@ impl Core {
             let chunks = span.place() == 0 && spans.is_multiple_of(CHUNK_SPANS as u32);
             let fits = spans != 0 && u64::from(span.0) + u64::from(spans) <= (self.chunks.len() * CHUNK_SPANS) as u64;
             if !fits || !(in_chunk || chunks) {
-                return Err(self.damaged("it is damaged: a large block reaches beyond its memory (M3)"));
+                return Err(damage!("a large block reaches beyond its memory", "M3"));
             }
             if meta.align.load(Relaxed) > CHUNK.trailing_zeros() {
-                return Err(self.damaged("it is damaged: a large block has an alignment that none has (M3)"));
+                return Err(damage!("a large block has an alignment that none has", "M3"));
             }
-            let live = self.live_word(span.first()).load(Relaxed) & 1 != 0;
-            return Ok(if live { Head::Large { index, spans } } else { Head::Free });
+            return Ok(Head::Large { index, spans });
         }
         if meta.head() != span {
             // What is left of a run that is gone (Y3).
@@ -104,13 +141,13 @@ impl Core {
         let known = cell.offset() == page.cell() && (self.rows().have(cell) || owner.is_shared() && cell.is_published_class());
         let class = meta.class.load(Relaxed) as usize;
         if !known || class >= CLASS_COUNT || cell.class() != class {
-            return Err(self.damaged("it is damaged: a span belongs to a cell that there is not (M3)"));
+            return Err(damage!("a span belongs to a cell that there is not", "M3"));
         }
         let head = Head::Slots { index, cell, shared: owner.is_shared() };
         if span.place() + head.spans() > CHUNK_SPANS as u32 {
-            return Err(self.damaged("it is damaged: a run of spans reaches beyond its chunk (M3)"));
+            return Err(damage!("a run of spans reaches beyond its chunk", "M3"));
         }
-        Ok(if head.words(span).any(|word| self.live.at(word).load(Relaxed) != 0) { head } else { Head::Free })
+        Ok(head)
     }
 
     /// Checks that what is read later is in its range; of a closed region, that nothing was in flight.
@@ -124,7 +161,7 @@ impl Core {
                     Head::Large { .. } => u64::from(place == 0),
                 };
                 if live & !starts != 0 && (strict || head != Head::Free) {
-                    return Err(self.damaged("it is damaged: a block starts where none can (M1)"));
+                    return Err(self.damaged(damage!("a block starts where none can", "M1")));
                 }
             }
             Ok(())

@@ -30,6 +30,9 @@ enum Undo {
     Shorten(usize),
 }
 
+/// What is wrong with a file that ends too soon.
+pub(crate) const TRUNCATED: &str = "it is truncated: shorter than its header says";
+
 /// The name of a file for errors, which are plain values: each name is kept for good, once.
 pub(crate) fn named(path: &Path) -> &'static str {
     static NAMES: parking_lot::Mutex<Vec<&'static str>> = parking_lot::Mutex::new(Vec::new());
@@ -47,20 +50,39 @@ pub(crate) fn refused(name: &'static str, what: &'static str, error: &io::Error)
     Error::File { name, what, code: error.raw_os_error().unwrap_or(0) }
 }
 
-/// Whether somebody has the region file at `path` open.
+/// How often an open tries to lock a file, a millisecond apart: who looks whether it is open has a lock of it for a moment.
+const LOCK_TRIES: u32 = 20;
+
+/// Whether somebody has the region file at `path` open. A lock that others may have at the same time is taken for a moment.
 pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| try_lock(&file).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+    open_to_read(path).is_ok_and(|file| try_lock(&file, Share::WithReaders).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+}
+
+/// Who may have a lock of the file at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Nobody,
+    WithReaders,
+}
+
+/// Opens a file to read it; what is no ordinary file is not waited for.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    options.read(true).open(path)
 }
 
 #[cfg(unix)]
-fn try_lock(file: &File) -> io::Result<()> {
+fn try_lock(file: &File, share: Share) -> io::Result<()> {
     use std::os::fd::AsRawFd;
+    let how = if share == Share::Nobody { libc::LOCK_EX } else { libc::LOCK_SH };
     // SAFETY: the file is open.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(not(unix))]
-fn try_lock(_file: &File) -> io::Result<()> {
+fn try_lock(_file: &File, _share: Share) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -87,18 +109,39 @@ impl RegionFile {
             (_, Err(error)) => (Err(error), false),
         };
         let undo = if created { Undo::Remove } else { Undo::Nothing };
-        let file = Self { file: opened.map_err(|error| refused(name, "open it", &error))?, path: path.to_owned(), name, undo };
-        match file.file.metadata() {
-            Ok(about) if about.is_file() => {}
-            Ok(_) => return Err(file.damaged("it is no ordinary file")),
-            Err(error) => return Err(file.refused("look at it", &error)),
-        }
+        let file = Self::of(opened, path, undo)?;
         file.lock()?;
         Ok(file)
     }
 
+    /// Opens a file to read it, whoever has it open: no lock is taken, and nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Format`].
+    pub(crate) fn look(path: &Path) -> Result<Self> {
+        Self::of(open_to_read(path), path, Undo::Nothing)
+    }
+
+    fn of(opened: io::Result<File>, path: &Path, undo: Undo) -> Result<Self> {
+        let name = named(path);
+        let file = Self { file: opened.map_err(|error| refused(name, "open it", &error))?, path: path.to_owned(), name, undo };
+        match file.file.metadata() {
+            Ok(about) if about.is_file() => Ok(file),
+            Ok(_) => Err(file.damaged("it is no ordinary file")),
+            Err(error) => Err(file.refused("look at it", &error)),
+        }
+    }
+
     fn lock(&self) -> Result<()> {
-        try_lock(&self.file).map_err(|error| match error.kind() {
+        let mut tried = try_lock(&self.file, Share::Nobody);
+        for _ in 1..LOCK_TRIES {
+            if !tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            tried = try_lock(&self.file, Share::Nobody);
+        }
+        tried.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Error::FileBusy(self.name),
             _ => self.refused("lock it", &error),
         })
@@ -138,8 +181,16 @@ impl RegionFile {
             _ => {}
         }
         let mut bytes = vec![0; PAGE];
-        read_at(&self.file, &mut bytes, 0).map_err(|error| self.refused("read it", &error))?;
+        self.read(&mut bytes, 0)?;
         Ok(Some(Copied::from_bytes(&bytes)))
+    }
+
+    /// Reads bytes of it.
+    pub(crate) fn read(&self, bytes: &mut [u8], at: usize) -> Result<()> {
+        read_at(&self.file, bytes, at as u64).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged(TRUNCATED),
+            _ => self.refused("read it", &error),
+        })
     }
 
     /// Makes a new region of the file: the header first, in one piece, so that a creation that is cut short is

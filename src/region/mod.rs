@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
-pub(crate) use file::RegionFile;
+pub(crate) use file::{RegionFile, TRUNCATED, is_open_elsewhere, named};
 use header::{Copied, Header};
 pub(crate) use mapping::Mapping;
 
@@ -267,6 +267,20 @@ impl Region {
         let (mapping, start) = Self::reserve(extent.data, bytes)?;
         mapping.lay_file(start, &file, bytes)?;
         Self::over(mapping, start, extent, Some(file), options)
+    }
+
+    /// A copy of what a file says of its region, the header and the metadata, in memory of its own: whatever becomes of
+    /// the file, the copy can be read. User memory is not copied; it reads as zero, and takes none.
+    pub(crate) fn copied(extent: Extent, file: RegionFile) -> Result<Self> {
+        let (mapping, start) = Self::reserve(extent.data, extent.bytes())?;
+        let region = Self::over(mapping, start, extent, Some(file), RegionOptions::default())?;
+        let Some(file) = &region.file else { return Ok(region) };
+        for part in core::iter::once(0..PAGE).chain(file.written(extent.metadata..extent.bytes())) {
+            // SAFETY: R2: the extent is inside the mapping, which is ours, and over which no table is laid yet.
+            let bytes = unsafe { core::slice::from_raw_parts_mut(region.at(part.start), part.len()) };
+            file.read(bytes, part.start)?;
+        }
+        Ok(region)
     }
 
     /// Lays a region over given memory, which is at least as long as the extent.

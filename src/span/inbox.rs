@@ -89,6 +89,12 @@ impl Pending {
         self.units.load(Ordering::SeqCst) == 0 && self.queued.load(Ordering::SeqCst) == 0
     }
 
+    /// Whether it is in an inbox, or on its way there or from there, for checks.
+    #[cfg(not(loom))]
+    pub(crate) fn is_queued(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) != 0
+    }
+
     /// What comes after the span: a look, for who does not have the chain.
     pub(crate) fn next(&self) -> Next {
         match self.next.load(Ordering::Acquire) {
@@ -184,6 +190,12 @@ impl Parked {
             return SpanId::NONE;
         }
         SpanId(self.0.swap(0, Ordering::AcqRel))
+    }
+
+    /// The chain that was parked last: a look, for checks.
+    #[cfg(not(loom))]
+    pub(crate) fn first(&self) -> SpanId {
+        SpanId(self.0.load(Ordering::Acquire))
     }
 
     /// The chain after the one that begins with the span of `pending`.

@@ -32,6 +32,16 @@ pub struct Cli {
 pub enum Command {
     /// Replay recorded heap traces (EGTRACE1, plain or zstd-compressed), each beside malloc.
     Replay(Replay),
+    /// What a region file is: its format, its parts, whether it is open, closed or left unclosed.
+    Info(RegionFile),
+    /// The heap map of a region file, live: each chunk a row, each span a cell.
+    Map(Map),
+    /// The columns of a region file, live: what they hold, and what is done in them each second.
+    Top(Top),
+    /// Check every invariant of a region file, and name those that do not hold.
+    Check(Check),
+    /// The metrics of a region file as OpenMetrics text.
+    Export(RegionFile),
     /// Measure the peak of resident memory of one replay, in a process of its own.
     #[command(hide = true)]
     MeasurePeak(MeasurePeak),
@@ -63,6 +73,54 @@ pub struct ArenaOptions {
     /// Capacity of the arena in bytes; K, M and G stand for 2^10, 2^20 and 2^30 [default: from the trace, generously].
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub capacity: Option<usize>,
+}
+
+/// The file that is looked at. It is read only, and whoever has it open is not stopped.
+#[derive(Debug, Args)]
+pub struct RegionFile {
+    /// The region file.
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+}
+
+/// Options of `engram map`.
+#[derive(Debug, Args)]
+pub struct Map {
+    /// What is looked at.
+    #[command(flatten)]
+    pub file: RegionFile,
+
+    /// Write the whole map into this file, as one HTML page that needs no other.
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
+}
+
+/// Options of `engram top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// What is looked at.
+    #[command(flatten)]
+    pub file: RegionFile,
+
+    /// Looks, after which it ends [default: no end].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Milliseconds from one look to the next.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub interval: u64,
+}
+
+/// Options of `engram check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// What is looked at.
+    #[command(flatten)]
+    pub file: RegionFile,
+
+    /// Open the region, which makes all anew that is derived, and close it; refused while a process has it open.
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// Options of the hidden `engram measure-peak`, which reads a decompressed trace from standard input.

@@ -20,6 +20,17 @@ pub enum Failure {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A file that cannot be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A region file that cannot be looked at.
+    #[error("{0}")]
+    Region(engram::Error),
     /// A file that does not decompress.
     #[error("{}: {source}", path.display())]
     Packed {
@@ -82,7 +93,9 @@ impl Failure {
     /// 2 for what the caller can mend (options, files), 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::Read { .. } | Self::Packed { .. } | Self::Trace { .. } => ExitCode::from(2),
+            Self::Usage(_) | Self::Read { .. } | Self::Write { .. } | Self::Region(_) | Self::Packed { .. } | Self::Trace { .. } => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::FAILURE,
         }
     }

@@ -10,6 +10,7 @@
 //! | [`replay`] | a trace played against both allocators |
 //! | [`wordnet`] | WordNet's concepts placed and visited |
 //! | [`concepts`] | WordNet through the memory allocation service |
+//! | [`watch`] | region files, looked at while they are open or not |
 //! | [`report`] | what was measured, as text or JSON |
 //! | [`clock`], [`stats`], [`resident`] | what measuring takes |
 //! | [`progress`], [`failure`] | what standard error and the exit code say |
@@ -31,6 +32,7 @@ mod report;
 mod resident;
 mod stats;
 mod trace;
+mod watch;
 mod wordnet;
 
 use std::io::{self, Write};
@@ -91,6 +93,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             let sources = replay.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
             measure(cli, &sources, &options, false)
         }
+        Some(Command::Info(file)) => watch::info(&file.path, cli.json),
+        Some(Command::Map(options)) => watch::map(&options.file.path, options.html.as_deref(), cli.json),
+        Some(Command::Top(options)) => watch::top(options, cli.json),
+        Some(Command::Check(options)) => watch::check(&options.file.path, options.repair, cli.json),
+        Some(Command::Export(file)) => watch::export(&file.path, cli.json),
         Some(Command::MeasurePeak(options)) => replay::peak::child(options),
     }
 }

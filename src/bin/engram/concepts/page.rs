@@ -64,7 +64,7 @@ fn page(service: &MemoryAllocationService) -> String {
 
 fn cell(span: &SpanView) -> String {
     match *span {
-        SpanView::Small { column, class_bytes, live, slots } | SpanView::Shared { column, class_bytes, live, slots } => {
+        SpanView::Small { column, class_bytes, live, slots, .. } | SpanView::Shared { column, class_bytes, live, slots, .. } => {
             let hue = f64::from(column) * HUE % 360.0;
             let light = 88.0 - 48.0 * f64::from(live) / f64::from(slots.max(1));
             format!(

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-use engram::{ChunkView, SpanView};
+use engram::{BlockKind, ChunkView, SpanView};
 use serde::{Serialize, Serializer};
 
 use super::style::{Style, grouped};
@@ -54,6 +54,8 @@ pub enum Span {
         slots: u32,
         /// Served to threads that hold no column.
         shared: bool,
+        /// What they are for.
+        blocks: Blocks,
     },
     /// The span before it goes on.
     Run,
@@ -64,12 +66,44 @@ pub enum Span {
     },
 }
 
+/// What the slots of a span are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blocks {
+    /// Single allocations of the spike zones from the first to the last.
+    Zones(u8, u8),
+    /// Requests with an alignment above 16 bytes.
+    Aligned,
+    /// Ordered batches.
+    Ordered,
+    /// Requests above 4 KiB.
+    Medium,
+    /// Publications.
+    Published,
+}
+
+impl From<BlockKind> for Blocks {
+    fn from(kind: BlockKind) -> Self {
+        match kind {
+            BlockKind::Zones { first, last } => Self::Zones(first, last),
+            BlockKind::Aligned => Self::Aligned,
+            BlockKind::Ordered => Self::Ordered,
+            BlockKind::Medium => Self::Medium,
+            BlockKind::Published => Self::Published,
+        }
+    }
+}
+
 impl From<SpanView> for Span {
     fn from(view: SpanView) -> Self {
         match view {
             SpanView::Free => Self::Free,
-            SpanView::Small { column, class_bytes, live, slots } => Self::Slots { column, class_bytes, live, slots, shared: false },
-            SpanView::Shared { column, class_bytes, live, slots } => Self::Slots { column, class_bytes, live, slots, shared: true },
+            SpanView::Small { column, class_bytes, live, slots, kind } => {
+                Self::Slots { column, class_bytes, live, slots, shared: false, blocks: kind.into() }
+            }
+            SpanView::Shared { column, class_bytes, live, slots, kind } => {
+                Self::Slots { column, class_bytes, live, slots, shared: true, blocks: kind.into() }
+            }
             SpanView::Run => Self::Run,
             SpanView::Large { column } => Self::Large { column },
         }

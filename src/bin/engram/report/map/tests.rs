@@ -9,14 +9,14 @@ fn chunk(number: u32, first: &[Span]) -> Chunk {
 }
 
 fn slots(class_bytes: u32, live: u32, slots: u32) -> Span {
-    Span::Slots { column: 3, class_bytes, live, slots, shared: false }
+    Span::Slots { column: 3, class_bytes, live, slots, shared: false, blocks: Blocks::Medium }
 }
 
 const COLOURED: Style = Style { colour: true, blocks: true };
 
 #[test]
 fn plain_cells_are_letters_of_the_class_with_capitals_from_half() {
-    let shared = Span::Slots { column: 5, class_bytes: 64, live: 1, slots: 512, shared: true };
+    let shared = Span::Slots { column: 5, class_bytes: 64, live: 1, slots: 512, shared: true, blocks: Blocks::Zones(0, 0) };
     let large = Span::Large { column: 3 };
     let spans = [slots(16, 0, 2_048), slots(17, 512, 1_024), slots(40 << 10, 3, 8), Span::Run, shared, large, Span::Run];
     let drawn = draw(&[chunk(12, &spans)], Style::PLAIN);

@@ -1,0 +1,400 @@
+//! Region files seen from another process: `engram info`, `map`, `top`, `check` and `export` beside a live writer, and over
+//! files that vanish, shrink, lie, or are none.
+#![allow(missing_docs, reason = "tests are named after what they prove")]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use core::alloc::Layout;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{engram, refusal, stderr, stdout};
+use engram::{Arena, ArenaBuilder, ColumnId, RegionView, SpikeTime};
+use serde_json::Value;
+
+/// Set in the writer's process: the file.
+const WRITER: &str = "ENGRAM_WATCH_WRITER";
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("watch-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> String {
+        self.0.join("region.engram").display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn builder(file: &str) -> ArenaBuilder {
+    Arena::builder().capacity(256 << 20).columns(12).path(file).sparse(true)
+}
+
+/// Blocks of many sizes and zones in columns 2, 5 and 7.
+fn populate(arena: &Arena) {
+    for (index, mut size) in [(2, 48), (5, 640), (7, 20_000)] {
+        let column = arena.column(ColumnId::new(index)).unwrap();
+        for round in 0..1000_u32 {
+            size = 16 + (size * 31 + 7) % (40 << index);
+            let block = column.alloc(size, 16, SpikeTime::from_nanos(1 << (20 + round % 8))).unwrap();
+            if round % 3 == 0 {
+                // SAFETY: ours, and not used again.
+                unsafe { column.free(block).unwrap() };
+            }
+        }
+    }
+    arena.alloc(Some(ColumnId::new(2)), Layout::from_size_align(5 << 20, 16).unwrap(), SpikeTime::NONE).unwrap();
+    arena.publish_root(Some(ColumnId::new(5)), Layout::from_size_align(200, 16).unwrap(), SpikeTime::NONE, 3).unwrap();
+}
+
+fn closed(file: &str) {
+    populate(&builder(file).build().unwrap());
+}
+
+/// Not a test by itself: the writer's process. It ends when its standard input does.
+#[test]
+fn writer() {
+    let Ok(file) = std::env::var(WRITER) else { return };
+    let arena = builder(&file).build().unwrap();
+    populate(&arena);
+    println!("ready");
+    let gone = std::thread::spawn(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let column = arena.column(ColumnId::new(7)).unwrap();
+    while !gone.is_finished() {
+        for size in [64, 200, 5000, 70_000] {
+            let block = column.alloc(size, 16, SpikeTime::from_nanos(4_000_000)).unwrap();
+            let other = arena.alloc(Some(ColumnId::new(2)), Layout::from_size_align(size, 16).unwrap(), SpikeTime::NONE).unwrap();
+            // SAFETY: ours, and not used again.
+            unsafe { column.free(block).and_then(|()| column.free(other)).unwrap() };
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// A process that has the file open and works in it until this is dropped, and what it says.
+struct Writer(Child, #[expect(dead_code, reason = "open as long as it may say something")] BufReader<ChildStdout>);
+
+impl Writer {
+    fn start(file: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer", "--nocapture", "--test-threads=1"])
+            .env(WRITER, file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        assert!(said.by_ref().lines().map_while(Result::ok).any(|line| line.ends_with("ready")));
+        Self(child, said)
+    }
+
+    /// Ends it as a crash does.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", stdout(output), stderr(output)))
+}
+
+fn sound(arguments: &[&str]) -> Output {
+    let output = engram(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
+    output
+}
+
+#[test]
+fn info_says_what_a_file_is_while_a_process_writes_after_it_died_and_when_it_is_closed() {
+    let folder = Folder::new("info");
+    let file = folder.file();
+    let writer = Writer::start(&file);
+    let text = stdout(&sound(&["info", &file]));
+    assert!(text.starts_with(&file) && text.contains("open in a process") && text.contains("256.0 MiB in 128 chunks"), "{text}");
+    assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 100 || line == file), "{text}");
+    let info = json(&sound(&["info", &file, "--json"]));
+    assert_eq!((&info["state"], &info["columns"], &info["capacity"]), (&"open".into(), &12.into(), &(256 << 20).into()));
+    assert!(info["bytes_live"].as_u64() > Some(5 << 20) && info["bytes_committed"].as_u64() >= info["bytes_live"].as_u64(), "{info}");
+    assert_eq!(info["metadata"]["end"], info["file_bytes"]);
+    assert_ne!(info["roots"][3], 0);
+    writer.kill();
+    let text = stdout(&sound(&["info", &file]));
+    assert!(text.contains("left unclosed: its process died"), "{text}");
+    drop(builder(&file).build().unwrap());
+    assert_eq!(json(&sound(&["info", &file, "--json"]))["state"], "closed");
+}
+
+#[test]
+fn what_is_no_region_file_is_refused_in_one_line_by_every_command() {
+    let folder = Folder::new("foreign");
+    let (missing, foreign) = (folder.file(), folder.0.join("foreign").display().to_string());
+    std::fs::write(&foreign, "no region. ".repeat(1000)).unwrap();
+    let directory = folder.0.display().to_string();
+    for command in ["info", "map", "top", "export"] {
+        for (file, why) in [
+            (&missing, "the system refused to open it: No such file or directory"),
+            (&foreign, "it is no region file"),
+            (&directory, "it is no ordinary file"),
+        ] {
+            let said = refusal(&engram([command, file]), 2);
+            assert!(said.starts_with(&format!("{file}: {why}")), "{command}: {said}");
+        }
+    }
+    for arguments in [&["check", &missing][..], &["check", "--repair", &missing]] {
+        assert!(refusal(&engram(arguments), 2).contains("No such file"));
+    }
+    assert!(!Path::new(&missing).exists(), "a look does not make a file");
+    let checked = engram(["check", &foreign]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(stdout(&checked).contains("F1        it is no region file"), "{}", stdout(&checked));
+    let before = std::fs::read(&foreign).unwrap();
+    assert_eq!(engram(["check", "--repair", &foreign]).status.code(), Some(1));
+    assert_eq!(std::fs::read(&foreign).unwrap(), before);
+    assert!(refusal(&engram(["top", &foreign, "--count", "0"]), 2).contains("--count"));
+    assert!(refusal(&engram(["top", &foreign, "--interval", "0"]), 2).contains("--interval"));
+}
+
+#[test]
+fn check_finds_damage_by_name_repairs_what_is_derived_and_refuses_the_rest() {
+    let folder = Folder::new("check");
+    let file = folder.file();
+    closed(&file);
+    let text = stdout(&sound(&["check", &file]));
+    assert!(text.contains("state: closed\nEvery invariant holds.\n"), "{text}");
+    let bytes = std::fs::read(&file).unwrap();
+    let live = RegionView::open(&file).unwrap().metrics().bytes_live;
+
+    // The chunk index is what the metadata begins with: now every chunk is free.
+    let metadata = RegionView::open(&file).unwrap().info().unwrap().metadata;
+    let write = |at: u64, bytes: &[u8]| std::fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(bytes, at).unwrap();
+    write(metadata.start, &[0xff; 8]);
+    let checked = engram(["check", &file]);
+    assert_eq!(checked.status.code(), Some(1));
+    let text = stdout(&checked);
+    assert!(text.contains("S2        chunk 1 is in the chunk index, and somebody's (derived)"), "{text}");
+    assert!(text.contains("All of this is derived: engram check --repair makes it anew."), "{text}");
+    assert_eq!(stderr(&checked), format!("engram: {file}: not every invariant holds\n"));
+    let report = json(&engram(["check", &file, "--json"]));
+    assert_eq!((&report["sound"], &report["state"], &report["moving"]), (&false.into(), &"closed".into(), &false.into()));
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.len() > 2 && findings.iter().all(|finding| finding["invariant"] == "S2" && finding["derived"] == true), "{report}");
+    let repaired = stdout(&sound(&["check", "--repair", &file]));
+    assert!(repaired.contains("all that is derived is made anew") && repaired.contains("Every invariant holds."), "{repaired}");
+    assert_eq!(json(&sound(&["check", &file, "--json"]))["findings"], Value::Array(vec![]));
+    assert_eq!(RegionView::open(&file).unwrap().metrics().bytes_live, live);
+
+    // Bytes of a lie over all of the metadata: nothing can be repaired, and nothing is changed.
+    std::fs::write(&file, &bytes).unwrap();
+    write(metadata.start + 4096, &vec![0xa5; usize::try_from(metadata.end - metadata.start).unwrap() - 4096]);
+    let before = std::fs::read(&file).unwrap();
+    let checked = engram(["check", "--repair", &file]);
+    assert_eq!(checked.status.code(), Some(1));
+    let (text, said) = (stdout(&checked), stderr(&checked));
+    assert!(text.contains("M3 ") && text.contains("and more of S2") && text.contains("20 of each invariant are told"), "{text}");
+    assert!(said.starts_with("engram: the repair was refused, and nothing was changed: ") && said.lines().count() == 1, "{said}");
+    assert!(std::fs::read(&file).unwrap() == before);
+
+    // A header that is damaged is F1.
+    std::fs::write(&file, &bytes).unwrap();
+    write(24, &[9]);
+    let text = stdout(&engram(["check", &file]));
+    assert!(text.contains("F1        its header is damaged"), "{text}");
+    assert!(refusal(&engram(["info", &file]), 2).contains("its header is damaged"));
+}
+
+#[test]
+fn check_of_an_open_region_is_a_picture_of_a_moment_and_repairs_nothing() {
+    let folder = Folder::new("moving");
+    let file = folder.file();
+    let writer = Writer::start(&file);
+    let checked = engram(["check", &file]);
+    let text = stdout(&checked);
+    assert!(text.contains("open in a process\nA picture of a moment"), "{text}");
+    assert!(matches!(checked.status.code(), Some(0 | 1)), "{}", stderr(&checked));
+    assert_eq!(json(&engram(["check", &file, "--json"]))["moving"], true);
+    let said = refusal(&engram(["check", "--repair", &file]), 1);
+    assert!(said.contains("it is open in a process; a region is repaired while nobody has it open"), "{said}");
+    writer.kill();
+    // Whatever it was at, it is recovered.
+    sound(&["check", "--repair", &file]);
+    drop(Writer::start(&file));
+    sound(&["check", &file]);
+    // Open, and at rest.
+    let arena = builder(&file).build().unwrap();
+    let text = stdout(&sound(&["check", &file]));
+    assert!(text.contains("A picture of a moment") && text.contains("Every invariant holds."), "{text}");
+    drop(arena);
+}
+
+#[test]
+fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
+    let folder = Folder::new("map");
+    let file = folder.file();
+    let writer = Writer::start(&file);
+    let text = stdout(&sound(&["map", &file]));
+    assert!(text.is_ascii() && text.contains("open in a process; ") && text.contains("chunks, all free"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("     0 ") && line.contains("column")), "{text}");
+    let map = json(&sound(&["map", &file, "--json"]));
+    assert_eq!(map["chunks"], 128);
+    let spans: Vec<_> = map["map"].as_array().unwrap().iter().flat_map(|chunk| chunk["spans"].as_array().unwrap()).collect();
+    for (field, value) in [("kind", Value::from("large")), ("blocks", Value::from("medium")), ("blocks", Value::from("published"))] {
+        assert!(spans.iter().any(|span| span[field] == value), "{field} {value}");
+    }
+    assert!(spans.iter().any(|span| span["blocks"]["zones"] == serde_json::json!([6, 7])), "the latest zones share spans");
+
+    let page = folder.0.join("map <of> \"this\".html");
+    let said = stdout(&sound(&["map", &file, "--html", page.to_str().unwrap()]));
+    assert!(said.ends_with(": a map of 128 chunks\n"), "{said}");
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.starts_with("<!doctype html>") && html.contains(&file) && !html.contains("{{"), "{}", &html[..400]);
+    assert!(!html.contains("http") && !html.contains("src="), "it needs nothing else");
+    let data = html.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["chunks"], 128);
+    for (_, cells) in data["used"].as_array().unwrap().iter().map(|row| (&row[0], row[1].as_array().unwrap())) {
+        let spans: u64 = cells.iter().map(|cell| cell.as_u64().unwrap_or_else(|| cell[2].as_u64().unwrap())).sum();
+        assert_eq!(spans, 64, "{cells:?}");
+    }
+    let said = refusal(&engram(["map", &file, "--html", "no/such/folder/map.html"]), 2);
+    assert!(said.starts_with("no/such/folder/map.html: cannot be written: "), "{said}");
+    drop(writer);
+}
+
+#[test]
+fn top_shows_each_column_and_what_is_done_in_it_each_second() {
+    let folder = Folder::new("top");
+    let file = folder.file();
+    let writer = Writer::start(&file);
+    let looks = stdout(&sound(&["top", &file, "--count", "3", "--interval", "200", "--json"]));
+    let looks: Vec<Value> = looks.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(looks.len(), 3);
+    assert_eq!(looks[0]["all"]["allocs_per_second"], Value::Null);
+    for look in &looks[1..] {
+        let columns = look["columns"].as_array().unwrap();
+        assert_eq!(columns.iter().map(|row| row["column"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 5, 7]);
+        let rate = |row: usize, name: &str| columns[row][name].as_f64().unwrap();
+        assert!(rate(0, "allocs_per_second") > 10.0 && rate(2, "frees_per_second") > 10.0, "{look}");
+        assert!(rate(1, "allocs_per_second") == 0.0 && rate(2, "remote_frees_per_second") > 10.0, "{look}");
+        assert_eq!((&columns[2]["held"], &columns[1]["held"], &look["state"]), (&1.into(), &0.into(), &"open".into()));
+        assert!(look["all"]["live_blocks"].as_u64() > Some(1900) && look["seconds"].as_f64() > Some(0.19), "{look}");
+    }
+    let text = stdout(&sound(&["top", &file, "--count", "2", "--interval", "50"]));
+    assert!(text.is_ascii() && !text.contains('\x1b') && text.lines().all(|line| line.len() <= 100 || line.contains(&file)), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("   all ")).count(), 2, "{text}");
+    assert!(text.contains("column  held   live blocks  bytes live     spans      allocs/s       frees/s      remote/s"), "{text}");
+    drop(writer);
+}
+
+/// Runs `engram top`, waits for its first look, does something to the file, and waits for the end.
+fn top_until(file: &str, change: impl FnOnce()) -> (Option<i32>, String) {
+    let mut top = Command::new(env!("CARGO_BIN_EXE_engram"))
+        .args(["top", file, "--interval", "20"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(top.stdout.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
+    let reading = std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    change();
+    let began = Instant::now();
+    while top.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    reading.join().unwrap().unwrap();
+    let mut complaint = String::new();
+    top.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+    (top.wait().unwrap().code(), complaint)
+}
+
+#[test]
+fn top_ends_with_a_message_when_its_file_shrinks_or_vanishes() {
+    let folder = Folder::new("shrinks");
+    let file = folder.file();
+    closed(&file);
+    let (code, said) = top_until(&file, || std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(100_000).unwrap());
+    assert_eq!(
+        (code, said),
+        (Some(1), format!("engram: {file}: it is truncated: shorter than its header says; there is nothing left to watch\n"))
+    );
+    std::fs::remove_file(&file).unwrap();
+    closed(&file);
+    let (code, said) = top_until(&file, || std::fs::remove_file(&file).unwrap());
+    assert_eq!(code, Some(1));
+    assert!(said.contains("No such file or directory") && said.ends_with("; there is nothing left to watch\n"), "{said}");
+}
+
+#[test]
+fn a_file_whose_length_and_bytes_change_all_the_time_is_read_or_refused() {
+    let folder = Folder::new("changes");
+    let file = folder.file();
+    closed(&file);
+    let bytes = std::fs::read(&file).unwrap();
+    let metadata = RegionView::open(&file).unwrap().info().unwrap().metadata;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let open = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+            let (start, end) = (usize::try_from(metadata.start).unwrap(), usize::try_from(metadata.end).unwrap());
+            for round in (0_usize..).take_while(|_| !stop.load(std::sync::atomic::Ordering::Relaxed)) {
+                let length = start + round * 40_961 % (end - start);
+                open.set_len(length as u64).unwrap();
+                open.write_all_at(&bytes[length..], length as u64).unwrap();
+                let at = start + round * 7919 % (end - start - 64);
+                open.write_all_at(&[round as u8; 64], at as u64).unwrap();
+                open.write_all_at(&bytes[at..at + 64], at as u64).unwrap();
+            }
+        });
+        for command in [&["info"][..], &["map"], &["check"], &["export"], &["top", "--count", "20", "--interval", "1"]] {
+            for _ in 0..6 {
+                let output = engram([&command[..1], &[&file], &command[1..]].concat());
+                assert!(matches!(output.status.code(), Some(0..=2)), "{command:?}: {:?} {}", output.status, stderr(&output));
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn export_is_openmetrics_of_a_live_region() {
+    let folder = Folder::new("export");
+    let file = folder.file();
+    let writer = Writer::start(&file);
+    let text = stdout(&sound(&["export", &file]));
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name} in {text}"));
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!((value("engram_columns"), value("engram_capacity_bytes")), (12, 256 << 20));
+    assert!(value("engram_allocs_total") > 3000 && value("engram_live_bytes") > 5 << 20);
+    assert!(text.lines().filter(|line| line.starts_with("# TYPE ")).count() == 12);
+    let metrics = json(&sound(&["export", &file, "--json"]));
+    assert!(
+        metrics["allocs"].as_u64() >= Some(value("engram_allocs_total"))
+            && metrics["bytes_peak"].as_u64() >= metrics["bytes_live"].as_u64()
+    );
+    drop(writer);
+}
