@@ -1,7 +1,13 @@
-//! A service whose process is killed at random moments: what was answered for is there, what was in flight is whole
-//! or absent. `ENGRAM_CRASH_ROUNDS` says how often (20).
+//! A service whose process is killed: what was answered for is there, what was in flight is whole or absent.
+//!
+//! At random moments, `ENGRAM_CRASH_ROUNDS` times (20); and after each instruction of an allocation, an update, a free, a
+//! link, a batch and a relocation, or every so many of them unless `ENGRAM_CRASH_ALL` is set.
 
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+#[path = "crash/child.rs"]
+#[allow(dead_code, reason = "the test of the arena uses the rest of it")]
+mod child;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -212,5 +218,113 @@ fn a_process_that_is_killed_at_any_moment_leaves_what_it_answered_for() {
     }
     assert!(service.get_allocation_metrics().pool_statistics.iter().all(|pool| pool.used_bytes == 0));
     drop(service);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// All concepts of a service: content, version, type.
+fn contents(service: &MemoryAllocationService) -> BTreeMap<String, (Vec<u8>, u64, ConceptType)> {
+    let read = |id: &String| {
+        let guard = service.read(id).unwrap();
+        (guard.to_vec(), guard.version(), *guard.concept_type())
+    };
+    service.concept_ids().iter().map(|id| (id.clone(), read(id))).collect()
+}
+
+fn open_small(path: &Path) -> MemoryAllocationService {
+    let config =
+        AllocationServiceConfig { path: Some(path.to_owned()), capacity_bytes: 2 << 20, columns: 2, ..AllocationServiceConfig::default() };
+    MemoryAllocationService::open(config).unwrap()
+}
+
+fn concept(id: &str, content: &str, hints: &[&str]) -> AllocationRequest {
+    let mut request = AllocationRequest::new(id, ConceptType::ENTITY, content);
+    request.locality_hints = hints.iter().map(|&hint| hint.to_owned()).collect();
+    request
+}
+
+type Stepped = (&'static str, fn(&MemoryAllocationService));
+
+const STEPPED: [Stepped; 6] = [
+    ("allocation", |service| drop(service.allocate_memory(concept("new", "something new", &["a", "unknown"])).unwrap())),
+    ("update", |service| drop(service.update("a", "a second version of a").unwrap())),
+    ("free", |service| drop(service.deallocate_memory("a".into()).unwrap())),
+    ("link", |service| service.link("c", "d").unwrap()),
+    ("batch, all or nothing", |service| {
+        let requests = vec![concept("x", "one", &["y"]), concept("y", "two", &[]), concept("z", "three", &["a"])];
+        drop(service.batch_allocate_memory(requests).unwrap());
+    }),
+    ("maintenance", |service| assert!(service.maintain(Duration::from_millis(50)).relocated > 0, "nothing was moved")),
+];
+
+/// Concepts in both columns, of which two become neighbours: maintenance has something to move.
+fn prepare(service: &MemoryAllocationService) {
+    for index in 0..24 {
+        service.allocate_memory(concept(&format!("filler {index}"), &format!("filler number {index}"), &[])).unwrap();
+    }
+    for id in ["a", "b", "c", "d"] {
+        service.allocate_memory(concept(id, &format!("the content of {id}"), &[])).unwrap();
+    }
+    let column = |id: &str| service.column_of(id).unwrap();
+    let ids: Vec<_> = (0..24).map(|index| format!("filler {index}")).collect();
+    let away = ids.iter().find(|id| column(id) != column("a")).expect("concepts in both columns");
+    service.link("a", away).unwrap();
+}
+
+#[test]
+fn a_kill_after_any_instruction_of_an_operation_leaves_it_done_or_not_done() {
+    child::stay_on_one_processor();
+    let stride = if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 1 } else { 5 };
+    let folder = std::env::temp_dir().join(format!("engram-stepped-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let (file, copy) = (folder.join("concepts"), folder.join("copy"));
+    println!("| operation | instructions | states |");
+    for (name, operation) in STEPPED {
+        let _ = std::fs::remove_file(&file);
+        let service = open_small(&file);
+        prepare(&service);
+        let before = contents(&service);
+        drop(service);
+        std::fs::copy(&file, &copy).unwrap();
+        let service = open_small(&copy);
+        operation(&service);
+        let after = contents(&service);
+        drop(service);
+        let mut child = child::Child::fork(|| {
+            let service = open_small(&file);
+            child::stop_to_be_stepped();
+            operation(&service);
+            // The end of what is stepped through.
+            // SAFETY: no pointers.
+            unsafe { libc::raise(libc::SIGSTOP) };
+        });
+        assert_eq!(child.wait(), child::Stop::Signal(libc::SIGSTOP));
+        let mapped = memmap2::MmapOptions::new().map_raw_read_only(&std::fs::File::open(&file).unwrap()).unwrap();
+        // SAFETY: the child is stopped whenever the bytes are looked at.
+        let bytes = || unsafe { core::slice::from_raw_parts(mapped.as_ptr(), mapped.len()) };
+        let mut seen = Vec::new();
+        let (mut instructions, mut states, mut done) = (0_u64, 0, 0);
+        while child.step_or_stop() {
+            instructions += 1;
+            if instructions.is_multiple_of(stride) && bytes() != seen {
+                seen = bytes().to_vec();
+                states += 1;
+                std::fs::write(&copy, &seen).unwrap();
+                let service = open_small(&copy);
+                let found = contents(&service);
+                assert!(found == before || found == after, "{name}, after {instructions} instructions: {found:?}");
+                // Once it has happened it stays so.
+                assert!(done == 0 || found == after || before == after, "{name}, after {instructions} instructions");
+                done += u32::from(found == after && before != after);
+                let used: u64 = service.get_allocation_metrics().pool_statistics.iter().map(|pool| pool.used_bytes).sum();
+                for id in service.concept_ids() {
+                    service.deallocate_memory(id.as_str().into()).unwrap();
+                }
+                assert!(used > 0 && service.get_allocation_metrics().pool_statistics.iter().all(|pool| pool.used_bytes == 0));
+            }
+        }
+        println!("| {name} | {instructions} | {states} |");
+        assert!(states > 2 && (before == after || done > 0), "{name} was not stepped through");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }

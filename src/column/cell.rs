@@ -158,6 +158,11 @@ impl Rows {
         NARROW_BYTES + self.zones() * ROW_BYTES
     }
 
+    /// Bytes from a column's block to the first cell of a zone's row.
+    pub(crate) const fn start_of(self, zone: usize) -> usize {
+        CELLS_OFFSET + NARROW_BYTES + (zone >> self.shift) * ROW_BYTES
+    }
+
     /// Every row of small cells.
     pub(crate) fn all(self) -> impl Iterator<Item = Row> {
         [Row::Aligned, Row::Ordered].into_iter().chain((0..self.zones()).map(Row::Zone))
@@ -241,13 +246,10 @@ impl CellId {
         }
     }
 
-    /// Its size class.
+    /// Its size class. What was read of a span that is being given back may be no cell: then any class will do.
     #[inline(always)]
     pub(crate) fn class(self) -> usize {
-        let line = self.0 as usize;
-        debug_assert!(line < CLASS_OF_LINE.len());
-        // What was read of a span that is being given back may be no cell: any class will do.
-        if line < CLASS_OF_LINE.len() { CLASS_OF_LINE[line] as usize } else { 0 }
+        usize::from(CLASS_OF_LINE[self.0 as usize % CLASS_LINES])
     }
 
     /// The row of a small class that it is in; `None` of a medium class, and for what stands for published blocks.
@@ -277,10 +279,13 @@ impl CellId {
     }
 }
 
-const fn class_of_line() -> [u8; CELL_LINES + CLASS_COUNT] {
-    let mut classes = [0; CELL_LINES + CLASS_COUNT];
+/// Lines of the table of classes: a power of two, so that a masked number needs no check.
+const CLASS_LINES: usize = (CELL_LINES + CLASS_COUNT).next_power_of_two();
+
+const fn class_of_line() -> [u8; CLASS_LINES] {
+    let mut classes = [0; CLASS_LINES];
     let mut line = 0;
-    while line < classes.len() {
+    while line < CELL_LINES + CLASS_COUNT {
         let start = line * 64;
         classes[line] = if line >= CELL_LINES {
             line - CELL_LINES
@@ -297,7 +302,7 @@ const fn class_of_line() -> [u8; CELL_LINES + CLASS_COUNT] {
 }
 
 /// The class of the cell on each line, and of the published ones after them.
-static CLASS_OF_LINE: [u8; CELL_LINES + CLASS_COUNT] = class_of_line();
+static CLASS_OF_LINE: [u8; CLASS_LINES] = class_of_line();
 
 const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
     let mut offsets = [(SMALL_CLASSES * WIDE_CELL) as u16; SMALL_MAX + 1];

@@ -129,9 +129,10 @@ impl Handle {
         self.hold_cell.set(block);
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
+        let (rows, zones) = (core.rows(), !core.options.no_zones);
         for (octave, row) in self.rows.iter().enumerate() {
-            let first = CellId::small(core.row_of_zone(zone_of_octave(octave)), 0);
-            row.set(block.wrapping_add(first.offset() as usize));
+            let zone = if zones { zone_of_octave(octave) } else { 0 };
+            row.set(block.wrapping_add(rows.start_of(zone)));
         }
         self.core.set(core);
         core.block(index).holder.note_set_up();

@@ -173,11 +173,13 @@ extern "C" fn opening<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
     }
 }
 
-/// The same for a medium cell.
+/// The same for a medium cell, and for one of aligned blocks that was never used.
 #[cold]
 #[inline(never)]
 extern "C" fn growing_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    if Handle::has_arrivals(cell) {
+    if !cell.is_set_up() {
+        handle.set_cell_up(cell);
+    } else if Handle::has_arrivals(cell) {
         return taking_back::<F>(handle, cell);
     }
     growing_at_large::<F>(handle, cell)

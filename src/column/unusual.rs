@@ -116,14 +116,11 @@ impl Handle {
     #[inline(always)]
     fn alloc_from<F: Face>(&self, id: CellId) -> *mut u8 {
         let cell = self.cell(id);
-        if let Some(granule) = cell.pop() {
-            return self.give(granule);
+        match cell.pop() {
+            Some(granule) => self.give(granule),
+            // A cell that is not set up finds its class by itself if the size is that of no small one.
+            None => refilling::<F>(self, MEDIUM_MAX, 0, cell),
         }
-        if !cell.is_set_up() {
-            self.set_cell_up(cell);
-        }
-        // The size tells small cells that are not set up from medium ones: this one is either set up or medium.
-        refilling::<F>(self, MEDIUM_MAX, 0, cell)
     }
 
     fn alloc_large<F: Face>(&self, size: usize, align: usize) -> *mut u8 {
