@@ -4,7 +4,7 @@ use super::Arena;
 use crate::column::cell::{Cell, CellId};
 use crate::column::core::Core;
 use crate::error::{Error, Result};
-use crate::map::{Granule, Owner, SpanId};
+use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, CLASSES, pattern};
 use crate::span::{IndexWords, SharedKey};
 use crate::sync::Ordering::Relaxed;
@@ -103,6 +103,7 @@ impl Arena {
         for index in self.core.used_columns() {
             check(self.core.block(index).open.spans() == spans[index as usize], "committed", u64::from(index))?;
             self.core.verify_cells(index)?;
+            self.core.verify_listed_chunks(index)?;
         }
         let metrics = self.metrics();
         check(metrics.bytes_live == self.core.live_bytes(), "L2", metrics.bytes_live)
@@ -172,6 +173,24 @@ impl Core {
         Ok(())
     }
 
+    /// S8: the chunks that a column's holder has in its list, and those that it has not.
+    fn verify_listed_chunks(&self, index: u32) -> Result<()> {
+        let mut listed = std::collections::HashSet::new();
+        let mut chunk = self.block(index).holder.chunks();
+        while chunk != ChunkId::NONE {
+            check(listed.insert(chunk.0), "S8", u64::from(chunk.0))?;
+            chunk = self.chunk(chunk).next();
+        }
+        for chunk in self.chunk_ids() {
+            let meta = self.chunk(chunk);
+            let ours = meta.owner.load(Relaxed) == Owner::column(index).0;
+            let unlisted = meta.unlisted.load(Relaxed) == Owner::column(index).0;
+            check(listed.contains(&chunk.0) != unlisted || !ours && !unlisted, "S8", u64::from(chunk.0))?;
+            check(ours || !listed.contains(&chunk.0) && !unlisted, "S8", u64::from(chunk.0))?;
+        }
+        Ok(())
+    }
+
     fn verify_head(&self, head: SpanId, owner: Owner, spans: &mut [u64]) -> Result<()> {
         let at = u64::from(head.0);
         let Some(index) = owner.index().filter(|&index| index < self.column_count()) else { return broken("M3", at) };
@@ -234,13 +253,18 @@ impl Core {
                 (before, span, listed) = (span, meta.next(), listed + 1);
                 check(listed <= self.spans.len(), "S5", u64::from(id.0))?;
             }
-            let mut with_summary = 0;
+            let (mut with_summary, mut links) = (0, 0);
             self.each_head(|head, owner| {
+                let meta = self.span(head);
                 let ours = owner.is_column(index) && self.page(head).cell() == id.offset();
-                with_summary += usize::from(ours && self.span(head).summary.load(Relaxed) | self.span(head).collect.load(Relaxed) != 0);
+                if ours && meta.summary.load(Relaxed) | meta.collect.load(Relaxed) != 0 {
+                    with_summary += 1;
+                } else if ours {
+                    links |= meta.next().0 | meta.prev().0;
+                }
                 true
             });
-            check(listed == with_summary, "S5", u64::from(id.0))?;
+            check(listed == with_summary && links == 0, "S5", u64::from(id.0))?;
         }
         Ok(())
     }
