@@ -108,6 +108,26 @@ pub(crate) const fn class_of(size: usize) -> usize {
     }
 }
 
+const fn classes_of_granules() -> [u8; SMALL_MAX / GRANULE] {
+    let mut all = [0; SMALL_MAX / GRANULE];
+    let mut granules = 0;
+    while granules < all.len() {
+        all[granules] = class_of((granules + 1) * GRANULE) as u8;
+        granules += 1;
+    }
+    all
+}
+
+/// The class of each number of granules up to [`SMALL_MAX`], less one.
+static CLASS_OF_GRANULES: [u8; SMALL_MAX / GRANULE] = classes_of_granules();
+
+/// The class of a size up to [`SMALL_MAX`]; `None` for size 0 and above.
+#[inline(always)]
+pub(crate) fn small_class_of(size: usize) -> Option<&'static Class> {
+    let class = CLASS_OF_GRANULES.get(size.wrapping_sub(1) / GRANULE)?;
+    Some(Class::at(u32::from(*class)))
+}
+
 const fn class_bytes(class: usize) -> usize {
     if class < 8 { 16 * (class + 1) } else { (9 + (class - 8) % 8) << ((class - 8) / 8 + 4) }
 }
@@ -248,6 +268,7 @@ mod tests {
             let class = class_of(size);
             let bytes = CLASSES[class].bytes as usize;
             assert!(bytes >= size, "C1: {size} in {bytes}");
+            assert_eq!(small_class_of(size).map(|class| usize::from(class.index)), (size <= SMALL_MAX).then_some(class));
             assert!(class == 0 || (CLASSES[class - 1].bytes as usize) < size, "C1: {size}");
             assert!(bytes - size < GRANULE || (size >= 128 && (bytes - size) * 8 <= size), "{size} takes {bytes}");
         }

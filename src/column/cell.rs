@@ -317,12 +317,6 @@ const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
 /// Bytes from a zone's row to the cell of a size; for size 0, to one that is always empty.
 pub(crate) static CELL_OF_SIZE: [u16; SMALL_MAX + 1] = cell_of_size();
 
-/// The class of a size up to [`SMALL_MAX`]; [`SMALL_CLASSES`] for size 0.
-#[inline(always)]
-pub(crate) fn small_class_of(size: usize) -> u32 {
-    u32::from(CELL_OF_SIZE[size]) / WIDE_CELL as u32
-}
-
 /// A cell of a column. `Copy`: a pointer into the region (R1).
 #[derive(Clone, Copy)]
 #[repr(transparent)]

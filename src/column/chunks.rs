@@ -81,7 +81,7 @@ impl Handle {
     /// The first chunk of the list has no free span any more.
     #[inline(always)]
     fn unlist_first(&self, meta: &ChunkMeta) {
-        meta.listed.store(0, Relaxed);
+        meta.unlisted.store(self.as_owner().0, Relaxed);
         self.block().holder.set_chunks(meta.next());
     }
 
@@ -106,19 +106,23 @@ impl Handle {
         meta.dirty.store(1, Relaxed);
         meta.map.open(taken);
         meta.next.store(next.0, Relaxed);
-        meta.listed.store(1, Relaxed);
         holder.set_chunks(chunk);
     }
 
     /// Lists a chunk of the column that has free spans again.
     #[inline(always)]
     pub(crate) fn list_chunk(&self, chunk: ChunkId, meta: &ChunkMeta) {
-        if meta.owner.load(Relaxed) == self.as_owner().0 && meta.listed.load(Relaxed) == 0 {
-            let holder = &self.block().holder;
-            meta.listed.store(1, Relaxed);
-            meta.next.store(holder.chunks().0, Relaxed);
-            holder.set_chunks(chunk);
+        if meta.unlisted.load(Relaxed) == self.as_owner().0 {
+            meta.unlisted.store(0, Relaxed);
+            self.link_chunk(chunk, meta);
         }
+    }
+
+    #[inline(always)]
+    fn link_chunk(&self, chunk: ChunkId, meta: &ChunkMeta) {
+        let holder = &self.block().holder;
+        meta.next.store(holder.chunks().0, Relaxed);
+        holder.set_chunks(chunk);
     }
 
     /// Gives the column's wholly free chunks back to the arena. Grows with the listed chunks.
@@ -130,12 +134,13 @@ impl Handle {
         while chunk != ChunkId::NONE {
             let meta = core.chunk(chunk);
             let next = meta.next();
-            meta.listed.store(0, Relaxed);
             if meta.map.claim_all() {
                 meta.owner.store(0, Relaxed);
                 core.index.give(chunk);
             } else if meta.map.free() != 0 {
-                self.list_chunk(chunk, meta);
+                self.link_chunk(chunk, meta);
+            } else {
+                meta.unlisted.store(self.as_owner().0, Relaxed);
             }
             chunk = next;
         }

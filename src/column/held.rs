@@ -31,7 +31,7 @@ use super::remote::hold_instead;
 use super::unusual::{above_small, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
-use crate::size_class::{Class, GRANULE, SMALL_MAX};
+use crate::size_class::{Class, GRANULE, SMALL_MAX, SPAN_WORDS};
 use crate::span::{ChunkMeta, SpanMeta};
 use crate::spike::zone_of_octave;
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -187,8 +187,9 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
         let Some((granule, page)) = self.page_of(p) else { return free_unusual::<F>(self, p) };
-        if page.owner().0 != self.owner.get() {
-            return free_seen::<F>(self, p, granule, page);
+        let owner = page.owner();
+        if owner.0 != self.owner.get() {
+            return free_seen::<F>(self, p, granule, owner, page);
         }
         self.free_own::<F>(p, granule, page)
     }
@@ -212,12 +213,26 @@ impl Handle {
 
     /// Frees a block of one of our spans that nobody else has freed.
     #[inline(always)]
-    pub(crate) fn free_own<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
-        let live = self.live.get();
-        // SAFETY: granules of page entries are inside the region, and the live map covers it (R2).
-        if unsafe { &*live.add(granule.word()) }.load(Relaxed) & granule.bit() == 0 {
+    fn free_own<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
+        if self.live_word(granule).load(Relaxed) & granule.bit() == 0 {
             return free_unusual::<F>(self, p);
         }
+        self.free_live::<F>(p, granule, page)
+    }
+
+    /// Frees a block of one of our spans of which others have freed blocks: the remote bit counts too.
+    #[inline(always)]
+    pub(crate) fn free_own_seen<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
+        if (self.remote_word(granule).load(Relaxed) | !self.live_word(granule).load(Relaxed)) & granule.bit() != 0 {
+            return free_unusual::<F>(self, p);
+        }
+        self.free_live::<F>(p, granule, page)
+    }
+
+    /// Frees a block of one of our spans that is handed out, if it is not the one that is held back.
+    #[inline(always)]
+    fn free_live<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
+        let live = self.live.get();
         let block = self.block.get();
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holder = unsafe { &(*block.cast::<ColumnBlock>()).holder };
@@ -263,6 +278,13 @@ impl Handle {
         unsafe { &*self.spans.get().add(span.index()) }
     }
 
+    /// What is known of the span that a granule lies in.
+    #[inline(always)]
+    pub(crate) fn span_of(&self, granule: Granule) -> &SpanMeta {
+        // SAFETY: as for spans: granules are inside the arena.
+        unsafe { &*self.spans.get().add(granule.span_index()) }
+    }
+
     /// What is known of a chunk.
     #[inline(always)]
     pub(crate) fn chunk(&self, chunk: ChunkId) -> &ChunkMeta {
@@ -282,6 +304,22 @@ impl Handle {
     pub(crate) fn remote_word(&self, granule: Granule) -> &AtomicU64 {
         // SAFETY: as for the live map: both have a word for every 64 granules of the region.
         unsafe { &*self.remote.get().add(granule.word()) }
+    }
+
+    /// The live word of a unit, below [`SPAN_WORDS`], of a span.
+    #[inline(always)]
+    pub(crate) fn live_unit(&self, span: SpanId, unit: u32) -> &AtomicU64 {
+        debug_assert!((unit as usize) < SPAN_WORDS);
+        // SAFETY: S1, R2: the map has as many words for each span.
+        unsafe { &*self.live.get().add(span.index() * SPAN_WORDS + unit as usize) }
+    }
+
+    /// The remote word of a unit, below [`SPAN_WORDS`], of a span.
+    #[inline(always)]
+    pub(crate) fn remote_unit(&self, span: SpanId, unit: u32) -> &AtomicU64 {
+        debug_assert!((unit as usize) < SPAN_WORDS);
+        // SAFETY: as for the live map.
+        unsafe { &*self.remote.get().add(span.index() * SPAN_WORDS + unit as usize) }
     }
 
     /// The arena's tables.
@@ -327,6 +365,12 @@ impl Handle {
         (cell.as_ptr().addr() - self.block.get().addr()) as u32
     }
 
+    /// Whether one of our cells lies at `offset` bytes from the column's block.
+    #[inline(always)]
+    pub(crate) fn is_at(&self, cell: Cell, offset: u32) -> bool {
+        self.block.get().wrapping_add(offset as usize) == cell.as_ptr()
+    }
+
     /// Sets one of our cells up for its first use.
     #[cold]
     pub(crate) fn set_cell_up(&self, cell: Cell) {
@@ -368,12 +412,13 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn count_taken(&self, granules: i64) {
         let level = self.level.load(Relaxed);
-        self.level.store(level.wrapping_sub(granules), Relaxed);
+        let left = level.wrapping_sub(granules);
+        self.level.store(left, Relaxed);
         if level < granules {
             // It was above the peak (it has wrapped). No call, so that a spill needs no stack frame.
-            let level = self.level.load(Relaxed).wrapping_add(granules);
-            self.peak.store(balance_of(level, self.peak.load(Relaxed)), Relaxed);
-            self.level.store(i64::MAX.wrapping_sub(granules), Relaxed);
+            let below = i64::MAX.wrapping_sub(granules);
+            self.peak.store(self.peak.load(Relaxed).wrapping_add(left.wrapping_sub(below)), Relaxed);
+            self.level.store(below, Relaxed);
         }
     }
 

@@ -13,12 +13,12 @@
 
 use core::num::{NonZeroU32, NonZeroU64};
 
-use super::cell::{Cell, small_class_of};
+use super::cell::Cell;
 use super::held::{Face, Handle};
-use super::remote::{Arrival, Collected, Incoming, collect, hand_over};
+use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
 use crate::error::Error;
 use crate::map::{Granule, SpanId};
-use crate::size_class::{Class, SMALL_CLASSES, SMALL_MAX, pattern};
+use crate::size_class::{Class, SPAN_WORDS, pattern, small_class_of};
 use crate::span::SpanMeta;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::compiler_fence;
@@ -36,7 +36,7 @@ pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, size: usize, _align
     }
     let head = cell.list();
     if head != SpanId::NONE {
-        return checking_out::<F>(handle, cell, head);
+        return checking_out::<F>(handle, head, cell);
     }
     growing::<F>(handle, size, cell)
 }
@@ -44,23 +44,23 @@ pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, size: usize, _align
 /// The same for an empty cell without a word: from the first span in its list.
 #[cold]
 #[inline(never)]
-extern "C" fn checking_out<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
+extern "C" fn checking_out<F: Face>(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     let meta = handle.span(head);
-    match handle.take_listed(cell, head, meta, u64::MAX) {
+    match handle.take_listed(cell, head, meta) {
         Some(granule) => handle.give(granule),
-        None => collecting::<F>(handle, cell, head),
+        None => collecting::<F>(handle, head, cell),
     }
 }
 
 /// The same for a span with no unit under its summary: from what others freed of it.
 #[cold]
 #[inline(never)]
-extern "C" fn collecting<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
+extern "C" fn collecting<F: Face>(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     if !cell.is_by_word() {
-        return handing_over::<F>(handle, cell, head);
+        return handing_over::<F>(handle, head, cell);
     }
     match handle.take_waiting_unit(cell, head, handle.span(head)) {
-        Some(granule) => handle.give(granule),
+        Some(granule) => handle.address(granule),
         None => growing_at_large::<F>(handle, cell),
     }
 }
@@ -68,7 +68,7 @@ extern "C" fn collecting<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> 
 /// The same for a cell whose units are slots.
 #[cold]
 #[inline(never)]
-extern "C" fn handing_over<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
+extern "C" fn handing_over<F: Face>(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     match handle.take_waiting_slot(cell, head, handle.span(head)) {
         Some(granule) => handle.address(granule),
         None => growing_at_large::<F>(handle, cell),
@@ -82,61 +82,91 @@ extern "C" fn growing<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut
     if cell.small_reciprocal().is_none() {
         return beginning::<F>(handle, size, cell);
     }
-    if Handle::has_arrivals(cell) {
-        return taking_back::<F>(handle, cell);
+    let span = cell.drain();
+    if span != SpanId::NONE {
+        return taking_back::<F>(handle, span, cell);
     }
-    claiming::<F>(handle, cell)
+    let inbox = &cell.open().inbox;
+    if inbox.is_empty() {
+        return claiming::<F>(handle, size, cell);
+    }
+    // None, if a thief was faster: the span that does not exist is never linked.
+    handle.take_back::<F>(inbox.take_all(), cell, true)
 }
 
 /// The same: from a fresh span of the column's first chunk.
 #[cold]
 #[inline(never)]
-extern "C" fn claiming<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+extern "C" fn claiming<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
     match handle.claim_first_span() {
-        Some(span) => handle.give_first(cell, span),
-        None => opening::<F>(handle, cell),
+        Some(span) => handle.give_first(cell, cell.class(), span),
+        None => opening::<F>(handle, size, cell),
     }
 }
 
-/// From the next span that others freed into: takes it out of the inbox.
+/// From what others freed: goes on with a chain that was taken from the inbox before.
 #[cold]
 #[inline(never)]
-extern "C" fn taking_back<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    let Some((head, arrival)) = handle.next_arrival(cell) else { return growing_at_large::<F>(handle, cell) };
-    if !arrival.ours {
-        return passing_on::<F>(handle, cell, head, arrival.units);
-    }
-    // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
-    match NonZeroU64::new(arrival.units & cell.class().units) {
-        Some(units) => bringing_in::<F>(handle, cell, head, units.get()),
-        None => missing::<F>(handle, cell, head),
-    }
+extern "C" fn taking_back<F: Face>(handle: &Handle, span: SpanId, cell: Cell) -> *mut u8 {
+    handle.take_back::<F>(span, cell, !cell.is_medium())
 }
 
-/// Hands out again what others freed of the lowest of `units`, of a span that is in no list.
+/// Hands out again what others freed of the lowest of `units`, of a span that is in no list. Of a class whose units are
+/// words.
 #[cold]
 #[inline(never)]
-extern "C" fn bringing_in<F: Face>(handle: &Handle, cell: Cell, head: SpanId, units: u64) -> *mut u8 {
-    let (granule, left) = handle.hand_over(cell, head, units);
-    let meta = handle.span(head);
-    if left == 0 {
-        meta.leave_alone();
-    } else {
-        // It was in no list (S5), and is the only one now.
-        meta.collect.store(left, Relaxed);
-        list_alone(cell, head, meta);
+extern "C" fn bringing_unit_in<F: Face>(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+    // Only the units that there are, and perhaps none of them: taken by the time the span was pushed, or of its former
+    // life (see `remote`).
+    let Some(units) = NonZeroU32::new(units as u32) else { return missing::<F>(handle, cell, meta) };
+    let unit = units.trailing_zeros();
+    let found = hand_over(handle.remote_unit(head, unit), u64::MAX);
+    let units = u64::from(units.get() & units.get().wrapping_sub(u32::from(!found.more)));
+    let Some(place) = found.place else { return finding_nothing::<F>(handle, head, cell, units, meta) };
+    let granule = || Granule((u64::from(head.0) * SPAN_WORDS as u64 + u64::from(unit)) * 64 + u64::from(place));
+    if units == 0 {
+        return bringing_last::<F>(handle, granule(), cell, meta);
     }
-    match granule {
-        Some(granule) => handle.address(granule),
-        None => growing_at_large::<F>(handle, cell),
+    meta.collect.store(units, Relaxed);
+    cell.set_list(head);
+    handle.give_again(cell, granule())
+}
+
+/// That was the last of the span's units: it stays in no list.
+#[cold]
+#[inline(never)]
+extern "C" fn bringing_last<F: Face>(handle: &Handle, granule: Granule, cell: Cell, meta: &SpanMeta) -> *mut u8 {
+    meta.leave_alone();
+    handle.give_again(cell, granule)
+}
+
+/// The same of a class whose units are slots.
+#[cold]
+#[inline(never)]
+extern "C" fn bringing_slot_in<F: Face>(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+    let Some(units) = NonZeroU64::new(units & cell.class().units) else { return missing::<F>(handle, cell, meta) };
+    let granule = Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules());
+    let left = units.get() & (units.get() - 1);
+    if !hand_slot_over(handle.remote_word(granule), granule.place()) {
+        return finding_nothing::<F>(handle, head, cell, left, meta);
     }
+    Handle::list_arrived(cell, head, meta, left);
+    handle.give_again(cell, granule)
+}
+
+/// Nothing was freed of the first unit; `units` are left.
+#[cold]
+#[inline(never)]
+extern "C" fn finding_nothing<F: Face>(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+    Handle::list_arrived(cell, head, meta, units);
+    growing_at_large::<F>(handle, cell)
 }
 
 /// A span from the inbox has nothing to take back; the cell has no list.
 #[cold]
 #[inline(never)]
-extern "C" fn missing<F: Face>(handle: &Handle, cell: Cell, head: SpanId) -> *mut u8 {
-    handle.span(head).leave_alone();
+extern "C" fn missing<F: Face>(handle: &Handle, cell: Cell, meta: &SpanMeta) -> *mut u8 {
+    meta.leave_alone();
     growing_at_large::<F>(handle, cell)
 }
 
@@ -152,46 +182,39 @@ extern "C" fn passing_on<F: Face>(handle: &Handle, cell: Cell, span: SpanId, uni
 #[cold]
 #[inline(never)]
 extern "C" fn beginning<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
-    if size > SMALL_MAX {
-        return growing_runs::<F>(handle, cell);
+    let Some(class) = small_class_of(size) else { return growing_runs::<F>(handle, size, cell) };
+    handle.set_up_as(cell, class);
+    match handle.claim_first_span() {
+        Some(span) => handle.give_first(cell, class, span),
+        None => opening::<F>(handle, size, cell),
     }
-    let index = small_class_of(size);
-    if index == SMALL_CLASSES as u32 {
-        return refusing_nothing::<F>(handle);
-    }
-    handle.set_up_as(cell, Class::at(index));
-    claiming::<F>(handle, cell)
 }
 
 /// The same for a column without free spans in its chunks: from a fresh chunk.
 #[cold]
 #[inline(never)]
-extern "C" fn opening<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+extern "C" fn opening<F: Face>(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {
     match handle.claim_near_chunk() {
-        Some(span) => handle.give_first(cell, span),
+        Some(span) => handle.give_first(cell, cell.class(), span),
         None => growing_at_large::<F>(handle, cell),
     }
 }
 
-/// The same for a medium cell, and for one of aligned blocks that was never used.
+/// The same as `beginning` for a medium cell, one of aligned blocks that was never used, or size 0, which is refused.
 #[cold]
 #[inline(never)]
-extern "C" fn growing_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+extern "C" fn growing_runs<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
+    if size == 0 {
+        handle.refuse(Error::ZeroSize);
+        F::not_given(handle);
+        return core::ptr::null_mut();
+    }
     if !cell.is_set_up() {
         handle.set_cell_up(cell);
-    } else if Handle::has_arrivals(cell) {
-        return taking_back::<F>(handle, cell);
+    } else if let Some(span) = Handle::first_arrival(cell) {
+        return taking_back::<F>(handle, span, cell);
     }
     growing_at_large::<F>(handle, cell)
-}
-
-/// Refuses a request of size 0.
-#[cold]
-#[inline(never)]
-extern "C" fn refusing_nothing<F: Face>(handle: &Handle) -> *mut u8 {
-    handle.refuse(Error::ZeroSize);
-    F::not_given(handle);
-    core::ptr::null_mut()
 }
 
 /// Allocates for an empty cell without spans: from a fresh span or run of any of the column's chunks, a
@@ -211,18 +234,23 @@ extern "C" fn growing_at_large<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 
 pub(crate) extern "C" fn spilling<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
     let Some(reciprocal) = cell.small_reciprocal() else { return spilling_at_large::<F>(handle, cell, granule) };
     cell.count_spill();
-    if handle.slot_to_span(cell, granule.span(), granule.in_span(), reciprocal) {
-        return emptying::<F>(handle, cell, granule);
+    handle.count_taken(cell.granules() as i64);
+    let meta = handle.span_of(granule);
+    let away = meta.away.load(Relaxed) - 1;
+    meta.away.store(away, Relaxed);
+    if away == 0 {
+        return emptying::<F>(handle, cell, granule, meta);
     }
+    handle.slot_to_span(cell, granule.span(), meta, granule.in_span(), reciprocal);
     F::freed(handle)
 }
 
 /// That span is empty and goes back to its chunk.
 #[cold]
 #[inline(never)]
-extern "C" fn emptying<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
+extern "C" fn emptying<F: Face>(handle: &Handle, cell: Cell, granule: Granule, meta: &SpanMeta) -> F::Freed {
     let head = granule.span();
-    handle.leave_cell(cell, head, handle.span(head));
+    handle.leave_cell(cell, head, meta);
     handle.return_span(head);
     F::freed(handle)
 }
@@ -250,7 +278,7 @@ impl Handle {
             return self.take_waiting(cell, head);
         }
         let meta = self.span(head);
-        self.take_listed(cell, head, meta, u64::MAX).or_else(|| self.take_waiting(cell, head))
+        self.take_listed(cell, head, meta).or_else(|| self.take_waiting(cell, head))
     }
 
     /// A slot of the cell's word, and a few more onto the stack.
@@ -287,7 +315,7 @@ impl Handle {
             // A span without units under its summary may be taken away at this moment (see `steal`).
             if meta.summary.load(Relaxed) & above != 0
                 && page.is_still(self.index())
-                && let Some(granule) = self.take_listed(cell, head, meta, above)
+                && let Some(granule) = self.take_among(cell, head, meta, above)
             {
                 return Some(granule);
             }
@@ -295,30 +323,50 @@ impl Handle {
         self.grow(cell).or_else(|| self.refill_from_spans(cell))
     }
 
-    /// Checks a unit of a span in the cell's list out, one of `among` with slots under the summary, and
-    /// takes its first slot. The cell is empty.
+    /// Checks a unit of the first span in the cell's list out that has slots under the summary, and takes its first slot.
+    /// The cell is empty.
     #[inline(always)]
-    fn take_listed(&self, cell: Cell, head: SpanId, meta: &SpanMeta, among: u64) -> Option<Granule> {
-        let summary = meta.summary.load(Relaxed);
-        let units = NonZeroU64::new(summary & among)?;
+    fn take_listed(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
+        let units = NonZeroU64::new(meta.summary.load(Relaxed))?;
         if !cell.is_by_word() {
-            let left = summary & !units.get();
-            meta.summary.store(left, Relaxed);
-            if left | meta.collect.load(Relaxed) == 0 {
-                self.unlist(cell, meta);
+            meta.summary.store(0, Relaxed);
+            if meta.collect.load(Relaxed) == 0 {
+                self.unlist_first_span(cell, meta);
             }
             return self.take_first(cell, meta, head.first(), units.get(), cell.granules(), 1);
         }
-        let unit = units.trailing_zeros();
-        let left = summary & !(1 << unit);
+        let left = units.get() & (units.get() - 1);
+        meta.summary.store(left, Relaxed);
+        if left | meta.collect.load(Relaxed) == 0 {
+            self.unlist_first_span(cell, meta);
+        }
+        self.take_unit(cell, head, meta, units.trailing_zeros())
+    }
+
+    /// Checks `unit` of a span out, which was under its summary, and takes its first slot. The cell is empty.
+    #[inline(always)]
+    fn take_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta, unit: u32) -> Option<Granule> {
+        let base = Granule((u64::from(head.0) * SPAN_WORDS as u64 + u64::from(unit)) * 64);
+        // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
+        let free = pattern(cell.class_index() as usize, unit) & !self.live_unit(head, unit).load(Relaxed);
+        self.take_first(cell, meta, base, free, 1, 1)
+    }
+
+    /// The same as `take_listed` of any span in the list, and of a unit among `among`; for ordered batches.
+    fn take_among(&self, cell: Cell, head: SpanId, meta: &SpanMeta, among: u64) -> Option<Granule> {
+        let summary = meta.summary.load(Relaxed);
+        let units = NonZeroU64::new(summary & among)?;
+        let by_word = cell.is_by_word();
+        let left = summary & !if by_word { 1 << units.trailing_zeros() } else { units.get() };
         meta.summary.store(left, Relaxed);
         if left | meta.collect.load(Relaxed) == 0 {
             self.unlist(cell, meta);
         }
-        let base = Granule(head.first().0 + u64::from(unit) * 64);
-        // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
-        let free = pattern(cell.class_index() as usize, unit) & !self.live_word(base).load(Relaxed);
-        self.take_first(cell, meta, base, free, 1, 1)
+        if by_word {
+            self.take_unit(cell, head, meta, units.trailing_zeros())
+        } else {
+            self.take_first(cell, meta, head.first(), units.get(), cell.granules(), 1)
+        }
     }
 
     /// Checks the free slots `free` of a unit out, `step` granules a bit, and takes the lowest; `counted` as in K3.
@@ -340,17 +388,24 @@ impl Handle {
     /// The same where units are slots: the block is handed over.
     #[inline(always)]
     fn take_waiting_slot(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
-        let (granule, left) = self.hand_over(cell, head, meta.collect.load(Relaxed));
-        self.leave_waiting(cell, meta, left);
-        granule
+        let units = NonZeroU64::new(meta.collect.load(Relaxed))?;
+        let granule = Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules());
+        let found = hand_slot_over(self.remote_word(granule), granule.place());
+        self.leave_waiting(cell, meta, units.get() & (units.get() - 1));
+        found.then(|| {
+            self.count_again(cell);
+            granule
+        })
     }
 
-    /// The same where units are words: all of the unit is taken back and checked out.
+    /// The same where units are words: all of the unit is taken back and checked out, and its first block handed over.
     #[inline(always)]
     fn take_waiting_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
-        let units = NonZeroU64::new(meta.collect.load(Relaxed))?;
-        let (base, found) = self.collect_unit(cell, head, units.trailing_zeros());
-        self.leave_waiting(cell, meta, if found.more { units.get() } else { units.get() & (units.get() - 1) });
+        let units = NonZeroU32::new(meta.collect.load(Relaxed) as u32)?;
+        let unit = units.trailing_zeros();
+        let found = collect_and_give(self.live_unit(head, unit), self.remote_unit(head, unit));
+        self.leave_waiting(cell, meta, u64::from(units.get() & units.get().wrapping_sub(u32::from(!found.more))));
+        let base = Granule((u64::from(head.0) * SPAN_WORDS as u64 + u64::from(unit)) * 64);
         self.take_first(cell, meta, base, found.freed, 1, 0)
     }
 
@@ -359,7 +414,7 @@ impl Handle {
     fn leave_waiting(&self, cell: Cell, meta: &SpanMeta, units: u64) {
         meta.collect.store(units, Relaxed);
         if units == 0 {
-            self.unlist(cell, meta);
+            self.unlist_first_span(cell, meta);
         }
     }
 
@@ -377,45 +432,67 @@ impl Handle {
         (head.first(), Collected { freed, more: found.more })
     }
 
-    /// Whether others have freed slots of spans that are in no list.
+    /// The next span that others freed into, of a cell with an empty list: of the chain that was taken out of the inbox,
+    /// or else out of the inbox.
     #[inline(always)]
-    fn has_arrivals(cell: Cell) -> bool {
-        cell.drain() != SpanId::NONE || !cell.open().inbox.is_empty()
+    fn first_arrival(cell: Cell) -> Option<SpanId> {
+        let span = cell.drain();
+        let span = if span == SpanId::NONE { cell.open().inbox.take() } else { span };
+        (span != SpanId::NONE).then_some(span)
     }
 
-    /// A block that others freed of the lowest of `units`: it stays live, and is handed out again. Also the
-    /// units that are left.
+    /// Hands out a block of `span`, the first one of what came out of the cell's inbox. The cell has no list.
     #[inline(always)]
-    fn hand_over(&self, cell: Cell, head: SpanId, units: u64) -> (Option<Granule>, u64) {
-        let unit = u64::from(units.trailing_zeros());
-        let first = head.first().0;
-        let (base, bits) = if cell.is_by_word() {
-            (first + unit * 64, u64::MAX)
+    fn take_back<F: Face>(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
+        let meta = self.span(span);
+        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return growing_at_large::<F>(self, cell) };
+        if !arrival.ours {
+            return passing_on::<F>(self, cell, span, arrival.units);
+        }
+        if cell.is_by_word() {
+            bringing_unit_in::<F>(self, span, cell, arrival.units, meta)
         } else {
-            let granule = Granule(first + unit * cell.granules());
-            (granule.0 & !63, granule.bit())
-        };
-        let found = hand_over(self.remote_word(Granule(base)), bits);
-        let left = units & (units - 1) | if found.more { units } else { 0 };
-        let Some(place) = found.place else { return (None, left) };
+            bringing_slot_in::<F>(self, span, cell, arrival.units, meta)
+        }
+    }
+
+    /// A span came out of the inbox; what is left of its units is listed. The cell has no list.
+    #[inline(always)]
+    fn list_arrived(cell: Cell, head: SpanId, meta: &SpanMeta, left: u64) {
+        if left == 0 {
+            meta.leave_alone();
+        } else {
+            // It was in no list (S5), and is the only one now.
+            meta.collect.store(left, Relaxed);
+            cell.set_list(head);
+        }
+    }
+
+    /// Counts a block that others freed, and hands it out again: it is live.
+    #[inline(always)]
+    fn give_again(&self, cell: Cell, granule: Granule) -> *mut u8 {
+        self.count_again(cell);
+        self.address(granule)
+    }
+
+    /// Counts a block that others freed and that is handed out again.
+    #[inline(always)]
+    fn count_again(&self, cell: Cell) {
         cell.count_out(1);
         self.count_given(cell.granules());
-        (Some(Granule(base + u64::from(place))), left)
     }
 
-    /// Takes the next span out of the cell's inbox, if it is linked.
+    /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked.
     #[inline(always)]
-    fn next_arrival(&self, cell: Cell) -> Option<(SpanId, Arrival)> {
-        let mut span = cell.drain();
-        if span == SpanId::NONE {
-            span = cell.open().inbox.take();
-            if span == SpanId::NONE {
-                return None;
-            }
-        }
-        let arrival = self.incoming(span).accept(self.index(), self.offset_of(cell));
-        cell.set_drain(arrival.as_ref().map_or(span, |arrival| arrival.rest));
-        Some((span, arrival?))
+    fn accept_first(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Option<Arrival> {
+        let incoming = Incoming::of(span, self.page(span), meta);
+        let rest = incoming.unlink();
+        cell.set_drain(rest.unwrap_or(span));
+        rest.map(|_| {
+            let (owner, of) = (incoming.page.owner(), incoming.page.cell());
+            let ours = owner.is_column(self.index()) && self.is_at(cell, of) && (alone || incoming.is_head());
+            incoming.accept(ours)
+        })
     }
 
     /// A span that came out of an inbox.
@@ -426,7 +503,8 @@ impl Handle {
 
     /// Takes the next span that others freed into from the cell's inbox, and the units of it.
     pub(crate) fn accept(&self, cell: Cell) -> Option<(SpanId, u64)> {
-        let (span, arrival) = self.next_arrival(cell)?;
+        let span = Self::first_arrival(cell)?;
+        let arrival = self.accept_first(cell, span, self.span(span), false)?;
         if !arrival.ours {
             self.pass_on(span, arrival.units);
             return None;
@@ -458,9 +536,8 @@ impl Handle {
     #[inline(always)]
     fn list(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
         let next = cell.list();
-        meta.next.store(next.0, Relaxed);
-        meta.prev.store(0, Relaxed);
         if next != SpanId::NONE {
+            meta.next.store(next.0, Relaxed);
             self.span(next).prev.store(head.0, Relaxed);
         }
         cell.set_list(head);
@@ -493,16 +570,30 @@ impl Handle {
         summary
     }
 
+    /// Takes the first span out of its cell's list.
+    #[inline(always)]
+    fn unlist_first_span(&self, cell: Cell, meta: &SpanMeta) {
+        let next = meta.next();
+        if next != SpanId::NONE {
+            meta.next.store(0, Relaxed);
+            self.span(next).prev.store(0, Relaxed);
+        }
+        cell.set_list(next);
+        meta.leave_alone();
+    }
+
     /// Takes a span out of its cell's list.
     #[inline(always)]
     pub(crate) fn unlist(&self, cell: Cell, meta: &SpanMeta) {
         let (next, prev) = (meta.next(), meta.prev());
         if next != SpanId::NONE {
+            meta.next.store(0, Relaxed);
             self.span(next).prev.store(prev.0, Relaxed);
         }
         if prev == SpanId::NONE {
             cell.set_list(next);
         } else {
+            meta.prev.store(0, Relaxed);
             self.span(prev).next.store(next.0, Relaxed);
         }
         meta.leave_alone();
@@ -531,15 +622,14 @@ impl Handle {
 
     /// Hands out the first slot of an owned, charged span, which goes to an empty small cell with an empty list.
     #[inline(always)]
-    fn give_first(&self, cell: Cell, span: SpanId) -> *mut u8 {
+    fn give_first(&self, cell: Cell, class: &Class, span: SpanId) -> *mut u8 {
         let meta = self.span(span);
-        self.own(cell, span, meta);
-        let class = cell.class();
         self.check_first_out(cell, class, span);
-        if class.later_units != 0 {
+        if cell.is_by_word() {
             meta.summary.store(class.later_units, Relaxed);
-            list_alone(cell, span, meta);
+            cell.set_list(span);
         }
+        self.own(cell, span, meta);
         // No slot of an empty span is live.
         let first = span.first();
         self.live_word(first).store(first.bit(), Relaxed);
@@ -592,27 +682,23 @@ impl Handle {
         let span = granule.span();
         let class = cell.class();
         let head = if cell.is_medium() { self.span(span).head() } else { span };
-        if let Some(reciprocal) = NonZeroU32::new(class.reciprocal)
-            && self.slot_to_span(cell, head, granule.0 - head.first().0, reciprocal)
-        {
-            self.give_span_back(cell, head, self.span(head));
+        let meta = self.span(head);
+        self.count_taken(cell.granules() as i64);
+        let away = meta.away.load(Relaxed) - 1;
+        meta.away.store(away, Relaxed);
+        if away == 0 {
+            self.give_span_back(cell, head, meta);
+        } else if let Some(reciprocal) = NonZeroU32::new(class.reciprocal) {
+            self.slot_to_span(cell, head, meta, granule.0 - head.first().0, reciprocal);
         }
     }
 
     /// A free slot, `granule` granules from the start of its span, or run, `head`, goes under the summary.
-    /// True if the span is empty now, and then the caller gives it back.
     #[inline(always)]
-    fn slot_to_span(&self, cell: Cell, head: SpanId, granule: u64, reciprocal: NonZeroU32) -> bool {
-        self.count_taken(cell.granules() as i64);
-        let meta = self.span(head);
-        let away = meta.away.load(Relaxed) - 1;
-        meta.away.store(away, Relaxed);
-        if away != 0 {
-            let unit = (granule * u64::from(reciprocal.get())) >> 32;
-            let summary = self.listed_summary(cell, head, meta);
-            meta.summary.store(summary | 1_u64.wrapping_shl(unit as u32), Relaxed);
-        }
-        away == 0
+    fn slot_to_span(&self, cell: Cell, head: SpanId, meta: &SpanMeta, granule: u64, reciprocal: NonZeroU32) {
+        let unit = (granule * u64::from(reciprocal.get())) >> 32;
+        let summary = self.listed_summary(cell, head, meta);
+        meta.summary.store(summary | 1_u64.wrapping_shl(unit as u32), Relaxed);
     }
 
     /// Puts the slots of the cell's word back under their span's summary.
@@ -668,12 +754,4 @@ impl Handle {
         meta.map.give_one(head.place());
         self.list_chunk(chunk, meta);
     }
-}
-
-/// Lists a span of a cell that has none in its list.
-#[inline(always)]
-fn list_alone(cell: Cell, head: SpanId, meta: &SpanMeta) {
-    meta.next.store(0, Relaxed);
-    meta.prev.store(0, Relaxed);
-    cell.set_list(head);
 }

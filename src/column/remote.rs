@@ -29,7 +29,7 @@
 use core::num::NonZeroU64;
 
 use crate::map::{Granule, PageEntry, SpanId, clear_owned};
-use crate::span::{Inbox, Next, Pending};
+use crate::span::{Inbox, Pending};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What a free from another thread touches.
@@ -103,6 +103,18 @@ pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> Collec
     Collected { freed: given & freed, more: remote.load(Ordering::Relaxed) & bits != 0 }
 }
 
+/// The same of a whole word, whose lowest block is handed out again at once: it stays live, only its remote bit goes.
+#[inline(always)]
+pub(crate) fn collect_and_give(live: &AtomicU64, remote: &AtomicU64) -> Collected {
+    // As in `collect`, and as in `hand_over`.
+    let freed = remote.load(Ordering::Acquire);
+    let given = live.load(Ordering::Relaxed);
+    let back = given & freed;
+    live.store(given & !(back & back.wrapping_sub(1)), Ordering::Relaxed);
+    remote.fetch_and(!freed, Ordering::SeqCst);
+    Collected { freed: back, more: remote.load(Ordering::Relaxed) != 0 }
+}
+
 /// A block that others freed, on its way to its next owner.
 pub(crate) struct HandedOver {
     /// Its place in the word; `None` if nothing was freed.
@@ -121,12 +133,24 @@ pub(crate) fn hand_over(remote: &AtomicU64, bits: u64) -> HandedOver {
         return HandedOver { place: None, more: remote.load(Ordering::Relaxed) & bits != 0 };
     };
     let place = freed.trailing_zeros();
-    // Release: who frees the block next sees that its unit was taken from the pending ones.
-    remote.fetch_and(!1_u64.rotate_left(place), Ordering::SeqCst);
+    if !hand_slot_over(remote, place) {
+        // Cannot be: only the holder takes remote bits back.
+        return HandedOver { place: None, more: true };
+    }
     // Looked at afterwards, like in `collect`: a read-modify-write, also one that changes nothing, meets every
     // bit whose announcement was covered by the one that brought us here. What is freed from here on is
     // announced anew.
     HandedOver { place: Some(place), more: remote.load(Ordering::Relaxed) & bits != 0 }
+}
+
+/// The same of a unit that is one slot, at `place` of the word: whether it was freed, and is handed out again.
+#[inline(always)]
+pub(crate) fn hand_slot_over(remote: &AtomicU64, place: u32) -> bool {
+    // One bit of the old value: a single instruction, not a loop.
+    let bit = 1_u64.wrapping_shl(place);
+    // Acquire: as in `collect`; release: as in `hand_over`. It meets the bit if its announcement was covered by the one
+    // that brought us here; a bit that is set from here on is announced anew.
+    remote.fetch_and(!bit, Ordering::SeqCst) & bit != 0
 }
 
 /// Clears the live bits and the remote bits of a word, in that order, for whoever owns all of it.
@@ -162,8 +186,6 @@ pub(crate) struct Incoming<'a> {
 
 /// A span that its holder took out of a chain.
 pub(crate) struct Arrival {
-    /// The rest of the chain.
-    pub(crate) rest: SpanId,
     /// The units that were announced.
     pub(crate) units: u64,
     /// Whether the span is the cell's.
@@ -184,23 +206,22 @@ impl Incoming<'_> {
         self.page.owner().is_column(index) && self.page.cell() == cell && self.is_head()
     }
 
-    /// The holder of column `index` takes the span out of a chain from the inbox of the cell at offset
-    /// `cell` (steps a and b). `None` if its pusher has not linked it yet.
+    /// Takes the span out of its chain (step a); the rest of it. `None` if its pusher has not linked it yet.
     #[inline(always)]
-    pub(crate) fn accept(&self, index: u32, cell: u32) -> Option<Arrival> {
-        let rest = match self.pending.unlink() {
-            Next::Unlinked => return None,
-            Next::End => SpanId::NONE,
-            Next::Span(next) => next,
-        };
-        // Only we give our spans a cell, and nobody takes this one away while it is in our hands: so
-        // it is ours after the units exactly if it is before.
-        let ours = self.is_of(index, cell);
+    pub(crate) fn unlink(&self) -> Option<SpanId> {
+        self.pending.unlink()
+    }
+
+    /// The holder of a column takes the units of a span that it unlinked from what was in the inbox of one of its cells
+    /// (step b). Whether it is `ours` was asked since: only we give our spans a cell, and nobody takes this one away while
+    /// it is in our hands, so it is ours after the units exactly if it was before.
+    #[inline(always)]
+    pub(crate) fn accept(&self, ours: bool) -> Arrival {
         if ours {
             // Published by the release in `take`, to whoever finds the span in an inbox next (S7).
             self.busy.store(1, Ordering::Relaxed);
         }
-        Some(Arrival { rest, units: self.pending.take(), ours })
+        Arrival { units: self.pending.take(), ours }
     }
 
     /// Passes on `units` of a span that was found in the inbox of a cell whose it is not, or not any

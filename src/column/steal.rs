@@ -157,11 +157,7 @@ impl Core {
     fn rob(&self, mut chain: SpanId) {
         while chain != SpanId::NONE {
             let incoming = self.incoming(chain);
-            let rest = match incoming.pending.unlink() {
-                Next::Unlinked => return self.leave(&incoming),
-                Next::End => SpanId::NONE,
-                Next::Span(next) => next,
-            };
+            let Some(rest) = incoming.unlink() else { return self.leave(&incoming) };
             let owner = incoming.page.owner();
             if let Some(index) = owner.holder()
                 && incoming.steal(owner, || self.units(&incoming))

@@ -203,11 +203,8 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
 /// There the remote bit counts too; it was set after the span was marked, which is how we got here.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
-    if handle.is_own_seen(page.owner()) && handle.remote_word(granule).load(Relaxed) & granule.bit() == 0 {
-        return handle.free_own::<F>(p, granule, page);
-    }
-    free_unusual::<F>(handle, p)
+pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8, granule: Granule, owner: Owner, page: &PageEntry) -> F::Freed {
+    if handle.is_own_seen(owner) { handle.free_own_seen::<F>(p, granule, page) } else { free_unusual::<F>(handle, p) }
 }
 
 /// Pointers that are not plainly a block of the column.

@@ -40,6 +40,12 @@ impl Granule {
         1 << (self.0 & 63)
     }
 
+    /// The place of that bit.
+    #[inline(always)]
+    pub(crate) const fn place(self) -> u32 {
+        self.0 as u32 % 64
+    }
+
     /// The span it lies in.
     #[inline(always)]
     pub(crate) const fn span(self) -> SpanId {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::column::remote::{Incoming, RemoteFree, collect, hand_over, hold_instead};
+use crate::column::remote::{Incoming, RemoteFree, collect, collect_and_give, hand_over, hand_slot_over, hold_instead};
 use crate::column::steal::Unit;
 use crate::map::{Granule, Owner, PageEntry, SpanId};
-use crate::span::{Inbox, Next, Pending};
+use crate::span::{Inbox, Pending};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -90,7 +90,7 @@ impl Arena {
             return false;
         }
         let incoming = self.incoming();
-        if self.pending.unlink() == Next::Unlinked {
+        if self.pending.unlink().is_none() {
             // Nobody else pushes it, and there is no other span.
             assert!(self.inbox[column].put_back(SPAN), "a span that is queued twice");
             return false;
@@ -143,8 +143,9 @@ impl Holder {
             return false;
         }
         let incoming = arena.incoming();
-        let Some(arrival) = incoming.accept(self.column as u32, offset(self.column)) else { return false };
-        self.drain = arrival.rest;
+        let Some(rest) = incoming.unlink() else { return false };
+        self.drain = rest;
+        let arrival = incoming.accept(incoming.is_of(self.column as u32, offset(self.column)));
         if arrival.ours {
             self.waiting |= arrival.units;
             self.unlist();
@@ -193,6 +194,36 @@ impl Holder {
             self.unlist();
         }
         found.place.map(|place| block(unit, u64::from(place)))
+    }
+
+    /// The same of a unit that is one slot.
+    pub(super) fn hand_slot_over(&mut self) -> Option<Granule> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let unit = u64::from(self.waiting.trailing_zeros());
+        self.waiting &= self.waiting - 1;
+        let found = hand_slot_over(&self.arena.remote[unit as usize], 0);
+        self.unlist();
+        found.then(|| block(unit, 0))
+    }
+
+    /// Takes back what others freed of a unit that is waiting, and hands the first block out again.
+    pub(super) fn collect_and_give(&mut self) -> Option<Granule> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let unit = self.waiting.trailing_zeros() as usize;
+        let found = collect_and_give(&self.arena.live[unit], &self.arena.remote[unit]);
+        if !found.more {
+            self.waiting &= !(1 << unit);
+            self.unlist();
+        }
+        if found.freed == 0 {
+            return None;
+        }
+        self.freed[unit] |= found.freed & (found.freed - 1);
+        Some(block(unit as u64, u64::from(found.freed.trailing_zeros())))
     }
 
     /// Takes all that has arrived, when nobody else runs any more.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fixture::{Arena, Holder, block, check, offset};
 use crate::map::{Owner, SpanId, set_owned};
-use crate::span::{Inbox, Next, Pending};
+use crate::span::{Inbox, Pending};
 use crate::sync::Ordering::Relaxed;
 use loom::thread;
 
@@ -128,16 +128,12 @@ impl Walker {
             if span == SpanId::NONE {
                 return true;
             }
-            let rest = match spans.pending(span).unlink() {
-                Next::Unlinked => {
-                    self.rest = Some(span);
-                    return false;
-                }
-                Next::End => None,
-                Next::Span(next) => Some(next),
+            let Some(rest) = spans.pending(span).unlink() else {
+                self.rest = Some(span);
+                return false;
             };
             self.units[span.index() - 1] |= spans.pending(span).take();
-            self.rest = rest;
+            self.rest = (rest != SpanId::NONE).then_some(rest);
             self.steps += 1;
             assert!(self.steps <= 3, "a span in the inbox that nobody pushed");
         }

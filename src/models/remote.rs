@@ -58,16 +58,16 @@ fn what_two_threads_free_in_one_word_comes_back_once() {
 }
 
 /// Two threads free a block each while the holder hands one of them over; its next owner frees it again, or keeps it.
-fn one_is_handed_over(again: bool) {
+fn one_is_handed_over(live: [u64; 2], hand_over: fn(&mut Holder) -> Option<Granule>, again: bool) {
     check(2, move || {
-        let arena = Arena::new([3, 0]);
-        let others = [0, 1].map(|bit| {
+        let arena = Arena::new(live);
+        let others = [block(0, 0), if live[1] == 0 { block(0, 1) } else { block(1, 0) }].map(|granule| {
             let arena = arena.clone();
-            thread::spawn(move || assert!(arena.free(block(0, bit))))
+            thread::spawn(move || assert!(arena.free(granule)))
         });
         let mut holder = Holder::new(&arena, 0);
         holder.accept();
-        let given = holder.hand_over();
+        let given = hand_over(&mut holder);
         if let (Some(granule), true) = (given, again) {
             assert!(arena.free(granule), "its next owner's free");
         }
@@ -75,9 +75,12 @@ fn one_is_handed_over(again: bool) {
             other.join().unwrap();
         }
         holder.take_the_rest();
-        let kept = if again { 0 } else { given.map_or(0, Granule::bit) };
-        assert_eq!(holder.freed, [3 & !kept, 0], "a slot that is lost");
-        assert_eq!((arena.live[0].load(Relaxed), arena.remote[0].load(Relaxed)), (kept, 0));
+        for word in 0..2 {
+            let given = given.filter(|given| !again && given.word() == block(word as u64, 0).word());
+            let kept = given.map_or(0, Granule::bit);
+            assert_eq!(holder.freed[word], live[word] & !kept, "a slot that is lost");
+            assert_eq!((arena.live[word].load(Relaxed), arena.remote[word].load(Relaxed)), (kept, 0));
+        }
     });
 }
 
@@ -85,14 +88,36 @@ fn one_is_handed_over(again: bool) {
 /// Seen with: `hand_over` saying that there is no more.
 #[test]
 fn what_else_was_freed_in_the_unit_of_a_block_that_is_handed_over_is_not_lost() {
-    one_is_handed_over(false);
+    one_is_handed_over([3, 0], Holder::hand_over, false);
 }
 
 /// A free that is lost, or refused, because the block was just handed over.
 /// Seen with: `hand_over` clearing all remote bits of the word.
 #[test]
 fn a_block_that_is_handed_over_can_be_freed_again() {
-    one_is_handed_over(true);
+    one_is_handed_over([3, 0], Holder::hand_over, true);
+}
+
+/// The same where all of the unit is taken back, and its first block handed over.
+/// Seen with: `collect_and_give` saying that there is no more.
+#[test]
+fn what_is_freed_while_a_unit_is_taken_back_and_its_first_block_handed_over_is_not_lost() {
+    one_is_handed_over([3, 0], Holder::collect_and_give, false);
+}
+
+/// A free that is refused because the block was just taken back.
+/// Seen with: `collect_and_give` clearing the first block's live bit with the others.
+#[test]
+fn the_first_block_of_a_unit_that_is_taken_back_can_be_freed_again() {
+    one_is_handed_over([3, 0], Holder::collect_and_give, true);
+}
+
+/// The same where a unit is one slot: whether its bit was set is all that is looked at.
+/// Seen with: `hand_slot_over` leaving the remote bit.
+#[test]
+fn a_slot_that_is_handed_over_is_not_lost_and_can_be_freed_again() {
+    one_is_handed_over([1, 1], Holder::hand_slot_over, false);
+    one_is_handed_over([1, 1], Holder::hand_slot_over, true);
 }
 
 /// The same across units: a unit that is announced while the span is on its way.

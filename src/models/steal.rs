@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fixture::{Arena, Holder, SPAN, block, check, offset};
 use crate::column::remote::clear;
 use crate::map::{Owner, SpanId, set_owned};
-use crate::span::{Inbox, Next, Parked, Pending};
+use crate::span::{Inbox, Parked, Pending};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
 use loom::thread;
@@ -304,13 +304,9 @@ impl Spans {
     fn rob(&self, mut chain: SpanId, leave: impl Fn(SpanId)) -> u32 {
         let mut spans = 0;
         while chain != SpanId::NONE {
-            let rest = match self.pending(chain).unlink() {
-                Next::Unlinked => {
-                    leave(chain);
-                    return spans;
-                }
-                Next::End => SpanId::NONE,
-                Next::Span(next) => next,
+            let Some(rest) = self.pending(chain).unlink() else {
+                leave(chain);
+                return spans;
             };
             assert_eq!(self.pending(chain).take(), 1, "a span that comes twice");
             spans += 1;

@@ -194,6 +194,8 @@ impl Core {
         } else {
             meta.map.restore(free);
             meta.owner.store(owner.0, Relaxed);
+            // Listed later, if it has room (S8).
+            meta.unlisted.store(if owner.holder().is_some() { owner.0 } else { 0 }, Relaxed);
             meta.dirty.store(1, Relaxed);
         }
     }

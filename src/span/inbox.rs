@@ -20,8 +20,9 @@
 use crate::map::SpanId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
+/// What a link holds: nothing yet, or one more than the next span's number, which is 0 at the end of a chain.
 const UNLINKED: u32 = 0;
-const END: u32 = u32::MAX;
+const END: u32 = 1;
 
 /// What comes after a span in a chain taken from an inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,18 +101,20 @@ impl Pending {
         match self.next.load(Ordering::Acquire) {
             UNLINKED => Next::Unlinked,
             END => Next::End,
-            next => Next::Span(SpanId(next)),
+            next => Next::Span(SpanId(next - 1)),
         }
     }
 
-    /// Takes the span out of a chain, if it is linked.
-    pub(crate) fn unlink(&self) -> Next {
-        let next = self.next();
-        if next != Next::Unlinked {
-            // Relaxed: published by the release in `take` or `push`, which comes before any other push.
-            self.next.store(UNLINKED, Ordering::Relaxed);
+    /// Takes the span out of a chain: the next one, none at the end. `None` if it is not linked yet.
+    #[inline(always)]
+    pub(crate) fn unlink(&self) -> Option<SpanId> {
+        let link = self.next.load(Ordering::Acquire);
+        if link == UNLINKED {
+            return None;
         }
-        next
+        // Relaxed: published by the release in `take` or `push`, which comes before any other push.
+        self.next.store(UNLINKED, Ordering::Relaxed);
+        Some(SpanId(link - 1))
     }
 }
 
@@ -141,14 +144,17 @@ impl Inbox {
     pub(crate) fn push(&self, span: SpanId, pending: &Pending) {
         let before = self.0.swap(span.0, Ordering::AcqRel);
         // Release: who follows the link sees the span's units.
-        pending.next.store(if before == 0 { END } else { before }, Ordering::Release);
+        pending.next.store(before + 1, Ordering::Release);
     }
 
     /// Takes all; walk it with [`Pending::unlink`].
     pub(crate) fn take(&self) -> SpanId {
-        if self.0.load(Ordering::Relaxed) == 0 {
-            return SpanId::NONE;
-        }
+        if self.is_empty() { SpanId::NONE } else { self.take_all() }
+    }
+
+    /// The same for who has seen that there is something in it, most likely.
+    #[inline(always)]
+    pub(crate) fn take_all(&self) -> SpanId {
         SpanId(self.0.swap(0, Ordering::AcqRel))
     }
 

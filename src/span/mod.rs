@@ -18,12 +18,15 @@
 //! - **S4** `away` counts the slots that are not known to be free here: those handed out, in a stack, or
 //!   in a word that is not counted (K3). It leaves those under the summary and in a counted word: a span
 //!   with none away is empty, and is given back.
-//! - **S5** a span is in its cell's list exactly if it has units under its summary or to be collected.
+//! - **S5** a span is in its cell's list exactly if it has units under its summary or to be collected; one that
+//!   is in no list has no links.
 //! - **S6** a span is in an inbox at most once: who sets its flag "queued" pushes it, and only who took
 //!   it out of the inbox clears the flag.
 //! - **S7** a span of a held column that is "queued", not "busy", and all of whose slots are handed out and
 //!   marked in the remote map is known to its holder through an inbox alone: who took it out of that
 //!   inbox may take it away (see `column::steal`).
+//! - **S8** a chunk that a column reserved for its holder is in the holder's list exactly if `unlisted` is 0; else
+//!   that names the column. Of other chunks it is 0.
 
 mod chunk;
 mod inbox;
@@ -93,8 +96,8 @@ pub(crate) struct ChunkMeta {
     line: [u32; 12],
     /// Next chunk with free spans of the same column.
     pub(crate) next: AtomicU32,
-    /// 1 if it is in that list.
-    pub(crate) listed: AtomicU32,
+    /// The column that reserved it plus one while it is not in that list; else 0 (S8).
+    pub(crate) unlisted: AtomicU32,
 }
 
 #[cfg(not(loom))]
