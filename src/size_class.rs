@@ -44,9 +44,9 @@ const WORD_CLASSES: usize = 23;
 /// Granules of the least class whose units are slots.
 pub(crate) const WORD_CLASS_GRANULES: u64 = 32;
 /// Entries of a small cell's stack.
-pub(crate) const SMALL_STACK: usize = 48;
+pub(crate) const SMALL_STACK: usize = 47;
 /// Entries of a medium cell's stack.
-pub(crate) const MEDIUM_STACK: usize = 8;
+pub(crate) const MEDIUM_STACK: usize = 7;
 /// Bytes that a cell's stack may keep from their spans.
 const STACK_BYTES: usize = 32 << 10;
 

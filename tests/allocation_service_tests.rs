@@ -446,6 +446,28 @@ mod allocation_service_tests {
     }
 
     #[test]
+    fn maintenance_lays_neighbours_onto_few_pages() {
+        const GROUPS: usize = 100;
+        let service = open(AllocationServiceConfig { columns: 8, ..small() });
+        let ids: Vec<_> = (0..GROUPS * 16).map(|index| format!("{index:04}")).collect();
+        for id in &ids {
+            service.allocate_memory(entity(id.clone(), id.repeat(30))).unwrap();
+        }
+        // Rings of 16, whose edges become known last, and whose members came far apart.
+        for (index, id) in ids.iter().enumerate() {
+            service.link(id, &ids[(index + GROUPS) % ids.len()]).unwrap();
+        }
+        let pages = || {
+            let page = |id: &String| service.read(id).unwrap().as_ptr().addr() >> 12;
+            let of = |group: usize| (0..16).map(|turn| page(&ids[group + turn * GROUPS])).collect::<std::collections::HashSet<_>>().len();
+            (0..GROUPS).map(of).sum::<usize>()
+        };
+        let before = pages();
+        settle(&service);
+        assert!(before > 10 * GROUPS && pages() < 3 * GROUPS, "{before} to {}", pages());
+    }
+
+    #[test]
     fn after_churn_maintenance_sorts_by_first_spike() {
         let service = open(AllocationServiceConfig { capacity_bytes: 64 << 20, columns: 2, ..AllocationServiceConfig::default() });
         let content = |index: usize| format!("{index} {}", "word ".repeat(index * 7919 % 23));

@@ -16,6 +16,11 @@ impl Arena {
         self.recovered
     }
 
+    /// What the region lies in, for errors.
+    pub(crate) fn name(&self) -> &'static str {
+        self.core.region.name()
+    }
+
     /// Allocates a block and stores its offset at `place`, in one step as far as a crash can tell: afterwards the
     /// block is live if and only if `place` names it. Lock-free, no system call. The content is undefined.
     ///

@@ -3,17 +3,19 @@
 //! ```text
 //! offset  0   4       8      16     24       32    40       48     52      56           60         62      63
 //!         n | limit | word | base | pushes | out | spills | list | drain | reciprocal | granules | class | counted
-//! offset  64
-//!         e[0] e[1] ... e[limit-1]
+//! offset  64      68     72
+//!         inbox | hint | e[0] e[1] ... e[limit-1]
 //! ```
 //!
 //! An allocation pops `e[n-1]`, or else takes slots of `word`, the free slots of one unit (granule
 //! `base + bit * step`), or else refills. A free pushes, or else spills to the span's summary. Entries
-//! are granules.
+//! are granules. The inbox and the hint are anybody's: what others freed, and the shared span that had room lately. They
+//! share a line with the bottom of the stack, which is written to seldom enough: once for each span that others
+//! begin to free into.
 //!
 //! A column has two rows of medium cells, ordinary and aligned, a row for requests with an alignment
 //! above 16 bytes, one for ordered batches, and then a row for each zone. Cells of the first four are
-//! *narrow*: their stacks have room for eight. [row][class]: the cells of one zone lie side by side, seven
+//! *narrow*: their stacks have room for seven. [row][class]: the cells of one zone lie side by side, seven
 //! lines apart, so that their first lines spread over all sets of a cache. An arena in a file or in given
 //! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
 //! ([`Rows`]).
@@ -24,7 +26,7 @@
 //! ```
 //!
 //! Invariants
-//! - **K1** only the holder of the column writes a cell, and what comes from its class only once; a
+//! - **K1** only the holder of the column writes a cell, but for its inbox and hint, and what comes from its class only once; a
 //!   zeroed cell is empty, and full at the same time (n = limit = 0): its first use goes through the slow
 //!   paths, which set it up.
 //! - **K2** allocations = pushes + out - n, and frees = pushes + spills: `out` counts the slots that left
@@ -37,6 +39,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::map::{Granule, SpanId};
 use crate::size_class::{CLASS_COUNT, Class, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of};
+use crate::span::Inbox;
 use crate::spike::ZONES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
 
@@ -61,14 +64,29 @@ pub(crate) struct CellHead {
     counted: Slot<u8>,
 }
 
-const HEAD_BYTES: usize = size_of::<CellHead>();
+/// What anybody writes of a cell.
+#[repr(C)]
+pub(crate) struct OpenHead {
+    pub(crate) inbox: Inbox,
+    hint: AtomicU32,
+}
+
+impl OpenHead {
+    /// The shared span of the cell that had room lately. A hint: its state decides.
+    #[inline(always)]
+    pub(crate) fn hint(&self) -> &AtomicU32 {
+        &self.hint
+    }
+}
+
+const HEAD_BYTES: usize = size_of::<CellHead>() + size_of::<OpenHead>();
 /// Bytes of a wide cell, of a zone's row.
 const WIDE_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
 /// Bytes of a narrow cell.
 const NARROW_CELL: usize = HEAD_BYTES + 8 * NARROW_STACK;
 /// Entries of a narrow cell's stack.
 const NARROW_STACK: usize = MEDIUM_STACK;
-const _: () = assert!(HEAD_BYTES == 64 && WIDE_CELL == 7 * 64 && NARROW_CELL == 2 * 64);
+const _: () = assert!(HEAD_BYTES == 72 && WIDE_CELL == 7 * 64 && NARROW_CELL == 2 * 64);
 
 const MEDIUM_CLASSES: usize = CLASS_COUNT - SMALL_CLASSES;
 /// Cells of a row of small cells: the last is never used, that of size 0.
@@ -135,11 +153,6 @@ impl Rows {
         (row << self.shift, ((row + 1) << self.shift) - 1)
     }
 
-    /// Lines of 64 bytes that a column's cells take.
-    pub(crate) const fn lines(self) -> usize {
-        self.bytes() / 64
-    }
-
     /// Bytes that a column's cells take.
     pub(crate) const fn bytes(self) -> usize {
         NARROW_BYTES + self.zones() * ROW_BYTES
@@ -150,9 +163,14 @@ impl Rows {
         [Row::Aligned, Row::Ordered].into_iter().chain((0..self.zones()).map(Row::Zone))
     }
 
+    /// Every cell.
+    pub(crate) fn ids(self) -> impl Iterator<Item = CellId> {
+        (0..CELL_LINES as u32).map(CellId).filter(move |&id| self.have(id))
+    }
+
     /// Whether a cell starts there, in a column with these rows.
     pub(crate) const fn have(self, id: CellId) -> bool {
-        (id.0 as usize) < self.lines() && id.is_valid()
+        id.start() < self.bytes() && id.is_valid()
     }
 }
 
@@ -182,9 +200,15 @@ impl CellId {
         Self((CELL_LINES + class) as u32)
     }
 
-    /// Whether it stands for published blocks.
+    /// Whether it stands for published blocks, and not for a cell.
+    #[inline(always)]
     pub(crate) const fn is_published(self) -> bool {
-        self.0 >= CELL_LINES as u32 && self.0 < (CELL_LINES + CLASS_COUNT) as u32
+        self.0 >= CELL_LINES as u32
+    }
+
+    /// Whether it stands for the published blocks of a class that there is.
+    pub(crate) const fn is_published_class(self) -> bool {
+        self.is_published() && self.0 < (CELL_LINES + CLASS_COUNT) as u32
     }
 
     /// The cell at `offset` bytes from its column's block.
@@ -223,16 +247,12 @@ impl CellId {
     }
 
     /// Its size class.
-    pub(crate) const fn class(self) -> usize {
-        if self.is_published() {
-            return self.0 as usize - CELL_LINES;
-        }
-        let start = self.start();
-        if !self.is_narrow() {
-            return (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL;
-        }
-        let index = start / NARROW_CELL;
-        if index < ALIGNED_FIRST { SMALL_CLASSES + index % MEDIUM_CLASSES } else { (index - ALIGNED_FIRST) % ROW_CELLS }
+    #[inline(always)]
+    pub(crate) fn class(self) -> usize {
+        let line = self.0 as usize;
+        debug_assert!(line < CLASS_OF_LINE.len());
+        // What was read of a span that is being given back may be no cell: any class will do.
+        if line < CLASS_OF_LINE.len() { CLASS_OF_LINE[line] as usize } else { 0 }
     }
 
     /// The row of a small class that it is in; `None` of a medium class, and for what stands for published blocks.
@@ -261,6 +281,28 @@ impl CellId {
         if self.is_narrow() && class.stack > NARROW_STACK as u32 { NARROW_STACK as u32 } else { class.stack }
     }
 }
+
+const fn class_of_line() -> [u8; CELL_LINES + CLASS_COUNT] {
+    let mut classes = [0; CELL_LINES + CLASS_COUNT];
+    let mut line = 0;
+    while line < classes.len() {
+        let start = line * 64;
+        classes[line] = if line >= CELL_LINES {
+            line - CELL_LINES
+        } else if start >= NARROW_BYTES {
+            (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL
+        } else if start / NARROW_CELL < ALIGNED_FIRST {
+            SMALL_CLASSES + start / NARROW_CELL % MEDIUM_CLASSES
+        } else {
+            (start / NARROW_CELL - ALIGNED_FIRST) % ROW_CELLS
+        } as u8;
+        line += 1;
+    }
+    classes
+}
+
+/// The class of the cell on each line, and of the published ones after them.
+static CLASS_OF_LINE: [u8; CELL_LINES + CLASS_COUNT] = class_of_line();
 
 const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
     let mut offsets = [(SMALL_CLASSES * WIDE_CELL) as u16; SMALL_MAX + 1];
@@ -305,8 +347,15 @@ impl Cell {
 
     #[inline(always)]
     fn entry(&self, index: u32) -> &AtomicU64 {
-        // SAFETY: entries follow the head; K1: index < limit, which is at most the cell's room.
-        unsafe { &*self.0.add(1).cast::<AtomicU64>().add(index as usize) }
+        // SAFETY: entries follow the heads; K1: index < limit, which is at most the cell's room.
+        unsafe { &*self.0.add(1).cast::<OpenHead>().add(1).cast::<AtomicU64>().add(index as usize) }
+    }
+
+    /// What anybody writes of it.
+    #[inline(always)]
+    pub(crate) fn open<'a>(self) -> &'a OpenHead {
+        // SAFETY: it follows the cell's head, in the mapped region (R1); atomics.
+        unsafe { &*self.0.add(1).cast() }
     }
 
     /// Takes the latest slot of the stack.

@@ -1,7 +1,7 @@
 //! The core: the tables of an open arena, and what does not belong to one column.
 
 use super::block::{Blocks, ColumnBlock};
-use super::cell::{CELL_LINES, Cell, CellId, Row, Rows};
+use super::cell::{Cell, CellId, Row, Rows};
 use super::held::Handle;
 use super::publish::{INTENTS, Intent};
 use super::remote::RemoteFree;
@@ -96,9 +96,9 @@ pub(crate) struct Shape {
     counters: Section,
     used: Section,
     intents: Section,
-    /// These three come last.
-    inboxes: Section,
+    /// Of published classes, for each column.
     hints: Section,
+    /// They come last.
     blocks: Section,
     pages: Section,
     spans: Section,
@@ -162,8 +162,7 @@ impl Shape {
             spans: layout.section(spans, size_of::<SpanMeta>()),
             live: layout.section(spans * SPAN_WORDS, word),
             remote: layout.section(spans * SPAN_WORDS, word),
-            inboxes: layout.section(columns * Core::lines_for(rows), size_of::<Inbox>()),
-            hints: layout.section(columns * Core::lines_for(rows), size_of::<AtomicU32>()),
+            hints: layout.section(columns * CLASS_COUNT, size_of::<AtomicU32>()),
             blocks: Blocks::section(&mut layout, options.columns, rows),
             layout,
         })
@@ -199,7 +198,7 @@ impl Shape {
     /// Bytes of metadata that prefaulting touches: all, but for the columns' blocks, which come last,
     /// if they take more than user memory.
     fn prefaulted(&self) -> usize {
-        let blocks = self.columns as usize * (Blocks::stride(self.rows) + 8 * Core::lines_for(self.rows));
+        let blocks = self.columns as usize * Blocks::stride(self.rows);
         if blocks <= self.chunks * CHUNK { self.layout.bytes() } else { self.layout.bytes() - blocks }
     }
 
@@ -236,9 +235,9 @@ impl Shape {
     }
 
     /// The parts of the metadata that are derived: all but what is known of the spans.
-    pub(crate) fn derived(&self) -> [Section; 10] {
+    pub(crate) fn derived(&self) -> [Section; 9] {
         let [leaves, middle, top] = self.index;
-        [leaves, middle, top, self.chunk_metas, self.counters, self.used, self.intents, self.inboxes, self.hints, self.blocks]
+        [leaves, middle, top, self.chunk_metas, self.counters, self.used, self.intents, self.hints, self.blocks]
     }
 }
 
@@ -255,7 +254,6 @@ pub(crate) struct Core {
     pub(crate) live: Table<AtomicU64>,
     pub(crate) remote: Table<AtomicU64>,
     pub(crate) columns: Blocks,
-    inboxes: Table<Inbox>,
     hints: Table<AtomicU32>,
     used: Table<AtomicU64>,
     pub(crate) intents: Table<Intent>,
@@ -405,7 +403,6 @@ impl Core {
             counters: region.table(shape.counters),
             used: region.table(shape.used),
             intents: region.table(shape.intents),
-            inboxes: region.table(shape.inboxes),
             hints: region.table(shape.hints),
             columns: Blocks::new(&region, shape.blocks, shape.rows),
             pages: region.table(shape.pages),
@@ -475,43 +472,38 @@ impl Core {
         self.shape.rows.of_zone(if self.options.no_zones { 0 } else { zone })
     }
 
-    /// Room for what anybody writes of each of a column's cells, and of its published classes: whole pairs of cache lines.
-    const fn lines_for(rows: Rows) -> usize {
-        (rows.lines() + CLASS_COUNT).next_multiple_of(128 / size_of::<Inbox>())
+    /// The inbox of the cell at `offset` bytes from the block of column `index`, which has spans of its own (see
+    /// [`Core::held_block`]). What was read of a span that has another owner by now may be the offset of no cell: then any
+    /// inbox will do.
+    #[inline(always)]
+    pub(crate) fn inbox(&self, index: u32, offset: u32) -> &Inbox {
+        &self.handle(index).cell_at(self.columns.cell_near(offset)).open().inbox
+    }
+
+    /// The shared span of a cell that had room lately, or of a published class; the cell is given by its offset.
+    #[inline(always)]
+    pub(crate) fn hint(&self, index: u32, offset: u32) -> SpanId {
+        SpanId(self.hint_word(index, offset).load(Relaxed))
     }
 
     #[inline(always)]
-    fn line(&self, index: u32, cell: CellId) -> usize {
-        let (lines, cell) = (self.rows().lines(), cell.0 as usize);
-        // What was read of a span that has another owner by now may be a cell of another kind: any line will do.
-        let line = if cell < lines { cell } else { lines + cell.saturating_sub(CELL_LINES) % CLASS_COUNT };
-        index as usize * Self::lines_for(self.rows()) + line
+    pub(crate) fn set_hint(&self, index: u32, offset: u32, span: SpanId) {
+        self.hint_word(index, offset).store(span.0, Relaxed);
     }
 
-    /// The inbox of a cell of column `index`.
     #[inline(always)]
-    pub(crate) fn inbox(&self, index: u32, cell: CellId) -> &Inbox {
-        self.inboxes.at(self.line(index, cell))
+    fn hint_word(&self, index: u32, offset: u32) -> &AtomicU32 {
+        if self.columns.cell_near(offset) == offset {
+            self.columns.cell(index, offset).open().hint()
+        } else {
+            self.published_hint(index, offset)
+        }
     }
 
-    /// The inboxes of column `index`, by cell.
-    pub(crate) fn inboxes_of(&self, index: u32) -> *const Inbox {
-        self.inboxes.as_ptr().wrapping_add(self.line(index, CellId(0)))
-    }
-
-    /// The span that was pushed last onto each inbox of a column in which something is.
-    pub(crate) fn inboxes_in_use(&self, index: u32) -> impl Iterator<Item = SpanId> + use<'_> {
-        let first = self.line(index, CellId(0));
-        (first..first + Self::lines_for(self.rows())).map(|line| self.inboxes.at(line).first()).filter(|&span| span != SpanId::NONE)
-    }
-
-    /// The shared span of a cell that had room lately. A hint: its state decides.
-    pub(crate) fn hint(&self, index: u32, cell: CellId) -> SpanId {
-        SpanId(self.hints.at(self.line(index, cell)).load(Relaxed))
-    }
-
-    pub(crate) fn set_hint(&self, index: u32, cell: CellId, span: SpanId) {
-        self.hints.at(self.line(index, cell)).store(span.0, Relaxed);
+    #[cold]
+    #[inline(never)]
+    fn published_hint(&self, index: u32, offset: u32) -> &AtomicU32 {
+        self.hints.at(index as usize * CLASS_COUNT + CellId::at_offset(offset).class())
     }
 
     /// Columns of the arena.
@@ -535,6 +527,13 @@ impl Core {
     #[inline(always)]
     pub(crate) fn block(&self, index: u32) -> &ColumnBlock {
         self.columns.at(index)
+    }
+
+    /// The block of a column that has spans which its holder gives and takes the slots of: a load less than [`Core::block`].
+    #[inline(always)]
+    pub(crate) fn held_block(&self, index: u32) -> &ColumnBlock {
+        // Who owned such a span first had set the handle up.
+        self.handle(index).block()
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -693,8 +692,9 @@ impl Core {
         let Some((head, unit, granules)) = located else {
             return Err(Self::not_live(granule, self.place_in_run(granule, Owner::column(index))));
         };
-        if self.span(head).pending.announce(1 << unit) {
-            self.announce(head);
+        let meta = self.span(head);
+        if meta.pending.announce(1 << unit) {
+            self.announce(head, meta);
         }
         Ok(Freed::new(index, u64::from(granules)))
     }
@@ -703,7 +703,7 @@ impl Core {
     fn remote_free(&self, granule: Granule, index: u32) -> RemoteFree<'_> {
         RemoteFree {
             page: self.page(granule.span()),
-            hold: self.block(index).holder.hold_word(),
+            hold: self.held_block(index).holder.hold_word(),
             live: self.live_word(granule),
             remote: self.remote_word(granule),
         }

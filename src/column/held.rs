@@ -32,7 +32,7 @@ use super::unusual::{above_small, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, SMALL_MAX};
-use crate::span::{ChunkMeta, Inbox, SpanMeta};
+use crate::span::{ChunkMeta, SpanMeta};
 use crate::spike::zone_of_octave;
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -82,7 +82,6 @@ pub(crate) struct Handle {
     spans: Slot<*const SpanMeta>,
     chunks: Slot<*const ChunkMeta>,
     block: Slot<*const u8>,
-    inboxes: Slot<*const Inbox>,
     /// What the owner of the column's spans must be for a free to be fast; nobody with `ZERO_FREED`.
     owner: Slot<u32>,
     /// Its index plus one, as `Owner::column` has it; 0 before it is set up.
@@ -130,7 +129,6 @@ impl Handle {
         self.hold_cell.set(block);
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
-        self.inboxes.set(core.inboxes_of(index));
         for (octave, row) in self.rows.iter().enumerate() {
             let first = CellId::small(core.row_of_zone(zone_of_octave(octave)), 0);
             row.set(block.wrapping_add(first.offset() as usize));
@@ -306,8 +304,14 @@ impl Handle {
 
     /// The cell with this number.
     pub(crate) fn cell(&self, id: CellId) -> Cell {
-        // SAFETY: L1: set up; ids are offsets of cells.
-        unsafe { Cell::new(self.block.get(), id.offset() as usize) }
+        self.cell_at(id.offset())
+    }
+
+    /// The cell at `offset` bytes from the block, where one lies.
+    #[inline(always)]
+    pub(crate) fn cell_at(&self, offset: u32) -> Cell {
+        // SAFETY: L1: set up; the caller says that a cell lies there.
+        unsafe { Cell::new(self.block.get(), offset as usize) }
     }
 
     /// The number of one of our cells.
@@ -320,13 +324,6 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn offset_of(&self, cell: Cell) -> u32 {
         (cell.as_ptr().addr() - self.block.get().addr()) as u32
-    }
-
-    /// The inbox of one of our cells.
-    #[inline(always)]
-    pub(crate) fn inbox(&self, cell: Cell) -> &Inbox {
-        // SAFETY: L1: set up; R2: there is one for each line of the column's cells.
-        unsafe { &*self.inboxes.get().add(self.id_of(cell).0 as usize) }
     }
 
     /// Sets one of our cells up for its first use.

@@ -6,9 +6,9 @@
 //!
 //! ```text
 //!                publish                                  unpublish
-//!  1  remote bit set: the slot is ours, of all who would    remote bit set: we are the one who frees it
+//!  1  remote bit set: the slot is ours, of all who would    intent: this block, that place
 //!     publish it; not live yet
-//!  2  intent: this block, that place                        intent: this block, that place
+//!  2  intent: this block, that place                        remote bit set: we are the one who frees it
 //!  3  live bit set                                          place: named the block, names nothing (0)
 //!  4  place: names the block                                live bit clear
 //!  5  remote bit clear                                      intent gone
@@ -34,6 +34,7 @@ use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, CLASSES, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
+use crate::span::SharedKey;
 use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Publications that may be under way at a time.
@@ -117,18 +118,44 @@ impl Core {
     }
 
     /// Whether a granule's name is that of nothing.
-    pub(crate) fn has_no_name(granule: Granule) -> bool {
+    fn has_no_name(granule: Granule) -> bool {
         Self::name(granule) == 0
     }
 
-    /// The slot of a fresh span that is published first.
-    pub(crate) fn first_to_publish(head: SpanId, class: &Class) -> Granule {
+    /// Claims the slot of a fresh span that is published first.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn first_to_publish(&self, head: SpanId, class: &Class) -> Granule {
         let first = head.first();
-        if Self::has_no_name(first) { Granule(first.0 + u64::from(class.granules)) } else { first }
+        let granule = if Self::has_no_name(first) { Granule(first.0 + u64::from(class.granules)) } else { first };
+        self.remote_word(granule).fetch_or(granule.bit(), Relaxed);
+        granule
+    }
+
+    /// A slot of this span, which is a shared one of the column and published class, if there is room: by its remote bit, not
+    /// live yet.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn claim_to_publish(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
+        let class = &CLASSES[id.class()];
+        let slots = u32::from(class.slots) - u32::from(Self::has_no_name(head.first()));
+        let mut retries = 0;
+        let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, slots, &mut retries);
+        // As for other shared spans.
+        let granule = reserved.then(|| {
+            loop {
+                if let Some(granule) = self.find_unpublished(head, id.class(), class, &mut retries) {
+                    return granule;
+                }
+                retries += 1;
+            }
+        });
+        self.count_retries(retries);
+        granule
     }
 
     /// A slot that is neither live nor about to be, by its remote bit; the caller has a reservation.
-    pub(crate) fn find_unpublished(&self, head: SpanId, index: usize, class: &Class, retries: &mut u64) -> Option<Granule> {
+    fn find_unpublished(&self, head: SpanId, index: usize, class: &Class, retries: &mut u64) -> Option<Granule> {
         let mut claim = |granule: Granule| {
             let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
             if (live.load(Relaxed) | remote.load(Relaxed)) & bit != 0 || Self::has_no_name(granule) {
@@ -235,12 +262,13 @@ impl Core {
         }
         let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
         let intent = self.take_intent()?;
+        // Before the remote bit: with it, and without an intent, the block would be free although the place names it.
+        intent.set(granule, place);
         let ours = live.load(Ordering::Acquire) & bit != 0 && remote.fetch_or(bit, Ordering::AcqRel) & bit == 0;
         if !ours {
             intent.clear();
             return Err(Misuse::Twice.of(p));
         }
-        intent.set(granule, place);
         let named =
             live.load(Ordering::Acquire) & bit != 0 && place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !named {
@@ -267,7 +295,7 @@ impl Core {
         if owner.is_large() {
             self.leave_large(index, head, spans);
         } else {
-            self.release_shared(index, self.head_of(head), id, 1);
+            self.release_shared(index, self.head_of(head), id.offset(), 1);
         }
         let open = &self.block(index).open;
         // Release: pairs with the snapshot, which reads frees before allocations.

@@ -13,7 +13,7 @@
 
 use core::num::{NonZeroU32, NonZeroU64};
 
-use super::cell::{Cell, CellId, small_class_of};
+use super::cell::{Cell, small_class_of};
 use super::held::{Face, Handle};
 use super::remote::{Arrival, Collected, Incoming, collect, hand_over};
 use crate::error::Error;
@@ -82,7 +82,7 @@ extern "C" fn growing<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut
     if cell.small_reciprocal().is_none() {
         return beginning::<F>(handle, size, cell);
     }
-    if handle.has_arrivals(cell) {
+    if Handle::has_arrivals(cell) {
         return taking_back::<F>(handle, cell);
     }
     claiming::<F>(handle, cell)
@@ -177,7 +177,7 @@ extern "C" fn opening<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
 #[cold]
 #[inline(never)]
 extern "C" fn growing_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    if handle.has_arrivals(cell) {
+    if Handle::has_arrivals(cell) {
         return taking_back::<F>(handle, cell);
     }
     growing_at_large::<F>(handle, cell)
@@ -377,8 +377,8 @@ impl Handle {
 
     /// Whether others have freed slots of spans that are in no list.
     #[inline(always)]
-    fn has_arrivals(&self, cell: Cell) -> bool {
-        cell.drain() != SpanId::NONE || !self.inbox(cell).is_empty()
+    fn has_arrivals(cell: Cell) -> bool {
+        cell.drain() != SpanId::NONE || !cell.open().inbox.is_empty()
     }
 
     /// A block that others freed of the lowest of `units`: it stays live, and is handed out again. Also the
@@ -406,7 +406,7 @@ impl Handle {
     fn next_arrival(&self, cell: Cell) -> Option<(SpanId, Arrival)> {
         let mut span = cell.drain();
         if span == SpanId::NONE {
-            span = self.inbox(cell).take();
+            span = cell.open().inbox.take();
             if span == SpanId::NONE {
                 return None;
             }
@@ -442,7 +442,7 @@ impl Handle {
     #[inline(never)]
     fn pass_on(&self, span: SpanId, units: u64) {
         let core = self.core();
-        self.incoming(span).pass_on(units, |index, cell| core.inbox(index, CellId::at_offset(cell)));
+        self.incoming(span).pass_on(units, |index, cell| core.inbox(index, cell));
     }
 
     /// Whether a call of `accept` that yielded no span may be followed by one that does: not if the

@@ -41,9 +41,7 @@ impl Core {
         let meta = self.span(head);
         meta.class.store(id.class() as u32, Relaxed);
         meta.summary.store(0, Relaxed);
-        let first = if id.is_published() { Self::first_to_publish(head, class) } else { head.first() };
-        let given = if id.is_published() { self.remote_word(first) } else { self.live_word(first) };
-        given.fetch_or(first.bit(), Relaxed);
+        let first = if id.is_published() { self.first_to_publish(head, class) } else { self.first_shared(head) };
         for span in head.0..head.0 + spans {
             self.span(SpanId(span)).head.store(head.0, Relaxed);
             self.page(SpanId(span)).set(Owner::shared(index), id.offset());
@@ -51,13 +49,20 @@ impl Core {
         // Last: from here on others claim slots, and free them.
         meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
         self.note_used(index);
-        self.set_hint(index, id, head);
+        self.set_hint(index, id.offset(), head);
         Ok(first)
+    }
+
+    /// The first slot of a fresh span is handed out.
+    fn first_shared(&self, head: SpanId) -> Granule {
+        let first = head.first();
+        self.live_word(first).fetch_or(first.bit(), Relaxed);
+        first
     }
 
     /// A slot of a shared span that the column has: the hinted one, or another of its chunk.
     pub(crate) fn claim_shared(&self, index: u32, id: CellId) -> Option<Granule> {
-        let hint = self.hint(index, id);
+        let hint = self.hint(index, id.offset());
         if hint == SpanId::NONE {
             return None;
         }
@@ -66,7 +71,7 @@ impl Core {
         }
         (0..CHUNK_SPANS as u32)
             .map(|place| hint.chunk().span(place))
-            .find_map(|span| self.claim_in(index, id, span).inspect(|_| self.set_hint(index, id, span)))
+            .find_map(|span| self.claim_in(index, id, span).inspect(|_| self.set_hint(index, id.offset(), span)))
     }
 
     /// A slot of any shared span of the column that would serve: of the class, whatever the zone.
@@ -97,20 +102,18 @@ impl Core {
         if !page.owner().is_shared_of(index) || page.cell() != id.offset() || self.head_of(head) != head {
             return None;
         }
-        let class = &CLASSES[id.class()];
-        let slots = u32::from(class.slots) - u32::from(id.is_published() && Self::has_no_name(head.first()));
+        if id.is_published() {
+            return self.claim_to_publish(index, id, head);
+        }
+        let class_index = id.class();
+        let class = &CLASSES[class_index];
         let mut retries = 0;
-        let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, slots, &mut retries);
+        let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, u32::from(class.slots), &mut retries);
         // With a reservation there is a clear bit, now or after those who are freeing have finished
         // theirs (H1): a round that finds none means that another thread took one.
         let granule = reserved.then(|| {
             loop {
-                let found = if id.is_published() {
-                    self.find_unpublished(head, id.class(), class, &mut retries)
-                } else {
-                    self.find_clear(head, id.class(), class, &mut retries)
-                };
-                if let Some(granule) = found {
+                if let Some(granule) = self.find_clear(head, class_index, class, &mut retries) {
                     return granule;
                 }
                 retries += 1;
@@ -147,16 +150,17 @@ impl Core {
         if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
             return Err(Misuse::Twice);
         }
-        self.release_shared(index, place.head, CellId::at_offset(place.cell), 1);
+        self.release_shared(index, place.head, place.cell, 1);
         Ok(Freed::new(index, u64::from(class.granules)))
     }
 
-    /// Gives up reservations of `slots` blocks whose bits are clear; an empty span goes back.
-    pub(crate) fn release_shared(&self, index: u32, head: SpanId, id: CellId, slots: u32) {
+    /// Gives up reservations of `slots` blocks whose bits are clear, of a span of the cell at `offset`; an empty span goes back.
+    #[inline(always)]
+    pub(crate) fn release_shared(&self, index: u32, head: SpanId, offset: u32, slots: u32) {
         if self.span(head).shared.release(slots) {
-            self.return_open(index, head, u32::from(CLASSES[id.class()].spans));
+            self.return_open(index, head, u32::from(CLASSES[CellId::at_offset(offset).class()].spans));
         } else {
-            self.set_hint(index, id, head);
+            self.set_hint(index, offset, head);
         }
     }
 }

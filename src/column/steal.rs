@@ -117,7 +117,7 @@ impl Core {
     pub(crate) fn steal_from(&self, index: u32) {
         let block = self.block(index);
         for id in block.holder.used_cells() {
-            let inbox = self.inbox(index, id);
+            let inbox = self.inbox(index, id.offset());
             if self.is_worth_it(inbox, index, id) {
                 self.rob(inbox.take());
             }
@@ -184,8 +184,8 @@ impl Core {
     /// Pushes a span whose flag "queued" the caller has set: wait-free.
     #[cold]
     #[inline(never)]
-    pub(crate) fn announce(&self, span: SpanId) {
-        self.send_on(&self.incoming(span));
+    pub(crate) fn announce(&self, span: SpanId, meta: &SpanMeta) {
+        self.send_on(&Incoming::of(span, self.page(span), meta));
     }
 
     /// Pushes a span that is "queued", and in the caller's hands alone, onto the inbox of its cell, with
@@ -195,14 +195,14 @@ impl Core {
             Some(inbox) if incoming.is_head() => inbox.push(incoming.span, incoming.pending),
             _ => {
                 let units = incoming.pending.take();
-                incoming.pass_on(units, |index, cell| self.inbox(index, CellId::at_offset(cell)));
+                incoming.pass_on(units, |index, cell| self.inbox(index, cell));
             }
         }
     }
 
     fn inbox_of(&self, incoming: &Incoming) -> Option<&Inbox> {
         let index = incoming.page.owner().holder()?;
-        Some(self.inbox(index, CellId::at_offset(incoming.page.cell())))
+        Some(self.inbox(index, incoming.page.cell()))
     }
 
     fn incoming(&self, span: SpanId) -> Incoming<'_> {

@@ -7,7 +7,7 @@ use super::held::{Face, Handle, Plainly};
 use super::refill::refilling;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, PageEntry};
-use crate::size_class::{CHUNK, CLASSES, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
+use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::{Ordering::Relaxed, bump};
 
@@ -27,6 +27,7 @@ pub(crate) enum Route {
 
 impl Core {
     /// Checks a request and says where it is served.
+    #[inline(always)]
     pub(crate) fn route(&self, size: usize, align: usize, spike: u32) -> Result<Route> {
         let align = if align == 0 { GRANULE } else { align };
         if !align.is_power_of_two() || align > CHUNK {
@@ -121,7 +122,8 @@ impl Handle {
         if !cell.is_set_up() {
             self.set_cell_up(cell);
         }
-        refilling::<F>(self, CLASSES[id.class()].bytes as usize, 0, cell)
+        // The size tells small cells that are not set up from medium ones: this one is either set up or medium.
+        refilling::<F>(self, MEDIUM_MAX, 0, cell)
     }
 
     fn alloc_large<F: Face>(&self, size: usize, align: usize) -> *mut u8 {
@@ -145,9 +147,8 @@ impl Handle {
 
     /// Frees what the fast path does not, or says what is wrong.
     fn free_unusual(&self, p: *mut u8) -> bool {
-        let core = self.core();
-        let Some(granule) = core.granule(p) else { return self.refuse(Misuse::NoBlock.of(p)) };
-        let owner = core.page(granule.span()).owner();
+        let Some((granule, page)) = self.page_of(p) else { return self.refuse(Misuse::NoBlock.of(p)) };
+        let owner = page.owner();
         if owner.is_column(self.index()) { self.free_checked(p, granule, owner) } else { self.free_elsewhere(p, granule, owner) }
     }
 

@@ -122,7 +122,7 @@ impl Handle {
     fn reset_shared(&self, head: SpanId) {
         let core = self.core();
         let class = &CLASSES[core.span(head).class.load(Relaxed) as usize];
-        let id = CellId::at_offset(core.page(head).cell());
+        let cell = core.page(head).cell();
         let mut slots = 0;
         for word in core.words_of(head) {
             let live = core.live.at(word);
@@ -133,7 +133,7 @@ impl Handle {
         }
         self.count_reset(slots, class.granules);
         if slots != 0 {
-            core.release_shared(self.index(), head, id, slots);
+            core.release_shared(self.index(), head, cell, slots);
         }
     }
 

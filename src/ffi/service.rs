@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::batch::ENGRAM_BATCH_ATOMIC;
 use super::concept::{ConceptRequest, array_of, content_of, engram_concept, engram_placement, id_of, required};
 use super::service_config::{engram_service_config, service_config_of};
-use super::status::{ENGRAM_MORE, ENGRAM_OK, Failure, engram_status, fail, fail_with};
+use super::status::{ENGRAM_MORE, ENGRAM_OK, ENGRAM_RECOVERED, Failure, engram_status, fail, fail_with};
 use crate::error::Error;
 use crate::service::{AllocationResult, MemoryAllocationService};
 use crate::spike::SpikeTime;
@@ -31,8 +31,9 @@ fn status_of(result: Result<(), Failure>) -> engram_status {
 
 /// Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a
 /// pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
-/// not zero; `ENGRAM_E_UNSUPPORTED` if `path` is not NULL; `ENGRAM_E_NO_MEMORY` or `ENGRAM_E_OS` if the system refuses. Any,
-/// blocking.
+/// not zero, or a pool that misses of which the region file has concepts; `ENGRAM_E_OS` if the system refuses; of region files
+/// also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
+/// there. Any, blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_open(config: *const engram_service_config, out: *mut *mut engram_service) -> engram_status {
     if out.is_null() {
@@ -42,15 +43,18 @@ pub unsafe extern "C" fn engram_service_open(config: *const engram_service_confi
     unsafe { out.write(core::ptr::null_mut()) };
     // SAFETY: the caller's promise.
     let config = unsafe { service_config_of(config) };
-    status_of(config.and_then(|config| {
-        let service = MemoryAllocationService::open(config)?;
-        // SAFETY: as above.
-        unsafe { out.write(Box::into_raw(Box::new(engram_service { service }))) };
-        Ok(())
-    }))
+    match config.and_then(|config| Ok(MemoryAllocationService::open(config)?)) {
+        Ok(service) => {
+            let news = if service.was_recovered() { ENGRAM_RECOVERED } else { ENGRAM_OK };
+            // SAFETY: as above.
+            unsafe { out.write(Box::into_raw(Box::new(engram_service { service }))) };
+            news
+        }
+        Err(failure) => fail_with(&failure),
+    }
 }
 
-/// Closes a service; its concepts are gone. `ENGRAM_E_BUSY` while something is pinned, and then it stays open. NULL:
+/// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it stays open. NULL:
 /// `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> engram_status {

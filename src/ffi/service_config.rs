@@ -1,8 +1,9 @@
 //! How a service is opened.
 
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use core::time::Duration;
 
+use super::arena::path_of;
 use super::concept::type_of;
 use super::status::{ENGRAM_OK, Failure, engram_status, fail};
 use crate::error::Error;
@@ -39,7 +40,7 @@ pub struct engram_service_config {
     pub struct_size: u32,
     /// 1 to 65536; default 64.
     pub columns: u32,
-    /// Region file, or NULL (default): anonymous memory. Not offered by this version: `ENGRAM_E_UNSUPPORTED`.
+    /// Region file, or NULL (default): anonymous memory. It is created, or opened with every concept that is in it.
     pub path: *const c_char,
     /// Bytes of memory for concepts, 1 to 1 TiB; default 256 MiB; rounded up to 2 MiB.
     pub capacity: u64,
@@ -132,11 +133,10 @@ impl engram_service_config {
         if self.guidance > 1 {
             return Err(AllocationError::invalid("guidance", &self.guidance, "0 or 1").into());
         }
-        if !self.path.is_null() {
-            let text = "region files (path) are not offered by this version; leave path NULL for anonymous memory";
-            return Err(Error::Unsupported(text).into());
-        }
+        // SAFETY: the caller's promise: NULL, or it ends with a NUL.
+        let path = (!self.path.is_null()).then(|| path_of(unsafe { CStr::from_ptr(self.path) })).transpose()?;
         Ok(AllocationServiceConfig {
+            path,
             capacity_bytes: bytes(self.capacity),
             columns: self.columns,
             pool_configurations,

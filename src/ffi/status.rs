@@ -113,7 +113,6 @@ impl Failure {
                 AllocationError::Internal { .. } => ENGRAM_E_INTERNAL,
             },
             Self::Unopened(AllocationServiceError::Invalid { .. }) => ENGRAM_E_INVALID,
-            Self::Unopened(AllocationServiceError::PathUnsupported { .. }) => ENGRAM_E_UNSUPPORTED,
             Self::Pinned(_) => ENGRAM_E_BUSY,
             Self::Among(_, failure) => failure.status(),
         }

@@ -45,6 +45,9 @@ impl ConceptType {
     pub const ALL: [Self; 8] =
         [Self::ENTITY, Self::ABSTRACT, Self::EVENT, Self::CATEGORY, Self::RELATIONSHIP, Self::PROPERTY, Self::TEMPORAL, Self::SPATIAL];
 
+    /// Bytes of the longest name.
+    pub(crate) const LONGEST: usize = LONGEST;
+
     /// `name` is at most 32 bytes long.
     pub(crate) const fn padded(name: &[u8]) -> Self {
         let mut bytes = [0; LONGEST];

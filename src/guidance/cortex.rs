@@ -31,14 +31,19 @@ use crate::guidance::graph::{Cut, Graph, GraphLimits, Linked};
 #[cfg(doc)]
 use crate::guidance::homes::CONCEPTS;
 use crate::guidance::homes::{Homes, NOWHERE};
+use crate::guidance::net::Tie;
 use crate::guidance::replace::{Replacement, Step};
 use crate::guidance::strategy::Placement;
 use crate::spike::SpikeTime;
 
 /// Decisions for one concept at most: other threads may fill the winner first.
 const DECISIONS: u32 = 4;
-/// Edges of a removed concept that are dropped in one call or step.
+/// Edges of a removed concept that are dropped in one call or step; fewer if its neighbours are hubs
+/// ([`Graph::forget`]).
 const DROPPED: usize = 256;
+
+/// Ties that [`Cortex::near`] looks at.
+const NEAR: usize = 1024;
 
 /// How columns compete for concepts: who votes, and how much evidence is kept.
 ///
@@ -119,6 +124,11 @@ pub struct Cortex {
 }
 
 impl Cortex {
+    /// Whether nothing is known to belong to the concept.
+    pub(crate) fn is_lonely(&self, concept: u32) -> bool {
+        self.graph.degree(concept) == 0
+    }
+
     /// Makes known that two concepts, placed or not, belong together.
     pub fn link(&self, a: u32, b: u32) -> Linked {
         self.graph.link(a, b)
@@ -130,7 +140,8 @@ impl Cortex {
         self.place_folded(concept, &Folded::new(features), effect)
     }
 
-    fn place_folded(&self, concept: u32, features: &Folded, effect: &Placement) -> Winner {
+    /// The same, with the features folded.
+    pub(crate) fn place_folded(&self, concept: u32, features: &Folded, effect: &Placement) -> Winner {
         let decide = || self.columns.decide(&self.graph, &self.homes, concept, features, effect);
         let mut winner = decide();
         let mut decisions = 1;
@@ -182,7 +193,7 @@ impl Cortex {
     }
 
     /// The concept is no more. `free` is told which numbers have neither home nor edges now, and may be
-    /// given to other concepts: its own, unless it has more than 256 edges (then [`Cortex::step`]
+    /// given to other concepts: its own, unless it has more than 256 edges, or some to hubs (then [`Cortex::step`]
     /// drops the rest), and those of neighbours that were only hinted at.
     ///
     /// To be called once for each concept. Another thread may be about to link or place a number that
@@ -218,6 +229,10 @@ impl Cortex {
     }
 
     fn step_removed(&self, concept: u32) -> Step {
+        if self.homes.column(concept) != NOWHERE {
+            // It has come again: its edges are its own.
+            return Step::Worked;
+        }
         let mut numbers = Vec::new();
         if self.drop_edges(concept, &mut |number| numbers.push(number)) {
             numbers.push(concept);
@@ -230,6 +245,15 @@ impl Cortex {
     /// The concept's column, if it is placed.
     pub fn column(&self, concept: u32) -> Option<u32> {
         let column = self.homes.column(concept);
+        (column != NOWHERE).then_some(column)
+    }
+
+    /// The concept's column, if it is placed, and in place of `near` its ties to others there; of more than 1,024 ties, a
+    /// sample.
+    pub(crate) fn near(&self, concept: u32, near: &mut Vec<Tie>) -> Option<u32> {
+        self.graph.sample(concept, NEAR, near);
+        let column = self.homes.column(concept);
+        near.retain(|tie| self.homes.column(tie.node) == column);
         (column != NOWHERE).then_some(column)
     }
 

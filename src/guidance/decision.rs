@@ -126,7 +126,7 @@ impl DecisionCache {
         // Acquire, with `forget_all`: who decides in a generation decides by what was changed before it began.
         let generation = self.generation.load(Acquire);
         let counts = &self.counts[key.0[0] as usize % STRIPES];
-        for entry in self.set_of(key).iter().filter(|entry| entry.peek(0) == key.0[0]) {
+        for entry in self.set_of(key).filter(|entry| entry.peek(0) == key.0[0]) {
             let Some(record) = entry.read().map(Record) else { continue };
             if record.key() == key && record.holds(generation, self.ttl_ns, now_ns) {
                 counts.hits.fetch_add(1, Relaxed);
@@ -147,7 +147,7 @@ impl DecisionCache {
             let useful = other.key() != undecided.key && other.holds(undecided.generation, self.ttl_ns, now_ns);
             useful.then(|| other.made_ns())
         };
-        self.set_of(undecided.key).iter().min_by_key(in_use_since).is_some_and(|entry| entry.write(record.0))
+        self.set_of(undecided.key).min_by_key(in_use_since).is_some_and(|entry| entry.write(record.0))
     }
 
     /// Forgets every decision, those that are being made included: what was decided by the state of
@@ -166,11 +166,14 @@ impl DecisionCache {
         self.counts.iter().map(|counts| counts.misses.load(Relaxed)).sum()
     }
 
-    /// The entries where a key may be; none in a cache of size 0.
-    fn set_of(&self, key: DecisionKey) -> &[Entry<WORDS>] {
+    /// The entries where a key may be; none in a cache of size 0. Each key has an order of its own in which it fills them:
+    /// so most are found in the first line that is looked at.
+    fn set_of(&self, key: DecisionKey) -> impl Iterator<Item = &Entry<WORDS>> {
         let sets = self.entries.len() / WAYS;
         let set = ((u128::from(key.0[1]) * sets as u128) >> 64) as usize;
-        self.entries.get(set * WAYS..(set + 1) * WAYS).unwrap_or_default()
+        let entries = self.entries.get(set * WAYS..(set + 1) * WAYS).unwrap_or_default();
+        let (last, first) = entries.split_at(key.0[0] as usize % WAYS.min(entries.len().max(1)));
+        first.iter().chain(last)
     }
 }
 

@@ -61,6 +61,11 @@ impl Folded {
         Self(numbers)
     }
 
+    /// Nothing to be seen.
+    pub(crate) fn blank() -> Self {
+        Self([0.0; FIELD])
+    }
+
     /// Of a few numbers, the others 0.
     #[cfg(test)]
     pub(crate) fn few(first: &[f32]) -> Self {

@@ -8,13 +8,13 @@
 //! ```
 //!
 //! Each edge stands in the lists of both ends. Whoever changes it holds the locks of both shards, the
-//! lower first, so that lists always agree; readers hold one lock, for as long as it takes to copy at
-//! most [`ROW_MOST`] numbers. Nothing is called and nothing waits while a lock is held.
+//! lower first, so that lists always agree; readers hold one lock, for as long as it takes to copy some
+//! hundred numbers. Nothing is called and nothing waits while a lock is held.
 //!
 //! **Hubs.** A concept may have any number of edges. Readers ask for at most so many and get every
 //! `s`-th of the list, each with the weight `s` of those that it stands for ([`Graph::sample`]).
-//! Linking looks for the edge in the shorter of two lists. Forgetting a concept drops so many edges a
-//! call ([`Graph::forget`]).
+//! Linking looks for the edge in the shorter of two lists. Forgetting a concept does so much work a
+//! call, in which searching a hub's list counts as dropping many edges ([`Graph::forget`]).
 //!
 //! **Bounds.** [`GraphLimits`] bounds edges and bytes, [`DEGREE_MOST`] the edges of one concept, and so the
 //! time that a list takes to search. At a bound new edges are dropped and counted
@@ -26,6 +26,7 @@
 //! - **G3** the marked concepts of a shard, those whose evidence changed, form one chain.
 
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 
 use crate::guidance::homes::CONCEPTS;
 use crate::guidance::net::Tie;
@@ -38,8 +39,11 @@ const SHARDS: usize = 64;
 const PAGE: usize = 256;
 /// Neighbours that a reader gets at most.
 pub(crate) const ROW_MOST: usize = 256;
-/// Neighbours that the first list of a concept holds.
+/// Neighbours that lie in the concept's node; more have memory of their own.
 const FIRST_LIST: usize = 4;
+
+/// Edges of a neighbour that are searched in about the time that it takes to drop one.
+const SEARCHED: usize = 256;
 
 /// Edges of one concept at most.
 pub(crate) const DEGREE_MOST: usize = 1 << 16;
@@ -73,13 +77,21 @@ pub enum Linked {
     Dropped,
 }
 
+/// Neighbours of a concept.
+type List = SmallVec<[u32; FIRST_LIST]>;
+
+/// Bytes that a list takes beside its node.
+fn beside(list: &List) -> usize {
+    if list.spilled() { list.capacity() * size_of::<u32>() } else { 0 }
+}
+
 /// A [`Node`] that is not marked as changed.
 const UNMARKED: u32 = u32::MAX;
 /// A marked node, the first that was marked of those that still are.
 const LAST_MARKED: u32 = u32::MAX - 1;
 
 struct Node {
-    neighbours: Vec<u32>,
+    neighbours: List,
     /// [`UNMARKED`], or the concept that was marked as changed before this one, or [`LAST_MARKED`].
     marked_before: u32,
 }
@@ -123,21 +135,20 @@ impl Shard {
     /// Bytes that the list of `concept` grows by if it gets one more neighbour.
     fn list_growth(&self, concept: u32) -> usize {
         match self.node(concept).map(|node| &node.neighbours) {
-            Some(list) if list.len() < list.capacity() => 0,
-            Some(list) => list.capacity().max(FIRST_LIST) * size_of::<u32>(),
-            None => FIRST_LIST * size_of::<u32>(),
+            Some(list) if list.len() == list.capacity() => 2 * list.capacity() * size_of::<u32>() - beside(list),
+            _ => 0,
         }
     }
 
     fn add(&mut self, concept: u32, neighbour: u32) {
         let page = place(concept).0;
         while self.pages.len() <= page {
-            self.pages.push((0..PAGE).map(|_| Node { neighbours: Vec::new(), marked_before: UNMARKED }).collect());
+            self.pages.push((0..PAGE).map(|_| Node { neighbours: List::new(), marked_before: UNMARKED }).collect());
         }
         if let Some(node) = self.node_mut(concept) {
             let list = &mut node.neighbours;
             if list.len() == list.capacity() {
-                list.reserve_exact(list.capacity().max(FIRST_LIST));
+                list.reserve_exact(list.capacity());
             }
             list.push(neighbour);
             self.mark(concept);
@@ -150,13 +161,11 @@ impl Shard {
         // From the end: that is where `Graph::forget` looks.
         let at = list.iter().rposition(|&other| other == neighbour)?;
         list.swap_remove(at);
-        let before = list.capacity();
-        if list.is_empty() {
-            *list = Vec::new();
-        } else if list.len() * 4 <= before {
-            list.shrink_to(before / 2);
+        let before = beside(list);
+        if list.len() * 4 <= list.capacity() {
+            list.shrink_to_fit();
         }
-        let given_back = (before - list.capacity()) * size_of::<u32>();
+        let given_back = before - beside(list);
         self.mark(concept);
         Some(given_back)
     }
@@ -282,10 +291,12 @@ impl Graph {
         true
     }
 
-    /// Drops at most `most` edges of a concept, the latest first, and reports each neighbour that has
-    /// no edge left. True if the concept has none left either.
-    pub(crate) fn forget(&self, concept: u32, most: usize, mut lonely: impl FnMut(u32)) -> bool {
-        for _ in 0..most {
+    /// Drops edges of a concept, the latest first, and reports each neighbour that has no edge left. An edge is a unit of
+    /// work, and so are [`SEARCHED`] edges of the neighbour; none is begun after `work` units. True if the concept has no
+    /// edge left either.
+    pub(crate) fn forget(&self, concept: u32, work: usize, mut lonely: impl FnMut(u32)) -> bool {
+        let mut done = 0;
+        while done < work {
             let Some(&neighbour) = self.shard(concept).read().neighbours(concept).last() else { return true };
             let left = self.with_both(concept, neighbour, |one, other| {
                 let mine = one.remove(concept, neighbour)?;
@@ -299,6 +310,7 @@ impl Graph {
             if left == Some(0) {
                 lonely(neighbour);
             }
+            done += 1 + left.unwrap_or(0) / SEARCHED;
         }
         self.degree(concept) == 0
     }

@@ -174,7 +174,9 @@ impl Homes {
 
     /// `column` has counted the concept already; its old home must not any longer.
     fn moved_in(&self, concept: u32, column: u32) {
-        self.numbers.fetch_max(concept.saturating_add(1), Relaxed);
+        if self.numbers() <= concept {
+            self.numbers.fetch_max(concept.saturating_add(1), Relaxed);
+        }
         match self.set(concept, column) {
             NOWHERE => self.live.fetch_add(1, Relaxed),
             old => self.loads[old as usize].fetch_sub(1, Relaxed),

@@ -82,6 +82,8 @@ pub use encoder::{TtfsEncoding, TtfsIntegrationService, first_spike};
 pub use error::AllocationError;
 pub use features::Features;
 #[cfg(not(loom))]
+pub(crate) use field::Folded;
+#[cfg(not(loom))]
 pub use graph::{Cut, GraphLimits, Linked};
 #[cfg(not(loom))]
 pub use homes::CONCEPTS;

@@ -238,7 +238,9 @@ impl PageEntry {
     /// Gives the span up: nobody's, and its memory was used.
     #[inline(always)]
     pub(crate) fn leave(&self) {
-        self.set(Owner::NONE, USED);
+        self.clear();
+        // Release: after the owner, because recovery takes an owner's cell at its word (Y3).
+        self.cell.store(USED, Ordering::Release);
     }
 
     /// Whether the memory of a span that nobody owns was used since it was last given to the system; to be asked,

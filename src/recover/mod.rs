@@ -22,7 +22,7 @@
 //!   bit set, or the column holds it back. Live bits are cleared before remote bits, and before another
 //!   free is held back, so a freed block never looks handed out.
 //! - **Y3** class, head and length of a span are written before its owner, and a span is given up only when no block
-//!   in it is live. So a head with a live block is whole; its continuations are written again from it.
+//!   in it is live, its owner first. So a head with a live block is whole; its continuations are written again from it.
 //! - **Y4** a reset is noted before it clears anything, until all is cleared: it happened, or will have.
 //! - **Y5** a publication's intent stands from before its block is live until the place names it; see `column::publish`.
 //!

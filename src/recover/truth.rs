@@ -6,7 +6,7 @@ use crate::column::cell::CellId;
 use crate::column::core::Core;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, SpanId};
-use crate::size_class::{CHUNK_SPANS, CLASS_COUNT, Class, SPAN_WORDS, slot_starts};
+use crate::size_class::{CHUNK, CHUNK_SPANS, CLASS_COUNT, Class, SPAN_WORDS, slot_starts};
 use crate::sync::Ordering::{Relaxed, Release};
 
 /// What starts at a span.
@@ -128,6 +128,9 @@ impl Core {
             if !fits || !(in_chunk || chunks) {
                 return Err(damage!("a large block reaches beyond its memory", "M3"));
             }
+            if meta.align.load(Relaxed) > CHUNK.trailing_zeros() {
+                return Err(damage!("a large block has an alignment that none has", "M3"));
+            }
             return Ok(Head::Large { index, spans });
         }
         if meta.head() != span {
@@ -135,7 +138,7 @@ impl Core {
             return Ok(Head::Free);
         }
         let cell = CellId::at_offset(page.cell());
-        let known = cell.offset() == page.cell() && (self.rows().have(cell) || owner.is_shared() && cell.is_published());
+        let known = cell.offset() == page.cell() && (self.rows().have(cell) || owner.is_shared() && cell.is_published_class());
         let class = meta.class.load(Relaxed) as usize;
         if !known || class >= CLASS_COUNT || cell.class() != class {
             return Err(damage!("a span belongs to a cell that there is not", "M3"));

@@ -22,12 +22,12 @@ use super::node::{Node, State};
 use super::pool::{Full, Pool};
 use super::result::{AllocationResult, MemorySlot};
 use super::service::MemoryAllocationService;
-use super::slot::{Concept, Slot};
+use super::slot::{Concept, MARK, Slot};
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
-    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Recall, Stimulus,
-    Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
+    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Folded, Recall,
+    Stimulus, Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
 };
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
@@ -41,8 +41,12 @@ const RECLAIMS: usize = 256;
 pub(super) struct Plan {
     pub(super) encoding: TtfsEncoding,
     pub(super) strategy: Strategy,
-    /// Whether its hints are edges already.
-    pub(super) hints_known: bool,
+    /// The node of its id, if its hints are edges of that already.
+    pub(super) node: Option<Arc<Node>>,
+    /// When it was looked for, since the service was opened.
+    planned_ns: u64,
+    /// What its slot is marked with: see [`Slot::write`].
+    pub(super) mark: u64,
     column: Column,
 }
 
@@ -51,7 +55,7 @@ enum Column {
     /// It was decided before.
     Remembered(Decision),
     /// By competition; then it is remembered.
-    Compete(Box<Features>, Undecided),
+    Compete(Box<Folded>, Undecided),
     /// By a hash of the id.
     Hashed,
 }
@@ -87,9 +91,9 @@ impl MemoryAllocationService {
     pub(crate) fn allocate_asked(&self, request: &Asked) -> Result<AllocationResult, AllocationError> {
         let start = Instant::now();
         let own = self.checked(request)?;
-        let plan = self.plan(request)?;
+        let plan = self.plan(request, self.since_open_ns(start))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let result = self.allocate(request, own, &plan, start)?;
+        let result = self.allocate(request, own, plan, start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
@@ -116,7 +120,7 @@ impl MemoryAllocationService {
     }
 
     /// What is known of a request: remembered, or worked out.
-    pub(super) fn plan(&self, request: &Asked) -> Result<Plan, AllocationError> {
+    pub(super) fn plan(&self, request: &Asked, planned_ns: u64) -> Result<Plan, AllocationError> {
         let accesses = request.resource_requirements.expected_accesses_per_s;
         if !self.guidance {
             let features = Features::of(request.stimulus())?;
@@ -124,39 +128,52 @@ impl MemoryAllocationService {
             return Ok(Plan {
                 encoding,
                 strategy: self.engine.strategy_of(request, &features),
-                hints_known: false,
+                node: None,
+                planned_ns,
+                mark: MARK,
                 column: Column::Hashed,
             });
         }
         let hints = request.locality_hints;
         let key = DecisionKey::of_asked(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
-        match self.decisions.recall(key, self.now_ns()) {
+        match self.decisions.recall(key, planned_ns) {
             Recall::Hit(decision) => Ok(Plan {
                 encoding: decision.encoding,
                 strategy: Strategy { strategy_type: decision.strategy, placement: decision.strategy.placement() },
-                hints_known: false,
+                node: None,
+                planned_ns,
+                mark: MARK,
                 column: Column::Remembered(decision),
             }),
             Recall::Miss(undecided) => {
                 let features = Features::of(request.stimulus())?;
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
-                Ok(Plan { encoding, strategy, hints_known: false, column: Column::Compete(Box::new(features), undecided) })
+                let column = Column::Compete(Box::new(Folded::new(&features)), undecided);
+                Ok(Plan { encoding, strategy, node: None, planned_ns, mark: MARK, column })
             }
         }
     }
 
     /// Serves a planned request that was let in. Times are counted from `start`.
-    pub(super) fn allocate(&self, request: &Asked, own: usize, plan: &Plan, start: Instant) -> Result<AllocationResult, AllocationError> {
+    pub(super) fn allocate(
+        &self,
+        request: &Asked,
+        own: usize,
+        mut plan: Plan,
+        start: Instant,
+    ) -> Result<AllocationResult, AllocationError> {
         let id = request.concept_id;
         loop {
-            let node = self.registry.node(id);
+            let known = plan.node.take();
+            let hints_known = known.is_some();
+            let node = known.unwrap_or_else(|| self.registry.node(id));
             let Some(mut state) = node.lock() else { continue };
             if node.block().is_some() {
                 return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
             }
-            if !plan.hints_known {
-                self.learn_hints(&node, request.locality_hints);
+            if !hints_known {
+                self.learn_hints(&node, request);
             }
             let concept = Concept {
                 id,
@@ -168,15 +185,16 @@ impl MemoryAllocationService {
                 accesses: request.resource_requirements.expected_accesses_per_s,
                 priority: request.priority,
                 strategy: plan.strategy.strategy_type,
+                pool: 0,
             };
-            let placed = match self.place(&node, own, plan, &concept) {
+            let placed = match self.place(&node, own, &plan, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
                     self.abandon(&node, &mut state);
                     return Err(error);
                 }
             };
-            (state.pool, state.bytes, state.rate) = (placed.pool, placed.bytes, AccessRate::default());
+            (state.pool, state.bytes, state.rate) = (placed.pool as u8, placed.bytes, AccessRate::default());
             state.strategy = Some(concept.strategy);
             // Counted before anybody can find it, and free it.
             self.pools[placed.pool].count_allocation();
@@ -187,18 +205,18 @@ impl MemoryAllocationService {
 
     /// Chooses a column for a node, and puts the concept there.
     fn place(&self, node: &Node, own: usize, plan: &Plan, concept: &Concept) -> Result<Placed, AllocationError> {
-        let (column, confidence, cache_hit) = self.choose(node, plan)?;
+        let (column, confidence, cache_hit) = self.choose(node, plan);
         let spike = plan.strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, concept, spike)?;
+        let (slot, pool, bytes) = self.take(own, column, concept, spike, plan.mark)?;
         let guided = !matches!(plan.column, Column::Hashed);
         Ok(Placed { slot, column, confidence, cache_hit, guided, pool, bytes })
     }
 
     /// The column of a node, its home from here on; how sure that is, and whether it was remembered.
-    fn choose(&self, node: &Node, plan: &Plan) -> Result<(u32, f64, bool), AllocationError> {
-        Ok(match &plan.column {
+    fn choose(&self, node: &Node, plan: &Plan) -> (u32, f64, bool) {
+        match &plan.column {
             Column::Hashed => {
-                let hash = XxHash3_128::oneshot_with_seed(self.seed, node.id.as_bytes()) as u64;
+                let hash = XxHash3_128::oneshot_with_seed(self.seed, node.id()) as u64;
                 let column = ((u128::from(hash) * u128::from(self.arena.columns())) >> 64) as u32;
                 self.cortex.relocated(node.number, column);
                 (column, 0.0, false)
@@ -208,27 +226,35 @@ impl MemoryAllocationService {
             }
             // All but the column holds, which is full by now: neighbours decide, or else room does.
             Column::Remembered(_) => {
-                let winner = self.cortex.place(node.number, &Features::of(Stimulus::Content(&[]))?, &plan.strategy.placement);
+                let winner = self.cortex.place_folded(node.number, &Folded::blank(), &plan.strategy.placement);
                 (winner.column, f64::from(winner.confidence), true)
             }
             Column::Compete(features, undecided) => {
-                let winner = self.cortex.place(node.number, features, &plan.strategy.placement);
+                let winner = self.cortex.place_folded(node.number, features, &plan.strategy.placement);
                 let confidence = f64::from(winner.confidence);
                 let decision =
                     Decision { column: winner.column, encoding: plan.encoding, strategy: plan.strategy.strategy_type, confidence };
-                self.decisions.remember(*undecided, &decision, self.now_ns());
+                self.decisions.remember(*undecided, &decision, plan.planned_ns);
                 (winner.column, confidence, false)
             }
-        })
+        }
     }
 
-    /// Makes a request's hints known as edges.
-    pub(super) fn learn_hints(&self, node: &Node, hints: &[String]) {
-        for hint in hints {
-            if names_another(hint, &node.id) {
-                self.cortex.link(node.number, self.registry.node(hint).number);
-            }
+    /// Makes a request's hints known as edges. Where they cannot be kept for want of memory, they are known for as long as
+    /// the service is open.
+    pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
+        for (hint, number) in others_named(request).zip(self.registry.numbers_of(others_named(request))) {
+            let _ = self.learn_edge([node.id(), hint.as_bytes()], node.number, number);
         }
+    }
+
+    /// Makes an edge known, for good if the service lies in a file.
+    pub(super) fn learn_edge(&self, ids: [&[u8]; 2], a: u32, b: u32) -> Result<(), Error> {
+        if let Some(durable) = &self.durable {
+            return durable.link(&self.arena, ids, || self.cortex.link(a, b));
+        }
+        self.cortex.link(a, b);
+        Ok(())
     }
 
     /// A request was refused: its node has no home, and is buried if it has no edges either.
@@ -239,7 +265,14 @@ impl MemoryAllocationService {
     }
 
     /// Charges a pool for a concept and writes it into a block of `column`. The pool and the bytes charged.
-    pub(super) fn take(&self, own: usize, column: u32, concept: &Concept, spike: SpikeTime) -> Result<(Slot, usize, u64), AllocationError> {
+    pub(super) fn take(
+        &self,
+        own: usize,
+        column: u32,
+        concept: &Concept,
+        spike: SpikeTime,
+        mark: u64,
+    ) -> Result<(Slot, usize, u64), AllocationError> {
         let asked = concept.block_bytes();
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
         let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
@@ -252,8 +285,14 @@ impl MemoryAllocationService {
             self.pools[own].count_alternative();
             self.pools[pool].count_alternative();
         }
+        let concept = Concept { pool: self.pool_number(pool), ..*concept };
         // SAFETY: V1: the block has at least `asked` bytes and is ours alone.
-        Ok((unsafe { Slot::write(block, concept) }, pool, bytes))
+        Ok((unsafe { Slot::write(block, &concept, mark) }, pool, bytes))
+    }
+
+    /// A pool's number in the region.
+    pub(super) fn pool_number(&self, pool: usize) -> u8 {
+        self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
     }
 
     /// Charges a pool, or else the first of its alternatives that has room.
@@ -371,16 +410,17 @@ impl MemoryAllocationService {
             Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, &concept, spike)?;
+        let (slot, pool, bytes) = self.take(own, column, &concept, spike, old.mark())?;
         node.set_block(&state, Some(slot.block()));
-        self.pools[state.pool].refund(state.bytes);
+        let old_pool = usize::from(state.pool);
+        self.pools[old_pool].refund(state.bytes);
         self.churn.fetch_add(1, Relaxed);
-        if state.pool != pool {
+        if old_pool != pool {
             // Counted where it lies now: it is no new allocation, and the old pool has freed nothing.
             self.pools[pool].count_allocation();
-            self.pools[state.pool].forget_allocation();
+            self.pools[old_pool].forget_allocation();
         }
-        (state.pool, state.bytes, state.strategy) = (pool, bytes, Some(concept.strategy));
+        (state.pool, state.bytes, state.strategy) = (pool as u8, bytes, Some(concept.strategy));
         self.discard(old);
         let placed = Placed { slot, column, confidence: 0.0, cache_hit: false, guided: self.guidance, pool, bytes };
         let result = self.answer(&placed, encoding, strategy, concept.version, start);
@@ -391,7 +431,7 @@ impl MemoryAllocationService {
 
     /// How a concept is served from here on, by how often it was read lately.
     pub(super) fn reconsider(&self, node: &Node, state: &mut State, concept: &Concept, features: &Features) -> Strategy {
-        let now = self.now_ns();
+        let now = self.since_open_ns(Instant::now());
         state.note_reads(node, now);
         let evidence = Evidence {
             information: features.information(),
@@ -411,9 +451,10 @@ impl MemoryAllocationService {
     }
 }
 
-/// Whether a hint names another concept than the one with `id`: what could not be an id names nobody.
-pub(super) fn names_another(hint: &str, id: &str) -> bool {
-    hint != id && is_concept_id(hint)
+/// The hints that name other concepts: what could not be an id names nobody.
+pub(super) fn others_named<'a>(request: &Asked<'a>) -> impl Iterator<Item = &'a str> {
+    let id = request.concept_id;
+    request.locality_hints.iter().map(String::as_str).filter(move |&hint| hint != id && is_concept_id(hint))
 }
 
 /// A block on its way to whoever gives it back.

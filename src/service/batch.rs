@@ -2,25 +2,21 @@
 //!
 //! A batch takes one permit, in the order of its earliest spike. It is a window into what is to come: the hints of
 //! [`batch_size`](super::AllocationServiceConfig::batch_size) requests are made known before the first of
-//! them is placed, so that each is drawn to neighbours that are still to follow.
+//! them is placed, so that each is drawn to neighbours that are still to follow. That is done in the order of the
+//! requests, in which related ones mostly come together.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
-use super::allocation::{Plan, names_another};
+use super::allocation::others_named;
+use super::durable::BATCHES;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
+use super::slot::{MARK, Slot};
 use crate::guidance::{AllocationError, AllocationRequest, Asked};
 use crate::spike::SpikeTime;
-
-/// A request of a batch, ready to be served.
-struct Planned {
-    index: usize,
-    pool: usize,
-    plan: Plan,
-}
 
 impl MemoryAllocationService {
     /// Allocates all of the requests, or none. (Others may see some of them before the last is refused.)
@@ -37,26 +33,43 @@ impl MemoryAllocationService {
     /// As [`batch_allocate_memory`](Self::batch_allocate_memory), with content of any bytes; the error says which
     /// request was refused.
     pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
-        let mut served = Vec::with_capacity(requests.len());
+        let mut served: Vec<_> = requests.iter().map(|_| None).collect();
         let mut refused = None;
-        self.serve_batch(requests, true, |index, result| match result {
-            Ok(result) => served.push((index, result)),
+        let busy = || (0, AllocationError::Busy { permits: BATCHES, waited: Duration::ZERO });
+        let batch = self.durable.as_ref().map(|durable| durable.begin().ok_or_else(busy)).transpose()?;
+        let mark = batch.as_ref().map_or(MARK, |batch| batch.mark);
+        self.serve_batch(requests, Some(mark), |index, result| match result {
+            Ok(result) => served[index] = Some(result),
             Err(error) => refused = refused.take().or(Some((index, error))),
         });
         if let Some(refused) = refused {
-            for (index, _) in served.into_iter().rev() {
+            for (request, _) in requests.iter().zip(&served).filter(|(_, result)| result.is_some()) {
                 // Unless somebody has deallocated it meanwhile: as if it had not been.
-                if let Some((pool, _)) = self.take_back(requests[index].concept_id) {
+                if let Some((pool, _)) = self.take_back(request.concept_id) {
                     self.pools[pool].forget_allocation();
                 }
             }
             return Err(refused);
         }
-        served.sort_unstable_by_key(|(index, _)| *index);
-        for (_, result) in &served {
-            self.allocations.record(result.allocation_time);
+        if let Some(batch) = batch {
+            batch.commit();
+            for request in requests {
+                self.mark_committed(request.concept_id, mark);
+            }
         }
-        Ok(served.into_iter().map(|(_, result)| result).collect())
+        let record = |result: &AllocationResult| self.allocations.record(result.allocation_time);
+        Ok(served.into_iter().flatten().inspect(record).collect())
+    }
+
+    /// A slot of a batch that is committed gets the ordinary mark. Under the node's lock: nobody copies the slot meanwhile.
+    fn mark_committed(&self, concept_id: &str, mark: u64) {
+        if let Some(node) = self.registry.find(concept_id)
+            && let Some(_state) = node.lock()
+            && let Some(slot) = node.block().map(Slot::at)
+            && slot.mark() == mark
+        {
+            slot.set_mark(MARK);
+        }
     }
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served.
@@ -71,7 +84,7 @@ impl MemoryAllocationService {
     /// As [`batch_allocate_each`](Self::batch_allocate_each), with content of any bytes; tells `answer` of each in
     /// the order of serving, after those that could never be served.
     pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
-        self.serve_batch(requests, false, |index, result| {
+        self.serve_batch(requests, None, |index, result| {
             if let Ok(result) = &result {
                 self.allocations.record(result.allocation_time);
             }
@@ -79,13 +92,22 @@ impl MemoryAllocationService {
         });
     }
 
-    /// Serves the requests in spike order and tells `answer` of each; `all` stops at the first that is refused.
-    fn serve_batch(&self, requests: &[Asked], all: bool, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
+    /// Serves the requests in spike order and tells `answer` of each. With the mark of a batch that is all or nothing,
+    /// stops at the first that is refused.
+    fn serve_batch(&self, requests: &[Asked], mark: Option<u64>, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
+        let all = mark.is_some();
         let scratch = Bump::new();
-        let mut planned = Scratch::with_capacity_in(requests.len(), &scratch);
+        let planned_ns = self.since_open_ns(Instant::now());
+        // Pool and plan of each request that can be served, until it is.
+        let mut plans = Scratch::with_capacity_in(requests.len(), &scratch);
+        let mut order = Scratch::with_capacity_in(requests.len(), &scratch);
         for (index, request) in requests.iter().enumerate() {
-            match self.checked(request).and_then(|pool| Ok(Planned { index, pool, plan: self.plan(request)? })) {
-                Ok(ready) => planned.push(ready),
+            plans.push(None);
+            match self.checked(request).and_then(|pool| Ok((pool, self.plan(request, planned_ns)?))) {
+                Ok((pool, plan)) => {
+                    order.push((plan.encoding.first_spike, index));
+                    plans[index] = Some((pool, plan));
+                }
                 Err(error) => {
                     answer(index, Err(error));
                     if all {
@@ -94,34 +116,42 @@ impl MemoryAllocationService {
                 }
             }
         }
-        // Stable: of equal spikes the first comes first.
-        planned.sort_by_key(|ready| ready.plan.encoding.first_spike);
-        let first = planned.first().map_or(SpikeTime::NONE, |ready| ready.plan.encoding.first_spike);
+        // Of equal spikes the first comes first.
+        order.sort_unstable();
+        let first = order.first().map_or(SpikeTime::NONE, |(spike, _)| *spike);
         let waiting = Instant::now();
         let permit = match self.admit(first) {
             Ok(permit) => permit,
             Err(error) => {
-                planned.iter().take(if all { 1 } else { usize::MAX }).for_each(|ready| answer(ready.index, Err(error.clone())));
+                order.iter().take(if all { 1 } else { usize::MAX }).for_each(|(_, index)| answer(*index, Err(error.clone())));
                 return;
             }
         };
         let waited = waiting.elapsed();
-        for window in planned.chunks_mut(self.batch_size) {
-            for ready in window.iter_mut() {
-                let request = &requests[ready.index];
-                if request.locality_hints.iter().any(|hint| names_another(hint, request.concept_id)) {
+        let mut as_asked = Scratch::with_capacity_in(self.batch_size.min(order.len()), &scratch);
+        for window in order.chunks(self.batch_size) {
+            as_asked.clear();
+            as_asked.extend(window.iter().map(|(_, index)| *index));
+            as_asked.sort_unstable();
+            for &index in &as_asked {
+                let request = &requests[index];
+                if let Some((_, plan)) = &mut plans[index]
+                    && others_named(request).next().is_some()
+                {
                     let node = self.registry.node(request.concept_id);
-                    self.learn_hints(&node, request.locality_hints);
-                    ready.plan.hints_known = true;
+                    self.learn_hints(&node, request);
+                    plan.node = Some(node);
                 }
             }
-            for ready in window {
-                let mut result = self.allocate(&requests[ready.index], ready.pool, &ready.plan, Instant::now());
+            for &(_, index) in window {
+                let Some((pool, mut plan)) = plans[index].take() else { continue };
+                plan.mark = mark.unwrap_or(plan.mark);
+                let mut result = self.allocate(&requests[index], pool, plan, Instant::now());
                 if let Ok(result) = &mut result {
                     result.allocation_time += waited;
                 }
                 let refused = result.is_err();
-                answer(ready.index, result);
+                answer(index, result);
                 if refused && all {
                     return;
                 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crossbeam_epoch::Guard;
 
+use super::durable::Durable;
 use super::result::DeallocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
@@ -89,7 +90,7 @@ impl MemoryAllocationService {
         found.flatten().ok_or_else(|| AllocationError::NotFound { concept_id: concept_id.to_owned() })
     }
 
-    /// Frees a concept's memory. Its edges are forgotten. The pool's used bytes have fallen when this returns,
+    /// Frees a concept's memory. Its edges are forgotten, in maintenance if it has many or its neighbours do. The pool's used bytes have fallen when this returns,
     /// even if somebody still has the content pinned.
     ///
     /// # Errors
@@ -111,10 +112,11 @@ impl MemoryAllocationService {
         let mut state = node.lock()?;
         let slot = Slot::at(node.block()?);
         node.set_block(&state, None);
-        let (pool, bytes) = (state.pool, state.bytes);
+        let (pool, bytes) = (usize::from(state.pool), state.bytes);
         self.pools[pool].refund(bytes);
         self.churn.fetch_add(1, Relaxed);
         self.discard(slot);
+        let was_lonely = self.cortex.is_lonely(node.number);
         self.cortex.remove(node.number, |number| {
             if number == node.number {
                 self.registry.bury_locked(&node, &mut state);
@@ -122,6 +124,12 @@ impl MemoryAllocationService {
                 self.registry.bury(number);
             }
         });
+        if let Some(durable) = &self.durable
+            && !was_lonely
+        {
+            // Without memory for it, edges that it had may be known again to a concept of its name.
+            let _ = durable.end(&self.arena, node.id());
+        }
         Some((pool, bytes))
     }
 
@@ -129,17 +137,19 @@ impl MemoryAllocationService {
     /// known once, from both ends; one from a concept to itself says nothing, and is dropped.
     ///
     /// # Errors
-    /// [`AllocationError::NotFound`] if one of them is not allocated.
+    /// [`AllocationError::NotFound`] if one of them is not allocated; [`AllocationError::OutOfMemory`] if the service lies in a
+    /// file that has no room left for the edge.
     pub fn link(&self, from: &str, to: &str) -> Result<(), AllocationError> {
         let number = |id: &str| {
             let number = self.registry.look(id, |node| node.block().map(|_| node.number)).flatten();
             number.ok_or_else(|| AllocationError::NotFound { concept_id: id.to_owned() })
         };
         let (a, b) = (number(from)?, number(to)?);
-        if a != b {
-            self.cortex.link(a, b);
+        if a == b {
+            return Ok(());
         }
-        Ok(())
+        self.learn_edge([from.as_bytes(), to.as_bytes()], a, b)
+            .map_err(|_| AllocationError::OutOfMemory { asked_bytes: Durable::EDGE_BYTES, capacity_bytes: self.arena.capacity() as u64 })
     }
 
     /// The column in which a concept lies, if it is allocated.
@@ -153,7 +163,11 @@ impl MemoryAllocationService {
     pub fn concept_ids(&self) -> Vec<String> {
         let mut places = Vec::new();
         self.registry.each_live(|node, block| {
-            places.push((self.cortex.column(node.number).unwrap_or(u32::MAX), block.addr(), String::from(&*node.id)));
+            places.push((
+                self.cortex.column(node.number).unwrap_or(u32::MAX),
+                block.addr(),
+                String::from_utf8_lossy(node.id()).into_owned(),
+            ));
         });
         places.sort_unstable();
         places.into_iter().map(|(_, _, id)| id).collect()

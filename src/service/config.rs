@@ -43,7 +43,7 @@ impl PoolConfig {
 /// [`ConceptType`], 65,536 remembered decisions for an hour each, 1,024 permits with a second's wait, and guidance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocationServiceConfig {
-    /// A region file. Not offered yet: must be `None`.
+    /// A region file, created or opened with every concept that is in it; `None` for anonymous memory.
     pub path: Option<PathBuf>,
     /// Bytes of memory for concepts, rounded up to 2 MiB.
     pub capacity_bytes: usize,
@@ -100,12 +100,6 @@ pub enum AllocationServiceError {
         /// What may be given.
         allowed: &'static str,
     },
-    /// Region files are not offered yet.
-    #[error("the path {path:?} was given, but region files are not offered yet: leave `path` at None for anonymous memory")]
-    PathUnsupported {
-        /// The path given.
-        path: PathBuf,
-    },
     /// The memory could not be had.
     #[error("opening the service's memory failed: {0}")]
     Arena(#[from] Error),
@@ -114,9 +108,6 @@ pub enum AllocationServiceError {
 impl AllocationServiceConfig {
     /// Whether every part is in its range; capacity and columns are left to the arena.
     pub(super) fn validate(&self) -> Result<(), AllocationServiceError> {
-        if let Some(path) = &self.path {
-            return Err(AllocationServiceError::PathUnsupported { path: path.clone() });
-        }
         ensure(self.max_concurrent_allocations > 0, "max_concurrent_allocations", &0, "at least 1")?;
         ensure(self.batch_size > 0, "batch_size", &0, "at least 1")?;
         let pools = &self.pool_configurations;

@@ -16,7 +16,7 @@
 //! engine      how a request is served        latencies   how long operations took
 //! allocation  allocate, update               batch       many at once
 //! concepts    read, deallocate, link, list   pins        content that stays for longer
-//! upkeep      maintenance
+//! upkeep      maintenance                durable     what a region file keeps, and reopening
 //! service     the parts together, metrics
 //! ```
 //!
@@ -34,6 +34,8 @@ mod batch;
 mod concepts;
 #[cfg(not(loom))]
 mod config;
+#[cfg(not(loom))]
+mod durable;
 #[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]

@@ -11,13 +11,15 @@
 
 use core::ptr::NonNull;
 
+use smallvec::SmallVec;
+
 use super::lock::{Mutex, MutexGuard};
 use crate::guidance::{AccessRate, AllocationStrategyType};
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 
 /// What is known of an id.
 pub(crate) struct Node {
-    pub(crate) id: Box<str>,
+    id: SmallVec<[u8; 24]>,
     pub(crate) number: u32,
     /// Its block; null if it has none (N1).
     slot: AtomicPtr<u8>,
@@ -32,7 +34,7 @@ pub(crate) struct State {
     /// N2.
     dead: bool,
     /// The pool that its slot is charged to, an index.
-    pub(crate) pool: usize,
+    pub(crate) pool: u8,
     /// Bytes charged.
     pub(crate) bytes: u64,
     /// How often it was read lately.
@@ -52,12 +54,17 @@ impl Node {
     /// Of an id that is not allocated.
     pub(crate) fn new(id: &str, number: u32) -> Self {
         Self {
-            id: id.into(),
+            id: SmallVec::from_slice(id.as_bytes()),
             number,
             slot: AtomicPtr::new(core::ptr::null_mut()),
             reads: AtomicU32::new(0),
             state: Mutex::new(State::default()),
         }
+    }
+
+    /// The id, as bytes: a short one lies in the node.
+    pub(crate) fn id(&self) -> &[u8] {
+        &self.id
     }
 
     /// Its block, if it is allocated. Acquire: who finds a slot sees it whole (V1).

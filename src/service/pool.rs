@@ -179,6 +179,14 @@ impl Pool {
         Ok(())
     }
 
+    /// Takes in a concept that was found in a region, whatever the quota is by now.
+    pub(crate) fn charge_found(&self, bytes: u64) {
+        let now = self.counts.used.fetch_add(bytes, Relaxed) + bytes;
+        raise(&self.counts.peak, now);
+        self.grow(now);
+        self.count_allocation();
+    }
+
     /// Gives `bytes` back that were charged, after their memory was given back. Wait-free.
     pub(crate) fn refund(&self, bytes: u64) {
         // Release, with `charge`.

@@ -9,17 +9,43 @@
 //!
 //! The invariants are those of [`node`](super::node).
 
+use core::borrow::Borrow;
+use core::hash::{Hash, Hasher};
 use core::ptr::NonNull;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::node::{Node, State};
 
 /// All nodes.
 pub(super) struct Registry {
-    nodes: papaya::HashMap<Box<str>, Arc<Node>, foldhash::fast::RandomState>,
+    nodes: papaya::HashMap<Named, (), foldhash::fast::RandomState>,
     numbers: RwLock<Numbers>,
 }
+
+/// A node, which is found by its id.
+struct Named(Arc<Node>);
+
+impl Borrow<[u8]> for Named {
+    fn borrow(&self) -> &[u8] {
+        self.0.id()
+    }
+}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for Named {}
 
 #[derive(Default)]
 struct Numbers {
@@ -34,29 +60,38 @@ impl Registry {
 
     /// The node of an id, if it is known.
     pub(super) fn find(&self, id: &str) -> Option<Arc<Node>> {
-        self.nodes.pin().get(id).cloned()
+        self.nodes.pin().get_key_value(id.as_bytes()).map(|(named, ())| named.0.clone())
     }
 
     /// Looks at the node of an id without keeping it.
     pub(super) fn look<T>(&self, id: &str, look: impl FnOnce(&Node) -> T) -> Option<T> {
-        self.nodes.pin().get(id).map(|node| look(node))
+        self.nodes.pin().get_key_value(id.as_bytes()).map(|(named, ())| look(&named.0))
     }
 
     /// The node of an id, made if it is not known.
     pub(super) fn node(&self, id: &str) -> Arc<Node> {
         let nodes = self.nodes.pin();
-        if let Some(node) = nodes.get(id) {
-            return node.clone();
-        }
-        let node = self.number(id);
-        match nodes.try_insert(id.into(), node.clone()) {
-            Ok(_) => node,
-            Err(taken) => {
-                let other = taken.current.clone();
-                self.forget_number(node.number);
-                other
+        loop {
+            if let Some((named, ())) = nodes.get_key_value(id.as_bytes()) {
+                return named.0.clone();
             }
+            let node = self.number(id);
+            if nodes.try_insert(Named(node.clone()), ()).is_ok() {
+                return node;
+            }
+            self.forget_number(node.number);
         }
+    }
+
+    /// The numbers of some ids, each made known if it is not. One look after the other, with no locked instruction in
+    /// between, so that they need not wait for each other's memory.
+    pub(super) fn numbers_of<'a>(&self, ids: impl Iterator<Item = &'a str>) -> SmallVec<[u32; 16]> {
+        let nodes = self.nodes.pin();
+        let number = |id: &str| match nodes.get_key_value(id.as_bytes()) {
+            Some((named, ())) => named.0.number,
+            None => self.node(id).number,
+        };
+        ids.map(number).collect()
     }
 
     /// A node for an id, with a number of its own.
@@ -101,13 +136,13 @@ impl Registry {
         if !node.die(state) {
             return;
         }
-        self.nodes.pin().remove(&node.id);
+        self.nodes.pin().remove(node.id());
         self.forget_number(node.number);
     }
 
     /// Visits every node that is allocated at its time.
     pub(super) fn each_live(&self, mut visit: impl FnMut(&Arc<Node>, NonNull<u8>)) {
-        for (_, node) in &self.nodes.pin() {
+        for (Named(node), ()) in &self.nodes.pin() {
             if let Some(block) = node.block() {
                 visit(node, block);
             }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::admission::Gate;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
+use super::durable::Durable;
 use super::engine::AllocationEngine;
 use super::epoch::Epoch;
 use super::latencies::Latencies;
@@ -49,6 +50,8 @@ pub struct MemoryAllocationService {
     pub(super) arena: Arc<Arena>,
     /// Needed by them, too.
     pub(super) pins: Arc<Pins>,
+    /// What it keeps in its file beside slots.
+    pub(super) durable: Option<Durable>,
     pub(super) engine: AllocationEngine,
     pub(super) ttfs: TtfsIntegrationService,
     pub(super) cortex: Cortex,
@@ -76,11 +79,12 @@ pub struct MemoryAllocationService {
 
 impl MemoryAllocationService {
     /// A service of the given parts. Calls the system: it reserves the memory, and touches what the pools
-    /// are to have ready.
+    /// are to have ready. In a region file that was there before, every concept is there again, with its id, type, content,
+    /// version, first spike, column and links, and the pools hold what they held.
     ///
     /// # Errors
-    /// [`AllocationServiceError::Invalid`] and [`PathUnsupported`](AllocationServiceError::PathUnsupported) name
-    /// what is wrong with the config; [`Arena`](AllocationServiceError::Arena) says why the memory could not be had.
+    /// [`AllocationServiceError::Invalid`] names what is wrong with the config;
+    /// [`Arena`](AllocationServiceError::Arena) says why the memory, or the file, could not be had.
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn new(
         engine: AllocationEngine,
@@ -89,18 +93,25 @@ impl MemoryAllocationService {
         config: AllocationServiceConfig,
     ) -> Result<Self, AllocationServiceError> {
         config.validate()?;
-        let mut arena = Arena::builder().capacity(config.capacity_bytes).columns(config.columns).build()?;
+        let builder = Arena::builder().capacity(config.capacity_bytes).columns(config.columns);
+        let mut arena = config.path.as_ref().map_or(builder.clone(), |path| builder.path(path)).build()?;
         let initial = config.pool_configurations.iter().map(|pool| pool.initial_bytes).sum();
         arena.touch(initial);
+        let cortex = processor.start(config.columns);
+        let pools: Box<[Pool]> = config.pool_configurations.iter().map(pool_of).collect();
+        let registry = Registry::new();
+        let in_file = config.path.is_some();
+        let durable = in_file.then(|| Durable::open(&arena, &pools, &registry, &cortex)).transpose()?;
         Ok(Self {
-            cortex: processor.start(config.columns),
+            durable,
+            cortex,
             arena: Arc::new(arena),
             pins: Arc::default(),
             engine,
             ttfs,
             decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),
-            pools: config.pool_configurations.iter().map(pool_of).collect(),
-            registry: Registry::new(),
+            pools,
+            registry,
             epoch: Epoch::new(),
             gate: Gate::new(config.max_concurrent_allocations),
             admission_timeout: config.admission_timeout,
@@ -126,9 +137,9 @@ impl MemoryAllocationService {
         Self::new(AllocationEngine::new(), TtfsIntegrationService::new(), MultiColumnProcessor::new(), config)
     }
 
-    /// Nanoseconds since the service was opened.
-    pub(super) fn now_ns(&self) -> u64 {
-        self.opened.elapsed().as_nanos() as u64
+    /// Nanoseconds from the service's opening to a later moment.
+    pub(super) fn since_open_ns(&self, moment: Instant) -> u64 {
+        moment.duration_since(self.opened).as_nanos() as u64
     }
 
     /// A snapshot of all counters, taken without stopping anyone. Grows with the concepts, the known edges
@@ -170,12 +181,18 @@ impl MemoryAllocationService {
         self.arena.map()
     }
 
-    /// Memory is anonymous: there is nothing to write anywhere. For services on a region file, once there are any.
+    /// Brings all that was written to the disk of the region file; of anonymous memory there is nothing to bring. After it has
+    /// returned, and as long as nothing changes, the file outlives a loss of power. Blocks.
     ///
     /// # Errors
-    /// None.
+    /// [`AllocationServiceError::Arena`] if the system refuses.
     pub fn sync(&self) -> Result<(), AllocationServiceError> {
-        Ok(())
+        Ok(self.arena.sync()?)
+    }
+
+    /// Whether the region file had not been closed when it was opened: its process died.
+    pub fn was_recovered(&self) -> bool {
+        self.arena.was_recovered()
     }
 }
 

@@ -5,9 +5,9 @@
 //!         mark | checksum | version | content length | spike | wanted | accesses | lengths, ... | type | id | content
 //! ```
 //!
-//! The mark is written last, and cleared before the slot is given back: a slot without it is none. The
-//! checksum covers all that comes after it. With both, everything that is known of a concept but its
-//! edges can be found again from the slots alone.
+//! The mark is written last, and cleared before the slot is given back: a slot without it is none. (That of a
+//! batch which is all or nothing names the batch until it is done: see `durable`.) The checksum covers all that comes
+//! after it. With both, everything that is known of a concept but its edges is found again from the slots alone.
 //!
 //! Invariants
 //! - **V1** a slot is written by whoever allocated its block, before anybody else can know of it, and never
@@ -22,10 +22,10 @@ use twox_hash::XxHash3_128;
 use crate::guidance::{AllocationPriority, AllocationStrategyType, ConceptType};
 use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
-use crate::sync::Ordering::Release;
+use crate::sync::Ordering::{Acquire, Release};
 
 /// What a slot that is whole begins with: "engramc1" in ASCII.
-const MARK: u64 = u64::from_le_bytes(*b"engramc1");
+pub(super) const MARK: u64 = u64::from_le_bytes(*b"engramc1");
 /// Bytes before the type.
 const HEAD: usize = size_of::<Head>();
 /// Where the checksum begins to count.
@@ -42,8 +42,10 @@ struct Head {
     accesses: f32,
     type_length: u8,
     id_length: u8,
-    priority: u8,
-    strategy: u8,
+    /// Priority, and strategy from bit 4 on.
+    served: u8,
+    /// The pool that it is charged to, by its number in the region.
+    pool: u8,
 }
 
 const _: () = assert!(HEAD == 48 && align_of::<Head>() <= 16);
@@ -63,6 +65,8 @@ pub(super) struct Concept<'a> {
     pub(super) accesses: f32,
     pub(super) priority: AllocationPriority,
     pub(super) strategy: AllocationStrategyType,
+    /// The pool that it is charged to, by its number in the region.
+    pub(super) pool: u8,
 }
 
 impl Concept<'_> {
@@ -82,11 +86,11 @@ impl Concept<'_> {
 pub(super) struct Slot(NonNull<u8>);
 
 impl Slot {
-    /// Writes a concept into a block, and the mark last.
+    /// Writes a concept into a block, and the mark last: [`MARK`], or that of a batch.
     ///
     /// # Safety
     /// The block is the caller's, has [`Concept::block_bytes`] bytes, and nobody else knows of it (V1).
-    pub(super) unsafe fn write(block: NonNull<u8>, concept: &Concept) -> Self {
+    pub(super) unsafe fn write(block: NonNull<u8>, concept: &Concept, mark: u64) -> Self {
         let name = concept.concept_type.as_str();
         let head = Head {
             mark: AtomicU64::new(0),
@@ -98,8 +102,8 @@ impl Slot {
             accesses: concept.accesses,
             type_length: name.len() as u8,
             id_length: concept.id.len() as u8,
-            priority: concept.priority as u8,
-            strategy: concept.strategy as u8,
+            served: concept.priority as u8 | (concept.strategy as u8) << 4,
+            pool: concept.pool,
         };
         let mut at = HEAD;
         // SAFETY: V1: the block is ours and long enough, its start aligned to a granule, 16 bytes; the parts
@@ -114,7 +118,7 @@ impl Slot {
         let slot = Self(block);
         // SAFETY: V1: as above.
         unsafe { (&raw mut (*slot.0.cast::<Head>().as_ptr()).checksum).write(slot.checksum(at)) };
-        slot.head().mark.store(MARK, Release);
+        slot.head().mark.store(mark, Release);
         slot
     }
 
@@ -168,27 +172,44 @@ impl Slot {
             spike: SpikeTime::from_nanos(head.spike),
             wanted: head.wanted as usize,
             accesses: head.accesses,
-            priority: match head.priority {
+            priority: match head.served & 15 {
                 0 => AllocationPriority::Low,
                 1 => AllocationPriority::Normal,
                 2 => AllocationPriority::High,
                 _ => AllocationPriority::Critical,
             },
-            strategy: AllocationStrategyType::ALL[usize::from(head.strategy) % AllocationStrategyType::ALL.len()],
+            strategy: AllocationStrategyType::ALL[usize::from(head.served >> 4) % AllocationStrategyType::ALL.len()],
+            pool: head.pool,
         }
     }
 
-    /// Whether the mark is there, and the checksum fits.
-    #[cfg(test)]
-    pub(super) fn is_whole(self) -> bool {
-        let head = self.head();
-        let end = HEAD + usize::from(head.type_length) + usize::from(head.id_length) + head.content as usize;
-        head.mark.load(crate::sync::Ordering::Acquire) == MARK && head.checksum == self.checksum(end)
+    /// Whether the slot at the start of a live block of `usable` bytes, whatever is in it, is whole but for its mark:
+    /// its parts fit into the block and to its checksum. Nobody writes meanwhile.
+    pub(super) fn is_whole(self, usable: usize) -> bool {
+        if usable < HEAD {
+            return false;
+        }
+        let end = self.used_bytes();
+        // Bytes of any value are a head; nothing beyond it is read before it is known to fit.
+        end <= usable
+            && usize::from(self.head().type_length) <= ConceptType::LONGEST
+            && self.head().checksum == self.checksum(end)
+            && core::str::from_utf8(self.bytes(HEAD, self.content_at() - HEAD)).is_ok()
+    }
+
+    /// Its mark: [`MARK`], that of a batch, or anything else for a block that is no slot.
+    pub(super) fn mark(self) -> u64 {
+        self.head().mark.load(Acquire)
+    }
+
+    /// Sets the mark of a slot that is the caller's to change: it holds the node's lock, or nobody else knows the slot.
+    pub(super) fn set_mark(self, mark: u64) {
+        self.head().mark.store(mark, Release);
     }
 
     /// The slot is none any more: before its block is given back.
     pub(super) fn clear_mark(self) {
-        self.head().mark.store(0, Release);
+        self.set_mark(0);
     }
 
     /// Bytes from the block's start to the content.
@@ -219,18 +240,27 @@ mod tests {
             accesses: 2.5,
             priority: AllocationPriority::High,
             strategy: AllocationStrategyType::Balanced,
+            pool: 3,
         };
         assert_eq!(concept.block_bytes(), 48 + 6 + 3 + 40);
         let mut block = [[0_u64; 2]; 8];
         let start = NonNull::from(&mut block).cast();
         // SAFETY: a block of 128 bytes on the stack.
-        let slot = unsafe { Slot::write(start, &concept) };
-        assert!(slot.is_whole());
+        let slot = unsafe { Slot::write(start, &concept, MARK) };
+        assert!(slot.is_whole(128) && slot.mark() == MARK && !slot.is_whole(61) && !slot.is_whole(8));
         let pinned = crossbeam_epoch::pin();
         let read = slot.read(&pinned);
         assert_eq!(format!("{read:?}"), format!("{concept:?}"));
         assert_eq!((slot.content_at(), slot.used_bytes()), (57, 62));
         slot.clear_mark();
-        assert!(!slot.is_whole());
+        assert_eq!(slot.mark(), 0);
+        for byte in 16..62 {
+            // SAFETY: as above; nobody reads meanwhile.
+            let byte = unsafe { start.add(byte).as_mut() };
+            *byte ^= 4;
+            assert!(!slot.is_whole(128));
+            *byte ^= 4;
+        }
+        assert!(slot.is_whole(128));
     }
 }

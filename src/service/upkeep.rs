@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! 1 place   a step of re-placement; the group that it names moves to its column
-//! 2 sort    once an eighth of the concepts was freed or updated: columns whose concepts lie out of spike
-//!           order are laid out anew, from untouched memory
+//! 2 sort    once an eighth of the concepts was freed or updated, or half of them placed anew at a time: columns whose
+//!           concepts lie out of order are laid out anew, from untouched memory: from neighbour to neighbour, and
+//!           then those without any in spike order
 //! 3 warm    what was read often since, or is no more, is served accordingly, and moves to its zone
 //! 4 tidy    what others freed is taken back, empty spans and chunks are given back, and their memory to the system
 //! ```
@@ -12,8 +13,9 @@
 //! microseconds of work. All moves are the same: a copy beside the
 //! old slot, one swap under the node's lock, and the old one is given back when nobody is pinned (V2).
 
+use core::num::NonZero;
 use core::ptr::NonNull;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,15 +34,20 @@ use crate::sync::Ordering::Relaxed;
 const LOOKS: u32 = 64;
 /// Concepts that one step lays out.
 const LAID: usize = 64;
-/// A column is laid out anew if more than one in this many neighbours in spike order lie in the wrong order.
+/// A column is laid out anew if more than one in this many neighbours in the order lie in the wrong order.
 const WRONG: usize = 8;
 /// In one of this many calls, the arena comes first: it must not starve while there is always something to place.
 const TIDIED: u32 = 8;
-/// Columns are looked at once one in this many concepts was freed or updated.
+/// Columns are looked at once one in this many concepts was freed or updated,
 const CHURN: u64 = 8;
+/// or this part of all was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
+/// nothing fills up again.
+const MOVED: (u64, u64) = (3, 4);
+/// The rank of concepts that have no neighbours in their columns: behind all others, in spike order.
+const ALONE: u32 = u32::MAX;
 
-/// A concept's place in the order: column, pool, spike, number.
-type Place = (u32, usize, u32, u32);
+/// A concept's place in the order: column, rank, spike, number.
+type Place = (u32, u32, u32, u32);
 
 /// Where maintenance goes on.
 #[derive(Default)]
@@ -54,6 +61,8 @@ pub(super) struct Upkeep {
     calls: u32,
     /// Churn that the last sort has seen.
     sorted_at: u64,
+    /// Concepts that were placed anew since there was nothing to place.
+    moved: u64,
 }
 
 /// Steps of sorting.
@@ -61,10 +70,60 @@ pub(super) struct Upkeep {
 enum Sort {
     #[default]
     Idle,
-    /// Concepts are listed, from this number on.
-    List(u32, BTreeSet<Place>),
+    /// Concepts are listed.
+    List(List),
     /// Columns are laid out, the first of what is listed next.
-    Lay(BTreeSet<Place>),
+    Lay(Layout),
+}
+
+/// A list of all concepts, each column's from neighbour to neighbour: breadth first, so that a spreading activation finds
+/// on few pages what it reaches.
+#[derive(Default)]
+struct List {
+    places: BTreeSet<Place>,
+    /// Neighbours of those that are listed.
+    found: VecDeque<u32>,
+    /// A bit for each number that is listed or found.
+    seen: Vec<u64>,
+    /// If no more are found, it goes on with this number.
+    next: u32,
+    /// Concepts that have a rank of their own so far.
+    ranked: u32,
+}
+
+impl List {
+    /// Whether a number is met for the first time.
+    fn meets(&mut self, number: u32) -> bool {
+        let (word, bit) = (number as usize / 64, 1 << (number % 64));
+        if word >= self.seen.len() {
+            self.seen.resize(word + 1, 0);
+        }
+        let first = self.seen[word] & bit == 0;
+        self.seen[word] |= bit;
+        first
+    }
+}
+
+/// A list that is being carried out.
+#[derive(Default)]
+struct Layout {
+    /// What is left of it.
+    places: BTreeSet<Place>,
+    /// Where looking at the first column goes on,
+    from: Place,
+    /// the address that was last for each size class,
+    last: BTreeMap<Option<usize>, NonZero<usize>>,
+    /// neighbours in the order so far, and of those the ones that lie in the wrong order.
+    pairs: usize,
+    wrong: usize,
+    /// The column that was looked at, and whether it is laid out anew.
+    judged: Option<(u32, bool)>,
+}
+
+impl Layout {
+    fn new(places: BTreeSet<Place>) -> Self {
+        Self { places, ..Self::default() }
+    }
 }
 
 /// Whether a phase has more to do.
@@ -110,9 +169,13 @@ impl MemoryAllocationService {
         for pool in &self.pools {
             pool.shrink();
         }
+        if let Some(durable) = &self.durable {
+            // Without memory for it the old log stays, which says the same.
+            let _ = durable.compact(&self.arena, self.cortex.edges());
+        }
     }
 
-    fn step_place(&self, _upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
+    fn step_place(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
         if !self.guidance {
             return Went::Done;
         }
@@ -121,11 +184,14 @@ impl MemoryAllocationService {
             Step::Worked => {}
             Step::Free(numbers) => numbers.into_iter().for_each(|number| self.registry.bury(number)),
             Step::Move(group) => {
+                let mut relocated = 0;
                 for number in group.concepts {
                     if let Some(node) = self.registry.numbered(number) {
-                        report.relocated += u64::from(self.relocate(&node, group.column, None));
+                        relocated += u64::from(self.relocate(&node, group.column, None));
                     }
                 }
+                upkeep.moved += relocated;
+                report.relocated += relocated;
             }
         }
         Went::More
@@ -134,69 +200,112 @@ impl MemoryAllocationService {
     fn step_sort(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
         match core::mem::take(&mut upkeep.sort) {
             Sort::Idle => {
-                let churn = self.churn.load(Relaxed);
-                if churn.saturating_sub(upkeep.sorted_at) <= u64::from(self.cortex.live()) / CHURN {
+                let (churn, live) = (self.churn.load(Relaxed), u64::from(self.cortex.live()));
+                let moved = core::mem::take(&mut upkeep.moved);
+                if churn.saturating_sub(upkeep.sorted_at) <= live / CHURN && moved * MOVED.1 <= live * MOVED.0 {
                     return Went::Done;
                 }
                 upkeep.sorted_at = churn;
-                upkeep.sort = Sort::List(0, BTreeSet::new());
+                upkeep.sort = Sort::List(List::default());
             }
-            Sort::List(from, mut places) => {
-                let end = self.registry.numbers();
-                let pinned = self.epoch.pin();
-                for number in from..end.min(from + LOOKS) {
-                    if let Some(node) = self.registry.numbered(number)
-                        && let Some(block) = node.block()
-                    {
-                        let concept = Slot::at(block).read(&pinned);
-                        let column = self.cortex.column(number).unwrap_or(0);
-                        let pool = self.find_pool(concept.concept_type).unwrap_or(0);
-                        let spike = concept.strategy.placement().spike(concept.spike);
-                        places.insert((column, pool, spike.as_nanos().unwrap_or(u32::MAX), number));
-                    }
+            Sort::List(mut list) => {
+                upkeep.sort = if self.list(&mut list) == Went::More { Sort::List(list) } else { Sort::Lay(Layout::new(list.places)) };
+            }
+            Sort::Lay(mut layout) => {
+                let Some(&(column, ..)) = layout.places.first() else { return Went::Done };
+                match layout.judged {
+                    Some((judged, anew)) if judged == column => self.lay(&mut layout.places, column, anew, report),
+                    _ => self.look(&mut layout, column),
                 }
-                upkeep.sort = if from + LOOKS < end { Sort::List(from + LOOKS, places) } else { Sort::Lay(places) };
-            }
-            Sort::Lay(mut places) => {
-                let Some(&first) = places.first() else { return Went::Done };
-                self.lay(&mut places, first, report);
-                upkeep.sort = Sort::Lay(places);
+                upkeep.sort = Sort::Lay(layout);
             }
         }
         Went::More
     }
 
-    /// Lays the next concepts of one column and pool out in spike order, unless they lie so.
-    fn lay(&self, places: &mut BTreeSet<Place>, first: Place, report: &mut MaintenanceReport) {
-        let mut nodes: Vec<(Arc<Node>, NonNull<u8>, usize)> = Vec::with_capacity(LAID);
+    /// Lists some more concepts.
+    fn list(&self, list: &mut List) -> Went {
+        let end = self.registry.numbers();
         let pinned = self.epoch.pin();
-        while nodes.len() < LAID
-            && let Some(&(column, pool, ..)) = places.first()
-            && (column, pool) == (first.0, first.1)
-            && let Some((_, _, _, number)) = places.pop_first()
-        {
-            if let Some(node) = self.registry.numbered(number)
+        let mut near = Vec::new();
+        let mut looks = 0;
+        while looks < LOOKS as usize {
+            looks += 1;
+            let number = match list.found.pop_front() {
+                Some(number) => number,
+                None if list.next >= end => return Went::Done,
+                None => {
+                    list.next += 1;
+                    if !list.meets(list.next - 1) {
+                        continue;
+                    }
+                    list.next - 1
+                }
+            };
+            let Some(node) = self.registry.numbered(number) else { continue };
+            let Some(block) = node.block() else { continue };
+            let concept = Slot::at(block).read(&pinned);
+            let column = self.cortex.near(number, &mut near).unwrap_or(0);
+            let rank = if near.is_empty() { ALONE } else { list.ranked };
+            list.ranked += u32::from(!near.is_empty());
+            let spike = concept.strategy.placement().spike(concept.spike);
+            list.places.insert((column, rank, spike.as_nanos().unwrap_or(u32::MAX), number));
+            looks += near.len() / LOOKS as usize;
+            for tie in &near {
+                if list.meets(tie.node) {
+                    list.found.push_back(tie.node);
+                }
+            }
+        }
+        Went::More
+    }
+
+    /// Looks at some more concepts of the first column; after the last it is known whether the column is laid out anew.
+    fn look(&self, layout: &mut Layout, column: u32) {
+        let pinned = self.epoch.pin();
+        let Layout { places, from, last, pairs, wrong, judged } = layout;
+        let mut looks: u32 = 0;
+        for &(_, rank, spike, number) in places.range(*from..(column + 1, 0, 0, 0)).take(LOOKS as usize) {
+            looks += 1;
+            *from = (column, rank, spike, number + 1);
+            let Some(block) = self.registry.numbered(number).and_then(|node| node.block()) else { continue };
+            // Blocks of one class lie in rows of their own: only among those can an order be right.
+            let class = self.arena.good_size(Slot::at(block).read(&pinned).block_bytes());
+            if let Some(before) = last.insert(class, block.addr()) {
+                *pairs += 1;
+                *wrong += usize::from(before > block.addr());
+            }
+        }
+        if looks < LOOKS {
+            *judged = Some((column, *wrong * WRONG > *pairs));
+            (*from, *pairs, *wrong) = Default::default();
+            last.clear();
+        }
+    }
+
+    /// Lays the next concepts of one column out in their order, if it is laid out anew.
+    fn lay(&self, places: &mut BTreeSet<Place>, column: u32, anew: bool, report: &mut MaintenanceReport) {
+        let mut nodes: Vec<(Arc<Node>, usize)> = Vec::with_capacity(LAID);
+        let pinned = self.epoch.pin();
+        for _ in 0..LAID {
+            if places.first().is_none_or(|(next, ..)| *next != column) {
+                break;
+            }
+            let number = places.pop_first().map(|(_, _, _, number)| number).filter(|_| anew);
+            if let Some(node) = number.and_then(|number| self.registry.numbered(number))
                 && let Some(block) = node.block()
             {
                 let bytes = Slot::at(block).read(&pinned).block_bytes();
-                nodes.push((node, block, bytes));
+                nodes.push((node, bytes));
             }
         }
         drop(pinned);
-        let class = |bytes: usize| self.arena.good_size(bytes);
-        // Blocks of one class lie in rows of their own: only among those can an order be right.
-        let mut last = BTreeMap::new();
-        let wrong =
-            nodes.iter().filter(|(_, block, bytes)| last.insert(class(*bytes), block.addr()).is_some_and(|before| before > block.addr()));
-        if wrong.count() * WRONG <= nodes.len() {
-            return;
-        }
         let requests: Vec<_> = nodes
             .iter()
             .enumerate()
-            .map(|(rank, (_, _, bytes))| Request {
+            .map(|(rank, (_, bytes))| Request {
                 size: *bytes,
-                column: Some(ColumnId::new(first.0)),
+                column: Some(ColumnId::new(column)),
                 spike: SpikeTime::from_nanos(rank as u32),
                 align: 0,
             })
@@ -204,9 +313,9 @@ impl MemoryAllocationService {
         let mut blocks = vec![core::ptr::null_mut(); requests.len()];
         // Those that are not served keep their places.
         let _ = self.arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut blocks);
-        for ((node, ..), block) in nodes.iter().zip(blocks) {
+        for ((node, _), block) in nodes.iter().zip(blocks) {
             if let Some(block) = NonNull::new(block) {
-                report.relocated += u64::from(self.relocate(node, first.0, Some(block)));
+                report.relocated += u64::from(self.relocate(node, column, Some(block)));
             }
         }
     }
@@ -260,7 +369,7 @@ impl MemoryAllocationService {
             let fits = |block: &NonNull<u8>| self.arena.usable_size(block.as_ptr()) == self.arena.good_size(bytes);
             let to = block.filter(fits).or_else(|| if block.is_none() { self.block(column, bytes, spike) } else { None })?;
             // SAFETY: V1: the block is ours, of that size, and nobody knows of it.
-            let slot = unsafe { Slot::write(to, &concept) };
+            let slot = unsafe { Slot::write(to, &concept, old.mark()) };
             node.set_block(&state, Some(slot.block()));
             self.cortex.relocated(node.number, column);
             self.discard(old);

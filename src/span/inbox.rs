@@ -119,10 +119,6 @@ impl Pending {
 #[repr(transparent)]
 pub(crate) struct Inbox(AtomicU32);
 
-#[cfg(not(loom))]
-// SAFETY: an atomic; zero: empty.
-unsafe impl crate::region::Plain for Inbox {}
-
 impl Inbox {
     /// Empty, for models.
     #[cfg(loom)]

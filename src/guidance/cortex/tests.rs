@@ -266,6 +266,36 @@ fn a_hub_of_twenty_thousand_edges_keeps_to_the_bound_of_a_step() {
 
 #[test]
 #[cfg_attr(miri, ignore = "thousands of concepts")]
+fn edges_to_hubs_are_dropped_a_few_at_a_time_and_all_in_the_end() {
+    let cortex = cortex(4, Voters::ALL);
+    let (hubs, spokes) = (0..40, 40..20_040);
+    hubs.clone().for_each(|hub| _ = cortex.place_few(hub, &[]));
+    for spoke in spokes.clone() {
+        hubs.clone().for_each(|hub| _ = cortex.link(spoke, hub));
+        cortex.place_few(spoke, &[]);
+    }
+    let edges = cortex.edges();
+    let mut free = Vec::new();
+    cortex.remove(40, |number| free.push(number));
+    assert!((1..=4).contains(&(edges - cortex.edges())), "{} dropped at once", edges - cortex.edges());
+    assert!(free.is_empty());
+    while free.is_empty() {
+        match cortex.step() {
+            Step::Free(numbers) => free = numbers,
+            step => assert_eq!(step, Step::Worked),
+        }
+    }
+    assert_eq!((free, cortex.edges()), (vec![40], edges - 40));
+
+    cortex.remove(41, |number| panic!("{number} has edges still"));
+    cortex.place_few(41, &[]);
+    let edges = cortex.edges();
+    while cortex.step() != Step::Idle {}
+    assert_eq!(cortex.edges(), edges, "who comes again in time keeps the rest");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "thousands of concepts")]
 fn a_grid_a_star_and_a_random_graph_all_end_better_than_they_came() {
     let mut random = Random(5);
     let grid = |cell: u32| vec![cell.saturating_sub(1), (cell + 1).min(3599), cell.saturating_sub(60), (cell + 60).min(3599)];

@@ -21,7 +21,7 @@ impl DecisionKey {
 
     /// The same, of a request whose content may be any bytes.
     pub(crate) fn of_asked(request: &Asked, hints: &[String], context: u64) -> Self {
-        let mut chain = Chain(0);
+        let mut chain = Chain::new();
         let embedded = match request.stimulus() {
             Stimulus::Content(content) => {
                 stretches(content).for_each(|stretch| chain.add(stretch));
@@ -40,7 +40,8 @@ impl DecisionKey {
         for hint in hints {
             chain.add(hint.as_bytes());
         }
-        Self([chain.0 as u64, (chain.0 >> 64) as u64])
+        let hash = chain.hash();
+        Self([hash as u64, (hash >> 64) as u64])
     }
 }
 
@@ -52,14 +53,48 @@ impl DecisionKey {
     }
 }
 
-/// A hash of parts: each is hashed, and then that with what came before, so that no other parts
-/// that read the same have the same hash.
-struct Chain(u128);
+/// Parts above so many bytes are hashed before they are gathered.
+const LONG: usize = 64;
+/// Bytes that are gathered before they are hashed.
+const GATHERED: usize = 256;
+
+/// A hash of parts. Each is gathered with its length before it, so that no other parts that read the same have the
+/// same hash; a long one is hashed first. What is gathered begins with the hash of what was gathered before.
+struct Chain {
+    gathered: [u8; GATHERED],
+    len: usize,
+}
 
 impl Chain {
+    fn new() -> Self {
+        Self { gathered: [0; GATHERED], len: 0 }
+    }
+
     fn add(&mut self, part: &[u8]) {
-        let link = [self.0, XxHash3_128::oneshot(part)].map(u128::to_le_bytes);
-        self.0 = XxHash3_128::oneshot(link.as_flattened());
+        let length = (part.len() as u64).to_le_bytes();
+        let hashed;
+        let bytes = if part.len() <= LONG {
+            part
+        } else {
+            hashed = XxHash3_128::oneshot(part).to_le_bytes();
+            &hashed
+        };
+        if self.len + length.len() + bytes.len() > GATHERED {
+            let before = self.hash().to_le_bytes();
+            self.len = 0;
+            self.gather(&before);
+        }
+        self.gather(&length);
+        self.gather(bytes);
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
+        self.gathered[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn hash(&self) -> u128 {
+        XxHash3_128::oneshot(&self.gathered[..self.len])
     }
 }
 

@@ -180,6 +180,19 @@ fn each_thing_that_determines_a_decision_changes_its_key_and_the_id_does_not() {
 }
 
 #[test]
+fn every_hint_of_many_and_every_letter_of_a_long_one_changes_the_key() {
+    let request = AllocationRequest::new("a", ConceptType::ENTITY, "");
+    let hints: Vec<_> = (0..64).map(|hint| format!("{hint}").repeat(if hint % 8 == 0 { 100 } else { 9 })).collect();
+    let mut keys = std::collections::HashSet::from([DecisionKey::of(&request, &hints, 0)]);
+    for changed in 0..64 {
+        let mut hints = hints.clone();
+        let last = hints[changed].pop();
+        hints[changed].push(if last == Some('x') { 'y' } else { 'x' });
+        assert!(keys.insert(DecisionKey::of(&request, &hints, 0)), "hint {changed}");
+    }
+}
+
+#[test]
 fn parts_do_not_run_together() {
     let request = AllocationRequest::new("a", ConceptType::ENTITY, "");
     let of = |hints: &[&str]| DecisionKey::of(&request, &hints.iter().map(|&hint| hint.to_owned()).collect::<Vec<_>>(), 0);

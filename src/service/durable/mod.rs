@@ -1,0 +1,220 @@
+//! What a service keeps in a region file beside its concepts' slots, so that it is there again when it is reopened.
+//!
+//! ```text
+//! root 15 --> superblock: names of pools | batches under way | log --> block --> block     edges, as they came to be known
+//! slots, anywhere: each describes itself
+//! ```
+//!
+//! A file is what its live blocks are: slots with a mark, the superblock and the log. Every other live block was on its
+//! way to be one, or to be given back, when the process died, and is freed when the file is opened.
+//!
+//! Invariants
+//! - **B1** a concept is there if and only if a slot of it has the mark; of two, which there are while it is updated or
+//!   moved, the one with the higher version counts. The mark is written last, and an old slot's is cleared under the node's
+//!   lock before the change is answered.
+//! - **B2** slots of a batch that is all or nothing have the batch's mark, which counts exactly when the batch's record
+//!   says that it is committed: one store. The record stays until all of its slots have the ordinary mark.
+//! - **B3** an edge is in the log before its link is answered, and a concept's end after the edges that end with it; both
+//!   in the order in which the graph learnt of them. What the log says of concepts that are no more says nothing.
+//!
+//! A store that recovery relies on is a release, or comes under a lock after what it stands for.
+
+mod log;
+mod reopen;
+
+use core::ptr::NonNull;
+
+use crate::Arena;
+use crate::error::{Error, Result};
+use crate::guidance::{ConceptType, Linked};
+use crate::spike::SpikeTime;
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+
+use super::slot::MARK;
+use log::Log;
+
+/// The root that leads to the superblock.
+const ROOT: usize = 15;
+/// "engrams1" in ASCII.
+const MAGIC: u64 = u64::from_le_bytes(*b"engrams1");
+/// Batches that may be under way.
+pub(super) const BATCHES: usize = 256;
+/// Names of pools that one region may know in its life.
+const POOLS: usize = 256;
+/// Entries of a log that are too few to write it anew.
+const WORTH_COMPACTING: u64 = 1 << 16;
+/// Bits of a batch's number, and where its record's index begins in a mark.
+const NUMBER_BITS: u32 = 40;
+/// Whether a batch's record is committed.
+const COMMITTED: u64 = 1 << 62;
+/// Whether it is anybody's.
+const CLAIMED: u64 = 1 << 63;
+/// What the mark of a batch begins with.
+const BATCH_MARK: u64 = 0xba7c << 48;
+
+/// The name of a pool; the length comes last, 0 for none.
+#[repr(C)]
+struct PoolName {
+    length: AtomicU64,
+    name: [AtomicU64; ConceptType::LONGEST / 8],
+}
+
+/// What the root leads to. All zero but for the magic: no pools, no batches, no log.
+#[repr(C)]
+struct Superblock {
+    /// Written last.
+    magic: AtomicU64,
+    /// The offset of the log's first block, 0 for none.
+    log: AtomicU64,
+    batches: [AtomicU64; BATCHES],
+    pools: [PoolName; POOLS],
+}
+
+/// A service's part of a region file.
+pub(super) struct Durable {
+    superblock: NonNull<Superblock>,
+    /// The number in the region of each of the service's pools.
+    pools: Box<[u8]>,
+    /// Batches so far.
+    batches: AtomicU64,
+    log: Log,
+}
+
+// SAFETY: the superblock is made of atomics, in the region, which outlives the service's use of it.
+unsafe impl Send for Durable {}
+// SAFETY: as above.
+unsafe impl Sync for Durable {}
+
+/// A batch that is all or nothing, under way (B2). Dropped without being committed, it never was.
+pub(super) struct Batch<'a> {
+    record: &'a AtomicU64,
+    number: u64,
+    /// What its slots are marked with.
+    pub(super) mark: u64,
+}
+
+impl Batch<'_> {
+    /// From here on its slots count.
+    pub(super) fn commit(&self) {
+        self.record.store(CLAIMED | COMMITTED | self.number, Release);
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.record.store(0, Release);
+    }
+}
+
+impl Durable {
+    fn superblock(&self) -> &Superblock {
+        // SAFETY: a live block of the region, as large, made of atomics; the arena outlives the service's parts.
+        unsafe { self.superblock.as_ref() }
+    }
+
+    /// The number in the region of a pool of the service.
+    pub(super) fn pool_number(&self, pool: usize) -> u8 {
+        self.pools[pool]
+    }
+
+    /// Begins a batch; `None` if too many are under way.
+    pub(super) fn begin(&self) -> Option<Batch<'_>> {
+        let number = self.batches.fetch_add(1, Relaxed) & ((1 << NUMBER_BITS) - 1);
+        let free = |record: &AtomicU64| record.compare_exchange(0, CLAIMED | number, Acquire, Relaxed).is_ok();
+        let index = self.superblock().batches.iter().position(free)?;
+        let mark = BATCH_MARK | (index as u64) << NUMBER_BITS | number;
+        Some(Batch { record: &self.superblock().batches[index], number, mark })
+    }
+
+    /// Bytes that an edge takes in the log.
+    pub(super) const EDGE_BYTES: u64 = 16;
+
+    /// Makes an edge known by `link`, and keeps it if it is new (B3).
+    pub(super) fn link(&self, arena: &Arena, ids: [&[u8]; 2], link: impl FnOnce() -> Linked) -> Result<()> {
+        self.log.link(arena, &self.superblock().log, ids, link)
+    }
+
+    /// A concept is no more, and its edges are forgotten (B3).
+    pub(super) fn end(&self, arena: &Arena, id: &[u8]) -> Result<()> {
+        self.log.end(arena, &self.superblock().log, id)
+    }
+
+    /// Writes the log anew if most of it says nothing any more, while `edges` are known. As long as it is written, a few
+    /// nanoseconds for each entry, who makes an edge known waits.
+    pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<()> {
+        if self.log.entries() < WORTH_COMPACTING + 4 * edges { Ok(()) } else { self.log.compact(arena, &self.superblock().log) }
+    }
+
+    /// Whether a mark is a slot's: the ordinary one, or that of a batch that is committed (B1, B2).
+    fn counts(superblock: &Superblock, mark: u64) -> bool {
+        if mark >> 48 << 48 != BATCH_MARK {
+            return mark == MARK;
+        }
+        let record = &superblock.batches[(mark >> NUMBER_BITS) as usize % BATCHES];
+        record.load(Relaxed) == CLAIMED | COMMITTED | (mark & ((1 << NUMBER_BITS) - 1))
+    }
+
+    /// The superblock of an arena, made if there is none yet.
+    fn superblock_of(arena: &Arena) -> Result<NonNull<Superblock>> {
+        let damaged = |why| Error::Format { name: arena.name(), why };
+        let offset = arena.root(ROOT)?;
+        if offset == 0 {
+            if arena.metrics().live_blocks() != 0 {
+                return Err(damaged("it holds blocks, but no service's: another program's region?"));
+            }
+            let layout = core::alloc::Layout::new::<Superblock>();
+            let block = arena.publish_root(None, layout, SpikeTime::NONE, ROOT)?;
+            // SAFETY: the block is ours and as large.
+            unsafe { block.write_bytes(0, layout.size()) };
+            let superblock = block.cast::<Superblock>();
+            // SAFETY: as above; zero is a valid superblock.
+            unsafe { superblock.as_ref() }.magic.store(MAGIC, Release);
+            return Ok(superblock);
+        }
+        let block = usize::try_from(offset).ok().and_then(|offset| NonNull::new(arena.at(offset)?));
+        let block = block.filter(|block| arena.usable_size(block.as_ptr()) >= Some(size_of::<Superblock>()));
+        let superblock = block.ok_or_else(|| damaged("its root leads to no superblock of a service"))?.cast::<Superblock>();
+        // SAFETY: a live block of at least this size, whatever is in it: atomics.
+        let magic = &unsafe { superblock.as_ref() }.magic;
+        match magic.load(Acquire) {
+            MAGIC => Ok(superblock),
+            // The process died before it had written anything.
+            0 => {
+                // SAFETY: a live block of at least this size, which is ours.
+                unsafe { superblock.write_bytes(0, 1) };
+                magic.store(MAGIC, Release);
+                Ok(superblock)
+            }
+            _ => Err(damaged("its superblock is damaged, or another program's")),
+        }
+    }
+
+    /// The numbers in the region of some pools; those it does not know yet are added.
+    fn numbers_of(superblock: &Superblock, types: impl Iterator<Item = ConceptType>) -> Option<Box<[u8]>> {
+        types
+            .map(|concept_type| {
+                let known = (0..POOLS).find(|&number| Self::pool_name(superblock, number) == Some(concept_type));
+                let number = known.or_else(|| {
+                    let free = superblock.pools.iter().position(|pool| pool.length.load(Relaxed) == 0)?;
+                    let mut name = [0; ConceptType::LONGEST];
+                    name[..concept_type.as_str().len()].copy_from_slice(concept_type.as_str().as_bytes());
+                    for (word, bytes) in superblock.pools[free].name.iter().zip(name.chunks_exact(8)) {
+                        word.store(bytes.try_into().map_or(0, u64::from_le_bytes), Relaxed);
+                    }
+                    superblock.pools[free].length.store(concept_type.as_str().len() as u64, Release);
+                    Some(free)
+                })?;
+                Some(number as u8)
+            })
+            .collect()
+    }
+
+    /// The name of a pool of the region.
+    fn pool_name(superblock: &Superblock, number: usize) -> Option<ConceptType> {
+        let pool = &superblock.pools[number];
+        let length = usize::try_from(pool.length.load(Acquire)).ok().filter(|length| (1..=ConceptType::LONGEST).contains(length))?;
+        let name: Vec<u8> = pool.name.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        core::str::from_utf8(&name[..length]).ok()?.parse().ok()
+    }
+}

@@ -1,0 +1,182 @@
+//! A service on a region file: every committed concept is there again.
+
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engram::service::{AllocationServiceConfig, AllocationServiceError, MemoryAllocationService, PoolConfig};
+use engram::{AllocationError, AllocationRequest, ConceptType, Error, SpikeTime};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("engram-service-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("concepts")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(path: &Path) -> AllocationServiceConfig {
+    AllocationServiceConfig { path: Some(path.to_owned()), capacity_bytes: 32 << 20, columns: 8, ..AllocationServiceConfig::default() }
+}
+
+fn open(path: &Path) -> MemoryAllocationService {
+    MemoryAllocationService::open(config(path)).unwrap()
+}
+
+fn request(index: usize) -> AllocationRequest {
+    let concept_type = [ConceptType::ENTITY, ConceptType::EVENT][index % 2];
+    let mut request = AllocationRequest::new(format!("concept {index}"), concept_type, format!("content of the concept {index} "));
+    request.locality_hints = vec![format!("concept {}", index / 2), format!("concept {}", index.saturating_sub(1))];
+    request
+}
+
+/// All that is known of a concept.
+#[derive(Debug, PartialEq)]
+struct Known {
+    concept_type: ConceptType,
+    content: Vec<u8>,
+    version: u64,
+    spike: SpikeTime,
+    column: u32,
+}
+
+fn all(service: &MemoryAllocationService) -> BTreeMap<String, Known> {
+    let known = |id: &String| {
+        let guard = service.read(id).unwrap();
+        Known {
+            concept_type: *guard.concept_type(),
+            content: guard.to_vec(),
+            version: guard.version(),
+            spike: guard.spike(),
+            column: service.column_of(id).unwrap(),
+        }
+    };
+    service
+        .concept_ids()
+        .into_iter()
+        .map(|id| {
+            let known = known(&id);
+            (id, known)
+        })
+        .collect()
+}
+
+fn used(service: &MemoryAllocationService) -> Vec<(String, u64)> {
+    service.get_allocation_metrics().pool_statistics.iter().map(|pool| (pool.pool_id.clone(), pool.used_bytes)).collect()
+}
+
+/// Concepts allocated, updated, freed, linked, in batches and one by one, and maintained.
+fn populate(service: &MemoryAllocationService) {
+    for index in 0..200 {
+        service.allocate_memory(request(index)).unwrap();
+    }
+    service.batch_allocate_memory((200..300).map(request).collect()).unwrap();
+    for result in service.batch_allocate_each((290..400).map(request).collect()) {
+        let _ = result;
+    }
+    for index in (0..400).step_by(3) {
+        service.update(&format!("concept {index}"), &format!("a longer text, of the second version, of concept {index}")).unwrap();
+    }
+    for index in (0..400).step_by(7) {
+        service.deallocate_memory(format!("concept {index}").as_str().into()).unwrap();
+    }
+    service.link("concept 1", "concept 398").unwrap();
+    while service.maintain(Duration::from_millis(5)).more {}
+}
+
+#[test]
+fn every_concept_is_there_again_with_all_that_is_known_of_it() {
+    let folder = Folder::new("reopen");
+    let service = open(&folder.file());
+    populate(&service);
+    let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
+    assert!(!service.was_recovered() && concepts.len() > 300 && cut > 0.0);
+    drop(service);
+    for _ in 0..2 {
+        let service = open(&folder.file());
+        assert!(!service.was_recovered());
+        assert_eq!(all(&service), concepts);
+        assert_eq!(used(&service), pools);
+        let metrics = service.get_allocation_metrics();
+        assert_eq!(metrics.active_allocations, concepts.len() as u64);
+        assert!((metrics.edge_cut - cut).abs() < 1e-12, "{} and {cut}", metrics.edge_cut);
+    }
+    // What was freed is free: a new concept takes its id, an old one keeps it.
+    let service = open(&folder.file());
+    service.allocate_memory(request(0)).unwrap();
+    assert!(matches!(service.allocate_memory(request(1)), Err(AllocationError::AlreadyExists { .. })));
+    assert_eq!(service.update("concept 1", "x").unwrap().memory_slot.version, concepts["concept 1"].version + 1);
+}
+
+#[test]
+fn every_concept_is_there_although_nobody_closed() {
+    let folder = Folder::new("unclosed");
+    let service = open(&folder.file());
+    populate(&service);
+    let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
+    let copy = folder.0.join("copy");
+    std::fs::copy(folder.file(), &copy).unwrap();
+    let again = open(&copy);
+    assert!(again.was_recovered());
+    assert_eq!(all(&again), concepts);
+    assert_eq!(used(&again), pools);
+    assert!((again.get_allocation_metrics().edge_cut - cut).abs() < 1e-12);
+    for id in concepts.keys() {
+        again.deallocate_memory(id.as_str().into()).unwrap();
+    }
+    assert!(used(&again).iter().all(|(_, used)| *used == 0));
+    drop(again);
+    let again = open(&copy);
+    assert!(all(&again).is_empty());
+}
+
+#[test]
+fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
+    let folder = Folder::new("pools");
+    let service = open(&folder.file());
+    populate(&service);
+    let (before, pools) = (all(&service).len(), used(&service));
+    drop(service);
+    let less = |pools| AllocationServiceConfig { pool_configurations: pools, ..config(&folder.file()) };
+    let error = MemoryAllocationService::open(less(vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20)])).unwrap_err();
+    assert!(matches!(&error, AllocationServiceError::Invalid { .. }) && error.to_string().contains("event"), "{error}");
+    // In another order, one of them with a quota that is exceeded already.
+    let config = less(vec![PoolConfig::new(ConceptType::EVENT, 1), PoolConfig::new(ConceptType::ENTITY, 1 << 20)]);
+    let service = MemoryAllocationService::open(config).unwrap();
+    assert_eq!(all(&service).len(), before);
+    for (id, bytes) in pools.iter().filter(|(_, bytes)| *bytes != 0) {
+        assert!(used(&service).contains(&(id.clone(), *bytes)));
+    }
+    let mut event = request(1);
+    event.concept_id = "new".to_owned();
+    assert!(matches!(service.allocate_memory(event), Err(AllocationError::QuotaExceeded { .. })));
+}
+
+#[test]
+fn a_region_of_another_program_is_refused_and_left_alone() {
+    let folder = Folder::new("foreign");
+    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file()).build().unwrap();
+    let layout = core::alloc::Layout::new::<[u64; 8]>();
+    let block = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
+    let offset = arena.offset_of(block.as_ptr()).unwrap();
+    drop(arena);
+    let error = MemoryAllocationService::open(config(&folder.file())).unwrap_err();
+    assert!(matches!(error, AllocationServiceError::Arena(Error::Format { .. })), "{error}");
+    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file()).build().unwrap();
+    assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
+}

@@ -1,0 +1,135 @@
+//! Child processes: forked, killed, and stepped through instruction by instruction.
+
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A child; it is killed when this is dropped.
+pub(crate) struct Child {
+    pid: libc::pid_t,
+    ended: bool,
+}
+
+/// What a child stopped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Signal(c_int),
+    Exit(c_int),
+    Killed(c_int),
+}
+
+impl Child {
+    /// Runs `child` in a forked process. One test at a time: a lock that another thread has at this moment stays
+    /// locked in the child.
+    pub(crate) fn fork(child: impl FnOnce()) -> Self {
+        // SAFETY: the child goes on in this thread alone, and leaves by `_exit`.
+        match unsafe { libc::fork() } {
+            -1 => panic!("{}", std::io::Error::last_os_error()),
+            0 => {
+                std::panic::set_hook(Box::new(|info| say(&format!("in the child: {info}\n"))));
+                let end = catch_unwind(AssertUnwindSafe(child));
+                // SAFETY: always sound; nothing of the parent's is run or dropped.
+                unsafe { libc::_exit(if end.is_ok() { 0 } else { 101 }) }
+            }
+            pid => Self { pid, ended: false },
+        }
+    }
+
+    /// Waits until it stops or ends.
+    pub(crate) fn wait(&mut self) -> Stop {
+        let mut status = 0;
+        loop {
+            // SAFETY: our own child, which has not been waited for to its end.
+            let pid = unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
+            if pid == self.pid {
+                break;
+            }
+            assert_eq!(std::io::Error::last_os_error().kind(), std::io::ErrorKind::Interrupted);
+        }
+        if libc::WIFSTOPPED(status) {
+            return Stop::Signal(libc::WSTOPSIG(status));
+        }
+        self.ended = true;
+        if libc::WIFSIGNALED(status) { Stop::Killed(libc::WTERMSIG(status)) } else { Stop::Exit(libc::WEXITSTATUS(status)) }
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        // SAFETY: our own child, which has not been waited for to its end.
+        self.ended = self.ended || unsafe { libc::waitpid(self.pid, core::ptr::null_mut(), libc::WNOHANG) } == self.pid;
+        self.ended
+    }
+
+    /// Kills it by SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(mut self) -> Stop {
+        self.end()
+    }
+
+    fn end(&mut self) -> Stop {
+        // SAFETY: our own child, which has not been waited for to its end.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        loop {
+            let stop = self.wait();
+            if self.ended {
+                return stop;
+            }
+        }
+    }
+
+    /// Executes one instruction of it, which has stopped.
+    pub(crate) fn step(&mut self) {
+        // SAFETY: our own child, stopped; nothing is read or written here.
+        let stepped = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.pid, core::ptr::null_mut::<u8>(), core::ptr::null_mut::<u8>()) };
+        assert_eq!(stepped, 0, "{}", std::io::Error::last_os_error());
+        assert_eq!(self.wait(), Stop::Signal(libc::SIGTRAP), "after one instruction");
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end();
+        }
+    }
+}
+
+/// Keeps this thread, and its children, on one processor: to step from one process to the other is quicker there.
+pub(crate) fn stay_on_one_processor() {
+    // SAFETY: room for a set; zero is an empty one.
+    unsafe {
+        let mut set: libc::cpu_set_t = core::mem::zeroed();
+        libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap_or(0), &mut set);
+        // Where it is refused it only takes longer.
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
+/// In a child: lets the parent step through it from here on.
+pub(crate) fn stop_to_be_stepped() {
+    // SAFETY: no pointers; the parent is there.
+    unsafe {
+        assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, core::ptr::null_mut::<u8>(), core::ptr::null_mut::<u8>()), 0);
+        assert_eq!(libc::raise(libc::SIGSTOP), 0);
+    }
+}
+
+/// In a child: it is killed after so many nanoseconds, whatever it does then, and whether or not the parent runs.
+pub(crate) fn be_killed_after(nanoseconds: usize) {
+    // SAFETY: plain numbers and pointers, for which zero is valid; room for the timer.
+    unsafe {
+        let mut event: libc::sigevent = core::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGKILL;
+        let mut timer: libc::timer_t = core::mem::zeroed();
+        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer), 0);
+        let mut when: libc::itimerspec = core::mem::zeroed();
+        when.it_value.tv_sec = (nanoseconds / 1_000_000_000) as libc::time_t;
+        when.it_value.tv_nsec = (nanoseconds % 1_000_000_000) as libc::c_long + 1;
+        assert_eq!(libc::timer_settime(timer, 0, &raw const when, core::ptr::null_mut()), 0);
+    }
+}
+
+/// Writes to standard error, past what the test runner captures.
+fn say(text: &str) {
+    // SAFETY: the bytes are there.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+}

@@ -1,0 +1,485 @@
+//! Files that are no regions, damaged ones, and systems that refuse: an error that says why, and an unchanged file; or an
+//! arena that may give wrong blocks, but never leaves its memory, and always comes to an end.
+#![cfg(all(unix, not(loom)))]
+
+#[path = "common/child.rs"]
+mod child;
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use child::{End, fork};
+use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
+
+const PAGE: usize = 4096;
+const COLUMNS: u32 = 2;
+/// Where the header has its state, and where its first extent has the metadata's start and length.
+const STATE: usize = 8 * 5;
+const METADATA: usize = 8 * 10;
+
+/// One test at a time: some fork.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self::inside(&std::env::temp_dir(), name)
+    }
+
+    fn inside(parent: &Path, name: &str) -> Self {
+        let path = parent.join(format!("engram-bad-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("region")
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(&self.0).unwrap().count()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn builder() -> ArenaBuilder {
+    Arena::builder().capacity(4 << 20).columns(COLUMNS)
+}
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, 16).unwrap()
+}
+
+const SIZES: [usize; 12] = [1, 16, 100, 100, 128, 500, 700, 1024, 4096, 5000, 35_000, 300_000];
+
+/// Blocks of all kinds, each full of a byte of its own.
+fn populate(arena: &Arena) -> BTreeMap<usize, usize> {
+    let mut blocks = BTreeMap::new();
+    let mut keep = |p: NonNull<u8>, size: usize| {
+        let offset = arena.offset_of(p.as_ptr()).unwrap();
+        // SAFETY: the block has these bytes.
+        unsafe { p.write_bytes(mark(offset), size) };
+        blocks.insert(offset, size);
+    };
+    for index in 0..COLUMNS {
+        let id = ColumnId::new(index);
+        let held = arena.column(id).unwrap();
+        let mut gone = Vec::new();
+        for size in SIZES {
+            keep(held.alloc(size, 16, SpikeTime::NONE).unwrap(), size);
+            gone.extend([
+                held.alloc(size.min(9000), 16, SpikeTime::NONE).unwrap(),
+                held.alloc(size.min(9000), 16, SpikeTime::NONE).unwrap(),
+            ]);
+            keep(arena.alloc(Some(id), layout(size.min(6000)), SpikeTime::NONE).unwrap(), size.min(6000));
+        }
+        for (number, p) in gone.into_iter().enumerate() {
+            // SAFETY, both: ours, and not used afterwards.
+            if number % 2 == 0 { unsafe { held.free(p) } } else { unsafe { arena.free(p) } }.unwrap();
+        }
+        keep(arena.publish_root(Some(id), layout(200), SpikeTime::NONE, index as usize).unwrap(), 200);
+    }
+    blocks
+}
+
+fn mark(offset: usize) -> u8 {
+    (offset >> 4) as u8 ^ 0x5a
+}
+
+/// A region with a population, as its bytes are when it was closed, and when it was not.
+struct Original {
+    closed: Vec<u8>,
+    open: Vec<u8>,
+    blocks: BTreeMap<usize, usize>,
+}
+
+impl Original {
+    fn new() -> Self {
+        let folder = Folder::new("original");
+        let arena = builder().path(folder.file()).build().unwrap();
+        let blocks = populate(&arena);
+        let open = std::fs::read(folder.file()).unwrap();
+        drop(arena);
+        Self { closed: std::fs::read(folder.file()).unwrap(), open, blocks }
+    }
+
+    fn check(&self, arena: &Arena) {
+        arena.verify().unwrap();
+        assert_eq!(arena.metrics().live_blocks(), self.blocks.len() as u64);
+        for (&offset, &size) in &self.blocks {
+            let p = arena.at(offset).unwrap();
+            assert!(arena.usable_size(p).is_some_and(|usable| usable >= size), "{offset:#x}");
+            // SAFETY: the block has these bytes.
+            assert!(unsafe { core::slice::from_raw_parts(p, size) }.iter().all(|&byte| byte == mark(offset)), "{offset:#x}");
+        }
+    }
+}
+
+/// The file must be refused, and stay as it is.
+fn refused(path: &Path) -> Error {
+    let before = std::fs::read(path).unwrap();
+    let error = builder().path(path).build().expect_err("a bad file");
+    assert!(std::fs::read(path).unwrap() == before, "{error}, and the file has changed");
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    error
+}
+
+/// Why a file is no region.
+fn why(error: Error) -> &'static str {
+    let Error::Format { why, .. } = error else { panic!("{error}") };
+    why
+}
+
+#[test]
+fn what_is_no_region_of_this_version_is_refused_and_not_touched() {
+    let (_alone, folder) = (alone(), Folder::new("foreign"));
+    let original = Original::new();
+    let path = folder.file();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = original.closed.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        std::fs::write(&path, changed).unwrap();
+        why(refused(&path))
+    };
+    assert!(with(0, b"\x7fELF").contains("no region file"));
+    assert!(with(0, &[0; 8]).contains("no region file"));
+    assert!(with(8, &2_u64.to_ne_bytes()).contains("version"));
+    assert!(with(8, &0_u64.to_ne_bytes()).contains("version"));
+    assert!(with(16, &[1]).contains("damaged"));
+    assert!(with(STATE, &u64::MAX.to_ne_bytes()).contains("neither open nor closed"));
+    for text in [&b"x"[..], b"a text that somebody wrote, of no use here\n", &[b'y'; 5000], &[0; 4095], &[0; 10_000]] {
+        std::fs::write(&path, text).unwrap();
+        why(refused(&path));
+    }
+}
+
+#[test]
+fn a_region_that_is_cut_off_anywhere_is_refused_and_not_touched() {
+    let (_alone, folder) = (alone(), Folder::new("truncated"));
+    let original = Original::new();
+    let path = folder.file();
+    let whole = original.closed.len();
+    let metadata = usize::from_ne_bytes(original.closed[METADATA..METADATA + 8].try_into().unwrap());
+    let some = (1..64).map(|part| whole * part / 64);
+    let edges = [1, 7, 8, 100, PAGE - 1, PAGE, PAGE + 1, 8 * PAGE, metadata - 1, metadata, metadata + 1, whole - PAGE, whole - 1];
+    for bytes in some.chain(edges) {
+        std::fs::write(&path, &original.closed[..bytes]).unwrap();
+        why(refused(&path));
+    }
+    // Nothing is missing.
+    std::fs::write(&path, &original.closed).unwrap();
+    original.check(&builder().path(&path).build().unwrap());
+}
+
+#[test]
+fn every_changed_byte_of_the_header_is_noticed_or_does_not_matter() {
+    let (_alone, folder) = (alone(), Folder::new("header"));
+    let original = Original::new();
+    let path = folder.file();
+    std::fs::write(&path, &original.closed).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let (mut accepted, mut recovered) = (0, 0);
+    let bits = (0..8 * 16 * 8).map(|bit| (bit / 8, 1 << (bit % 8)));
+    for (at, change) in (0..PAGE).map(|at| (at, 0xff)).chain(bits) {
+        file.write_all_at(&[original.closed[at] ^ change], at as u64).unwrap();
+        match builder().path(&path).build() {
+            Ok(arena) => {
+                accepted += 1;
+                recovered += usize::from(arena.was_recovered());
+                original.check(&arena);
+                drop(arena);
+                // What it has derived is as good; the header is not.
+                file.write_all_at(&original.closed[..PAGE], 0).unwrap();
+            }
+            Err(error) => {
+                why(error);
+                assert_eq!(std::fs::metadata(&path).unwrap().len(), original.closed.len() as u64);
+                file.write_all_at(&original.closed[at..=at], at as u64).unwrap();
+            }
+        }
+    }
+    // All was put back: so nothing else had been changed.
+    original.check(&builder().path(&path).build().unwrap());
+    // Words 7 and 13 to 31 do not matter, nor do the roots, nor what is after them; and what is not closed is recovered.
+    assert!(accepted > PAGE - 8 * 16 && accepted < PAGE + 1000, "{accepted}");
+    println!("{accepted} accepted, {recovered} of them recovered");
+}
+
+/// Random numbers (Marsaglia's xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() >> 11) as usize % end
+    }
+}
+
+/// Does everything with an arena of which nothing is known.
+fn explore(arena: &Arena, random: &mut Random) {
+    let _ = arena.verify();
+    let _ = arena.metrics();
+    let mut blocks = Vec::new();
+    for index in 0..COLUMNS {
+        arena.column(ColumnId::new(index)).unwrap().walk(|block| {
+            assert!(arena.offset_of(block.start.as_ptr()).is_some_and(|offset| offset + block.usable <= arena.capacity()));
+            blocks.push(block.start);
+            true
+        });
+    }
+    for _ in 0..200 {
+        let size = SIZES[random.below(SIZES.len())];
+        let column = ColumnId::new(random.below(COLUMNS as usize) as u32);
+        let block = (!blocks.is_empty()).then(|| random.below(blocks.len()));
+        let given = match (random.below(8), block) {
+            (0..=1, _) => arena.alloc(Some(column), layout(size), SpikeTime::NONE).ok(),
+            (2..=3, _) => arena.column(column).unwrap().alloc(size, 16, SpikeTime::NONE).ok(),
+            (4, _) => {
+                let root = random.below(4);
+                // SAFETY: nothing uses the block afterwards.
+                let _ = unsafe { arena.unpublish_root(root) };
+                if arena.root(root) == Ok(0) {
+                    let _ = arena.publish_root(Some(column), layout(size), SpikeTime::NONE, root);
+                }
+                None
+            }
+            (5, Some(block)) => {
+                // SAFETY: not used afterwards; what is no block is refused.
+                unsafe { arena.realloc(blocks.swap_remove(block), size, SpikeTime::NONE) }.ok()
+            }
+            (6, Some(block)) => {
+                // SAFETY: as above.
+                let _ = unsafe { arena.free(blocks.swap_remove(block)) };
+                None
+            }
+            (_, Some(block)) => {
+                // SAFETY: as above.
+                let _ = unsafe { arena.column(column).unwrap().free(blocks.swap_remove(block)) };
+                None
+            }
+            _ => None,
+        };
+        if let Some(p) = given {
+            let usable = arena.usable_size(p.as_ptr()).unwrap_or(16);
+            assert!(arena.offset_of(p.as_ptr()).is_some_and(|offset| offset + usable <= arena.capacity()));
+            // SAFETY: user memory, as just asserted, which nobody else uses.
+            unsafe { p.add(usable - 1).write(1) };
+            blocks.push(p);
+        }
+    }
+    // SAFETY: what the column's blocks were is not used afterwards.
+    unsafe { arena.column(ColumnId::new(0)).unwrap().reset() };
+    for p in blocks {
+        // SAFETY: not used afterwards; what is no block is refused.
+        let _ = unsafe { arena.free(p) };
+    }
+    let _ = arena.verify();
+}
+
+#[test]
+fn whatever_its_metadata_says_an_arena_stays_in_its_memory_and_comes_to_an_end() {
+    const SEEDS: u64 = 400;
+    let (_alone, folder) = (alone(), Folder::new("metadata"));
+    let original = Original::new();
+    let path = folder.file();
+    let word = |at: usize| usize::from_ne_bytes(original.closed[at..at + 8].try_into().unwrap());
+    let (metadata, length) = (word(METADATA), word(METADATA + 8));
+    let set: Vec<_> = (metadata..metadata + length).filter(|&at| original.open[at] != 0).collect();
+    // A crash, or an endless loop, ends the child alone.
+    let outcome = fork(|report| {
+        let mut accepted = 0;
+        for seed in 1..=SEEDS {
+            report.say(&format!("seed {seed}"));
+            // SAFETY: no pointers; who is not done by then is killed.
+            unsafe { libc::alarm(20) };
+            let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut bytes = if seed % 2 == 0 { &original.closed } else { &original.open }.clone();
+            for _ in 0..=random.below(if seed % 3 == 0 { 200 } else { 4 }) {
+                let at = if random.below(4) == 0 { metadata + random.below(length) } else { set[random.below(set.len())] };
+                bytes[at] = if random.below(2) == 0 { random.next() as u8 } else { bytes[at] ^ 1 << random.below(8) };
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            match builder().path(&path).build() {
+                Ok(arena) => {
+                    accepted += 1;
+                    explore(&arena, &mut random);
+                    drop(arena);
+                    if let Ok(arena) = builder().path(&path).build() {
+                        explore(&arena, &mut random);
+                    }
+                }
+                Err(error) => {
+                    why(error);
+                    assert!(std::fs::read(&path).unwrap() == bytes, "{error}, and the file has changed");
+                }
+            }
+        }
+        report.say(&format!("{accepted} of {SEEDS} accepted"));
+    });
+    assert_eq!(outcome.end, End::Exit(0), "{}", outcome.last());
+    println!("{}", outcome.last());
+    assert!(!outcome.last().starts_with("0 ") && !outcome.last().starts_with(&SEEDS.to_string()), "both must happen: {}", outcome.last());
+}
+
+#[test]
+fn a_large_block_with_an_alignment_that_none_has_is_refused() {
+    let (_alone, folder) = (alone(), Folder::new("alignment"));
+    let path = folder.file();
+    // Two files that differ in the alignment alone, as a power of two.
+    let [plain, aligned] = [16, 4096].map(|align: usize| {
+        let _ = std::fs::remove_file(&path);
+        let arena = builder().path(&path).build().unwrap();
+        arena.alloc(None, Layout::from_size_align(300_000, align).unwrap(), SpikeTime::NONE).unwrap();
+        drop(arena);
+        std::fs::read(&path).unwrap()
+    });
+    let says = |bytes: &[u8], at: usize, align: u32| bytes[at..at + 4] == align.to_ne_bytes();
+    let places: Vec<_> = (PAGE..plain.len() - 3).step_by(4).filter(|&at| says(&plain, at, 4) && says(&aligned, at, 12)).collect();
+    assert_eq!(places.len(), 1);
+    for (align, known) in [(0, true), (4, true), (21, true), (22, false), (32, false), (64, false), (u32::MAX, false)] {
+        let mut changed = plain.clone();
+        changed[places[0]..places[0] + 4].copy_from_slice(&align.to_ne_bytes());
+        std::fs::write(&path, changed).unwrap();
+        if known {
+            explore(&builder().path(&path).build().unwrap(), &mut Random(1));
+        } else {
+            assert!(why(refused(&path)).contains("alignment"));
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_a_file_is_refused() {
+    let (_alone, folder) = (alone(), Folder::new("places"));
+    let open = |path: &Path| builder().path(path).build().unwrap_err();
+    let code = |error| if let Error::File { code, .. } = error { code } else { panic!("{error}") };
+    assert_eq!(code(open(&folder.0)), libc::EISDIR);
+    assert!(matches!(builder().new_file(&folder.0).build().unwrap_err(), Error::FileExists(_)));
+    assert_eq!(code(open(&folder.0.join("missing/region"))), libc::ENOENT);
+    assert_eq!(code(builder().new_file(folder.0.join("missing/region")).build().unwrap_err()), libc::ENOENT);
+    std::fs::write(folder.0.join("plain"), b"text").unwrap();
+    assert_eq!(code(open(&folder.0.join("plain/region"))), libc::ENOTDIR);
+    assert!(matches!(open(Path::new("/dev/null")), Error::Format { .. }));
+    assert!(matches!(builder().new_file(folder.0.join("plain")).build().unwrap_err(), Error::FileExists(_)));
+    assert_eq!(std::fs::read(folder.0.join("plain")).unwrap(), b"text");
+    assert_eq!(folder.files(), 1);
+    let path = folder.file();
+    drop(builder().new_file(&path).build().unwrap());
+    assert!(matches!(builder().new_file(&path).build().unwrap_err(), Error::FileExists(_)));
+    // SAFETY: no pointers.
+    if unsafe { libc::geteuid() } != 0 {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        assert_eq!(code(open(&path)), libc::EACCES);
+    }
+}
+
+/// Lets no file of this process become longer.
+fn limit_files(bytes: usize) {
+    let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, rlim_max: bytes as libc::rlim_t };
+    // SAFETY: the limit is there; the signal is ignored in this process, a child.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
+    }
+}
+
+#[test]
+fn a_file_that_there_is_no_room_for_is_not_made_and_one_that_cannot_grow_stays_as_it_is() {
+    let (_alone, folder) = (alone(), Folder::new("room"));
+    let original = Original::new();
+    let path = folder.file();
+    let other = folder.0.join("other");
+    std::fs::write(&path, &original.closed).unwrap();
+    let outcome = fork(|_| {
+        let larger = || builder().capacity(16 << 20);
+        limit_files(original.closed.len() + PAGE);
+        let no_room = |error: Error| assert!(matches!(error, Error::File { code: libc::EFBIG, .. }), "{error}");
+        no_room(larger().path(&other).build().unwrap_err());
+        no_room(larger().new_file(&other).build().unwrap_err());
+        assert!(!other.exists());
+        no_room(larger().path(&path).build().unwrap_err());
+        assert!(std::fs::read(&path).unwrap() == original.closed);
+        std::fs::write(&other, b"").unwrap();
+        no_room(larger().path(&other).build().unwrap_err());
+        assert_eq!(std::fs::metadata(&other).unwrap().len(), 0);
+        // As it is, there is room.
+        original.check(&builder().path(&path).build().unwrap());
+    });
+    assert_eq!(outcome.end, End::Exit(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_region_larger_than_the_disk_is_not_made() {
+    let _alone = alone();
+    let parent = Path::new("/dev/shm");
+    // SAFETY: plain numbers, for which zero is valid.
+    let mut about: libc::statfs = unsafe { core::mem::zeroed() };
+    // SAFETY: a path that ends with a zero, and room for the answer.
+    let known = unsafe { libc::statfs(c"/dev/shm".as_ptr(), &raw mut about) } == 0;
+    // There the system looks before it takes anything; elsewhere the disk would be full for a while.
+    let disk = about.f_blocks.saturating_mul(about.f_bsize.unsigned_abs());
+    if !known || about.f_type != libc::TMPFS_MAGIC || disk == 0 || disk > 1 << 39 {
+        return;
+    }
+    let folder = Folder::inside(parent, "disk");
+    let larger = || builder().capacity(usize::try_from(disk).unwrap() + (2 << 20));
+    let full = |error: Error| assert!(matches!(error, Error::File { code: libc::ENOSPC, .. }), "{error}");
+    full(larger().path(folder.file()).build().unwrap_err());
+    assert_eq!(folder.files(), 0);
+    let arena = builder().path(folder.file()).build().unwrap();
+    let blocks = populate(&arena);
+    drop(arena);
+    let before = std::fs::read(folder.file()).unwrap();
+    full(larger().path(folder.file()).build().unwrap_err());
+    assert!(std::fs::read(folder.file()).unwrap() == before);
+    Original { closed: Vec::new(), open: Vec::new(), blocks }.check(&builder().path(folder.file()).build().unwrap());
+}
+
+#[test]
+fn a_file_is_open_once_and_its_lock_dies_with_its_process() {
+    let (_alone, folder) = (alone(), Folder::new("busy"));
+    let path = folder.file();
+    let is_busy = |path: &Path| matches!(builder().path(path).build(), Err(Error::FileBusy(_)));
+    let arena = builder().path(&path).build().unwrap();
+    assert!(is_busy(&path));
+    let outcome = fork(|_| assert!(matches!(builder().path(&path).build(), Err(Error::FileBusy(_)))));
+    assert_eq!(outcome.end, End::Exit(0));
+    let linked = folder.0.join("linked");
+    std::os::unix::fs::symlink(&path, &linked).unwrap();
+    assert!(is_busy(&linked));
+    drop(arena);
+    assert!(!is_busy(&path));
+    let outcome = fork(|report| {
+        let arena = builder().path(&path).build().unwrap();
+        arena.alloc(None, layout(100), SpikeTime::NONE).unwrap();
+        report.say("open");
+        // SAFETY: always sound.
+        unsafe { libc::raise(libc::SIGKILL) };
+        drop(arena);
+    });
+    assert_eq!((outcome.end, outcome.said), (End::Signal(libc::SIGKILL), vec!["open".to_owned()]));
+    let arena = builder().path(&path).build().unwrap();
+    assert!(arena.was_recovered());
+    assert_eq!(arena.metrics().live_blocks(), 1);
+}
