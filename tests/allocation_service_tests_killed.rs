@@ -59,7 +59,7 @@ fn content(thread: usize, number: u64, id: u64) -> String {
 }
 
 fn request(thread: usize, number: u64, id: u64) -> AllocationRequest {
-    let mut request = AllocationRequest::new(&name(thread, id), ConceptType::ALL[id as usize % 8], &content(thread, number, id));
+    let mut request = AllocationRequest::new(name(thread, id), ConceptType::ALL[id as usize % 8], content(thread, number, id));
     request.locality_hints = vec![name(thread, id / 2), name(thread, (id + 1) % IDS)];
     request
 }

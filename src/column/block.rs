@@ -139,6 +139,14 @@ impl Blocks {
         CELLS_OFFSET as u32 + if in_cells < self.cells_bytes { in_cells } else { 0 }
     }
 
+    /// A cell of block `index`, which has it.
+    #[inline(always)]
+    pub(crate) fn cell_of(&self, index: u32, id: CellId) -> Cell {
+        debug_assert!(id.offset() as usize <= self.stride);
+        // SAFETY: R1, R2: the offset is inside the block.
+        unsafe { Cell::new(self.start(index), id.offset() as usize) }
+    }
+
     /// The cell at `offset` bytes from block `index`, or another one of the column's.
     #[inline(always)]
     pub(crate) fn cell(&self, index: u32, offset: u32) -> Cell {

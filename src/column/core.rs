@@ -480,30 +480,42 @@ impl Core {
         &self.handle(index).cell_at(self.columns.cell_near(offset)).open().inbox
     }
 
-    /// The shared span of a cell that had room lately, or of a published class; the cell is given by its offset.
+    /// The word for the shared span of a cell that had room lately, or of a published class. A hint: its state decides.
     #[inline(always)]
-    pub(crate) fn hint(&self, index: u32, offset: u32) -> SpanId {
-        SpanId(self.hint_word(index, offset).load(Relaxed))
+    pub(crate) fn hint(&self, index: u32, id: CellId) -> &AtomicU32 {
+        if id.is_published() {
+            return self.published_hint(index, id.offset());
+        }
+        self.columns.cell_of(index, id).open().hint()
     }
+
+    /// Notes that a shared span has room; its cell is given by its offset.
 
     #[inline(always)]
     pub(crate) fn set_hint(&self, index: u32, offset: u32, span: SpanId) {
-        self.hint_word(index, offset).store(span.0, Relaxed);
-    }
-
-    #[inline(always)]
-    fn hint_word(&self, index: u32, offset: u32) -> &AtomicU32 {
-        if self.columns.cell_near(offset) == offset {
+        let hint = if self.columns.cell_near(offset) == offset {
             self.columns.cell(index, offset).open().hint()
         } else {
             self.published_hint(index, offset)
-        }
+        };
+        hint.store(span.0, Relaxed);
     }
 
     #[cold]
     #[inline(never)]
     fn published_hint(&self, index: u32, offset: u32) -> &AtomicU32 {
         self.hints.at(index as usize * CLASS_COUNT + CellId::at_offset(offset).class())
+    }
+
+    /// The span that was pushed last onto each inbox of a column in which something is.
+    pub(crate) fn inboxes_in_use(&self, index: u32) -> impl Iterator<Item = SpanId> + use<'_> {
+        let cells = self.block(index).holder.used_cells().filter(|&id| self.rows().have(id));
+        cells.map(move |id| self.inbox_at(index, id).first()).filter(|&span| span != SpanId::NONE)
+    }
+
+    /// The inbox of a cell, whether or not the column ever had a holder here.
+    fn inbox_at(&self, index: u32, id: CellId) -> &Inbox {
+        &self.cell(index, id.offset()).open().inbox
     }
 
     /// Columns of the arena.

@@ -49,7 +49,7 @@ impl Core {
         // Last: from here on others claim slots, and free them.
         meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
         self.note_used(index);
-        self.set_hint(index, id.offset(), head);
+        self.hint(index, id).store(head.0, Relaxed);
         Ok(first)
     }
 
@@ -62,7 +62,8 @@ impl Core {
 
     /// A slot of a shared span that the column has: the hinted one, or another of its chunk.
     pub(crate) fn claim_shared(&self, index: u32, id: CellId) -> Option<Granule> {
-        let hint = self.hint(index, id.offset());
+        let word = self.hint(index, id);
+        let hint = SpanId(word.load(Relaxed));
         if hint == SpanId::NONE {
             return None;
         }
@@ -71,7 +72,7 @@ impl Core {
         }
         (0..CHUNK_SPANS as u32)
             .map(|place| hint.chunk().span(place))
-            .find_map(|span| self.claim_in(index, id, span).inspect(|_| self.set_hint(index, id.offset(), span)))
+            .find_map(|span| self.claim_in(index, id, span).inspect(|_| word.store(span.0, Relaxed)))
     }
 
     /// A slot of any shared span of the column that would serve: of the class, whatever the zone.
