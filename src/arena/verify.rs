@@ -354,8 +354,9 @@ impl<'a> Check<'a> {
     fn inboxes(&mut self) {
         let core = self.core;
         let columns = core.used_columns().filter(|&index| index < core.column_count());
-        let mut chains: Vec<SpanId> = columns.flat_map(|index| core.inboxes_in_use(index)).collect();
-        chains.extend(self.used_cells().map(|(index, id)| core.cell(index, id.offset()).drain()));
+        // Of every cell: a span of a former owner may have gone to one that was never used.
+        let cells = columns.flat_map(|index| core.rows().ids().map(move |id| core.cell(index, id.offset())));
+        let mut chains: Vec<_> = cells.flat_map(|cell| [cell.open().inbox.first(), cell.drain()]).collect();
         let mut parked = core.counters().parked.first();
         for _ in 0..core.spans.len() {
             if !self.has(parked) {

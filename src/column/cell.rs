@@ -168,6 +168,11 @@ impl Rows {
         [Row::Aligned, Row::Ordered].into_iter().chain((0..self.zones()).map(Row::Zone))
     }
 
+    /// Every cell.
+    pub(crate) fn ids(self) -> impl Iterator<Item = CellId> {
+        (0..CELL_LINES as u32).map(CellId).filter(move |&id| self.have(id))
+    }
+
     /// Whether a cell starts there, in a column with these rows.
     pub(crate) const fn have(self, id: CellId) -> bool {
         id.start() < self.bytes() && id.is_valid()

@@ -490,7 +490,6 @@ impl Core {
     }
 
     /// Notes that a shared span has room; its cell is given by its offset.
-
     #[inline(always)]
     pub(crate) fn set_hint(&self, index: u32, offset: u32, span: SpanId) {
         let hint = if self.columns.cell_near(offset) == offset {
@@ -505,17 +504,6 @@ impl Core {
     #[inline(never)]
     fn published_hint(&self, index: u32, offset: u32) -> &AtomicU32 {
         self.hints.at(index as usize * CLASS_COUNT + CellId::at_offset(offset).class())
-    }
-
-    /// The span that was pushed last onto each inbox of a column in which something is.
-    pub(crate) fn inboxes_in_use(&self, index: u32) -> impl Iterator<Item = SpanId> + use<'_> {
-        let cells = self.block(index).holder.used_cells().filter(|&id| self.rows().have(id));
-        cells.map(move |id| self.inbox_at(index, id).first()).filter(|&span| span != SpanId::NONE)
-    }
-
-    /// The inbox of a cell, whether or not the column ever had a holder here.
-    fn inbox_at(&self, index: u32, id: CellId) -> &Inbox {
-        &self.cell(index, id.offset()).open().inbox
     }
 
     /// Columns of the arena.
