@@ -33,7 +33,7 @@ use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, SMALL_MAX, SPAN_WORDS};
 use crate::span::{ChunkMeta, SpanMeta};
-use crate::spike::zone_of_octave;
+use crate::spike::{ZONES, zone_of_octave};
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// A face of the fast path: what it gives, and what it notes when a call is refused. Everything out of
@@ -129,10 +129,11 @@ impl Handle {
         self.hold_cell.set(block);
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
-        let (rows, zones) = (core.rows(), !core.options.no_zones);
+        let rows = core.rows();
+        let row_of: [_; ZONES] =
+            core::array::from_fn(|zone| block.wrapping_add(rows.start_of(if core.options.no_zones { 0 } else { zone })));
         for (octave, row) in self.rows.iter().enumerate() {
-            let zone = if zones { zone_of_octave(octave) } else { 0 };
-            row.set(block.wrapping_add(rows.start_of(zone)));
+            row.set(row_of[zone_of_octave(octave)]);
         }
         self.core.set(core);
         core.block(index).holder.note_set_up();

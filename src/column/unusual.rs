@@ -33,9 +33,6 @@ impl Core {
         if !align.is_power_of_two() || align > CHUNK {
             return Err(Error::Alignment(align));
         }
-        if align > GRANULE && self.region.is_given() {
-            self.note_alignment(align)?;
-        }
         if size == 0 {
             return Err(Error::ZeroSize);
         }
@@ -46,7 +43,14 @@ impl Core {
         let aligned = align > GRANULE;
         // Slots of a class lie at multiples of its size (C2), and every multiple of a power of two
         // up to the class' step is a class: the rounded size is one whose slots are all aligned.
-        let rounded = if aligned && align <= SPAN { size.next_multiple_of(align) } else { size };
+        let rounded = if aligned {
+            if self.region.is_given() {
+                self.note_alignment(align)?;
+            }
+            if align <= SPAN { size.next_multiple_of(align) } else { size }
+        } else {
+            size
+        };
         Ok(if rounded > MEDIUM_MAX || align > SPAN {
             Route::Large { size, align }
         } else if rounded > SMALL_MAX {
