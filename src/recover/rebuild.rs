@@ -21,19 +21,15 @@ impl Core {
         }
         let mut leased = Vec::new();
         let mut with_room = Vec::new();
-        // Damage was found before; here nothing is refused.
-        let _ = self.each_found(chunks, |span, head| {
-            match head {
-                Head::Free => self.rebuild_free(span),
-                Head::Large { index, spans } => self.rebuild_large(span, index, spans),
-                Head::Slots { index, cell, shared: true } => self.rebuild_shared(span, index, cell),
-                Head::Slots { index, cell, shared: false } => {
-                    if self.rebuild_slots(self.leased(index, &mut leased), span, cell) {
-                        with_room.push(span);
-                    }
+        self.each_found(chunks, |span, head| match head {
+            Head::Free => self.rebuild_free(span),
+            Head::Large { index, spans } => self.rebuild_large(span, index, spans),
+            Head::Slots { index, cell, shared: true } => self.rebuild_shared(span, index, cell),
+            Head::Slots { index, cell, shared: false } => {
+                if self.rebuild_slots(self.leased(index, &mut leased), span, cell) {
+                    with_room.push(span);
                 }
             }
-            Ok(())
         });
         // From the highest down: what is listed last is used first.
         for &span in with_room.iter().rev() {

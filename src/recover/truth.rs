@@ -57,17 +57,25 @@ impl Core {
         self.chunk_ids().filter(|chunk| used[chunk.index()]).collect()
     }
 
-    /// Looks at every head of `chunks` in address order.
-    pub(crate) fn each_found(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId, Head) -> Result<()>) -> Result<()> {
+    /// Looks at every head of `chunks` in address order, as long as none is refused.
+    fn try_each_head(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId) -> Result<Head>) -> Result<()> {
         let mut next = SpanId::NONE;
         for span in chunks.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place))) {
             if span >= next {
-                let head = self.read_head(span)?;
-                next = SpanId(span.0 + head.spans());
-                each(span, head)?;
+                next = SpanId(span.0 + each(span)?.spans());
             }
         }
         Ok(())
+    }
+
+    /// Looks at every head of chunks that were audited, in address order. What was under another head then, which is gone
+    /// by now, has not been audited: it is nothing, if it is damaged.
+    pub(crate) fn each_found(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId, Head)) {
+        let _ = self.try_each_head(chunks, |span| {
+            let head = self.read_head(span).and_then(|head| self.check_starts(span, head, false)).unwrap_or(Head::Free);
+            each(span, head);
+            Ok(head)
+        });
     }
 
     fn damaged(&self, why: &'static str) -> Error {
@@ -113,22 +121,25 @@ impl Core {
         Ok(if head.words(span).any(|word| self.live.at(word).load(Relaxed) != 0) { head } else { Head::Free })
     }
 
+    /// Checks that blocks start only where they can; with `strict` also that none starts where nothing is.
+    fn check_starts(&self, span: SpanId, head: Head, strict: bool) -> Result<Head> {
+        for (place, word) in head.words(span).enumerate() {
+            let live = self.live.at(word).load(Relaxed);
+            let starts = match head {
+                Head::Free => 0,
+                Head::Slots { cell, .. } => slot_starts(cell.class(), place as u64),
+                Head::Large { .. } => u64::from(place == 0),
+            };
+            if live & !starts != 0 && (strict || head != Head::Free) {
+                return Err(self.damaged("it is damaged: a block starts where none can (M1)"));
+            }
+        }
+        Ok(head)
+    }
+
     /// Checks that what is read later is in its range; of a closed region, that nothing was in flight.
     pub(crate) fn audit(&self, chunks: &[ChunkId], strict: bool) -> Result<()> {
-        self.each_found(chunks, |span, head| {
-            for (place, word) in head.words(span).enumerate() {
-                let live = self.live.at(word).load(Relaxed);
-                let starts = match head {
-                    Head::Free => 0,
-                    Head::Slots { cell, .. } => slot_starts(cell.class(), place as u64),
-                    Head::Large { .. } => u64::from(place == 0),
-                };
-                if live & !starts != 0 && (strict || head != Head::Free) {
-                    return Err(self.damaged("it is damaged: a block starts where none can (M1)"));
-                }
-            }
-            Ok(())
-        })
+        self.try_each_head(chunks, |span| self.check_starts(span, self.read_head(span)?, strict))
     }
 
     /// Brings to rest what was in flight (Y1 to Y5).
@@ -160,14 +171,13 @@ impl Core {
 
     /// A reset that was begun is finished (Y4).
     fn settle_reset(&self, chunks: &[ChunkId], index: u32) {
-        let _ = self.each_found(chunks, |span, head| {
+        self.each_found(chunks, |span, head| {
             let ours = matches!(head, Head::Slots { index: owner, .. } | Head::Large { index: owner, .. } if owner == index);
             if ours {
                 for word in head.words(span) {
                     self.live.at(word).store(0, Relaxed);
                 }
             }
-            Ok(())
         });
     }
 
@@ -182,7 +192,7 @@ impl Core {
 
     /// What others freed is free (Y2), and no word of the remote map is set any more.
     fn settle_frees(&self, chunks: &[ChunkId]) {
-        let _ = self.each_found(chunks, |span, head| {
+        self.each_found(chunks, |span, head| {
             for word in head.words(span) {
                 let (live, remote) = (self.live.at(word), self.remote.at(word));
                 let freed = remote.load(Relaxed);
@@ -193,7 +203,6 @@ impl Core {
                     remote.store(0, Release);
                 }
             }
-            Ok(())
         });
     }
 
