@@ -237,7 +237,8 @@ impl OpenSide {
     /// Spans that it may have, `None` for no limit.
     pub(crate) fn limit(&self) -> Option<u64> {
         let left_out = self.left_out.load(Relaxed);
-        (left_out != 0).then(|| (i64::MAX - left_out).cast_unsigned())
+        // Below zero only in a damaged region.
+        (left_out > 0).then(|| (i64::MAX - left_out).cast_unsigned())
     }
 
     /// Limits the column to `spans`, `None` for no limit.
