@@ -402,6 +402,32 @@ fn what_lay_under_a_run_that_was_freed_is_looked_at_again() {
 }
 
 #[test]
+fn a_limit_that_none_can_be_is_none() {
+    let (_alone, folder) = (alone(), Folder::new("limit"));
+    let path = folder.file();
+    let arena = builder().path(&path).build().unwrap();
+    arena.limit_column(ColumnId::new(1), Some(1 << 20)).unwrap();
+    drop(arena);
+    let original = std::fs::read(&path).unwrap();
+    // What a limit of 32 spans leaves out.
+    let word = (i64::MAX - 32).to_ne_bytes();
+    let places: Vec<_> = (PAGE..original.len() - 7).step_by(8).filter(|&at| original[at..at + 8] == word).collect();
+    assert!(!places.is_empty());
+    for left_out in [i64::MIN, -1, 0, 1, i64::MAX] {
+        let mut changed = original.clone();
+        for &at in &places {
+            changed[at..at + 8].copy_from_slice(&left_out.to_ne_bytes());
+        }
+        std::fs::write(&path, changed).unwrap();
+        let arena = builder().path(&path).build().unwrap();
+        arena.verify().unwrap();
+        let served = arena.alloc(Some(ColumnId::new(1)), layout(100), SpikeTime::NONE);
+        assert_eq!(served.is_ok(), left_out != i64::MAX, "{left_out}: {served:?}");
+        explore(&arena, &mut Random(11));
+    }
+}
+
+#[test]
 fn what_cannot_be_a_file_is_refused() {
     let (_alone, folder) = (alone(), Folder::new("places"));
     let open = |path: &Path| builder().path(path).build().unwrap_err();
