@@ -39,6 +39,17 @@ impl Head {
     }
 }
 
+/// Looks at every head of `chunks` in address order, as long as none is refused.
+fn try_each_head(chunks: &[ChunkId], mut each: impl FnMut(SpanId) -> Result<Head>) -> Result<()> {
+    let mut next = SpanId::NONE;
+    for span in chunks.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place))) {
+        if span >= next {
+            next = SpanId(span.0 + each(span)?.spans());
+        }
+    }
+    Ok(())
+}
+
 impl Core {
     /// The chunks of which anything is known, in address order.
     pub(crate) fn used_chunks(&self) -> Vec<ChunkId> {
@@ -57,21 +68,10 @@ impl Core {
         self.chunk_ids().filter(|chunk| used[chunk.index()]).collect()
     }
 
-    /// Looks at every head of `chunks` in address order, as long as none is refused.
-    fn try_each_head(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId) -> Result<Head>) -> Result<()> {
-        let mut next = SpanId::NONE;
-        for span in chunks.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place))) {
-            if span >= next {
-                next = SpanId(span.0 + each(span)?.spans());
-            }
-        }
-        Ok(())
-    }
-
     /// Looks at every head of chunks that were audited, in address order. What was under another head then, which is gone
     /// by now, has not been audited: it is nothing, if it is damaged.
     pub(crate) fn each_found(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId, Head)) {
-        let _ = self.try_each_head(chunks, |span| {
+        let _ = try_each_head(chunks, |span| {
             let head = self.read_head(span).and_then(|head| self.check_starts(span, head, false)).unwrap_or(Head::Free);
             each(span, head);
             Ok(head)
@@ -139,7 +139,7 @@ impl Core {
 
     /// Checks that what is read later is in its range; of a closed region, that nothing was in flight.
     pub(crate) fn audit(&self, chunks: &[ChunkId], strict: bool) -> Result<()> {
-        self.try_each_head(chunks, |span| self.check_starts(span, self.read_head(span)?, strict))
+        try_each_head(chunks, |span| self.check_starts(span, self.read_head(span)?, strict))
     }
 
     /// Brings to rest what was in flight (Y1 to Y5).
