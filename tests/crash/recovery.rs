@@ -24,9 +24,6 @@ const KILLED: [(&str, usize, usize); 6] = [
 
 /// Recoveries of each that are killed at random moments.
 const KILLS: u32 = 40;
-/// When all is asked for: every so many instructions of a recovery it is looked at what it has done. (Most of them look for
-/// what is not zero.)
-const STRIDE: usize = 61;
 
 /// A child that opens a file, after `begin`.
 fn opening(path: &Path, table: &Table, begin: impl FnOnce()) -> Child {
@@ -102,7 +99,7 @@ impl Scene<'_> {
         midway
     }
 
-    /// Steps through a recovery; returns its instructions, and how many states were judged.
+    /// Steps through a recovery, which takes minutes: most of it looks for what is not zero. Returns its instructions, and how many states were judged.
     fn step(&self) -> (usize, usize) {
         std::fs::copy(self.crashed, self.path).unwrap();
         let (region, mut copy) = (Mapped::new(self.path, 0), Mapped::new(self.copied, 0));
@@ -113,7 +110,7 @@ impl Scene<'_> {
         while self.table.phase.load(Acquire) != 2 {
             child.step();
             instructions += 1;
-            if instructions % STRIDE == 0 && watched.changed() {
+            if watched.changed() {
                 states += 1;
                 self.judge(&region, &mut copy, &format!("after instruction {instructions}"));
             }
