@@ -4,55 +4,16 @@
 //! `CC` and `CXX` choose the compilers. Without a C++ compiler the C++ parts say so and pass.
 #![cfg(all(target_os = "linux", not(any(loom, miri))))]
 
+#[path = "common/c.rs"]
+mod c;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::process::Command;
 
-const C: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+use c::{C, compiler, folder, libraries, program, root, run, run_c, strict};
+
 const CXX: [&str; 5] = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Where the programs go.
-fn folder() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-}
-
-/// Runs a command that must succeed.
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-/// The folder with the static and the dynamic library, built in the profile of this test.
-fn libraries() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let test = std::env::current_exe().expect("this test's path");
-        let built = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_owned();
-        let profile = built.file_name().and_then(std::ffi::OsStr::to_str).expect("a profile's folder");
-        let profile = if profile == "debug" { "dev" } else { profile };
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--lib", "--profile", profile, "--manifest-path"]).arg(root().join("Cargo.toml"));
-        run(cargo.arg("--target-dir").arg(built.parent().expect("the target folder")));
-        built
-    })
-}
-
-fn compiler() -> OsString {
-    std::env::var_os("CC").unwrap_or_else(|| "cc".into())
-}
 
 /// The C++ compiler, if there is one; else one line says that there is none.
 fn cxx() -> Option<OsString> {
@@ -62,27 +23,6 @@ fn cxx() -> Option<OsString> {
         println!("no C++ compiler: set CXX to try the C++ parts");
     }
     found
-}
-
-/// A compiler that finds the headers and takes no warning.
-fn strict(compiler: impl AsRef<std::ffi::OsStr>, flags: &[&str]) -> Command {
-    let mut command = Command::new(compiler);
-    command.args(flags).arg("-O1").arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c"));
-    command
-}
-
-/// Compiles a program and links it with the static library.
-fn program(compiler: impl AsRef<std::ffi::OsStr>, flags: &[&str], source: &str) -> PathBuf {
-    let program = folder().join(format!("c_face-{}", source.replace(['/', '.'], "-")));
-    let mut command = strict(compiler, flags);
-    command.arg(root().join(source)).arg(libraries().join("libengram.a")).args(["-lpthread", "-ldl", "-lm", "-o"]);
-    run(command.arg(&program));
-    program
-}
-
-fn run_c(source: &str) -> String {
-    let output = run(&mut Command::new(program(compiler(), &C, source)));
-    String::from_utf8(output.stdout).expect("output in UTF-8")
 }
 
 /// The functions that the header declares.

@@ -369,6 +369,65 @@ fn a_large_block_with_an_alignment_that_none_has_is_refused() {
 }
 
 #[test]
+fn what_lay_under_a_run_that_was_freed_is_looked_at_again() {
+    let (_alone, folder) = (alone(), Folder::new("covered"));
+    let path = folder.file();
+    let mut original = Vec::new();
+    {
+        let arena = builder().path(&path).build().unwrap();
+        let held = arena.column(ColumnId::new(0)).unwrap();
+        // Freed by others, and not yet taken back: recovery finds a run, and frees it.
+        let p = held.alloc(70_000, 16, SpikeTime::NONE).unwrap();
+        // SAFETY: ours, and not used afterwards.
+        unsafe { arena.free(p) }.unwrap();
+        original.extend(std::fs::read(&path).unwrap());
+    }
+    let metadata = usize::from_ne_bytes(original[METADATA..METADATA + 8].try_into().unwrap());
+    // The page entries of the run's later spans: the same, many times.
+    let words: Vec<_> = original[metadata..].chunks_exact(8).collect();
+    let runs: Vec<_> = (1..words.len() - 8).filter(|&at| words[at] != [0; 8] && (1..8).all(|next| words[at + next] == words[at])).collect();
+    let first = metadata + 8 * runs[0];
+    let columns = [1, 2, 3, 5, 1 << 17];
+    let kinds = [0, 1 << 28, 1 << 30, 1 << 31, 3 << 30];
+    for owner in columns.into_iter().flat_map(|column| kinds.map(|kind: u32| column | kind)) {
+        let mut changed = original.clone();
+        changed[first + 8..first + 12].copy_from_slice(&owner.to_ne_bytes());
+        std::fs::write(&path, changed).unwrap();
+        let arena = builder().path(&path).build().unwrap();
+        assert!(arena.was_recovered());
+        assert_eq!(arena.metrics().live_blocks(), 0);
+        arena.verify().unwrap();
+        explore(&arena, &mut Random(7));
+    }
+}
+
+#[test]
+fn a_limit_that_none_can_be_is_none() {
+    let (_alone, folder) = (alone(), Folder::new("limit"));
+    let path = folder.file();
+    let arena = builder().path(&path).build().unwrap();
+    arena.limit_column(ColumnId::new(1), Some(1 << 20)).unwrap();
+    drop(arena);
+    let original = std::fs::read(&path).unwrap();
+    // What a limit of 32 spans leaves out.
+    let word = (i64::MAX - 32).to_ne_bytes();
+    let places: Vec<_> = (PAGE..original.len() - 7).step_by(8).filter(|&at| original[at..at + 8] == word).collect();
+    assert!(!places.is_empty());
+    for left_out in [i64::MIN, -1, 0, 1, i64::MAX] {
+        let mut changed = original.clone();
+        for &at in &places {
+            changed[at..at + 8].copy_from_slice(&left_out.to_ne_bytes());
+        }
+        std::fs::write(&path, changed).unwrap();
+        let arena = builder().path(&path).build().unwrap();
+        arena.verify().unwrap();
+        let served = arena.alloc(Some(ColumnId::new(1)), layout(100), SpikeTime::NONE);
+        assert_eq!(served.is_ok(), left_out != i64::MAX, "{left_out}: {served:?}");
+        explore(&arena, &mut Random(11));
+    }
+}
+
+#[test]
 fn what_cannot_be_a_file_is_refused() {
     let (_alone, folder) = (alone(), Folder::new("places"));
     let open = |path: &Path| builder().path(path).build().unwrap_err();

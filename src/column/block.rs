@@ -72,6 +72,11 @@ pub(crate) struct ColumnBlock {
     pub(crate) open: OpenSide,
 }
 
+impl ColumnBlock {
+    /// Bytes from a block's start to the column's limit, the one thing in it that a reopened region keeps.
+    pub(crate) const LIMIT: usize = core::mem::offset_of!(Self, open) + core::mem::offset_of!(OpenSide, left_out);
+}
+
 /// Bytes from a block's start to its first cell.
 pub(crate) const CELLS_OFFSET: usize = size_of::<ColumnBlock>();
 
@@ -238,6 +243,18 @@ impl OpenSide {
         true
     }
 
+    /// No span is the column's any more; its limit stays, if it is one.
+    pub(crate) fn restart(&self) {
+        let left_out = self.left_out.load(Relaxed).max(0);
+        self.left_out.store(left_out, Relaxed);
+        self.spans.store(left_out, Relaxed);
+    }
+
+    /// Counts spans that are the column's already, whatever its limit.
+    pub(crate) fn add_found(&self, spans: u32) {
+        self.spans.fetch_add(i64::from(spans), Relaxed);
+    }
+
     /// The column has `spans` fewer.
     #[inline(always)]
     pub(crate) fn refund(&self, spans: u32) {
@@ -254,7 +271,8 @@ impl OpenSide {
     /// Spans that it may have, `None` for no limit.
     pub(crate) fn limit(&self) -> Option<u64> {
         let left_out = self.left_out.load(Relaxed);
-        (left_out != 0).then(|| (i64::MAX - left_out).cast_unsigned())
+        // Below zero only in a damaged region.
+        (left_out > 0).then(|| (i64::MAX - left_out).cast_unsigned())
     }
 
     /// Limits the column to `spans`, `None` for no limit.

@@ -229,15 +229,22 @@ impl Shape {
         self.blocks.range(metadata)
     }
 
+    /// Where the block of column `index` lies.
+    pub(crate) fn block(&self, metadata: usize, index: u32) -> core::ops::Range<usize> {
+        let (blocks, stride) = (self.blocks(metadata), Blocks::stride(self.rows));
+        let start = blocks.start + index as usize * stride;
+        start..start + stride
+    }
+
     /// What is known of the spans: the truth, with what is derived from it in between.
     pub(crate) fn known(&self) -> [Section; 4] {
         [self.pages, self.spans, self.live, self.remote]
     }
 
-    /// The parts of the metadata that are derived: all but what is known of the spans.
-    pub(crate) fn derived(&self) -> [Section; 9] {
+    /// The parts of the metadata that are derived: all but what is known of the spans, and the columns' blocks.
+    pub(crate) fn derived(&self) -> [Section; 8] {
         let [leaves, middle, top] = self.index;
-        [leaves, middle, top, self.chunk_metas, self.counters, self.used, self.intents, self.hints, self.blocks]
+        [leaves, middle, top, self.chunk_metas, self.counters, self.used, self.intents, self.hints]
     }
 }
 

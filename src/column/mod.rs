@@ -17,7 +17,7 @@
 //! layers above, R (region), M (map), S and H (span), C (size classes).
 
 #[cfg(not(loom))]
-mod block;
+pub(crate) mod block;
 #[cfg(not(loom))]
 pub(crate) mod cell;
 #[cfg(not(loom))]

@@ -1,39 +1,43 @@
 //! The derived, made from nothing: settled maps and page entries are all that is read.
 
 use super::truth::Head;
+use crate::column::block::ColumnBlock;
 use crate::column::cell::CellId;
 use crate::column::core::{Core, span_bytes};
 use crate::column::held::Handle;
 use crate::map::{ChunkId, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, Class, SPAN_WORDS, slot_starts};
 use crate::span::{IndexWords, SharedKey};
-use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicI64, Ordering::Relaxed};
 
 impl Core {
     /// Rebuilds all that is derived. The region is settled, and nobody uses it.
     pub(crate) fn rebuild(&self, chunks: &[ChunkId]) {
-        let limits: Vec<_> = self.written_columns().into_iter().map(|index| (index, self.block(index).open.limit())).collect();
         let metadata = self.region.extent().metadata;
         for section in self.shape.derived() {
             for part in self.region.written(section.range(metadata)) {
                 self.region.zero(part);
             }
         }
+        for index in self.written_columns() {
+            // The limit, which its program has set, stays.
+            let block = self.shape.block(metadata, index);
+            let limit = block.start + ColumnBlock::LIMIT;
+            self.region.zero(block.start..limit);
+            self.region.zero(limit + size_of::<AtomicI64>()..block.end);
+            self.block(index).open.restart();
+        }
         let mut leased = Vec::new();
         let mut with_room = Vec::new();
-        // Damage was found before; here nothing is refused.
-        let _ = self.each_found(chunks, |span, head| {
-            match head {
-                Head::Free => self.rebuild_free(span),
-                Head::Large { index, spans } => self.rebuild_large(span, index, spans),
-                Head::Slots { index, cell, shared: true } => self.rebuild_shared(span, index, cell),
-                Head::Slots { index, cell, shared: false } => {
-                    if self.rebuild_slots(self.leased(index, &mut leased), span, cell) {
-                        with_room.push(span);
-                    }
+        self.each_found(chunks, |span, head| match head {
+            Head::Free => self.rebuild_free(span),
+            Head::Large { index, spans } => self.rebuild_large(span, index, spans),
+            Head::Slots { index, cell, shared: true } => self.rebuild_shared(span, index, cell),
+            Head::Slots { index, cell, shared: false } => {
+                if self.rebuild_slots(self.leased(index, &mut leased), span, cell) {
+                    with_room.push(span);
                 }
             }
-            Ok(())
         });
         // From the highest down: what is listed last is used first.
         for &span in with_room.iter().rev() {
@@ -41,8 +45,14 @@ impl Core {
                 self.list_room(self.leased(index, &mut leased), span);
             }
         }
+        let mut used = chunks.iter().copied().peekable();
         for chunk in self.chunk_ids() {
-            self.rebuild_chunk(chunk);
+            if used.next_if_eq(&chunk).is_some() {
+                self.rebuild_chunk(chunk);
+            } else if self.chunk(chunk).owner.load(Relaxed) == 0 {
+                // Nothing is known of it, and it is no part of a large block.
+                self.index.give(chunk);
+            }
         }
         for &chunk in chunks.iter().rev() {
             if let Some(index) = Owner(self.chunk(chunk).owner.load(Relaxed)).holder()
@@ -54,9 +64,6 @@ impl Core {
         for handle in leased {
             handle.report();
             handle.block().open.lease.give_back();
-        }
-        for (index, limit) in limits {
-            self.block(index).open.set_limit(limit);
         }
     }
 
@@ -107,7 +114,7 @@ impl Core {
     /// Counts what is there as if it had just been allocated without the lease.
     fn count_found(&self, index: u32, spans: u32, blocks: u64, bytes: u64) {
         let open = &self.block(index).open;
-        open.charge(spans);
+        open.add_found(spans);
         open.allocs_by_others.fetch_add(blocks, Relaxed);
         open.bytes_given_to_others.fetch_add(bytes, Relaxed);
         self.note_used(index);
@@ -123,7 +130,7 @@ impl Core {
         }
         let live = self.live_in(span, class);
         self.span(span).away.store(live, Relaxed);
-        handle.block().open.charge(u32::from(class.spans));
+        handle.block().open.add_found(u32::from(class.spans));
         cell.count_out(u64::from(live));
         handle.count_given(u64::from(live) * u64::from(class.granules));
         live < u32::from(class.slots)

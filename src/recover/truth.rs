@@ -77,12 +77,16 @@ impl Core {
         self.chunk_ids().filter(|chunk| used[chunk.index()]).collect()
     }
 
-    /// Looks at every head of `chunks` in address order.
-    pub(crate) fn each_found(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId, Head) -> Result<()>) -> Result<()> {
-        for (span, head) in self.heads(chunks, Self::read_head) {
-            each(span, head.map_err(|damage| self.damaged(damage))?)?;
+    /// Looks at every head of chunks that were audited, in address order. What was under another head then, which is gone
+    /// by now, has not been audited: it is nothing, if it is damaged.
+    pub(crate) fn each_found(&self, chunks: &[ChunkId], mut each: impl FnMut(SpanId, Head)) {
+        let sound = |core: &Self, span| {
+            let head = core.read_head(span).and_then(|head| core.check_starts(span, head, false));
+            Ok(head.unwrap_or(Head::Free))
+        };
+        for (span, head) in self.heads(chunks, sound) {
+            each(span, head.unwrap_or(Head::Free));
         }
-        Ok(())
     }
 
     /// What `read` finds at every span of `chunks` that no head before it covers, in address order. Where it finds damage,
@@ -150,22 +154,28 @@ impl Core {
         Ok(head)
     }
 
+    /// Checks that blocks start only where they can; with `strict` also that none starts where nothing is.
+    fn check_starts(&self, span: SpanId, head: Head, strict: bool) -> Found {
+        for (place, word) in head.words(span).enumerate() {
+            let live = self.live.at(word).load(Relaxed);
+            let starts = match head {
+                Head::Free => 0,
+                Head::Slots { cell, .. } => slot_starts(cell.class(), place as u64),
+                Head::Large { .. } => u64::from(place == 0),
+            };
+            if live & !starts != 0 && (strict || head != Head::Free) {
+                return Err(damage!("a block starts where none can", "M1"));
+            }
+        }
+        Ok(head)
+    }
+
     /// Checks that what is read later is in its range; of a closed region, that nothing was in flight.
     pub(crate) fn audit(&self, chunks: &[ChunkId], strict: bool) -> Result<()> {
-        self.each_found(chunks, |span, head| {
-            for (place, word) in head.words(span).enumerate() {
-                let live = self.live.at(word).load(Relaxed);
-                let starts = match head {
-                    Head::Free => 0,
-                    Head::Slots { cell, .. } => slot_starts(cell.class(), place as u64),
-                    Head::Large { .. } => u64::from(place == 0),
-                };
-                if live & !starts != 0 && (strict || head != Head::Free) {
-                    return Err(self.damaged(damage!("a block starts where none can", "M1")));
-                }
-            }
-            Ok(())
-        })
+        for (span, head) in self.heads(chunks, Self::read_head) {
+            head.and_then(|head| self.check_starts(span, head, strict)).map_err(|damage| self.damaged(damage))?;
+        }
+        Ok(())
     }
 
     /// Brings to rest what was in flight (Y1 to Y5).
@@ -197,14 +207,13 @@ impl Core {
 
     /// A reset that was begun is finished (Y4).
     fn settle_reset(&self, chunks: &[ChunkId], index: u32) {
-        let _ = self.each_found(chunks, |span, head| {
+        self.each_found(chunks, |span, head| {
             let ours = matches!(head, Head::Slots { index: owner, .. } | Head::Large { index: owner, .. } if owner == index);
             if ours {
                 for word in head.words(span) {
                     self.live.at(word).store(0, Relaxed);
                 }
             }
-            Ok(())
         });
     }
 
@@ -219,7 +228,7 @@ impl Core {
 
     /// What others freed is free (Y2), and no word of the remote map is set any more.
     fn settle_frees(&self, chunks: &[ChunkId]) {
-        let _ = self.each_found(chunks, |span, head| {
+        self.each_found(chunks, |span, head| {
             for word in head.words(span) {
                 let (live, remote) = (self.live.at(word), self.remote.at(word));
                 let freed = remote.load(Relaxed);
@@ -230,7 +239,6 @@ impl Core {
                     remote.store(0, Release);
                 }
             }
-            Ok(())
         });
     }
 
