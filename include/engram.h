@@ -211,7 +211,7 @@ typedef struct engram_service_config {
   uint32_t struct_size;
   // 1 to 65536; default 64.
   uint32_t columns;
-  // Region file, or NULL (default): anonymous memory. Not offered by this version: `ENGRAM_E_UNSUPPORTED`.
+  // Region file, or NULL (default): anonymous memory. It is created, or opened with every concept that is in it.
   const char *path;
   // Bytes of memory for concepts, 1 to 1 TiB; default 256 MiB; rounded up to 2 MiB.
   uint64_t capacity;
@@ -500,12 +500,13 @@ engram_status engram_service_config_init(struct engram_service_config *config, s
 
 // Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a
 // pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
-// not zero; `ENGRAM_E_UNSUPPORTED` if `path` is not NULL; `ENGRAM_E_NO_MEMORY` or `ENGRAM_E_OS` if the system refuses. Any,
-// blocking.
+// not zero, or a pool that misses of which the region file has concepts; `ENGRAM_E_OS` if the system refuses; of region files
+// also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
+// there. Any, blocking.
 engram_status engram_service_open(const struct engram_service_config *config,
                                   struct engram_service **out);
 
-// Closes a service; its concepts are gone. `ENGRAM_E_BUSY` while something is pinned, and then it stays open. NULL:
+// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it stays open. NULL:
 // `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
 engram_status engram_service_close(struct engram_service *service);
 

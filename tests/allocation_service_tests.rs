@@ -122,8 +122,8 @@ mod allocation_service_tests {
     fn a_config_out_of_range_is_refused_and_the_error_names_the_part() {
         let refused = |config| MemoryAllocationService::open(config).map(drop).unwrap_err().to_string();
         let pool = |name| PoolConfig::new(name, 1 << 20);
-        let path = refused(AllocationServiceConfig { path: Some("region".into()), ..small() });
-        assert!(path.contains("region files are not offered"), "{path}");
+        let path = refused(AllocationServiceConfig { path: Some("no such folder/region".into()), ..small() });
+        assert!(path.contains("no such folder/region") && path.contains("open it"), "{path}");
         let columns = refused(AllocationServiceConfig { columns: 0, ..small() });
         assert!(columns.contains("column"), "{columns}");
         let permits = refused(AllocationServiceConfig { max_concurrent_allocations: 0, ..small() });

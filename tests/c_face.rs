@@ -108,6 +108,12 @@ fn what_the_header_says_in_passing_holds() {
 }
 
 #[test]
+fn region_files_and_given_memory_hold_what_was_not_freed() {
+    let program = program(compiler(), &C, "tests/c/region.c");
+    run(Command::new(program).current_dir(folder()));
+}
+
+#[test]
 fn threads_share_an_arena() {
     run_c("tests/c/threads.c");
 }

@@ -489,8 +489,8 @@ impl Core {
 
     /// The word for the shared span of a cell that had room lately, or of a published class. A hint: its state decides.
     #[inline(always)]
-    pub(crate) fn hint(&self, index: u32, id: CellId) -> &AtomicU32 {
-        if id.is_published() {
+    pub(crate) fn hint<const PUBLISHED: bool>(&self, index: u32, id: CellId) -> &AtomicU32 {
+        if PUBLISHED {
             return self.published_hint(index, id.offset());
         }
         self.columns.cell_of(index, id).open().hint()

@@ -111,10 +111,16 @@ const _: () = assert!(size_of::<Handle>() == 512);
 
 impl Handle {
     /// Makes the handle ready, at the column's first use in this process. The caller has the lease.
+    #[inline(always)]
     pub(crate) fn set_up(&self, core: &Core, index: u32) {
-        if !self.core.get().is_null() {
-            return;
+        if self.core.get().is_null() {
+            self.set_up_first(core, index);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_up_first(&self, core: &Core, index: u32) {
         let block = core.columns.start(index);
         self.origin.set(core.region.origin());
         self.granules.set(core.region.granules());

@@ -209,11 +209,11 @@ impl Core {
     }
 
     fn publish_slot(&self, index: u32, id: CellId, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
-        let granule = self.alloc_shared(index, id).or_else(|error| {
+        let granule = self.alloc_shared::<true>(index, id).or_else(|error| {
             if matches!(error, Error::NoMemory { .. }) {
                 self.flush_others(None);
             }
-            self.alloc_shared(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
+            self.alloc_shared::<true>(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
         })?;
         self.name_at(granule, intent, place, || {});
         Ok((granule, u64::from(CLASSES[id.class()].bytes)))

@@ -76,7 +76,7 @@ impl Handle {
                 return Some(self.give(granule));
             }
         }
-        self.core().claim_shared(self.index(), id).map(|granule| self.give_shared(cell, granule))
+        self.core().claim_shared::<false>(self.index(), id).map(|granule| self.give_shared(cell, granule))
     }
 
     /// Hands out a slot of a shared span.

@@ -18,7 +18,7 @@ impl Core {
     pub(crate) fn try_without_lease(&self, index: u32, route: Route) -> Result<(NonNull<u8>, u64)> {
         let (p, bytes) = match route {
             Route::Large { size, align } => self.alloc_large(index, size, align)?,
-            Route::Cell(id) => (self.address(self.alloc_shared(index, id)?), u64::from(CLASSES[id.class()].bytes)),
+            Route::Cell(id) => (self.address(self.alloc_shared::<false>(index, id)?), u64::from(CLASSES[id.class()].bytes)),
         };
         // Not null: the region's data does not start at address 0.
         Ok((NonNull::new(p).unwrap_or(NonNull::dangling()), bytes))
@@ -26,8 +26,8 @@ impl Core {
 
     /// A slot of a shared span of column `index`: lock-free. Of a published class it is the caller's, but not yet live (see
     /// `publish`); the same goes for what is claimed below.
-    pub(crate) fn alloc_shared(&self, index: u32, id: CellId) -> Result<Granule> {
-        if let Some(granule) = self.claim_shared(index, id) {
+    pub(crate) fn alloc_shared<const PUBLISHED: bool>(&self, index: u32, id: CellId) -> Result<Granule> {
+        if let Some(granule) = self.claim_shared::<PUBLISHED>(index, id) {
             return Ok(granule);
         }
         let class = &CLASSES[id.class()];
@@ -41,7 +41,7 @@ impl Core {
         let meta = self.span(head);
         meta.class.store(id.class() as u32, Relaxed);
         meta.summary.store(0, Relaxed);
-        let first = if id.is_published() { self.first_to_publish(head, class) } else { self.first_shared(head) };
+        let first = if PUBLISHED { self.first_to_publish(head, class) } else { self.first_shared(head) };
         for span in head.0..head.0 + spans {
             self.span(SpanId(span)).head.store(head.0, Relaxed);
             self.page(SpanId(span)).set(Owner::shared(index), id.offset());
@@ -49,7 +49,7 @@ impl Core {
         // Last: from here on others claim slots, and free them.
         meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
         self.note_used(index);
-        self.hint(index, id).store(head.0, Relaxed);
+        self.hint::<PUBLISHED>(index, id).store(head.0, Relaxed);
         Ok(first)
     }
 
@@ -61,18 +61,18 @@ impl Core {
     }
 
     /// A slot of a shared span that the column has: the hinted one, or another of its chunk.
-    pub(crate) fn claim_shared(&self, index: u32, id: CellId) -> Option<Granule> {
-        let word = self.hint(index, id);
+    pub(crate) fn claim_shared<const PUBLISHED: bool>(&self, index: u32, id: CellId) -> Option<Granule> {
+        let word = self.hint::<PUBLISHED>(index, id);
         let hint = SpanId(word.load(Relaxed));
         if hint == SpanId::NONE {
             return None;
         }
-        if let Some(granule) = self.claim_in(index, id, hint) {
+        if let Some(granule) = self.claim_in::<PUBLISHED>(index, id, hint) {
             return Some(granule);
         }
         (0..CHUNK_SPANS as u32)
             .map(|place| hint.chunk().span(place))
-            .find_map(|span| self.claim_in(index, id, span).inspect(|_| word.store(span.0, Relaxed)))
+            .find_map(|span| self.claim_in::<PUBLISHED>(index, id, span).inspect(|_| word.store(span.0, Relaxed)))
     }
 
     /// A slot of any shared span of the column that would serve: of the class, whatever the zone.
@@ -83,7 +83,8 @@ impl Core {
             if owner.is_shared_of(index) {
                 let kin = CellId::at_offset(self.page(head).cell());
                 if kin.class() == id.class() && kin.is_aligned() >= id.is_aligned() && (kin.is_published() || !id.is_published()) {
-                    found = self.claim_in(index, kin, head);
+                    found =
+                        if kin.is_published() { self.claim_in::<true>(index, kin, head) } else { self.claim_in::<false>(index, kin, head) };
                     if let Some(granule) = found
                         && kin.is_published()
                         && !id.is_published()
@@ -98,12 +99,12 @@ impl Core {
     }
 
     /// A slot of this span, if it is a shared one of the column and cell with room.
-    pub(crate) fn claim_in(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
+    fn claim_in<const PUBLISHED: bool>(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
         let page = self.page(head);
         if !page.owner().is_shared_of(index) || page.cell() != id.offset() || self.head_of(head) != head {
             return None;
         }
-        if id.is_published() {
+        if PUBLISHED {
             return self.claim_to_publish(index, id, head);
         }
         let class_index = id.class();

@@ -106,7 +106,7 @@ impl Core {
         let live = self.live_in(span, class);
         self.span(span).shared.open(SharedKey { column: index, cell: cell.0 }, live);
         if live < u32::from(class.slots) {
-            self.hint(index, cell).store(span.0, Relaxed);
+            self.set_hint(index, cell.offset(), span);
         }
         self.count_found(index, u32::from(class.spans), u64::from(live), u64::from(live) * u64::from(class.bytes));
     }

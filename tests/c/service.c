@@ -524,7 +524,8 @@ static void configs_out_of_range_are_refused(void) {
   REFUSED_CONFIG(config.capacity = UINT64_MAX, ENGRAM_E_INVALID, "capacity of 18446744073709551615", "1 to 1099511627776");
   REFUSED_CONFIG(config.max_concurrent = 0, ENGRAM_E_INVALID, "max_concurrent_allocations is 0", "at least 1");
   REFUSED_CONFIG(config.guidance = 2, ENGRAM_E_INVALID, "guidance is 2", "0 or 1");
-  REFUSED_CONFIG(config.path = "concepts.engram", ENGRAM_E_UNSUPPORTED, "region files (path)", "leave path NULL");
+  REFUSED_CONFIG(config.path = "no such folder/concepts.engram", ENGRAM_E_OS, "no such folder/concepts.engram", "open it");
+  REFUSED_CONFIG(config.path = "", ENGRAM_E_INVALID, "path is empty", "or be NULL");
   for (int i = 0; i < 7; i++) {
     REFUSED_CONFIG(config.reserved[i] = 1, ENGRAM_E_INVALID, "a reserved field is not zero", "init function");
   }
