@@ -21,6 +21,17 @@ impl Arena {
         self.core.region.name()
     }
 
+    /// Calls `each` with the column, the start and the usable bytes of every block, in address order, as long as it does not
+    /// fail. While nobody uses the arena, after it was opened.
+    pub(crate) fn each_block(&self, mut each: impl FnMut(u32, NonNull<u8>, usize) -> Result<()>) -> Result<()> {
+        let mut result = Ok(());
+        self.core.each_block(|column, p, usable| {
+            result = NonNull::new(p).map_or(Ok(()), |block| each(column, block, usable));
+            result.is_ok()
+        });
+        result
+    }
+
     /// Allocates a block and stores its offset at `place`, in one step as far as a crash can tell: afterwards the
     /// block is live if and only if `place` names it. Lock-free, no system call. The content is undefined.
     ///

@@ -34,7 +34,7 @@ use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, CLASSES, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
-use crate::span::SharedKey;
+use crate::span::{Claim, PublishedSlot, SharedKey};
 use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Publications that may be under way at a time.
@@ -157,20 +157,9 @@ impl Core {
     /// A slot that is neither live nor about to be, by its remote bit; the caller has a reservation.
     fn find_unpublished(&self, head: SpanId, index: usize, class: &Class, retries: &mut u64) -> Option<Granule> {
         let mut claim = |granule: Granule| {
-            let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
-            if (live.load(Relaxed) | remote.load(Relaxed)) & bit != 0 || Self::has_no_name(granule) {
-                return false;
-            }
-            // Acquire: pairs with the last step of who took the block back.
-            if remote.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
-                if live.load(Ordering::Acquire) & bit == 0 {
-                    return true;
-                }
-                // It was published meanwhile.
-                remote.fetch_and(!bit, Ordering::AcqRel);
-            }
-            *retries += 1;
-            false
+            let claim = if Self::has_no_name(granule) { Claim::Taken } else { self.published(granule).claim() };
+            *retries += u64::from(claim == Claim::Lost);
+            claim == Claim::Ours
         };
         let first = head.first().0;
         let slots = (0..SPAN_WORDS as u32).flat_map(|unit| {
@@ -188,8 +177,11 @@ impl Core {
 
     /// Makes a slot that was claimed for publication an ordinary block.
     pub(crate) fn give_unpublished(&self, granule: Granule) {
-        self.live_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
-        self.remote_word(granule).fetch_and(!granule.bit(), Ordering::AcqRel);
+        self.published(granule).give(|| {});
+    }
+
+    fn published(&self, granule: Granule) -> PublishedSlot<'_> {
+        PublishedSlot { live: self.live_word(granule), remote: self.remote_word(granule), bit: granule.bit() }
     }
 
     /// Allocates a block of column `index` and names it at `place`. Lock-free. Returns it and its bytes.
@@ -240,11 +232,10 @@ impl Core {
     /// Steps 2 to 5 for a block whose remote bit the caller has set; `own` comes after its live bit.
     fn name_at(&self, granule: Granule, intent: &Intent, place: Place<'_>, own: impl FnOnce()) {
         intent.set(granule, place);
-        // Each a read-modify-write, or a release: the order of these stores is what recovery relies on (Y5).
-        self.live_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
-        own();
-        place.word.store(Self::name(granule), Ordering::Release);
-        self.remote_word(granule).fetch_and(!granule.bit(), Ordering::AcqRel);
+        self.published(granule).give(|| {
+            own();
+            place.word.store(Self::name(granule), Ordering::Release);
+        });
     }
 
     /// Frees the published block that is named at `place`, which names nothing afterwards: wait-free. Returns the
@@ -260,19 +251,16 @@ impl Core {
         if !is_head || !(owner.is_large() || owner.is_shared() && id.is_published()) {
             return Err(Error::NotPublished(p.addr()));
         }
-        let (live, remote, bit) = (self.live_word(granule), self.remote_word(granule), granule.bit());
+        let slot = self.published(granule);
         let intent = self.take_intent()?;
         // Before the remote bit: with it, and without an intent, the block would be free although the place names it.
         intent.set(granule, place);
-        let ours = live.load(Ordering::Acquire) & bit != 0 && remote.fetch_or(bit, Ordering::AcqRel) & bit == 0;
-        if !ours {
+        if !slot.claim_back() {
             intent.clear();
             return Err(Misuse::Twice.of(p));
         }
-        let named =
-            live.load(Ordering::Acquire) & bit != 0 && place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if !named {
-            remote.fetch_and(!bit, Ordering::AcqRel);
+        if place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            slot.end();
             intent.clear();
             return Err(Misuse::Twice.of(p));
         }
@@ -285,9 +273,9 @@ impl Core {
         if self.options.zero_freed {
             self.zero(granule, granules as usize * GRANULE);
         }
-        let was_live = live.fetch_and(!bit, Ordering::AcqRel) & bit != 0;
+        let was_live = slot.take_back();
         intent.clear();
-        remote.fetch_and(!bit, Ordering::AcqRel);
+        slot.end();
         if !was_live {
             // Somebody freed it in the same instant.
             return Err(Misuse::Twice.of(p));

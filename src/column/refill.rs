@@ -657,8 +657,9 @@ impl Handle {
         meta.class.store(cell.class_index(), Relaxed);
         meta.away.store(1, Relaxed);
         meta.head.store(head.0, Relaxed);
+        // A release: what the span is comes before (Y3).
         self.page(head).set(self.as_owner(), self.offset_of(cell));
-        // One thing after the other: there are not registers enough for all at once.
+        // One thing after the other, and the live bit of its first block last (Y1): there are not registers enough for all at once.
         compiler_fence(SeqCst);
     }
 

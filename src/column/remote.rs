@@ -97,7 +97,7 @@ pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> Collec
     let freed = remote.load(Ordering::Acquire) & bits;
     let given = live.load(Ordering::Relaxed);
     live.store(given & !freed, Ordering::Relaxed);
-    // Release: who sees the remote bits cleared sees the live bits cleared; and who sets one later
+    // Release: who sees the remote bits cleared sees the live bits cleared, recovery too (Y2); and who sets one later
     // sees that its unit was taken from the pending ones.
     remote.fetch_and(!freed, Ordering::SeqCst);
     Collected { freed: given & freed, more: remote.load(Ordering::Relaxed) & bits != 0 }
@@ -168,7 +168,7 @@ pub(crate) fn clear(live: &AtomicU64, remote: &AtomicU64) -> u64 {
 #[inline(always)]
 pub(crate) fn hold_instead(hold: &AtomicU64, live_of_held: &AtomicU64, held: Granule, granule: Granule) {
     clear_owned(live_of_held, held.bit());
-    // Release: who sees the new hold sees that the live bit of the one before is clear.
+    // Release: who sees the new hold sees that the live bit of the one before is clear, recovery too (Y2).
     hold.store(granule.0, Ordering::Release);
 }
 

@@ -49,6 +49,29 @@ impl Core {
         first..first + SPAN_WORDS * spans
     }
 
+    /// Calls `each` with the column, the start and the usable bytes of every block, in address order, until it returns
+    /// false. While nobody uses the arena, and nothing is held back: after it was opened.
+    pub(crate) fn each_block(&self, mut each: impl FnMut(u32, *mut u8, usize) -> bool) {
+        self.each_head(|head, owner| {
+            let (Some(index), meta) = (owner.index(), self.span(head)) else { return true };
+            if owner.is_large() {
+                return each(index, self.address(head.first()), span_bytes(u64::from(meta.spans.load(Relaxed))));
+            }
+            let bytes = CLASSES[meta.class.load(Relaxed) as usize].bytes as usize;
+            self.words_of(head).all(|word| {
+                let mut blocks = self.blocks_of_word(word, Granule(0));
+                while blocks != 0 {
+                    let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
+                    blocks &= blocks - 1;
+                    if !each(index, self.address(granule), bytes) {
+                        return false;
+                    }
+                }
+                true
+            })
+        });
+    }
+
     /// The blocks of a word that nobody has freed; `held` is the free held back, if any.
     fn blocks_of_word(&self, word: usize, held: Granule) -> u64 {
         let live = self.live.at(word).load(Relaxed) & !self.remote.at(word).load(Relaxed);

@@ -17,6 +17,7 @@ mod index;
 mod lease;
 mod node;
 mod pool;
+mod published;
 mod remote;
 mod shared;
 mod steal;

@@ -31,6 +31,7 @@
 mod chunk;
 mod inbox;
 mod index;
+mod published;
 mod shared;
 
 pub(crate) use chunk::ChunkMap;
@@ -38,6 +39,7 @@ pub(crate) use inbox::{Inbox, Next, Parked, Pending};
 #[cfg(not(loom))]
 pub(crate) use index::ChunkIndex;
 pub(crate) use index::IndexWords;
+pub(crate) use published::{Claim, PublishedSlot};
 pub(crate) use shared::{SharedKey, SharedState, claim_bit};
 
 #[cfg(not(loom))]

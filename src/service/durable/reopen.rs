@@ -18,7 +18,6 @@ use super::super::registry::Registry;
 use super::super::slot::{MARK, Slot};
 use super::log::hash;
 use super::{Durable, Log, Superblock};
-use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::Cortex;
 use crate::sync::AtomicU64;
@@ -52,29 +51,27 @@ impl Durable {
         let pinned = crossbeam_epoch::pin();
         let mut kept: HashMap<&[u8], Found> = HashMap::new();
         let mut unused = Vec::new();
-        for column in 0..arena.columns() {
-            Self::each_block(arena, column, &mut |block, usable| {
-                let found = Found { slot: Slot::at(block), usable, column };
-                if usable < size_of::<[AtomicU64; 6]>() || !Self::counts(superblock, found.slot.mark()) {
-                    unused.push(block);
-                    return Ok(());
+        arena.each_block(|column, block, usable| {
+            let found = Found { slot: Slot::at(block), usable, column };
+            if usable < size_of::<[AtomicU64; 6]>() || !Self::counts(superblock, found.slot.mark()) {
+                unused.push(block);
+                return Ok(());
+            }
+            if !found.slot.is_whole(usable) {
+                return Err(Error::Format { name: arena.name(), why: "the slot of a concept in it is damaged" });
+            }
+            let concept = found.slot.read(&pinned);
+            match kept.entry(concept.id.as_bytes()) {
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(found);
                 }
-                if !found.slot.is_whole(usable) {
-                    return Err(Error::Format { name: arena.name(), why: "the slot of a concept in it is damaged" });
+                std::collections::hash_map::Entry::Occupied(mut entry) => {
+                    let newer = concept.version > entry.get().slot.read(&pinned).version;
+                    unused.push(if newer { entry.insert(found).slot.block() } else { block });
                 }
-                let concept = found.slot.read(&pinned);
-                match kept.entry(concept.id.as_bytes()) {
-                    std::collections::hash_map::Entry::Vacant(entry) => {
-                        entry.insert(found);
-                    }
-                    std::collections::hash_map::Entry::Occupied(mut entry) => {
-                        let newer = concept.version > entry.get().slot.read(&pinned).version;
-                        unused.push(if newer { entry.insert(found).slot.block() } else { block });
-                    }
-                }
-                Ok(())
-            })?;
-        }
+            }
+            Ok(())
+        })?;
         let by_hash: HashMap<u64, &[u8]> = kept.keys().map(|&id| (hash(id), id)).collect();
         let edges = Log::read(arena, &superblock.log, |id| by_hash.contains_key(&id))?;
         let mut charged = Vec::with_capacity(kept.len());
@@ -129,19 +126,6 @@ impl Durable {
 
     fn block_of(superblock: &Superblock) -> NonNull<u8> {
         NonNull::from(superblock).cast()
-    }
-
-    fn each_block(
-        arena: &Arena,
-        column: u32,
-        each: &mut impl FnMut(NonNull<u8>, usize) -> Result<(), Error>,
-    ) -> Result<(), AllocationServiceError> {
-        let mut result = Ok(());
-        arena.column(ColumnId::new(column))?.walk(|block| {
-            result = each(block.start, block.usable);
-            result.is_ok()
-        });
-        Ok(result?)
     }
 
     fn unknown_pool(superblock: &Superblock, number: u8) -> AllocationServiceError {
