@@ -273,7 +273,7 @@ fn prepare(service: &MemoryAllocationService) {
 #[test]
 fn a_kill_after_any_instruction_of_an_operation_leaves_it_done_or_not_done() {
     child::stay_on_one_processor();
-    let stride = if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 1 } else { 5 };
+    let stride = if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 1 } else { 25 };
     let folder = std::env::temp_dir().join(format!("engram-stepped-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
