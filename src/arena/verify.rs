@@ -5,6 +5,7 @@
 //! cells    stacks, words            <-->  what a cell can be                       K1 S1 S3
 //! heads    page entries, both maps  <-->  chunk maps, what is known of spans       M1 M2 M3 H1 S2 S3 S4
 //! lists    cells' lists; inboxes    <-->  summaries; announcements                 S5 S6
+//!          columns' lists of chunks <-->  what chunks say                          S8
 //! ```
 //!
 //! What was written by somebody else is no index before it was compared with what there is: no table is read outside of
@@ -61,6 +62,7 @@ impl Core {
         let (found, told, kept, strays, with_room) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new(), HashMap::new());
         let mut check = Check { core: self, used, most, found, told, kept, strays, with_room };
         check.chunks();
+        check.chunk_lists();
         check.cells();
         check.heads();
         check.lists();
@@ -150,6 +152,32 @@ impl<'a> Check<'a> {
             let meta = core.chunk(chunk);
             let holds = !core.index.is_free(chunk) || (meta.map.free() == 0 && meta.owner.load(Relaxed) == 0);
             self.derived(holds, "S2", chunk.0, || format!("chunk {} is in the chunk index, and somebody's", chunk.0));
+        }
+    }
+
+    /// S8: the chunks that a column's holder has in its list, and those that it has not.
+    fn chunk_lists(&mut self) {
+        let core = self.core;
+        let mut listed = HashMap::new();
+        for index in core.used_columns().filter(|&index| index < core.column_count()) {
+            let mut chunk = core.block(index).holder.chunks();
+            while chunk != ChunkId::NONE {
+                let (exists, at) = (chunk.index() < core.chunks.len(), chunk.0);
+                let once = exists && listed.insert(at, index).is_none();
+                self.derived(once, "S8", at, || format!("the chunks of column {index} name chunk {at}, which there is not, or twice"));
+                if !once {
+                    break;
+                }
+                chunk = core.chunk(chunk).next();
+            }
+        }
+        for chunk in core.chunk_ids() {
+            let meta = core.chunk(chunk);
+            let holder = Owner(meta.owner.load(Relaxed)).holder();
+            // Whose list it is in, and who says that it is in none.
+            let (listed, unlisted) = (listed.get(&chunk.0).copied(), Owner(meta.unlisted.load(Relaxed)).index());
+            let holds = if listed.is_some() { listed == holder && unlisted.is_none() } else { unlisted == holder };
+            self.derived(holds, "S8", chunk.0, || format!("chunk {} is not listed as it says", chunk.0));
         }
     }
 
@@ -299,6 +327,9 @@ impl<'a> Check<'a> {
         self.derived(units == 0, "S3", head.0, || format!("span {} has units {units:#x} under its summary that it has not", head.0));
         if summary | collect != 0 {
             *self.with_room.entry((index, id.0)).or_default() += 1;
+        } else {
+            let linked = meta.next() != SpanId::NONE || meta.prev() != SpanId::NONE;
+            self.derived(!linked, "S5", head.0, || format!("span {} is in no list, and has links", head.0));
         }
         let (mut kept, mut lost) = (0, None);
         for (place, word) in found.words(head).enumerate() {
