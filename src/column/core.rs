@@ -14,7 +14,7 @@ use crate::region::{
 };
 use crate::size_class::{CHUNK, CHUNK_SPANS, CLASS_COUNT, Class, GRANULE, SPAN, SPAN_WORDS};
 use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Parked, SpanMeta};
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::path::Path;
 
 /// Most columns of an arena.
@@ -58,9 +58,9 @@ pub(crate) struct Counters {
     /// Batch calls.
     pub(crate) batches: AtomicU64,
     /// Live bytes of all columns, as far as they have reported.
-    pub(crate) reported: crate::sync::AtomicI64,
+    pub(crate) reported: AtomicI64,
     /// The highest of them.
-    pub(crate) peak: crate::sync::AtomicI64,
+    pub(crate) peak: AtomicI64,
     /// 1 while a thread maintains the arena.
     pub(crate) maintaining: AtomicU32,
     /// Where maintenance goes on: a column, then chunks.
@@ -98,17 +98,17 @@ pub(crate) struct Shape {
     intents: Section,
     /// Of published classes, for each column.
     hints: Section,
-    /// They come last.
-    blocks: Section,
     pages: Section,
     spans: Section,
     live: Section,
     remote: Section,
+    /// The last: prefaulting may leave them out.
+    blocks: Section,
     layout: Layout,
 }
 
-/// Metadata takes at most one part in this many of the capacity, if fewer rows of cells can bring that about.
-const METADATA_PART: usize = 33;
+/// Metadata takes at most so much of the capacity, if fewer rows of cells can bring that about.
+const METADATA_PERCENT: usize = 3;
 
 impl Shape {
     /// The shape of an arena with `options` in memory of its own: pages that are not touched cost nothing.
@@ -125,11 +125,11 @@ impl Shape {
     /// # Errors
     /// As [`Shape::of`].
     pub(crate) fn fitted(options: &Options) -> Result<Self> {
-        let [most, .., least] = Rows::CHOICES;
-        let mut shape = Self::with_rows(options, most)?;
+        let mut shape = Self::of(options)?;
         for rows in Rows::CHOICES {
             shape = Self::with_rows(options, rows)?;
-            if rows == least || (shape.bytes() - shape.chunks * CHUNK) * METADATA_PART <= shape.chunks * CHUNK {
+            let capacity = shape.chunks * CHUNK;
+            if (shape.bytes() - capacity) * 100 <= capacity * METADATA_PERCENT {
                 break;
             }
         }
@@ -448,6 +448,14 @@ impl Core {
             let (old, new) = (old.range(from.metadata), new.range(to.metadata));
             for part in region.written(old.clone()) {
                 region.copy(part.clone(), new.start + (part.start - old.start));
+            }
+        }
+        for index in 0..self.options.columns {
+            // What a program has set, and nothing else of a column's block.
+            let limit = |shape: &Shape, extent: Extent| shape.block(extent.metadata, index).start + ColumnBlock::LIMIT;
+            let (from, to) = (limit(&old, from), limit(&shape, to));
+            if !region.written(from..from + 1).is_empty() {
+                region.copy(from..from + size_of::<AtomicI64>(), to);
             }
         }
         self.header.set_extent(to);

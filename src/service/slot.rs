@@ -197,7 +197,7 @@ impl Slot {
             && core::str::from_utf8(self.bytes(HEAD, self.content_at() - HEAD)).is_ok()
     }
 
-    /// Its mark: [`MARK`], that of a batch, or anything else for a block that is no slot.
+    /// Its mark: [`MARK`], that of a batch, or anything else for a block that is no slot. (Every block has as many bytes.)
     pub(super) fn mark(self) -> u64 {
         self.head().mark.load(Acquire)
     }

@@ -41,19 +41,19 @@ pub(super) fn hash(id: &[u8]) -> u64 {
 #[derive(Clone, Copy)]
 struct Block(NonNull<[AtomicU64; WORDS]>);
 
-// SAFETY: atomics in the region.
+// SAFETY: R1: atomics in the region.
 unsafe impl Send for Block {}
 
 impl Block {
     fn words(&self) -> &[AtomicU64; WORDS] {
-        // SAFETY: a live block of the region of that size, which is the log's.
+        // SAFETY: M1, R1: a live block of the region of that size, which is the log's.
         unsafe { self.0.as_ref() }
     }
 
     /// A new, empty block; nothing leads to it yet.
     fn new(arena: &Arena) -> Result<Self> {
         let block = arena.alloc_sized(Some(COLUMN), BLOCK, 16, SpikeTime::NONE)?;
-        // SAFETY: the block is ours and as large.
+        // SAFETY: M1: the block was just given to us, and is as large.
         unsafe { block.write_bytes(0, BLOCK) };
         Ok(Self(block.cast()))
     }
@@ -156,7 +156,7 @@ impl Log {
         *tail = new.0.into_inner();
         for offset in found.blocks {
             if let Some(block) = arena.at(offset).and_then(NonNull::new) {
-                // SAFETY: a block of the old log, to which nothing leads any more.
+                // SAFETY: B3: a block of the old log, to which nothing leads any more.
                 unsafe { arena.free(block)? };
             }
         }

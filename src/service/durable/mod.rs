@@ -81,7 +81,7 @@ pub(super) struct Durable {
     log: Log,
 }
 
-// SAFETY: the superblock is made of atomics, in the region, which outlives the service's use of it.
+// SAFETY: R1: the superblock is made of atomics, in the region, which outlives the service's use of it.
 unsafe impl Send for Durable {}
 // SAFETY: as above.
 unsafe impl Sync for Durable {}
@@ -109,7 +109,7 @@ impl Drop for Batch<'_> {
 
 impl Durable {
     fn superblock(&self) -> &Superblock {
-        // SAFETY: a live block of the region, as large, made of atomics; the arena outlives the service's parts.
+        // SAFETY: M1, R1: a live block of the region, as large, made of atomics; the arena outlives the service's parts.
         unsafe { self.superblock.as_ref() }
     }
 
@@ -165,7 +165,7 @@ impl Durable {
             }
             let layout = core::alloc::Layout::new::<Superblock>();
             let block = arena.publish_root(None, layout, SpikeTime::NONE, ROOT)?;
-            // SAFETY: the block is ours and as large.
+            // SAFETY: M1: the block was just given to us, and is as large.
             unsafe { block.write_bytes(0, layout.size()) };
             let superblock = block.cast::<Superblock>();
             // SAFETY: as above; zero is a valid superblock.
@@ -175,13 +175,13 @@ impl Durable {
         let block = usize::try_from(offset).ok().and_then(|offset| NonNull::new(arena.at(offset)?));
         let block = block.filter(|block| arena.usable_size(block.as_ptr()) >= Some(size_of::<Superblock>()));
         let superblock = block.ok_or_else(|| damaged("its root leads to no superblock of a service"))?.cast::<Superblock>();
-        // SAFETY: a live block of at least this size, whatever is in it: atomics.
+        // SAFETY: M1, R1: a live block of at least this size, whatever is in it: atomics.
         let magic = &unsafe { superblock.as_ref() }.magic;
         match magic.load(Acquire) {
             MAGIC => Ok(superblock),
-            // The process died before it had written anything.
-            0 => {
-                // SAFETY: a live block of at least this size, which is ours.
+            // The process died before it had written anything; nothing else was allocated before.
+            0 if arena.metrics().live_blocks() == 1 => {
+                // SAFETY: M1: a live block of at least this size, the only one, and our root leads to it.
                 unsafe { superblock.write_bytes(0, 1) };
                 magic.store(MAGIC, Release);
                 Ok(superblock)

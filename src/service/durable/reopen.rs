@@ -10,14 +10,15 @@
 //! was.
 
 use core::ptr::NonNull;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::super::config::AllocationServiceError;
 use super::super::pool::Pool;
 use super::super::registry::Registry;
 use super::super::slot::{MARK, Slot};
 use super::log::hash;
-use super::{Durable, Log, Superblock};
+use super::{Durable, Log};
 use crate::error::Error;
 use crate::guidance::Cortex;
 use crate::sync::AtomicU64;
@@ -40,20 +41,14 @@ impl Durable {
         cortex: &Cortex,
     ) -> Result<Self, AllocationServiceError> {
         let block = Self::superblock_of(arena)?;
-        // SAFETY: a live block of the region, as large; nobody else knows it yet.
+        // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
         let superblock = unsafe { block.as_ref() };
-        let numbers = Self::numbers_of(superblock, pools.iter().map(Pool::concept_type));
-        let numbers = numbers.ok_or(AllocationServiceError::Invalid {
-            what: "pool_configurations",
-            given: "another pool in a region that has known 256".to_owned(),
-            allowed: "one of those that the region knows",
-        })?;
         let pinned = crossbeam_epoch::pin();
         let mut kept: HashMap<&[u8], Found> = HashMap::new();
         let mut unused = Vec::new();
         arena.each_block(|column, block, usable| {
             let found = Found { slot: Slot::at(block), usable, column };
-            if usable < size_of::<[AtomicU64; 6]>() || !Self::counts(superblock, found.slot.mark()) {
+            if !Self::counts(superblock, found.slot.mark()) {
                 unused.push(block);
                 return Ok(());
             }
@@ -62,10 +57,10 @@ impl Durable {
             }
             let concept = found.slot.read(&pinned);
             match kept.entry(concept.id.as_bytes()) {
-                std::collections::hash_map::Entry::Vacant(entry) => {
+                Entry::Vacant(entry) => {
                     entry.insert(found);
                 }
-                std::collections::hash_map::Entry::Occupied(mut entry) => {
+                Entry::Occupied(mut entry) => {
                     let newer = concept.version > entry.get().slot.read(&pinned).version;
                     unused.push(if newer { entry.insert(found).slot.block() } else { block });
                 }
@@ -77,14 +72,23 @@ impl Durable {
         let mut charged = Vec::with_capacity(kept.len());
         for (&id, found) in &kept {
             let number = found.slot.read(&pinned).pool;
-            let pool = numbers.iter().position(|&known| known == number).ok_or_else(|| Self::unknown_pool(superblock, number))?;
+            let name = Self::pool_name(superblock, usize::from(number));
+            let pool = pools.iter().position(|pool| Some(pool.concept_type()) == name);
+            let pool = pool.ok_or_else(|| Self::unknown_pool(name, number))?;
             charged.push((id, found, pool));
         }
         // In the order of their places, so that numbers are the same in every run.
         charged.sort_unstable_by_key(|(_, found, _)| found.slot.block());
-        let special = |block: &NonNull<u8>| {
-            let offset = arena.offset_of(block.as_ptr()).unwrap_or(0);
-            block.cast() == Self::block_of(superblock) || edges.blocks.contains(&offset)
+        let numbers = Self::numbers_of(superblock, pools.iter().map(Pool::concept_type));
+        let numbers = numbers.ok_or(AllocationServiceError::Invalid {
+            what: "pool_configurations",
+            given: "another pool in a region that has known 256".to_owned(),
+            allowed: "one of those that the region knows",
+        })?;
+        let log: HashSet<usize> = edges.blocks.iter().copied().collect();
+        let special = |found: &NonNull<u8>| {
+            let offset = arena.offset_of(found.as_ptr()).unwrap_or(0);
+            *found == block.cast() || log.contains(&offset)
         };
         // Nothing is refused from here on.
         for (_, found, pool) in &charged {
@@ -105,10 +109,8 @@ impl Durable {
             }
         }
         for block in unused.into_iter().filter(|block| !special(block)) {
-            if arena.usable_size(block.as_ptr()).is_some_and(|usable| usable >= size_of::<AtomicU64>()) {
-                Slot::at(block).clear_mark();
-            }
-            // SAFETY: nothing leads to it: it was on its way when the process died.
+            Slot::at(block).clear_mark();
+            // SAFETY: B1: no slot that counts, and nothing leads to it: it was on its way when the process died.
             unsafe { arena.free(block)? };
         }
         for record in &superblock.batches {
@@ -117,19 +119,15 @@ impl Durable {
         let log = Log::rewrite(arena, &superblock.log, &edges.edges)?;
         for offset in edges.blocks {
             if let Some(block) = arena.at(offset).and_then(NonNull::new) {
-                // SAFETY: a block of the log that was just replaced.
+                // SAFETY: B3: a block of the log that was just replaced.
                 unsafe { arena.free(block)? };
             }
         }
         Ok(Self { superblock: block, pools: numbers, batches: AtomicU64::new(1), log })
     }
 
-    fn block_of(superblock: &Superblock) -> NonNull<u8> {
-        NonNull::from(superblock).cast()
-    }
-
-    fn unknown_pool(superblock: &Superblock, number: u8) -> AllocationServiceError {
-        let name = Self::pool_name(superblock, usize::from(number)).as_ref().map_or_else(|| number.to_string(), ConceptType::to_string);
+    fn unknown_pool(name: Option<ConceptType>, number: u8) -> AllocationServiceError {
+        let name = name.as_ref().map_or_else(|| number.to_string(), ConceptType::to_string);
         AllocationServiceError::Invalid {
             what: "pool_configurations",
             given: format!("without {name:?}, of which the region has concepts"),
