@@ -8,6 +8,8 @@
 #[path = "crash/child.rs"]
 #[allow(dead_code, reason = "the test of the arena uses the rest of it")]
 mod child;
+#[path = "common/folder.rs"]
+mod folder;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use engram::service::{AllocationServiceConfig, MemoryAllocationService};
 use engram::{AllocationRequest, ConceptType};
+use folder::Folder;
 
 /// One test at a time: a forked child has the files open that the other test has, and their locks.
 fn alone() -> MutexGuard<'static, ()> {
@@ -170,16 +173,14 @@ fn found(service: &MemoryAllocationService, thread: usize) -> Model {
 fn a_process_that_is_killed_at_any_moment_leaves_what_it_answered_for() {
     let _alone = alone();
     let rounds: u32 = std::env::var("ENGRAM_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
-    let folder = std::env::temp_dir().join(format!("engram-killed-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    let progress = progress(&folder.join("progress"));
+    let folder = Folder::new("killed");
+    let progress = progress(&folder.file("progress"));
     let mut models = [const { (Model::new(), 0) }; THREADS];
     let (mut in_flight, mut done) = (0, 0);
     for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["a_process_to_be_killed", "--exact", "--ignored", "--nocapture"])
-            .env("ENGRAM_KILLED_FOLDER", &folder)
+            .env("ENGRAM_KILLED_FOLDER", folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -196,7 +197,7 @@ fn a_process_that_is_killed_at_any_moment_leaves_what_it_answered_for() {
         assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
         child.kill().unwrap();
         child.wait().unwrap();
-        let service = open(&folder.join("concepts"));
+        let service = open(&folder.file("concepts"));
         let mut bytes = 0;
         for (thread, (model, number)) in models.iter_mut().enumerate() {
             let reached = next(&progress, thread).load(Ordering::SeqCst);
@@ -220,13 +221,11 @@ fn a_process_that_is_killed_at_any_moment_leaves_what_it_answered_for() {
         assert_eq!(service.concept_ids().len(), bytes);
     }
     println!("{rounds} kills, {done} operations, {in_flight} of those in flight had happened");
-    let service = open(&folder.join("concepts"));
+    let service = open(&folder.file("concepts"));
     for id in service.concept_ids() {
         service.deallocate_memory(id.as_str().into()).unwrap();
     }
     assert!(service.get_allocation_metrics().pool_statistics.iter().all(|pool| pool.used_bytes == 0));
-    drop(service);
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// All concepts of a service: content, version, type.
@@ -283,10 +282,8 @@ fn a_kill_after_any_instruction_of_an_operation_leaves_it_done_or_not_done() {
     let _alone = alone();
     child::stay_on_one_processor();
     let stride = if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 1 } else { 25 };
-    let folder = std::env::temp_dir().join(format!("engram-stepped-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    let (file, copy) = (folder.join("concepts"), folder.join("copy"));
+    let folder = Folder::in_memory("stepped");
+    let (file, copy) = (folder.file("concepts"), folder.file("copy"));
     println!("| operation | instructions | states |");
     for (name, operation) in STEPPED {
         let _ = std::fs::remove_file(&file);
@@ -335,5 +332,4 @@ fn a_kill_after_any_instruction_of_an_operation_leaves_it_done_or_not_done() {
         println!("| {name} | {instructions} | {states} |");
         assert!(states > 0 && (before == after || done > 0), "{name} was not stepped through");
     }
-    std::fs::remove_dir_all(&folder).unwrap();
 }

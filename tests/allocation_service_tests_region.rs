@@ -2,33 +2,16 @@
 
 #![cfg(unix)]
 
+#[path = "common/folder.rs"]
+mod folder;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use engram::service::{AllocationServiceConfig, AllocationServiceError, MemoryAllocationService, PoolConfig};
 use engram::{AllocationError, AllocationRequest, ConceptType, Error, SpikeTime};
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("engram-service-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("concepts")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use folder::Folder;
 
 fn config(path: &Path) -> AllocationServiceConfig {
     AllocationServiceConfig { path: Some(path.to_owned()), capacity_bytes: 32 << 20, columns: 8, ..AllocationServiceConfig::default() }
@@ -101,14 +84,14 @@ fn populate(service: &MemoryAllocationService) {
 
 #[test]
 fn every_concept_is_there_again_with_all_that_is_known_of_it() {
-    let folder = Folder::new("reopen");
-    let service = open(&folder.file());
+    let folder = Folder::new("service-reopen");
+    let service = open(&folder.file("concepts"));
     populate(&service);
     let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
     assert!(!service.was_recovered() && concepts.len() > 300 && cut > 0.0);
     drop(service);
     for _ in 0..2 {
-        let service = open(&folder.file());
+        let service = open(&folder.file("concepts"));
         assert!(!service.was_recovered());
         assert_eq!(all(&service), concepts);
         assert_eq!(used(&service), pools);
@@ -117,7 +100,7 @@ fn every_concept_is_there_again_with_all_that_is_known_of_it() {
         assert!((metrics.edge_cut - cut).abs() < 1e-12, "{} and {cut}", metrics.edge_cut);
     }
     // What was freed is free: a new concept takes its id, an old one keeps it.
-    let service = open(&folder.file());
+    let service = open(&folder.file("concepts"));
     service.allocate_memory(request(0)).unwrap();
     assert!(matches!(service.allocate_memory(request(1)), Err(AllocationError::AlreadyExists { .. })));
     assert_eq!(service.update("concept 1", "x").unwrap().memory_slot.version, concepts["concept 1"].version + 1);
@@ -125,12 +108,12 @@ fn every_concept_is_there_again_with_all_that_is_known_of_it() {
 
 #[test]
 fn every_concept_is_there_although_nobody_closed() {
-    let folder = Folder::new("unclosed");
-    let service = open(&folder.file());
+    let folder = Folder::new("service-unclosed");
+    let service = open(&folder.file("concepts"));
     populate(&service);
     let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
-    let copy = folder.0.join("copy");
-    std::fs::copy(folder.file(), &copy).unwrap();
+    let copy = folder.file("copy");
+    std::fs::copy(folder.file("concepts"), &copy).unwrap();
     let again = open(&copy);
     assert!(again.was_recovered());
     assert_eq!(all(&again), concepts);
@@ -147,14 +130,21 @@ fn every_concept_is_there_although_nobody_closed() {
 
 #[test]
 fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
-    let folder = Folder::new("pools");
-    let service = open(&folder.file());
+    let folder = Folder::new("service-pools");
+    let service = open(&folder.file("concepts"));
     populate(&service);
     let (before, pools) = (all(&service).len(), used(&service));
     drop(service);
-    let less = |pools| AllocationServiceConfig { pool_configurations: pools, ..config(&folder.file()) };
+    let less = |pools| AllocationServiceConfig { pool_configurations: pools, ..config(&folder.file("concepts")) };
     let error = MemoryAllocationService::open(less(vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20)])).unwrap_err();
     assert!(matches!(&error, AllocationServiceError::Invalid { .. }) && error.to_string().contains("event"), "{error}");
+    // What is refused is left alone: the region has not learnt of the pools that it was to be opened with.
+    let other = ConceptType::new("another").unwrap();
+    let known = std::fs::read(folder.file("concepts")).unwrap();
+    let refused = less(vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20), PoolConfig::new(other, 1 << 20)]);
+    MemoryAllocationService::open(refused).unwrap_err();
+    let has = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+    assert!(has(&known, b"event") && !has(&std::fs::read(folder.file("concepts")).unwrap(), b"another"));
     // In another order, one of them with a quota that is exceeded already.
     let config = less(vec![PoolConfig::new(ConceptType::EVENT, 1), PoolConfig::new(ConceptType::ENTITY, 1 << 20)]);
     let service = MemoryAllocationService::open(config).unwrap();
@@ -169,14 +159,14 @@ fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
 
 #[test]
 fn a_region_of_another_program_is_refused_and_left_alone() {
-    let folder = Folder::new("foreign");
-    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file()).build().unwrap();
+    let folder = Folder::new("service-foreign");
+    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file("concepts")).build().unwrap();
     let layout = core::alloc::Layout::new::<[u64; 8]>();
     let block = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
     let offset = arena.offset_of(block.as_ptr()).unwrap();
     drop(arena);
-    let error = MemoryAllocationService::open(config(&folder.file())).unwrap_err();
+    let error = MemoryAllocationService::open(config(&folder.file("concepts"))).unwrap_err();
     assert!(matches!(error, AllocationServiceError::Arena(Error::Format { .. })), "{error}");
-    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file()).build().unwrap();
+    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file("concepts")).build().unwrap();
     assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
 }

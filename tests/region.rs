@@ -1,32 +1,14 @@
 //! Region files and given memory: what was not freed is there again.
 
+#[path = "common/folder.rs"]
+mod folder;
+
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("engram-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("region")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use folder::Folder;
 
 fn builder() -> ArenaBuilder {
     Arena::builder().capacity(32 << 20).columns(4)
@@ -119,63 +101,77 @@ fn fill(arena: &Arena) -> usize {
 
 #[test]
 fn what_was_not_freed_is_there_after_closing_and_reopening() {
-    let folder = Folder::new("reopen");
-    let arena = builder().path(folder.file()).build().unwrap();
+    let folder = Folder::new("region-reopen");
+    let arena = builder().path(folder.file("region")).build().unwrap();
     assert!(!arena.was_recovered());
     let blocks = populate(&arena);
     check(&arena, &blocks);
     drop(arena);
     for _ in 0..2 {
-        let arena = builder().path(folder.file()).build().unwrap();
+        let arena = builder().path(folder.file("region")).build().unwrap();
         assert!(!arena.was_recovered());
         check(&arena, &blocks);
     }
-    let arena = builder().path(folder.file()).build().unwrap();
-    let fresh = Folder::new("reopen-fresh");
-    empty(&arena, &blocks, &builder().path(fresh.file()).build().unwrap());
+    let arena = builder().path(folder.file("region")).build().unwrap();
+    let fresh = Folder::new("region-reopen-fresh");
+    empty(&arena, &blocks, &builder().path(fresh.file("region")).build().unwrap());
 }
 
 #[test]
 fn what_was_not_freed_is_there_although_nobody_closed() {
-    let folder = Folder::new("unclosed");
-    let arena = builder().path(folder.file()).build().unwrap();
+    let folder = Folder::new("region-unclosed");
+    let arena = builder().path(folder.file("region")).build().unwrap();
     let blocks = populate(&arena);
-    let copy = folder.0.join("copy");
-    std::fs::copy(folder.file(), &copy).unwrap();
+    let copy = folder.file("copy");
+    std::fs::copy(folder.file("region"), &copy).unwrap();
     let again = builder().path(&copy).build().unwrap();
     assert!(again.was_recovered());
     check(&again, &blocks);
     drop(again);
     let again = builder().path(&copy).build().unwrap();
     assert!(!again.was_recovered());
-    let fresh = Folder::new("unclosed-fresh");
-    empty(&again, &blocks, &builder().path(fresh.file()).build().unwrap());
+    let fresh = Folder::new("region-unclosed-fresh");
+    empty(&again, &blocks, &builder().path(fresh.file("region")).build().unwrap());
 }
 
 #[test]
 fn a_region_grows_and_does_not_shrink() {
-    let folder = Folder::new("grow");
-    let arena = builder().path(folder.file()).build().unwrap();
+    let folder = Folder::new("region-grow");
+    let arena = builder().path(folder.file("region")).build().unwrap();
     let mut blocks = populate(&arena);
     drop(arena);
     for capacity in [34 << 20, 64 << 20] {
-        let arena = builder().capacity(capacity).path(folder.file()).build().unwrap();
+        let arena = builder().capacity(capacity).path(folder.file("region")).build().unwrap();
         assert_eq!((arena.capacity(), arena.was_recovered()), (capacity, false));
         check(&arena, &blocks);
         let layout = Layout::from_size_align(1 << 20, 16).unwrap();
         let p = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
         blocks.insert(stamp(&arena, p, 1 << 20), 1 << 20);
     }
-    let error = builder().path(folder.file()).build().unwrap_err();
+    let error = builder().path(folder.file("region")).build().unwrap_err();
     assert_eq!(error, Error::Shrinks { has: 64 << 20, asked: 32 << 20 });
     assert!(error.to_string().contains("67108864") && error.to_string().contains("33554432"), "{error}");
-    let arena = builder().capacity(64 << 20).path(folder.file()).build().unwrap();
+    let arena = builder().capacity(64 << 20).path(folder.file("region")).build().unwrap();
     check(&arena, &blocks);
-    let columns = Arena::builder().columns(5).path(folder.file()).build();
+    let columns = Arena::builder().columns(5).path(folder.file("region")).build();
     assert!(matches!(columns.unwrap_err(), Error::FileBusy(_)));
     drop(arena);
-    let columns = Arena::builder().columns(5).path(folder.file()).build();
+    let columns = Arena::builder().columns(5).path(folder.file("region")).build();
     assert_eq!(columns.unwrap_err(), Error::Columns { has: 4, asked: 5 });
+}
+
+#[test]
+fn a_column_s_limit_stays() {
+    let folder = Folder::new("region-limit");
+    let arena = builder().path(folder.file("region")).build().unwrap();
+    arena.limit_column(ColumnId::new(2), Some(3 << 15)).unwrap();
+    drop(arena);
+    for capacity in [32 << 20, 40 << 20, 40 << 20] {
+        let arena = builder().capacity(capacity).path(folder.file("region")).build().unwrap();
+        let column = arena.column(ColumnId::new(2)).unwrap();
+        while column.alloc(1000, 16, SpikeTime::NONE).is_ok() {}
+        assert!(matches!(column.last_error(), Error::Quota { limit, used, .. } if (limit, used) == (3 << 15, 3 << 15)));
+    }
 }
 
 #[test]

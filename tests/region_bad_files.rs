@@ -4,16 +4,19 @@
 
 #[path = "common/child.rs"]
 mod child;
+#[path = "common/folder.rs"]
+mod folder;
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use child::{End, fork};
 use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
+use folder::Folder;
 
 const PAGE: usize = 4096;
 const COLUMNS: u32 = 2;
@@ -25,35 +28,6 @@ const METADATA: usize = 8 * 10;
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        Self::inside(&std::env::temp_dir(), name)
-    }
-
-    fn inside(parent: &Path, name: &str) -> Self {
-        let path = parent.join(format!("engram-bad-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("region")
-    }
-
-    fn files(&self) -> usize {
-        std::fs::read_dir(&self.0).unwrap().count()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 fn builder() -> ArenaBuilder {
@@ -109,12 +83,12 @@ struct Original {
 
 impl Original {
     fn new() -> Self {
-        let folder = Folder::new("original");
-        let arena = builder().path(folder.file()).build().unwrap();
+        let folder = Folder::new("bad-original");
+        let arena = builder().path(folder.file("region")).build().unwrap();
         let blocks = populate(&arena);
-        let open = std::fs::read(folder.file()).unwrap();
+        let open = std::fs::read(folder.file("region")).unwrap();
         drop(arena);
-        Self { closed: std::fs::read(folder.file()).unwrap(), open, blocks }
+        Self { closed: std::fs::read(folder.file("region")).unwrap(), open, blocks }
     }
 
     fn check(&self, arena: &Arena) {
@@ -146,9 +120,9 @@ fn why(error: Error) -> &'static str {
 
 #[test]
 fn what_is_no_region_of_this_version_is_refused_and_not_touched() {
-    let (_alone, folder) = (alone(), Folder::new("foreign"));
+    let (_alone, folder) = (alone(), Folder::new("bad-foreign"));
     let original = Original::new();
-    let path = folder.file();
+    let path = folder.file("region");
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = original.closed.clone();
         changed[at..at + bytes.len()].copy_from_slice(bytes);
@@ -169,9 +143,9 @@ fn what_is_no_region_of_this_version_is_refused_and_not_touched() {
 
 #[test]
 fn a_region_that_is_cut_off_anywhere_is_refused_and_not_touched() {
-    let (_alone, folder) = (alone(), Folder::new("truncated"));
+    let (_alone, folder) = (alone(), Folder::new("bad-truncated"));
     let original = Original::new();
-    let path = folder.file();
+    let path = folder.file("region");
     let whole = original.closed.len();
     let metadata = usize::from_ne_bytes(original.closed[METADATA..METADATA + 8].try_into().unwrap());
     let some = (1..64).map(|part| whole * part / 64);
@@ -187,9 +161,9 @@ fn a_region_that_is_cut_off_anywhere_is_refused_and_not_touched() {
 
 #[test]
 fn every_changed_byte_of_the_header_is_noticed_or_does_not_matter() {
-    let (_alone, folder) = (alone(), Folder::new("header"));
+    let (_alone, folder) = (alone(), Folder::new("bad-header"));
     let original = Original::new();
-    let path = folder.file();
+    let path = folder.file("region");
     std::fs::write(&path, &original.closed).unwrap();
     let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
     let (mut accepted, mut recovered) = (0, 0);
@@ -299,9 +273,9 @@ fn explore(arena: &Arena, random: &mut Random) {
 #[test]
 fn whatever_its_metadata_says_an_arena_stays_in_its_memory_and_comes_to_an_end() {
     const SEEDS: u64 = 400;
-    let (_alone, folder) = (alone(), Folder::new("metadata"));
+    let (_alone, folder) = (alone(), Folder::new("bad-metadata"));
     let original = Original::new();
-    let path = folder.file();
+    let path = folder.file("region");
     let word = |at: usize| usize::from_ne_bytes(original.closed[at..at + 8].try_into().unwrap());
     let (metadata, length) = (word(METADATA), word(METADATA + 8));
     let set: Vec<_> = (metadata..metadata + length).filter(|&at| original.open[at] != 0).collect();
@@ -343,8 +317,8 @@ fn whatever_its_metadata_says_an_arena_stays_in_its_memory_and_comes_to_an_end()
 
 #[test]
 fn a_large_block_with_an_alignment_that_none_has_is_refused() {
-    let (_alone, folder) = (alone(), Folder::new("alignment"));
-    let path = folder.file();
+    let (_alone, folder) = (alone(), Folder::new("bad-alignment"));
+    let path = folder.file("region");
     // Two files that differ in the alignment alone, as a power of two.
     let [plain, aligned] = [16, 4096].map(|align: usize| {
         let _ = std::fs::remove_file(&path);
@@ -370,8 +344,8 @@ fn a_large_block_with_an_alignment_that_none_has_is_refused() {
 
 #[test]
 fn what_lay_under_a_run_that_was_freed_is_looked_at_again() {
-    let (_alone, folder) = (alone(), Folder::new("covered"));
-    let path = folder.file();
+    let (_alone, folder) = (alone(), Folder::new("bad-covered"));
+    let path = folder.file("region");
     let mut original = Vec::new();
     {
         let arena = builder().path(&path).build().unwrap();
@@ -403,8 +377,8 @@ fn what_lay_under_a_run_that_was_freed_is_looked_at_again() {
 
 #[test]
 fn a_limit_that_none_can_be_is_none() {
-    let (_alone, folder) = (alone(), Folder::new("limit"));
-    let path = folder.file();
+    let (_alone, folder) = (alone(), Folder::new("bad-limit"));
+    let path = folder.file("region");
     let arena = builder().path(&path).build().unwrap();
     arena.limit_column(ColumnId::new(1), Some(1 << 20)).unwrap();
     drop(arena);
@@ -429,20 +403,20 @@ fn a_limit_that_none_can_be_is_none() {
 
 #[test]
 fn what_cannot_be_a_file_is_refused() {
-    let (_alone, folder) = (alone(), Folder::new("places"));
+    let (_alone, folder) = (alone(), Folder::new("bad-places"));
     let open = |path: &Path| builder().path(path).build().unwrap_err();
     let code = |error| if let Error::File { code, .. } = error { code } else { panic!("{error}") };
-    assert_eq!(code(open(&folder.0)), libc::EISDIR);
-    assert!(matches!(builder().new_file(&folder.0).build().unwrap_err(), Error::FileExists(_)));
-    assert_eq!(code(open(&folder.0.join("missing/region"))), libc::ENOENT);
-    assert_eq!(code(builder().new_file(folder.0.join("missing/region")).build().unwrap_err()), libc::ENOENT);
-    std::fs::write(folder.0.join("plain"), b"text").unwrap();
-    assert_eq!(code(open(&folder.0.join("plain/region"))), libc::ENOTDIR);
+    assert_eq!(code(open(folder.path())), libc::EISDIR);
+    assert!(matches!(builder().new_file(folder.path()).build().unwrap_err(), Error::FileExists(_)));
+    assert_eq!(code(open(&folder.file("missing/region"))), libc::ENOENT);
+    assert_eq!(code(builder().new_file(folder.file("missing/region")).build().unwrap_err()), libc::ENOENT);
+    std::fs::write(folder.file("plain"), b"text").unwrap();
+    assert_eq!(code(open(&folder.file("plain/region"))), libc::ENOTDIR);
     assert!(matches!(open(Path::new("/dev/null")), Error::Format { .. }));
-    assert!(matches!(builder().new_file(folder.0.join("plain")).build().unwrap_err(), Error::FileExists(_)));
-    assert_eq!(std::fs::read(folder.0.join("plain")).unwrap(), b"text");
+    assert!(matches!(builder().new_file(folder.file("plain")).build().unwrap_err(), Error::FileExists(_)));
+    assert_eq!(std::fs::read(folder.file("plain")).unwrap(), b"text");
     assert_eq!(folder.files(), 1);
-    let path = folder.file();
+    let path = folder.file("region");
     drop(builder().new_file(&path).build().unwrap());
     assert!(matches!(builder().new_file(&path).build().unwrap_err(), Error::FileExists(_)));
     // SAFETY: no pointers.
@@ -464,10 +438,10 @@ fn limit_files(bytes: usize) {
 
 #[test]
 fn a_file_that_there_is_no_room_for_is_not_made_and_one_that_cannot_grow_stays_as_it_is() {
-    let (_alone, folder) = (alone(), Folder::new("room"));
+    let (_alone, folder) = (alone(), Folder::new("bad-room"));
     let original = Original::new();
-    let path = folder.file();
-    let other = folder.0.join("other");
+    let path = folder.file("region");
+    let other = folder.file("other");
     std::fs::write(&path, &original.closed).unwrap();
     let outcome = fork(|_| {
         let larger = || builder().capacity(16 << 20);
@@ -501,30 +475,30 @@ fn a_region_larger_than_the_disk_is_not_made() {
     if !known || about.f_type != libc::TMPFS_MAGIC || disk == 0 || disk > 1 << 39 {
         return;
     }
-    let folder = Folder::inside(parent, "disk");
+    let folder = Folder::inside(parent, "bad-disk");
     let larger = || builder().capacity(usize::try_from(disk).unwrap() + (2 << 20));
     let full = |error: Error| assert!(matches!(error, Error::File { code: libc::ENOSPC, .. }), "{error}");
-    full(larger().path(folder.file()).build().unwrap_err());
+    full(larger().path(folder.file("region")).build().unwrap_err());
     assert_eq!(folder.files(), 0);
-    let arena = builder().path(folder.file()).build().unwrap();
+    let arena = builder().path(folder.file("region")).build().unwrap();
     let blocks = populate(&arena);
     drop(arena);
-    let before = std::fs::read(folder.file()).unwrap();
-    full(larger().path(folder.file()).build().unwrap_err());
-    assert!(std::fs::read(folder.file()).unwrap() == before);
-    Original { closed: Vec::new(), open: Vec::new(), blocks }.check(&builder().path(folder.file()).build().unwrap());
+    let before = std::fs::read(folder.file("region")).unwrap();
+    full(larger().path(folder.file("region")).build().unwrap_err());
+    assert!(std::fs::read(folder.file("region")).unwrap() == before);
+    Original { closed: Vec::new(), open: Vec::new(), blocks }.check(&builder().path(folder.file("region")).build().unwrap());
 }
 
 #[test]
 fn a_file_is_open_once_and_its_lock_dies_with_its_process() {
-    let (_alone, folder) = (alone(), Folder::new("busy"));
-    let path = folder.file();
+    let (_alone, folder) = (alone(), Folder::new("bad-busy"));
+    let path = folder.file("region");
     let is_busy = |path: &Path| matches!(builder().path(path).build(), Err(Error::FileBusy(_)));
     let arena = builder().path(&path).build().unwrap();
     assert!(is_busy(&path));
     let outcome = fork(|_| assert!(matches!(builder().path(&path).build(), Err(Error::FileBusy(_)))));
     assert_eq!(outcome.end, End::Exit(0));
-    let linked = folder.0.join("linked");
+    let linked = folder.file("linked");
     std::os::unix::fs::symlink(&path, &linked).unwrap();
     assert!(is_busy(&linked));
     drop(arena);

@@ -4,41 +4,23 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[path = "common/folder.rs"]
+mod folder;
 
 use core::alloc::Layout;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{engram, refusal, stderr, stdout};
 use engram::{Arena, ArenaBuilder, ColumnId, RegionView, SpikeTime};
+use folder::Folder;
 use serde_json::Value;
 
 /// Set in the writer's process: the file.
 const WRITER: &str = "ENGRAM_WATCH_WRITER";
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("watch-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> String {
-        self.0.join("region.engram").display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn builder(file: &str) -> ArenaBuilder {
     Arena::builder().capacity(256 << 20).columns(12).path(file).sparse(true)
@@ -127,8 +109,8 @@ fn sound(arguments: &[&str]) -> Output {
 
 #[test]
 fn info_says_what_a_file_is_while_a_process_writes_after_it_died_and_when_it_is_closed() {
-    let folder = Folder::new("info");
-    let file = folder.file();
+    let folder = Folder::new("watch-info");
+    let file = folder.file("region.engram").display().to_string();
     let writer = Writer::start(&file);
     let text = stdout(&sound(&["info", &file]));
     assert!(text.starts_with(&file) && text.contains("open in a process") && text.contains("256.0 MiB in 128 chunks"), "{text}");
@@ -147,10 +129,10 @@ fn info_says_what_a_file_is_while_a_process_writes_after_it_died_and_when_it_is_
 
 #[test]
 fn what_is_no_region_file_is_refused_in_one_line_by_every_command() {
-    let folder = Folder::new("foreign");
-    let (missing, foreign) = (folder.file(), folder.0.join("foreign").display().to_string());
+    let folder = Folder::new("watch-foreign");
+    let (missing, foreign) = (folder.file("region.engram").display().to_string(), folder.file("foreign").display().to_string());
     std::fs::write(&foreign, "no region. ".repeat(1000)).unwrap();
-    let directory = folder.0.display().to_string();
+    let directory = folder.path().display().to_string();
     for command in ["info", "map", "top", "export"] {
         for (file, why) in [
             (&missing, "the system refused to open it: No such file or directory"),
@@ -177,8 +159,8 @@ fn what_is_no_region_file_is_refused_in_one_line_by_every_command() {
 
 #[test]
 fn check_finds_damage_by_name_repairs_what_is_derived_and_refuses_the_rest() {
-    let folder = Folder::new("check");
-    let file = folder.file();
+    let folder = Folder::new("watch-check");
+    let file = folder.file("region.engram").display().to_string();
     closed(&file);
     let text = stdout(&sound(&["check", &file]));
     assert!(text.contains("state: closed\nEvery invariant holds.\n"), "{text}");
@@ -225,8 +207,8 @@ fn check_finds_damage_by_name_repairs_what_is_derived_and_refuses_the_rest() {
 
 #[test]
 fn check_of_an_open_region_is_a_picture_of_a_moment_and_repairs_nothing() {
-    let folder = Folder::new("moving");
-    let file = folder.file();
+    let folder = Folder::new("watch-moving");
+    let file = folder.file("region.engram").display().to_string();
     let writer = Writer::start(&file);
     let checked = engram(["check", &file]);
     let text = stdout(&checked);
@@ -249,8 +231,8 @@ fn check_of_an_open_region_is_a_picture_of_a_moment_and_repairs_nothing() {
 
 #[test]
 fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
-    let folder = Folder::new("map");
-    let file = folder.file();
+    let folder = Folder::new("watch-map");
+    let file = folder.file("region.engram").display().to_string();
     let writer = Writer::start(&file);
     let text = stdout(&sound(&["map", &file]));
     assert!(text.is_ascii() && text.contains("open in a process; ") && text.contains("chunks, all free"), "{text}");
@@ -264,7 +246,7 @@ fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
     let latest = |span: &&Value| span["blocks"]["zones"][0].as_u64() > Some(0) && span["blocks"]["zones"][1] == 7;
     assert!(spans.iter().any(latest), "the latest zone");
 
-    let page = folder.0.join("map <of> \"this\".html");
+    let page = folder.file("map <of> \"this\".html");
     let said = stdout(&sound(&["map", &file, "--html", page.to_str().unwrap()]));
     assert!(said.ends_with(": a map of 128 chunks\n"), "{said}");
     let html = std::fs::read_to_string(&page).unwrap();
@@ -284,8 +266,8 @@ fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
 
 #[test]
 fn top_shows_each_column_and_what_is_done_in_it_each_second() {
-    let folder = Folder::new("top");
-    let file = folder.file();
+    let folder = Folder::new("watch-top");
+    let file = folder.file("region.engram").display().to_string();
     let writer = Writer::start(&file);
     let looks = stdout(&sound(&["top", &file, "--count", "3", "--interval", "200", "--json"]));
     let looks: Vec<Value> = looks.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -332,8 +314,8 @@ fn top_until(file: &str, change: impl FnOnce()) -> (Option<i32>, String) {
 
 #[test]
 fn top_ends_with_a_message_when_its_file_shrinks_or_vanishes() {
-    let folder = Folder::new("shrinks");
-    let file = folder.file();
+    let folder = Folder::new("watch-shrinks");
+    let file = folder.file("region.engram").display().to_string();
     closed(&file);
     let (code, said) = top_until(&file, || std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(100_000).unwrap());
     assert_eq!(
@@ -349,8 +331,8 @@ fn top_ends_with_a_message_when_its_file_shrinks_or_vanishes() {
 
 #[test]
 fn a_file_whose_length_and_bytes_change_all_the_time_is_read_or_refused() {
-    let folder = Folder::new("changes");
-    let file = folder.file();
+    let folder = Folder::new("watch-changes");
+    let file = folder.file("region.engram").display().to_string();
     closed(&file);
     let bytes = std::fs::read(&file).unwrap();
     let metadata = RegionView::open(&file).unwrap().info().unwrap().metadata;
@@ -380,8 +362,8 @@ fn a_file_whose_length_and_bytes_change_all_the_time_is_read_or_refused() {
 
 #[test]
 fn export_is_openmetrics_of_a_live_region() {
-    let folder = Folder::new("export");
-    let file = folder.file();
+    let folder = Folder::new("watch-export");
+    let file = folder.file("region.engram").display().to_string();
     let writer = Writer::start(&file);
     let text = stdout(&sound(&["export", &file]));
     assert!(text.ends_with("\n# EOF\n"), "{text}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use engram::{Arena, ArenaBuilder, BatchFlags, Column, ColumnId, Request, SpikeTime};
 
 use super::child::{Child, Stop};
-use super::file::Folder;
+use super::folder::Folder;
 use super::judge;
 use super::operations::{column, layout};
 use super::table::{ENTRIES, Place, Table, Taken, state};
@@ -221,7 +221,7 @@ fn in_flight(table: &Table) -> usize {
 
 pub(crate) fn all(rounds: usize) {
     // The disk's file system: the other test has files in memory.
-    let folder = Folder::inside(&std::env::temp_dir(), "churn");
+    let folder = Folder::new("crash-churn");
     let path = folder.file("region");
     let fresh = judge::fresh(builder().path(folder.file("fresh")));
     let table = Table::shared();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const PAGE: usize = 4096;
 /// Where a header says which of its two extents holds, where these are, and which words of an extent are the starts of
@@ -11,34 +11,6 @@ const EXTENT: usize = 6;
 const EXTENTS: usize = 8;
 const DATA: usize = 1;
 const METADATA: usize = 2;
-
-/// A folder that goes away with the test: in memory, if there is such a file system.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        Self::inside(&parent, name)
-    }
-
-    pub(crate) fn inside(parent: &Path, name: &str) -> Self {
-        let path = parent.join(format!("engram-crash-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A file's bytes, as they are at each moment.
 pub(crate) struct Mapped {

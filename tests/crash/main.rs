@@ -16,6 +16,8 @@
 mod child;
 mod churn;
 mod file;
+#[path = "../common/folder.rs"]
+mod folder;
 mod judge;
 mod operations;
 mod recovery;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::child::{Child, Stop, be_killed_after, stop_to_be_stepped};
 use super::churn::Random;
-use super::file::{Folder, Mapped};
+use super::file::Mapped;
+use super::folder::Folder;
 use super::judge;
 use super::operations::ALL;
 use super::steps::{Watched, builder, crash, recover};
@@ -122,7 +123,7 @@ impl Scene<'_> {
 }
 
 pub(crate) fn all() {
-    let folder = Folder::new("recovery");
+    let folder = Folder::in_memory("crash-recovery");
     let (path, copied, crashed) = (folder.file("region"), folder.file("copy"), folder.file("crashed"));
     let table = Table::shared();
     let fresh = judge::fresh(builder().path(folder.file("fresh")));

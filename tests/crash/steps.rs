@@ -7,7 +7,8 @@ use std::time::Instant;
 use engram::{Arena, ArenaBuilder};
 
 use super::child::{Child, Stop, stay_on_one_processor, stop_to_be_stepped};
-use super::file::{Folder, Mapped};
+use super::file::Mapped;
+use super::folder::Folder;
 use super::judge;
 use super::operations::{ALL, Operation, Stage};
 use super::table::{Place, Table};
@@ -158,7 +159,7 @@ pub(crate) fn crash(operation: &Operation, path: &Path, table: &Table, part: usi
 
 pub(crate) fn all() {
     stay_on_one_processor();
-    let folder = Folder::new("steps");
+    let folder = Folder::in_memory("crash-steps");
     let table = Table::shared();
     let fresh = judge::fresh(builder().path(folder.file("fresh")));
     let (start, mut total, mut total_states) = (Instant::now(), 0, 0);
