@@ -108,9 +108,12 @@ impl RegionFile {
             (true, Err(_)) if path.exists() => return Err(Error::FileExists(name)),
             (_, Err(error)) => (Err(error), false),
         };
-        let undo = if created { Undo::Remove } else { Undo::Nothing };
-        let file = Self::of(opened, path, undo)?;
+        let mut file = Self::of(opened, path)?;
         file.lock()?;
+        if created {
+            // Only now: who was faster to lock the new file has made it its own.
+            file.undo = Undo::Remove;
+        }
         Ok(file)
     }
 
@@ -119,12 +122,13 @@ impl RegionFile {
     /// # Errors
     /// [`Error::File`], [`Error::Format`].
     pub(crate) fn look(path: &Path) -> Result<Self> {
-        Self::of(open_to_read(path), path, Undo::Nothing)
+        Self::of(open_to_read(path), path)
     }
 
-    fn of(opened: io::Result<File>, path: &Path, undo: Undo) -> Result<Self> {
+    fn of(opened: io::Result<File>, path: &Path) -> Result<Self> {
         let name = named(path);
-        let file = Self { file: opened.map_err(|error| refused(name, "open it", &error))?, path: path.to_owned(), name, undo };
+        let file =
+            Self { file: opened.map_err(|error| refused(name, "open it", &error))?, path: path.to_owned(), name, undo: Undo::Nothing };
         match file.file.metadata() {
             Ok(about) if about.is_file() => Ok(file),
             Ok(_) => Err(file.damaged("it is no ordinary file")),
