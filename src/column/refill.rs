@@ -190,7 +190,7 @@ extern "C" fn beginning<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *m
     }
 }
 
-/// The same for a column without free spans in its chunks: from a fresh chunk.
+/// The same for a column without free spans in its chunks: from a fresh chunk. (The size only keeps its register.)
 #[cold]
 #[inline(never)]
 extern "C" fn opening<F: Face>(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1 place   a step of re-placement; the group that it names moves to its column
-//! 2 sort    once an eighth of the concepts was freed or updated, or half of them placed anew at a time: columns whose
+//! 2 sort    once an eighth of the concepts was freed or updated, or three quarters placed anew at a time: columns whose
 //!           concepts lie out of order are laid out anew, from untouched memory: from neighbour to neighbour, and
 //!           then those without any in spike order
 //! 3 warm    what was read often since, or is no more, is served accordingly, and moves to its zone
