@@ -33,7 +33,7 @@ use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, SMALL_MAX, SPAN_WORDS};
 use crate::span::{ChunkMeta, SpanMeta};
-use crate::spike::{ZONES, zone_of_octave};
+use crate::spike::{ZONES, octave, zone_of_octave};
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// A face of the fast path: what it gives, and what it notes when a call is refused. Everything out of
@@ -161,7 +161,7 @@ impl Handle {
         if align & !GRANULE != 0 {
             return unusual_align::<F>(self, size, align, spike);
         }
-        let row = self.rows[(spike | 1).ilog2() as usize].get();
+        let row = self.rows[octave(spike)].get();
         // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
         // that is always empty.
         let cell = unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) };
