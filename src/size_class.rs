@@ -69,7 +69,7 @@ pub(crate) struct Class {
     /// Spans of a run; 1 for small classes.
     pub(crate) spans: u16,
     /// Entries that the cell's stack may hold.
-    pub(crate) stack: u32,
+    pub(crate) stack: u8,
     /// `reciprocal` of a small class, 0 of a medium one.
     pub(crate) cell_reciprocal: u32,
     /// Granules of a slot.
@@ -170,7 +170,7 @@ const fn class(index: usize) -> Class {
         reciprocal,
         slots: slots as u16,
         spans: spans as u16,
-        stack: if wanted < 4 { 4 } else { min(wanted, most) as u32 },
+        stack: if wanted < 4 { 4 } else { min(wanted, most) as u8 },
         cell_reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
         granules: (bytes / GRANULE) as u16,
         index: index as u8,

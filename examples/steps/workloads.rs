@@ -14,7 +14,7 @@ const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256,
 /// Live blocks of a churn.
 const LIVE: usize = 10_000;
 /// Blocks of a growth; each is counted twice, when it is allocated and when it is freed.
-const GROWN: usize = 30_000;
+const GROWN: usize = 20_000;
 /// Blocks that are taken back, and others.
 const SHARED: usize = 2000;
 
@@ -105,7 +105,7 @@ fn growth(counter: &mut Counter) {
 }
 
 fn growth_over_zones(counter: &mut Counter) {
-    grow(counter, ["growth over all zones: allocation", "growth over all zones: free"], GROWN / 3, Random::spike);
+    grow(counter, ["growth over all zones: allocation", "growth over all zones: free"], GROWN / 2, Random::spike);
 }
 
 /// From empty, fresh spans and chunks included, and then down to empty again.

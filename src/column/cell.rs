@@ -1,15 +1,15 @@
 //! Cells: the few cache lines in front of the free slots of one (column, size class, zone).
 //!
 //! ```text
-//! offset  0   4       8      16     24       32    40       48     52      56           60         62      63
-//!         n | limit | word | base | pushes | out | spills | list | drain | reciprocal | granules | class | counted
+//! offset  0           8      16     24      32    40       48     52      56           60         62      63
+//!         pushes, n | word | base | limit | out | spills | list | drain | reciprocal | granules | class | counted
 //! offset  64      68     72
 //!         inbox | hint | e[0] e[1] ... e[limit-1]
 //! ```
 //!
 //! An allocation pops `e[n-1]`, or else takes slots of `word`, the free slots of one unit (granule
 //! `base + bit * step`), or else refills. A free pushes, or else spills to the span's summary. Entries
-//! are granules. The inbox and the hint are anybody's: what others freed, and the shared span that had room lately. They
+//! are granules. The pushes and n are one word, n its lowest byte: a push adds 1 to both by one addition. The inbox and the hint are anybody's: what others freed, and the shared span that had room lately. They
 //! share a line with the bottom of the stack, which is written to seldom enough: once for each span that others
 //! begin to free into.
 //!
@@ -48,11 +48,12 @@ use super::block::CELLS_OFFSET;
 /// The first line of a cell.
 #[repr(C)]
 pub(crate) struct CellHead {
-    n: AtomicU32,
-    limit: Slot<u32>,
+    /// Entries of the stack in the lowest byte, and above it the pushes ever made, which wrap after 2^56.
+    stack: AtomicU64,
     word: AtomicU64,
     base: AtomicU64,
-    pushes: AtomicU64,
+    limit: Slot<u8>,
+    reserved: [u8; 7],
     out: AtomicU64,
     spills: AtomicU64,
     list: AtomicU32,
@@ -62,6 +63,18 @@ pub(crate) struct CellHead {
     granules: Slot<u16>,
     class: Slot<u8>,
     counted: Slot<u8>,
+}
+
+/// Bits of a cell's `stack` that count its entries.
+const STACK_BITS: u32 = 8;
+/// What a push adds to it.
+const PUSHED: u64 = (1 << STACK_BITS) + 1;
+const _: () = assert!(SMALL_STACK < 1 << STACK_BITS && MEDIUM_STACK < 1 << STACK_BITS);
+
+/// The entries that a cell's `stack` counts.
+#[inline(always)]
+const fn entries(stack: u64) -> u8 {
+    stack as u8
 }
 
 /// What anybody writes of a cell.
@@ -279,8 +292,8 @@ impl CellId {
     }
 
     /// Entries that the stack of this cell, of `class`, may hold.
-    pub(crate) const fn stack(self, class: &Class) -> u32 {
-        if self.is_narrow() && class.stack > NARROW_STACK as u32 { NARROW_STACK as u32 } else { class.stack }
+    pub(crate) const fn stack(self, class: &Class) -> u8 {
+        if self.is_narrow() && class.stack > NARROW_STACK as u8 { NARROW_STACK as u8 } else { class.stack }
     }
 }
 
@@ -345,9 +358,9 @@ impl Cell {
     }
 
     #[inline(always)]
-    fn entry(&self, index: u32) -> &AtomicU64 {
+    fn entry(&self, index: u8) -> &AtomicU64 {
         // SAFETY: entries follow the heads; K1: index < limit, which is at most the cell's room.
-        unsafe { &*self.0.add(1).cast::<OpenHead>().add(1).cast::<AtomicU64>().add(index as usize) }
+        unsafe { &*self.0.add(1).cast::<OpenHead>().add(1).cast::<AtomicU64>().add(usize::from(index)) }
     }
 
     /// What anybody writes of it.
@@ -361,26 +374,26 @@ impl Cell {
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Granule> {
         let head = self.head();
-        let n = head.n.load(Relaxed).wrapping_sub(1);
-        // As a signed number: one instruction less than a test for zero.
-        if n.cast_signed() < 0 {
+        let stack = head.stack.load(Relaxed);
+        if entries(stack) == 0 {
             return None;
         }
-        head.n.store(n, Relaxed);
-        Some(Granule(self.entry(n).load(Relaxed)))
+        let stack = stack - 1;
+        head.stack.store(stack, Relaxed);
+        Some(Granule(self.entry(entries(stack)).load(Relaxed)))
     }
 
     /// Keeps a freed slot, if there is room.
     #[inline(always)]
     pub(crate) fn push(&self, granule: Granule) -> bool {
         let head = self.head();
-        let n = head.n.load(Relaxed);
+        let stack = head.stack.load(Relaxed);
+        let n = entries(stack);
         if n == head.limit.get() {
             return false;
         }
         self.entry(n).store(granule.0, Relaxed);
-        head.n.store(n + 1, Relaxed);
-        bump(&head.pushes, 1);
+        head.stack.store(stack.wrapping_add(PUSHED), Relaxed);
         true
     }
 
@@ -412,9 +425,9 @@ impl Cell {
             }
             self.entry(ahead - 1).store(second.0, Relaxed);
         }
-        head.n.store(ahead, Relaxed);
+        head.stack.store(head.stack.load(Relaxed) + u64::from(ahead), Relaxed);
         head.word.store(word.bits, Relaxed);
-        Some((first, ahead + 1))
+        Some((first, u32::from(ahead) + 1))
     }
 
     /// The checked-out slots, lowest first.
@@ -461,7 +474,7 @@ impl Cell {
 
     /// First use. Of a narrow cell, `stack` is what it has room for; else the class'.
     #[inline(always)]
-    pub(crate) fn set_up(&self, class: &Class, stack: u32) {
+    pub(crate) fn set_up(&self, class: &Class, stack: u8) {
         let head = self.head();
         head.reciprocal.set(class.cell_reciprocal);
         head.granules.set(class.granules);
@@ -550,7 +563,7 @@ impl Cell {
     /// be asked. `granules` is one past the last granule.
     pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
         let (head, class) = (self.head(), Class::at(id.class() as u32));
-        let (n, limit) = (head.n.load(Relaxed), head.limit.get());
+        let (n, limit) = (entries(head.stack.load(Relaxed)), head.limit.get());
         if limit == 0 {
             return n == 0 && self.word_bits() == 0;
         }
@@ -561,17 +574,17 @@ impl Cell {
 
     /// Entries of the stack, for checks.
     pub(crate) fn stack(&self) -> impl Iterator<Item = Granule> + '_ {
-        (0..self.head().n.load(Relaxed)).map(|index| Granule(self.entry(index).load(Relaxed)))
+        (0..entries(self.head().stack.load(Relaxed))).map(|index| Granule(self.entry(index).load(Relaxed)))
     }
 
     /// Blocks allocated from it, freed through it (K2), and slots in its stack. Of a cell in use the numbers are of
     /// slightly different moments.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let head = self.head();
-        let stack = u64::from(head.n.load(Relaxed));
-        let pushes = head.pushes.load(Relaxed);
+        let word = head.stack.load(Relaxed);
+        let (stack, pushes) = (u64::from(entries(word)), word >> STACK_BITS);
         let frees = pushes.wrapping_add(head.spills.load(Relaxed));
-        // A slot may be in the stack before it is counted.
+        // A slot may be in the stack before it is counted as out of its span.
         let allocs = pushes.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack).cast_signed().max(0);
         (allocs.cast_unsigned(), frees, stack)
     }
