@@ -1,5 +1,5 @@
 //! The C face as programs use it: the C and C++ programs of `tests/c` and `examples/c` are compiled
-//! with every warning an error, linked with the library as `cargo build` leaves it, and run.
+//! with every warning an error, linked with the library, and run.
 //!
 //! `CC` and `CXX` choose the compilers. Without a C++ compiler the C++ parts say so and pass.
 #![cfg(all(target_os = "linux", not(any(loom, miri))))]

@@ -20,7 +20,7 @@ const KILLS: std::ops::Range<usize> = 4..15;
 fn programs() -> &'static [PathBuf; 2] {
     static PROGRAMS: OnceLock<[PathBuf; 2]> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        let built = c::libraries();
+        let built = c::libraries().parent().expect("target/PROFILE");
         let profile = if built.ends_with("debug") { "dev" } else { "release" };
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--example", "checkpoint", "--profile", profile, "--manifest-path"]);

@@ -4,13 +4,10 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr::{null_mut, with_exposed_provenance_mut};
 
-use engram::ffi::{
-    ENGRAM_BATCH_ORDERED, ENGRAM_OK, ENGRAM_TTFS_NONE, engram_alloc, engram_alloc_batch, engram_arena, engram_arena_close,
-    engram_arena_config, engram_arena_config_init, engram_arena_open, engram_column, engram_column_acquire, engram_column_alloc,
-    engram_column_free, engram_column_release, engram_free, engram_request,
-};
+use engram::ffi::{ENGRAM_BATCH_ORDERED, ENGRAM_OK, ENGRAM_TTFS_NONE, engram_arena, engram_arena_config, engram_column, engram_request};
 
 use crate::count::Counter;
+use crate::face::face;
 
 /// A block, or null.
 pub(crate) type Block = *mut c_void;
@@ -27,9 +24,9 @@ impl Arena {
         let mut arena = null_mut();
         // SAFETY: both outputs are ours; the config is set up before it is used.
         let status = unsafe {
-            engram_arena_config_init(config.as_mut_ptr(), size_of::<engram_arena_config>());
+            (face().engram_arena_config_init)(config.as_mut_ptr(), size_of::<engram_arena_config>());
             (*config.as_mut_ptr()).capacity = capacity;
-            engram_arena_open(config.as_ptr(), &raw mut arena)
+            (face().engram_arena_open)(config.as_ptr(), &raw mut arena)
         };
         assert_eq!(status, ENGRAM_OK);
         Self(arena)
@@ -39,7 +36,7 @@ impl Arena {
     pub(crate) fn hold(&self, index: u32) -> Held<'_> {
         let mut column = null_mut();
         // SAFETY: the arena is open; the output is ours.
-        assert_eq!(unsafe { engram_column_acquire(self.0, index, &raw mut column) }, ENGRAM_OK);
+        assert_eq!(unsafe { (face().engram_column_acquire)(self.0, index, &raw mut column) }, ENGRAM_OK);
         Held { column, _arena: self }
     }
 
@@ -47,14 +44,14 @@ impl Arena {
     pub(crate) fn count_alloc(&self, counter: &mut Counter, row: RowName, size: usize) -> Block {
         let arguments = [exposed(self.0), 1, size as u64, 16, ENGRAM_TTFS_NONE.into(), 0];
         // SAFETY: the function's arguments, for an open arena.
-        touched(unsafe { counter.call(|_| row, 1, engram_alloc as *const c_void, arguments) })
+        touched(unsafe { counter.call(|_| row, 1, face().engram_alloc as *const c_void, arguments) })
     }
 
     /// Counts a free by any thread's call.
     pub(crate) fn count_free(&self, counter: &mut Counter, row: RowName, block: Block) {
         let arguments = [exposed(self.0), exposed(block), 0, 0, 0, 0];
         // SAFETY: the function's arguments; nothing uses the block afterwards.
-        let status = unsafe { counter.call(|_| row, 1, engram_free as *const c_void, arguments) };
+        let status = unsafe { counter.call(|_| row, 1, face().engram_free as *const c_void, arguments) };
         assert_eq!(status as i32, ENGRAM_OK);
     }
 
@@ -64,7 +61,7 @@ impl Arena {
         let (first, count) = (exposed(requests.as_ptr().cast_mut()), requests.len() as u64);
         let arguments = [exposed(self.0), first, count, ENGRAM_BATCH_ORDERED.into(), exposed(out.as_mut_ptr()), 0];
         // SAFETY: the function's arguments; both arrays have `count` entries.
-        let status = unsafe { counter.call(|_| row, requests.len(), engram_alloc_batch as *const c_void, arguments) };
+        let status = unsafe { counter.call(|_| row, requests.len(), face().engram_alloc_batch as *const c_void, arguments) };
         assert_eq!(status as i32, ENGRAM_OK);
     }
 }
@@ -72,7 +69,7 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: it is open, and no column outlives it.
-        let status = unsafe { engram_arena_close(self.0) };
+        let status = unsafe { (face().engram_arena_close)(self.0) };
         assert_eq!(status, ENGRAM_OK);
     }
 }
@@ -87,13 +84,13 @@ impl Held<'_> {
     /// Allocates.
     pub(crate) fn alloc(&self, size: usize, spike: u32) -> Block {
         // SAFETY: the column is held.
-        touched(exposed(unsafe { engram_column_alloc(self.column, size, 16, spike) }))
+        touched(exposed(unsafe { (face().engram_column_alloc)(self.column, size, 16, spike) }))
     }
 
     /// Frees.
     pub(crate) fn free(&self, block: Block) {
         // SAFETY: the column is held, and nothing uses the block afterwards.
-        assert_eq!(unsafe { engram_column_free(self.column, block) }, ENGRAM_OK);
+        assert_eq!(unsafe { (face().engram_column_free)(self.column, block) }, ENGRAM_OK);
     }
 
     /// Counts an allocation, in the row `refused` if it is.
@@ -101,7 +98,7 @@ impl Held<'_> {
         let arguments = [exposed(self.column), size as u64, 16, spike.into(), 0, 0];
         let name = |block| if block == 0 { refused } else { row };
         // SAFETY: the function's arguments, for a held column.
-        touched(unsafe { counter.call(name, 1, engram_column_alloc as *const c_void, arguments) })
+        touched(unsafe { counter.call(name, 1, face().engram_column_alloc as *const c_void, arguments) })
     }
 
     /// Counts an allocation that must be served.
@@ -115,7 +112,7 @@ impl Held<'_> {
     pub(crate) fn count_free(&self, counter: &mut Counter, row: RowName, block: Block) {
         let arguments = [exposed(self.column), exposed(block), 0, 0, 0, 0];
         // SAFETY: the function's arguments; nothing uses the block afterwards.
-        let status = unsafe { counter.call(|_| row, 1, engram_column_free as *const c_void, arguments) };
+        let status = unsafe { counter.call(|_| row, 1, face().engram_column_free as *const c_void, arguments) };
         assert_eq!(status as i32, ENGRAM_OK);
     }
 }
@@ -123,7 +120,7 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         // SAFETY: it is held.
-        assert_eq!(unsafe { engram_column_release(self.column) }, ENGRAM_OK);
+        assert_eq!(unsafe { (face().engram_column_release)(self.column) }, ENGRAM_OK);
     }
 }
 

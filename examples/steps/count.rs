@@ -1,8 +1,9 @@
 //! The table: instructions of each kind of operation.
 
 use std::collections::BTreeMap;
-use std::ffi::c_void;
+use std::ffi::{CStr, OsStr, c_void};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 use crate::stepper::Stepper;
@@ -90,20 +91,21 @@ fn print_functions(path: &[usize]) {
     }
 }
 
-/// The function of each instruction, by the debug information of this executable: of those inlined into
+/// The function of each instruction, by the debug information of the library: of those inlined into
 /// each other the innermost of this crate.
 fn names_of(path: &[usize]) -> std::io::Result<Vec<String>> {
-    unsafe extern "C" {
-        /// Where the executable was loaded, by the linker.
-        static __executable_start: u8;
+    // SAFETY: plain pointers, for which zero is valid.
+    let mut library: libc::Dl_info = unsafe { std::mem::zeroed() };
+    let first = std::ptr::with_exposed_provenance(path.first().copied().unwrap_or_default());
+    // SAFETY: the output is ours; any address may be asked for.
+    if unsafe { libc::dladdr(first, &raw mut library) } == 0 {
+        return Ok(Vec::new());
     }
-    let base = (&raw const __executable_start).addr();
-    let mut child = Command::new("addr2line")
-        .args(["-a", "-i", "-f", "-C", "-e"])
-        .arg(std::env::current_exe()?)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let base = library.dli_fbase.addr();
+    // SAFETY: the loader's string, which stays as long as the library.
+    let name = OsStr::from_bytes(unsafe { CStr::from_ptr(library.dli_fname) }.to_bytes());
+    let mut child =
+        Command::new("addr2line").args(["-a", "-i", "-f", "-C", "-e"]).arg(name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut input = child.stdin.take().expect("it was piped");
     let offsets: Vec<_> = path.iter().map(|at| at.wrapping_sub(base)).collect();
     let writer = std::thread::spawn(move || offsets.into_iter().try_for_each(|offset| writeln!(input, "{offset:#x}")));

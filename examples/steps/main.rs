@@ -1,4 +1,4 @@
-//! Counts the machine instructions of every operation of a run, exactly, by single-stepping it.
+//! Counts the machine instructions of every operation of a run of `libengram.so`, exactly, by single-stepping it.
 //!
 //! ```text
 //! cargo run --release --example steps             the table
@@ -16,6 +16,8 @@
 mod arena;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod count;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod face;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stepper;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -48,13 +50,15 @@ fn in_processes(workloads: usize) -> Vec<String> {
     let program = std::env::current_exe().expect("this program");
     let child = |index: usize| {
         let mut child = std::process::Command::new(&program);
-        let output = child.args(std::env::args_os().skip(1)).env(WORKLOAD, index.to_string()).stderr(std::process::Stdio::inherit()).output();
+        let output =
+            child.args(std::env::args_os().skip(1)).env(WORKLOAD, index.to_string()).stderr(std::process::Stdio::inherit()).output();
         let output = output.expect("this program, anew");
         assert!(output.status.success(), "workload {index}: {}", output.status);
         String::from_utf8(output.stdout).expect("text")
     };
     let next = AtomicUsize::new(0);
-    let work = || std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|&index| index < workloads).map(|index| (index, child(index))));
+    let work =
+        || std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|&index| index < workloads).map(|index| (index, child(index))));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut all: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..processors).map(|_| scope.spawn(|| work().collect::<Vec<_>>())).collect();

@@ -251,10 +251,24 @@ impl Arena {
 
     /// As [`Arena::alloc`], with the alignment still to be checked (0 means 16).
     pub(crate) fn alloc_sized(&self, column: Option<ColumnId>, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
+        match column.and_then(|id| self.alloc_at_once(id, size, align, spike)) {
+            Some(p) => Ok(p),
+            None => self.alloc_at_length(column, size, align, spike),
+        }
+    }
+
+    /// The same out of the usual.
+    pub(crate) fn alloc_at_length(&self, column: Option<ColumnId>, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let index = self.column_or_home(column).inspect_err(|_| {
             self.core.counters().failed.fetch_add(1, Relaxed);
         })?;
         self.core.alloc_for(index, size, align, spike.raw())
+    }
+
+    /// The same in the usual case; else `None`, and nothing has changed.
+    #[inline(always)]
+    pub(crate) fn alloc_at_once(&self, column: ColumnId, size: usize, align: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
+        self.core.alloc_at_once(column.index(), size, align, spike.raw())
     }
 
     /// Frees a block. Any thread, wait-free, no system call.

@@ -522,6 +522,7 @@ impl Core {
     }
 
     /// Columns of the arena.
+    #[inline(always)]
     pub(crate) fn column_count(&self) -> u32 {
         self.options.columns
     }

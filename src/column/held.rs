@@ -113,9 +113,15 @@ impl Handle {
     /// Makes the handle ready, at the column's first use in this process. The caller has the lease.
     #[inline(always)]
     pub(crate) fn set_up(&self, core: &Core, index: u32) {
-        if self.core.get().is_null() {
+        if !self.is_set_up() {
             self.set_up_first(core, index);
         }
+    }
+
+    /// Whether it was made ready.
+    #[inline(always)]
+    pub(crate) fn is_set_up(&self) -> bool {
+        !self.core.get().is_null()
     }
 
     #[cold]
@@ -161,14 +167,26 @@ impl Handle {
         if align & !GRANULE != 0 {
             return unusual_align::<F>(self, size, align, spike);
         }
-        let row = self.rows[octave(spike)].get();
-        // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
-        // that is always empty.
-        let cell = unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) };
+        let cell = self.cell_for(size, spike);
         match cell.pop() {
             Some(granule) => self.give(granule),
             None => refilling::<F>(self, size, align, cell),
         }
+    }
+
+    /// Allocates up to [`SMALL_MAX`] bytes with an ordinary alignment, if the stack of their cell has a slot.
+    #[inline(always)]
+    pub(crate) fn alloc_from_stack(&self, size: usize, spike: u32) -> Option<*mut u8> {
+        self.cell_for(size, spike).pop().map(|granule| self.give(granule))
+    }
+
+    /// The cell that serves up to [`SMALL_MAX`] bytes with an ordinary alignment.
+    #[inline(always)]
+    fn cell_for(&self, size: usize, spike: u32) -> Cell {
+        let row = self.rows[octave(spike)].get();
+        // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
+        // that is always empty.
+        unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) }
     }
 
     /// Hands a slot out.

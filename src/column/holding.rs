@@ -7,7 +7,7 @@ use super::core::{Core, Misuse};
 use super::held::Handle;
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::size_class::{CLASSES, GRANULE};
+use crate::size_class::{CLASSES, GRANULE, SMALL_MAX};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Relaxed, Release};
 
@@ -237,6 +237,24 @@ impl Core {
             std::process::abort();
         }
         error
+    }
+
+    /// Allocates for column `index` without holding it, if that takes no more than its lease and a slot of a stack: the usual
+    /// case. Else nothing has changed, and `alloc_for` serves.
+    #[inline(always)]
+    pub(crate) fn alloc_at_once(&self, index: u32, size: usize, align: usize, spike: u32) -> Option<NonNull<u8>> {
+        if index >= self.column_count() || size > SMALL_MAX || align & !GRANULE != 0 {
+            return None;
+        }
+        let lease = &self.block(index).open.lease;
+        if !lease.try_take() {
+            return None;
+        }
+        let handle = self.handle(index);
+        // What others freed need not be heard of: no slot leaves its span.
+        let p = if handle.is_set_up() { handle.alloc_from_stack(size, spike) } else { None };
+        lease.give_back();
+        NonNull::new(p?)
     }
 
     /// Allocates for column `index` without holding it: with its lease for this one operation if it

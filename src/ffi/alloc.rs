@@ -5,6 +5,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::arena::{arena_of, column_of, engram_arena};
 use super::status::{ENGRAM_OK, engram_status, fail, status};
+use crate::ColumnId;
 use crate::error::{Error, Result};
 use crate::spike::SpikeTime;
 
@@ -25,9 +26,24 @@ pub(crate) fn block(result: Result<NonNull<u8>>) -> *mut c_void {
 /// free memory would serve it. Any, lock-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc(arena: *mut engram_arena, column: u32, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {
+    // SAFETY: the caller's promise: null, or an open arena. (No column has the number that stands for the thread's own.)
+    let served = unsafe { arena.as_ref() }.and_then(|open| {
+        let spike = SpikeTime::from_nanos(ttfs_ns);
+        open.arena.alloc_at_once(ColumnId::new(column), size, align, spike)
+    });
+    match served {
+        Some(p) => p.as_ptr().cast(),
+        None => alloc_at_length(arena, column, size, align, ttfs_ns),
+    }
+}
+
+/// The same out of the usual: a function of its own that is left for by a jump, so that the usual way needs no stack frame.
+#[cold]
+#[inline(never)]
+extern "C" fn alloc_at_length(arena: *mut engram_arena, column: u32, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {
     // SAFETY: the caller's promise.
     let arena = unsafe { arena_of(arena) };
-    block(arena.and_then(|arena| arena.alloc_sized(column_of(column), size, align, SpikeTime::from_nanos(ttfs_ns))))
+    block(arena.and_then(|arena| arena.alloc_at_length(column_of(column), size, align, SpikeTime::from_nanos(ttfs_ns))))
 }
 
 /// As `engram_alloc`, and the first `size` bytes are zero. Any, lock-free; time grows with `size`.
