@@ -68,7 +68,7 @@ pub(crate) struct Class {
     pub(crate) slots: u16,
     /// Spans of a run; 1 for small classes.
     pub(crate) spans: u16,
-    /// Entries that the cell's stack may hold.
+    /// Entries that the cell's stack may hold; none above a span's size, so that a run whose blocks are free is empty.
     pub(crate) stack: u8,
     /// `reciprocal` of a small class, 0 of a medium one.
     pub(crate) cell_reciprocal: u32,
@@ -132,16 +132,14 @@ const fn class_bytes(class: usize) -> usize {
     if class < 8 { 16 * (class + 1) } else { (9 + (class - 8) % 8) << ((class - 8) / 8 + 4) }
 }
 
-/// Spans of a run: the fewest that leave over at most 1/16 (C3).
+/// Spans of a run: the fewest that leave over at most 1/16, and nothing from a span's size up (C3).
 const fn run_spans(bytes: usize) -> usize {
     if bytes <= SMALL_MAX {
         return 1;
     }
-    if bytes >= SPAN {
-        return bytes / 4096;
-    }
-    let mut spans = 1;
-    while (spans * SPAN % bytes) * 16 > spans * SPAN {
+    let share = if bytes < SPAN { 16 } else { usize::MAX };
+    let mut spans = bytes.div_ceil(SPAN);
+    while spans * SPAN % bytes > spans * SPAN / share {
         spans += 1;
     }
     spans
@@ -164,13 +162,25 @@ const fn class(index: usize) -> Class {
     let reciprocal = (1u64 << 32).div_ceil(unit_granules as u64) as u32;
     Class {
         units,
-        later_units: if by_word { units & !1 } else { 0 },
-        first_word: if by_word { PATTERNS[index][0] & !1 } else { units & !1 },
+        later_units: if by_word || bytes > SPAN { units & !1 } else { 0 },
+        first_word: if by_word {
+            PATTERNS[index][0] & !1
+        } else if bytes > SPAN {
+            0
+        } else {
+            units & !1
+        },
         bytes: bytes as u32,
         reciprocal,
         slots: slots as u16,
         spans: spans as u16,
-        stack: if wanted < 4 { 4 } else { min(wanted, most) as u8 },
+        stack: if bytes > SPAN {
+            0
+        } else if wanted < 4 {
+            4
+        } else {
+            min(wanted, most) as u8
+        },
         cell_reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
         granules: (bytes / GRANULE) as u16,
         index: index as u8,
@@ -279,10 +289,11 @@ mod tests {
         for (index, class) in CLASSES[..CLASS_COUNT].iter().enumerate() {
             let run = class.spans as usize * SPAN;
             let used = class.slots as usize * class.bytes as usize;
-            assert!(used <= run && class.spans <= 64 && class.stack >= 4);
+            assert!(used <= run && class.spans <= 64);
+            assert!(if class.bytes as usize > SPAN { class.stack == 0 } else { class.stack >= 4 });
             if index >= SMALL_CLASSES {
                 assert!((run - used) * 16 <= run, "C3: {}", class.bytes);
-                assert!((class.bytes as usize) < SPAN || (run == used && class.slots == 8), "C3: {}", class.bytes);
+                assert!((class.bytes as usize) < SPAN || (run == used && class.slots <= 8 && class.spans <= 15), "C3: {}", class.bytes);
             }
             let mut units = 0u64;
             for slot in 0..u64::from(class.slots) {

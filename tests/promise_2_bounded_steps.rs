@@ -11,7 +11,8 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What README states, call and return included: the row, its median, its most.
+/// What README states, call and return included: the row, its median, its most; with some room, because what this test
+/// builds differs in what was inlined where.
 const STATED: [(&str, usize, usize); 20] = [
     ("churn: allocation", 29, 95),
     ("churn: free", 43, 78),
@@ -26,13 +27,13 @@ const STATED: [(&str, usize, usize); 20] = [
     ("taking back: free by another column's holder", 158, 194),
     ("exhaustion: allocation", 29, 132),
     ("exhaustion: refused allocation", 6000, 8000),
-    ("4 to 256 KiB: allocation", 83, 1225),
-    ("4 to 256 KiB: free", 43, 180),
+    ("4 to 256 KiB: allocation", 135, 800),
+    ("4 to 256 KiB: free", 95, 206),
     ("ordered batch of 500: each block", 755, 755),
     ("not held: allocation", 58, 690),
-    ("not held: free", 135, 175),
-    ("held by another: allocation", 355, 2600),
-    ("held by another: free", 128, 128),
+    ("not held: free", 138, 175),
+    ("held by another: allocation", 355, 2650),
+    ("held by another: free", 131, 131),
 ];
 
 /// A row of the table.

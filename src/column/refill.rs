@@ -328,14 +328,16 @@ impl Handle {
     #[inline(always)]
     fn take_listed(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
         let units = NonZeroU64::new(meta.summary.load(Relaxed))?;
+        let rest = units.get() & (units.get() - 1);
         if !cell.is_by_word() {
-            meta.summary.store(0, Relaxed);
-            if meta.collect.load(Relaxed) == 0 {
+            let left = if cell.keeps_slots() { 0 } else { rest };
+            meta.summary.store(left, Relaxed);
+            if left | meta.collect.load(Relaxed) == 0 {
                 self.unlist_first_span(cell, meta);
             }
-            return self.take_first(cell, meta, head.first(), units.get(), cell.granules(), 1);
+            return self.take_first(cell, meta, head.first(), units.get() ^ left, cell.granules(), 1);
         }
-        let left = units.get() & (units.get() - 1);
+        let left = rest;
         meta.summary.store(left, Relaxed);
         if left | meta.collect.load(Relaxed) == 0 {
             self.unlist_first_span(cell, meta);
