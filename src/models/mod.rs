@@ -12,6 +12,7 @@ mod chunk;
 mod counts;
 mod decision;
 mod fixture;
+mod guards;
 mod inbox;
 mod index;
 mod lease;

@@ -45,7 +45,8 @@ mod latencies;
 pub(crate) mod lock;
 pub(crate) mod node;
 #[cfg(not(loom))]
-mod pins;
+mod pin;
+pub(crate) mod pins;
 pub(crate) mod pool;
 #[cfg(not(loom))]
 mod registry;
@@ -75,7 +76,7 @@ pub use config::{AllocationServiceConfig, AllocationServiceError, POOLS_MAX, Poo
 #[cfg(not(loom))]
 pub use engine::AllocationEngine;
 #[cfg(not(loom))]
-pub(crate) use pins::Pin;
+pub(crate) use pin::Pin;
 #[cfg(not(loom))]
 pub use pool::PoolStatistics;
 #[cfg(not(loom))]

@@ -106,7 +106,7 @@ impl MemoryAllocationService {
             durable,
             cortex,
             arena: Arc::new(arena),
-            pins: Arc::default(),
+            pins: Arc::new(Pins::new()),
             engine,
             ttfs,
             decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),

@@ -1,0 +1,107 @@
+//! A concept's content for whoever hands it back, as the C face does: see [`pins`](super::pins).
+
+use core::ptr::NonNull;
+
+use super::service::MemoryAllocationService;
+use super::slot::Slot;
+use crate::guidance::AllocationError;
+
+/// A concept's content that neither changes nor moves until the pin is handed back.
+pub(crate) struct Pin {
+    block: NonNull<u8>,
+    content: NonNull<[u8]>,
+}
+
+// SAFETY: E1, E2: it stands for a count, which any thread may have and give up; the content does not change (V1).
+unsafe impl Send for Pin {}
+
+impl Pin {
+    /// The content; valid until the pin is handed back.
+    pub(crate) fn content(&self) -> NonNull<[u8]> {
+        self.content
+    }
+}
+
+impl MemoryAllocationService {
+    /// Pins a concept's content as it is now. Counts as an access. Takes a lock for a few instructions, and host
+    /// memory.
+    pub(crate) fn pin(&self, concept_id: &str) -> Result<Pin, AllocationError> {
+        let epoch = self.epoch.pin();
+        let block = self.access(concept_id)?;
+        self.pins.pin(block);
+        Ok(Pin { block, content: NonNull::from(Slot::at(block).read(&epoch).content) })
+    }
+
+    /// Hands a pin of this service back, on any thread.
+    #[expect(clippy::needless_pass_by_value, reason = "it is handed back: there is one end to each pin")]
+    pub(crate) fn unpin(&self, pin: Pin) {
+        if self.pins.unpin(pin.block) {
+            // SAFETY: E2: it is retired, so that nobody can find it, and this was its last pin.
+            let freed = unsafe { self.arena.free(pin.block) };
+            debug_assert!(freed.is_ok(), "{freed:?}");
+        }
+    }
+
+    /// Pins that were not handed back yet.
+    pub(crate) fn pinned(&self) -> u64 {
+        self.pins.count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guidance::{AllocationRequest, ConceptType};
+    use crate::service::AllocationServiceConfig;
+    use std::time::{Duration, Instant};
+
+    /// Waits until all pinned blocks are retired.
+    fn collect(service: &MemoryAllocationService) {
+        let start = Instant::now();
+        while !service.pins.all_retired() {
+            assert!(start.elapsed() < Duration::from_secs(60), "they are not retired");
+            service.maintain(Duration::from_millis(1));
+            std::thread::yield_now();
+        }
+    }
+
+    fn live(service: &MemoryAllocationService) -> u64 {
+        service.arena.metrics().bytes_live
+    }
+
+    #[test]
+    fn a_pinned_block_is_kept_by_each_of_its_pins_and_freed_with_the_last_on_any_thread() {
+        let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 2, ..AllocationServiceConfig::default() };
+        let service = MemoryAllocationService::open(config).unwrap();
+        let empty = live(&service);
+        service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+        let (first, second) = (service.pin("cat").unwrap(), service.pin("cat").unwrap());
+        service.update("cat", "sleeps").unwrap();
+        let third = service.pin("cat").unwrap();
+        assert_eq!(service.pinned(), 3);
+        service.deallocate_memory("cat".into()).unwrap();
+        collect(&service);
+        let pinned = live(&service);
+        assert!(pinned > empty);
+        // SAFETY: neither is handed back.
+        unsafe { assert_eq!((first.content().as_ref(), third.content().as_ref()), (&b"purrs"[..], &b"sleeps"[..])) };
+        service.unpin(first);
+        assert_eq!(live(&service), pinned);
+        std::thread::scope(|scope| scope.spawn(|| service.unpin(second)).join().unwrap());
+        let one = live(&service);
+        assert!(empty < one && one < pinned);
+        service.unpin(third);
+        assert_eq!((live(&service), service.pinned()), (empty, 0));
+    }
+
+    #[test]
+    fn a_pin_that_ended_before_its_block_is_retired_leaves_the_block_alone() {
+        let service = MemoryAllocationService::open(AllocationServiceConfig::default()).unwrap();
+        service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+        let before = live(&service);
+        let pin = service.pin("cat").unwrap();
+        service.unpin(pin);
+        assert_eq!(live(&service), before);
+        assert_eq!(&*service.read("cat").unwrap(), b"purrs");
+    }
+}
