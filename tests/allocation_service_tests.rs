@@ -7,6 +7,7 @@ mod allocation_service_tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
+    use engram::SpanView;
     use engram::service::{
         AllocationEngine, AllocationError, AllocationPriority, AllocationRequest, AllocationServiceConfig, AllocationServiceError,
         AllocationStrategyType, ConceptType, DeallocationRequest, MemoryAllocationService, MultiColumnProcessor, PoolConfig, SpikeTime,
@@ -465,6 +466,29 @@ mod allocation_service_tests {
         let before = pages();
         settle(&service);
         assert!(before > 10 * GROUPS && pages() < 3 * GROUPS, "{before} to {}", pages());
+    }
+
+    #[test]
+    fn once_maintenance_has_no_more_to_do_nothing_is_left_of_what_has_moved() {
+        let service = open(small());
+        for i in 0..4000 {
+            let mut request = entity(format!("c{i}"), "x".repeat(20 + i * 7 % 150));
+            request.locality_hints = vec![format!("c{}", i * 997 % 4000)];
+            service.allocate_memory(request).unwrap();
+        }
+        for i in (0..4000).step_by(3) {
+            service.update(&format!("c{i}"), "updated").unwrap();
+        }
+        // In small steps, so that the arena is tended while there is still something on its way back.
+        while service.maintain(Duration::from_micros(100)).more {}
+        let (mut live, mut empty) = (0, 0);
+        for span in service.heap_map().iter().flat_map(|chunk| &chunk.spans) {
+            if let SpanView::Small { live: blocks, .. } = span {
+                live += blocks;
+                empty += u32::from(*blocks == 0);
+            }
+        }
+        assert_eq!((live, empty), (4000, 0), "blocks, and spans without any");
     }
 
     #[test]

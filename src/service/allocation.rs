@@ -327,11 +327,14 @@ impl MemoryAllocationService {
         slot.clear_mark();
         let guard = self.epoch.pin();
         let (arena, pins, block) = (Arc::downgrade(&self.arena), self.pins.clone(), SendBlock(slot.block()));
+        let discarded = self.discarded.clone();
+        discarded.fetch_add(1, Relaxed);
         // SAFETY: V2: nobody can find the slot any more, and who found it is pinned before. The closure owns all
         // that it touches: the arena is open while it has it, or gone and then there is nothing to give back.
         unsafe {
             guard.defer_unchecked(move || {
                 let block = block;
+                discarded.fetch_sub(1, Relaxed);
                 if let Some(arena) = arena.upgrade()
                     && pins.retires(block.0)
                 {

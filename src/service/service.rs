@@ -50,6 +50,8 @@ pub struct MemoryAllocationService {
     pub(super) arena: Arc<Arena>,
     /// Needed by them, too.
     pub(super) pins: Arc<Pins>,
+    /// Slots that were discarded and not yet given back.
+    pub(super) discarded: Arc<AtomicU64>,
     /// What it keeps in its file beside slots.
     pub(super) durable: Option<Durable>,
     pub(super) engine: AllocationEngine,
@@ -107,6 +109,7 @@ impl MemoryAllocationService {
             cortex,
             arena: Arc::new(arena),
             pins: Arc::new(Pins::new()),
+            discarded: Arc::default(),
             engine,
             ttfs,
             decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),

@@ -43,6 +43,8 @@ const CHURN: u64 = 8;
 /// or this part of all was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
 /// nothing fills up again.
 const MOVED: (u64, u64) = (3, 4);
+/// Collections after which something is given back if nobody is pinned: what is discarded waits for two epochs.
+const EPOCHS: u32 = 4;
 /// The rank of concepts that have no neighbours in their columns: behind all others, in spike order.
 const ALONE: u32 = u32::MAX;
 
@@ -61,6 +63,8 @@ pub(super) struct Upkeep {
     calls: u32,
     /// Churn that the last sort has seen.
     sorted_at: u64,
+    /// Whether slots were given back since the arena's maintenance began its round.
+    untidied: bool,
     /// Concepts that were placed anew since there was nothing to place.
     moved: u64,
 }
@@ -145,7 +149,7 @@ impl MemoryAllocationService {
         };
         upkeep.calls = upkeep.calls.wrapping_add(1);
         if upkeep.calls.is_multiple_of(TIDIED) {
-            self.tidy(budget / 4, &mut report);
+            self.tidy(&mut upkeep, budget / 4, &mut report);
         }
         let phases = [Self::step_place, Self::step_sort, Self::step_warm];
         for phase in phases {
@@ -156,16 +160,19 @@ impl MemoryAllocationService {
                 }
             }
         }
-        self.tidy(budget.saturating_sub(start.elapsed()), &mut report);
+        self.tidy(&mut upkeep, budget.saturating_sub(start.elapsed()), &mut report);
         report
     }
 
-    fn tidy(&self, budget: Duration, report: &mut MaintenanceReport) {
-        self.epoch.pin().flush();
+    fn tidy(&self, upkeep: &mut Upkeep, budget: Duration, report: &mut MaintenanceReport) {
+        let start = Instant::now();
+        let more = self.collect(start, budget, &mut upkeep.untidied);
         // Nobody has the arena but us, and one thread at a time gets here: nobody else is at it.
-        let (maintained, decommitted) = self.arena.maintain_and_count(budget).unwrap_or((Maintained::All, 0));
+        let left = budget.saturating_sub(start.elapsed());
+        let (maintained, decommitted) = self.arena.maintain_and_count(left).unwrap_or((Maintained::All, 0));
         report.decommitted_bytes += decommitted;
-        report.more = maintained == Maintained::More;
+        // What was given back after a round began may lie in columns that the round had passed.
+        report.more = more || maintained == Maintained::More || core::mem::take(&mut upkeep.untidied);
         for pool in &self.pools {
             pool.shrink();
         }
@@ -173,6 +180,24 @@ impl MemoryAllocationService {
             // Without memory for it the old log stays, which says the same.
             let _ = durable.compact(&self.arena, self.cortex.edges());
         }
+    }
+
+    /// Gives back what was discarded: until nothing is left, or readers hold it up, or the budget is used up. Whether more
+    /// can be given back now; `any`, if any was.
+    fn collect(&self, start: Instant, budget: Duration, any: &mut bool) -> bool {
+        let mut left = self.discarded.load(Relaxed);
+        let mut held_up = 0;
+        while left > 0 && held_up < EPOCHS {
+            if start.elapsed() >= budget {
+                return true;
+            }
+            self.epoch.pin().flush();
+            let now = self.discarded.load(Relaxed);
+            held_up = if now < left { 0 } else { held_up + 1 };
+            *any |= now < left;
+            left = now;
+        }
+        false
     }
 
     fn step_place(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
