@@ -378,6 +378,32 @@ mod allocation_service_tests {
                 assert!(result.is_err());
             }
         }
+        let served = results.iter().flatten().count() as u64;
+        let metrics = service.get_allocation_metrics();
+        let pool = &metrics.pool_statistics[0];
+        assert_eq!((pool.allocations, pool.deallocations, pool.refusals), (served, 0, 80 - served));
+        assert_eq!((metrics.active_allocations, service.concept_ids().len() as u64), (served, served));
+    }
+
+    #[test]
+    fn of_a_batch_the_urgent_have_their_own_pool_and_others_its_alternative() {
+        let mut pool = PoolConfig::new(ConceptType::ENTITY, 20_000);
+        pool.alternatives = vec![ConceptType::EVENT];
+        let pool_configurations = vec![pool, PoolConfig::new(ConceptType::EVENT, 100_000)];
+        let service = open(AllocationServiceConfig { pool_configurations, ..small() });
+        let priorities = [AllocationPriority::Low, AllocationPriority::Critical];
+        let requests: Vec<_> = (0..80)
+            .map(|index| AllocationRequest { priority: priorities[index % 2], ..entity(index.to_string(), "x".repeat(400)) })
+            .collect();
+        let results = service.batch_allocate_memory(requests).unwrap();
+        let of = |pool| results.iter().filter(move |result| result.memory_pool_id == pool).map(|result| result.ttfs_encoding.first_spike);
+        assert!(of("entity").max() <= of("event").min());
+        let metrics = service.get_allocation_metrics();
+        let by_others = of("event").count() as u64;
+        let counted: Vec<_> =
+            metrics.pool_statistics.iter().map(|pool| (pool.allocations, pool.refusals, pool.alternatives_served)).collect();
+        assert!(by_others > 0);
+        assert_eq!(counted, [(80 - by_others, by_others, by_others), (by_others, 0, by_others)]);
     }
 
     #[test]

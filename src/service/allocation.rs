@@ -47,6 +47,8 @@ pub(super) struct Plan {
     planned_ns: u64,
     /// What its slot is marked with: see [`Slot::write`].
     pub(super) mark: u64,
+    /// Whether a full pool is no refusal yet: no alternative serves, and nothing is counted.
+    pub(super) on_trial: bool,
     column: Column,
 }
 
@@ -91,9 +93,9 @@ impl MemoryAllocationService {
     pub(crate) fn allocate_asked(&self, request: &Asked) -> Result<AllocationResult, AllocationError> {
         let start = Instant::now();
         let own = self.checked(request)?;
-        let plan = self.plan(request, self.since_open_ns(start))?;
+        let mut plan = self.plan(request, self.since_open_ns(start))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let result = self.allocate(request, own, plan, start)?;
+        let result = self.allocate(request, own, &mut plan, start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
@@ -131,6 +133,7 @@ impl MemoryAllocationService {
                 node: None,
                 planned_ns,
                 mark: MARK,
+                on_trial: false,
                 column: Column::Hashed,
             });
         }
@@ -143,6 +146,7 @@ impl MemoryAllocationService {
                 node: None,
                 planned_ns,
                 mark: MARK,
+                on_trial: false,
                 column: Column::Remembered(decision),
             }),
             Recall::Miss(undecided) => {
@@ -150,7 +154,7 @@ impl MemoryAllocationService {
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
                 let column = Column::Compete(Box::new(Folded::new(&features)), undecided);
-                Ok(Plan { encoding, strategy, node: None, planned_ns, mark: MARK, column })
+                Ok(Plan { encoding, strategy, node: None, planned_ns, mark: MARK, on_trial: false, column })
             }
         }
     }
@@ -160,7 +164,7 @@ impl MemoryAllocationService {
         &self,
         request: &Asked,
         own: usize,
-        mut plan: Plan,
+        plan: &mut Plan,
         start: Instant,
     ) -> Result<AllocationResult, AllocationError> {
         let id = request.concept_id;
@@ -187,7 +191,7 @@ impl MemoryAllocationService {
                 strategy: plan.strategy.strategy_type,
                 pool: 0,
             };
-            let placed = match self.place(&node, own, &plan, &concept) {
+            let placed = match self.place(&node, own, plan, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
                     self.abandon(&node, &mut state);
@@ -207,7 +211,7 @@ impl MemoryAllocationService {
     fn place(&self, node: &Node, own: usize, plan: &Plan, concept: &Concept) -> Result<Placed, AllocationError> {
         let (column, confidence, cache_hit) = self.choose(node, plan);
         let spike = plan.strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, concept, spike, plan.mark)?;
+        let (slot, pool, bytes) = self.take(own, column, concept, spike, (plan.mark, plan.on_trial))?;
         let guided = !matches!(plan.column, Column::Hashed);
         Ok(Placed { slot, column, confidence, cache_hit, guided, pool, bytes })
     }
@@ -264,19 +268,20 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Charges a pool for a concept and writes it into a block of `column`. The pool and the bytes charged.
+    /// Charges a pool for a concept and writes it into a block of `column`, with that mark; perhaps on trial (see
+    /// [`Plan`]). The pool and the bytes charged.
     pub(super) fn take(
         &self,
         own: usize,
         column: u32,
         concept: &Concept,
         spike: SpikeTime,
-        mark: u64,
+        (mark, on_trial): (u64, bool),
     ) -> Result<(Slot, usize, u64), AllocationError> {
         let asked = concept.block_bytes();
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
         let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
-        let pool = self.charge(own, bytes, concept.spike).map_err(|full| full.error(self.pools[own].concept_type()))?;
+        let pool = self.charge(own, bytes, concept.spike, on_trial).map_err(|full| full.error(self.pools[own].concept_type()))?;
         let Some(block) = self.block(column, asked, spike) else {
             self.pools[pool].refund(bytes);
             return Err(no_memory());
@@ -295,12 +300,16 @@ impl MemoryAllocationService {
         self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
     }
 
-    /// Charges a pool, or else the first of its alternatives that has room.
-    fn charge(&self, own: usize, bytes: u64, spike: SpikeTime) -> Result<usize, Full> {
+    /// Charges a pool, or else, unless it is only tried, the first of its alternatives that has room.
+    fn charge(&self, own: usize, bytes: u64, spike: SpikeTime, on_trial: bool) -> Result<usize, Full> {
         let full = match self.pools[own].charge(bytes, spike) {
             Ok(()) => return Ok(own),
             Err(full) => full,
         };
+        if on_trial {
+            self.pools[own].forget_refusal();
+            return Err(full);
+        }
         let mut others = self.pools[own].alternatives().iter().filter_map(|other| self.find_pool(*other));
         others.find(|&other| self.pools[other].charge(bytes, spike).is_ok()).ok_or(full)
     }
@@ -413,7 +422,7 @@ impl MemoryAllocationService {
             Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, &concept, spike, old.mark())?;
+        let (slot, pool, bytes) = self.take(own, column, &concept, spike, (old.mark(), false))?;
         node.set_block(&state, Some(slot.block()));
         let old_pool = usize::from(state.pool);
         self.pools[old_pool].refund(state.bytes);

@@ -1,16 +1,23 @@
-//! Batches: many requests in one call, served in spike order, answered in request order.
+//! Batches: many requests in one call, in spike order if anything is scarce, answered in request order.
 //!
 //! A batch takes one permit, in the order of its earliest spike. It is a window into what is to come: the hints of
 //! [`batch_size`](super::AllocationServiceConfig::batch_size) requests are made known before the first of
-//! them is placed, so that each is drawn to neighbours that are still to follow. That is done in the order of the
-//! requests, in which related ones mostly come together.
+//! them is placed, so that each is drawn to neighbours that are still to follow.
+//!
+//! ```text
+//! as asked     related requests mostly come together: what one touches is in the caches for the next
+//!    | refused: something is scarce
+//! undone
+//!    |
+//! by spike     the earliest have the first claim
+//! ```
 
 use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
-use super::allocation::others_named;
+use super::allocation::{Plan, others_named};
 use super::durable::BATCHES;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
@@ -33,19 +40,19 @@ impl MemoryAllocationService {
     /// As [`batch_allocate_memory`](Self::batch_allocate_memory), with content of any bytes; the error says which
     /// request was refused.
     pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
-        let mut served: Vec<_> = requests.iter().map(|_| None).collect();
+        let mut served = Vec::new();
         let mut refused = None;
         let busy = || (0, AllocationError::Busy { permits: BATCHES, waited: Duration::ZERO });
         let batch = self.durable.as_ref().map(|durable| durable.begin().ok_or_else(busy)).transpose()?;
         let mark = batch.as_ref().map_or(MARK, |batch| batch.mark);
-        self.serve_batch(requests, Some(mark), |index, result| match result {
-            Ok(result) => served[index] = Some(result),
+        let at_once = self.serve_batch(requests, Some(mark), |index, result| match result {
+            Ok(result) => served.push((index, result)),
             Err(error) => refused = refused.take().or(Some((index, error))),
         });
         if let Some(refused) = refused {
-            for (request, _) in requests.iter().zip(&served).filter(|(_, result)| result.is_some()) {
+            for (index, _) in served {
                 // Unless somebody has deallocated it meanwhile: as if it had not been.
-                if let Some((pool, _)) = self.take_back(request.concept_id) {
+                if let Some((pool, _)) = self.take_back(requests[index].concept_id) {
                     self.pools[pool].forget_allocation();
                 }
             }
@@ -57,8 +64,9 @@ impl MemoryAllocationService {
                 self.mark_committed(request.concept_id, mark);
             }
         }
-        let record = |result: &AllocationResult| self.allocations.record(result.allocation_time);
-        Ok(served.into_iter().flatten().inspect(record).collect())
+        served.sort_unstable_by_key(|(index, _)| *index);
+        let results = at_once.into_iter().chain(served).map(|(_, result)| result);
+        Ok(results.inspect(|result| self.allocations.record(result.allocation_time)).collect())
     }
 
     /// A slot of a batch that is committed gets the ordinary mark. Under the node's lock: nobody copies the slot meanwhile.
@@ -72,7 +80,8 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Allocates each of the requests on its own: one that is refused does not keep the others from being served.
+    /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If any
+    /// is, the earliest are served first. (Others may see some of the concepts go and come again then.)
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
@@ -81,54 +90,94 @@ impl MemoryAllocationService {
         results.into_iter().flatten().collect()
     }
 
-    /// As [`batch_allocate_each`](Self::batch_allocate_each), with content of any bytes; tells `answer` of each in
-    /// the order of serving, after those that could never be served.
+    /// As [`batch_allocate_each`](Self::batch_allocate_each), with content of any bytes; tells `answer` of each:
+    /// of those that could never be served first, and of the others in spike order if any is refused.
     pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
-        self.serve_batch(requests, None, |index, result| {
+        let mut record_and_answer = |index, result: Result<AllocationResult, AllocationError>| {
             if let Ok(result) = &result {
                 self.allocations.record(result.allocation_time);
             }
             answer(index, result);
-        });
+        };
+        let at_once = self.serve_batch(requests, None, &mut record_and_answer);
+        for (index, result) in at_once {
+            record_and_answer(index, Ok(result));
+        }
     }
 
-    /// Serves the requests in spike order and tells `answer` of each. With the mark of a batch that is all or nothing,
-    /// stops at the first that is refused.
-    fn serve_batch(&self, requests: &[Asked], mark: Option<u64>, mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
+    /// Serves the requests. Those that could be served as asked are returned, in the order of the requests; `answer` is told of
+    /// all others. With the mark of a batch that is all or nothing, stops at the first that is refused.
+    fn serve_batch(
+        &self,
+        requests: &[Asked],
+        mark: Option<u64>,
+        mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>),
+    ) -> Vec<(usize, AllocationResult)> {
         let all = mark.is_some();
         let scratch = Bump::new();
         let planned_ns = self.since_open_ns(Instant::now());
-        // Pool and plan of each request that can be served, until it is.
+        // Pool and plan of each request that can be served.
         let mut plans = Scratch::with_capacity_in(requests.len(), &scratch);
         let mut order = Scratch::with_capacity_in(requests.len(), &scratch);
         for (index, request) in requests.iter().enumerate() {
             plans.push(None);
             match self.checked(request).and_then(|pool| Ok((pool, self.plan(request, planned_ns)?))) {
-                Ok((pool, plan)) => {
+                Ok((pool, mut plan)) => {
+                    (plan.mark, plan.on_trial) = (mark.unwrap_or(plan.mark), true);
                     order.push((plan.encoding.first_spike, index));
                     plans[index] = Some((pool, plan));
                 }
                 Err(error) => {
                     answer(index, Err(error));
                     if all {
-                        return;
+                        return Vec::new();
                     }
                 }
             }
         }
-        // Of equal spikes the first comes first.
-        order.sort_unstable();
-        let first = order.first().map_or(SpikeTime::NONE, |(spike, _)| *spike);
+        let first = order.iter().min().map_or(SpikeTime::NONE, |(spike, _)| *spike);
         let waiting = Instant::now();
         let permit = match self.admit(first) {
             Ok(permit) => permit,
             Err(error) => {
+                order.sort_unstable();
                 order.iter().take(if all { 1 } else { usize::MAX }).for_each(|(_, index)| answer(*index, Err(error.clone())));
-                return;
+                return Vec::new();
             }
         };
         let waited = waiting.elapsed();
-        let mut as_asked = Scratch::with_capacity_in(self.batch_size.min(order.len()), &scratch);
+        let mut served = Vec::with_capacity(order.len());
+        let mut scarce = false;
+        self.serve_in_order(requests, &mut plans, &order, waited, |index, result| {
+            scarce = result.is_err();
+            served.extend(result.ok().map(|result| (index, result)));
+            !scarce
+        });
+        if scarce {
+            self.undo(requests, &mut plans, served.iter().map(|(index, _)| *index));
+            // Of equal spikes the first comes first.
+            order.sort_unstable();
+            self.serve_in_order(requests, &mut plans, &order, waited, |index, result| {
+                let refused = result.is_err();
+                answer(index, result);
+                !(refused && all)
+            });
+            served.clear();
+        }
+        drop(permit);
+        served
+    }
+
+    /// Serves planned requests in this order, and tells `answer` of each, until that is false.
+    fn serve_in_order(
+        &self,
+        requests: &[Asked],
+        plans: &mut [Option<(usize, Plan)>],
+        order: &[(SpikeTime, usize)],
+        waited: Duration,
+        mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>) -> bool,
+    ) {
+        let mut as_asked = Vec::with_capacity(self.batch_size.min(order.len()));
         for window in order.chunks(self.batch_size) {
             as_asked.clear();
             as_asked.extend(window.iter().map(|(_, index)| *index));
@@ -144,19 +193,28 @@ impl MemoryAllocationService {
                 }
             }
             for &(_, index) in window {
-                let Some((pool, mut plan)) = plans[index].take() else { continue };
-                plan.mark = mark.unwrap_or(plan.mark);
-                let mut result = self.allocate(&requests[index], pool, plan, Instant::now());
+                let Some((pool, plan)) = &mut plans[index] else { continue };
+                let mut result = self.allocate(&requests[index], *pool, plan, Instant::now());
                 if let Ok(result) = &mut result {
                     result.allocation_time += waited;
                 }
-                let refused = result.is_err();
-                answer(index, result);
-                if refused && all {
+                if !answer(index, result) {
                     return;
                 }
             }
         }
-        drop(permit);
+    }
+
+    /// Undoes what was served. (Unless somebody has deallocated it meanwhile: as if it had not been.)
+    fn undo(&self, requests: &[Asked], plans: &mut [Option<(usize, Plan)>], served: impl Iterator<Item = usize>) {
+        for index in served {
+            if let Some((pool, _)) = self.take_back(requests[index].concept_id) {
+                self.pools[pool].forget_allocation();
+            }
+        }
+        for (_, plan) in plans.iter_mut().flatten() {
+            // Its edges may have gone with what was undone.
+            (plan.node, plan.on_trial) = (None, false);
+        }
     }
 }

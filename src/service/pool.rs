@@ -210,6 +210,11 @@ impl Pool {
         self.counts.deallocations.fetch_add(1, Release);
     }
 
+    /// Takes back the count of a refusal: it was only tried whether there is room for all.
+    pub(crate) fn forget_refusal(&self) {
+        self.counts.refusals.fetch_sub(1, Relaxed);
+    }
+
     /// Counts a request that an alternative served: of this pool's type, or by it.
     pub(crate) fn count_alternative(&self) {
         self.counts.alternatives_served.fetch_add(1, Relaxed);
