@@ -27,7 +27,7 @@ const STATED: [(&str, usize, usize); 20] = [
     ("taking back: free by another column's holder", 158, 194),
     ("exhaustion: allocation", 29, 132),
     ("exhaustion: refused allocation", 6000, 8000),
-    ("4 to 256 KiB: allocation", 135, 800),
+    ("4 to 256 KiB: allocation", 135, 815),
     ("4 to 256 KiB: free", 95, 206),
     ("ordered batch of 500: each block", 755, 755),
     ("not held: allocation", 58, 690),

@@ -11,7 +11,8 @@ use crate::map::{ChunkId, SpanId};
 use crate::span::{ChunkMeta, IndexWords};
 use crate::sync::Ordering::Relaxed;
 
-/// Chunks of the list in which a run is looked for before a new chunk is reserved.
+/// Chunks of the list in which a run is looked for before a new chunk is reserved: the first, and then those that were not
+/// looked at for longest.
 const LOOKS: u32 = 4;
 
 impl Handle {
@@ -19,7 +20,7 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn take_spans(&self, spans: u32) -> Option<SpanId> {
         let mut chunk = self.block().holder.chunks();
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             if chunk == ChunkId::NONE {
                 break;
             }
@@ -35,9 +36,20 @@ impl Handle {
             if let Some(place) = place {
                 return Some(chunk.span(place));
             }
-            chunk = next;
+            chunk = if look == 0 { self.rove(next) } else { next };
+            self.rover.set(chunk.0);
         }
         self.reserve_chunk(spans)
+    }
+
+    /// Where a look for a run goes on after the first chunk of the list: where the last one ended, if that is still in the
+    /// list, and else at `second`. A list has many chunks with room for small runs only, behind which others would be hidden.
+    fn rove(&self, second: ChunkId) -> ChunkId {
+        let rover = ChunkId(self.rover.get());
+        let meta = self.chunk(rover);
+        // S8: then it is in our list, and what follows it as well.
+        let listed = meta.owner.load(Relaxed) == self.as_owner().0 && meta.unlisted.load(Relaxed) == 0;
+        if rover != ChunkId::NONE && listed { rover } else { second }
     }
 
     /// Claims the lowest free span of the column's first chunk, and counts it against the column's limit.

@@ -76,6 +76,7 @@ impl<'a> Column<'a> {
     /// # Errors
     /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`], [`Error::NoMemory`],
     /// [`Error::Quota`].
+    #[inline]
     pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let p = self.handle.alloc(size, align, spike.raw());
         NonNull::new(p).ok_or_else(|| self.handle.failed().asked_for(size, align))
@@ -100,6 +101,7 @@ impl<'a> Column<'a> {
     ///
     /// # Errors
     /// [`Error::BadPointer`], [`Error::DoubleFree`]; nothing has changed then.
+    #[inline]
     pub unsafe fn free(&self, p: NonNull<u8>) -> Result<()> {
         if self.handle.free(p.as_ptr()) { Ok(()) } else { Err(self.handle.misused()) }
     }
