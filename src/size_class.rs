@@ -68,7 +68,8 @@ pub(crate) struct Class {
     pub(crate) slots: u16,
     /// Spans of a run; 1 for small classes.
     pub(crate) spans: u16,
-    /// Entries that the cell's stack may hold; none above a span's size, so that a run whose blocks are free is empty.
+    /// Entries that the cell's stack may hold; above a span's size one, and above two spans' none, so that
+    /// runs whose blocks are free are empty.
     pub(crate) stack: u8,
     /// `reciprocal` of a small class, 0 of a medium one.
     pub(crate) cell_reciprocal: u32,
@@ -174,8 +175,10 @@ const fn class(index: usize) -> Class {
         reciprocal,
         slots: slots as u16,
         spans: spans as u16,
-        stack: if bytes > SPAN {
+        stack: if bytes > 2 * SPAN {
             0
+        } else if bytes > SPAN {
+            1
         } else if wanted < 4 {
             4
         } else {
@@ -290,7 +293,7 @@ mod tests {
             let run = class.spans as usize * SPAN;
             let used = class.slots as usize * class.bytes as usize;
             assert!(used <= run && class.spans <= 64);
-            assert!(if class.bytes as usize > SPAN { class.stack == 0 } else { class.stack >= 4 });
+            assert!(if class.bytes as usize > SPAN { class.stack <= 1 } else { class.stack >= 4 });
             if index >= SMALL_CLASSES {
                 assert!((run - used) * 16 <= run, "C3: {}", class.bytes);
                 assert!((class.bytes as usize) < SPAN || (run == used && class.slots <= 8 && class.spans <= 15), "C3: {}", class.bytes);

@@ -472,10 +472,11 @@ impl Cell {
         self.head().granules.get() != 0
     }
 
-    /// Whether its stack may hold anything. Else its word is always empty, too: what is free stays with its span.
+    /// Whether it checks units out, which takes room for a few slots on its stack. Else its word is always empty: what is
+    /// free stays with its run, but for one slot at most.
     #[inline(always)]
-    pub(crate) fn keeps_slots(&self) -> bool {
-        self.head().limit.get() != 0
+    pub(crate) fn checks_out(&self) -> bool {
+        self.head().limit.get() > 1
     }
 
     /// First use. Of a narrow cell, `stack` is what it has room for; else the class'.
@@ -570,11 +571,11 @@ impl Cell {
     pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
         let (head, class) = (self.head(), Class::at(id.class() as u32));
         let (n, limit) = (entries(head.stack.load(Relaxed)), head.limit.get());
-        if limit == 0 && (n != 0 || self.word_bits() != 0) {
+        if limit <= 1 && self.word_bits() != 0 {
             return false;
         }
         if !self.is_set_up() {
-            return limit == 0;
+            return limit == 0 && n == 0;
         }
         let as_set_up = (limit, self.granules(), self.class_index(), head.reciprocal.get())
             == (id.stack(class), u64::from(class.granules), u32::from(class.index), class.cell_reciprocal);

@@ -330,7 +330,7 @@ impl Handle {
         let units = NonZeroU64::new(meta.summary.load(Relaxed))?;
         let rest = units.get() & (units.get() - 1);
         if !cell.is_by_word() {
-            let left = if cell.keeps_slots() { 0 } else { rest };
+            let left = if cell.checks_out() { 0 } else { rest };
             meta.summary.store(left, Relaxed);
             if left | meta.collect.load(Relaxed) == 0 {
                 self.unlist_first_span(cell, meta);
