@@ -13,59 +13,61 @@ pub struct Adapter {
     pub name: &'static str,
     /// Whether several threads may use it at once.
     pub threads: bool,
+    /// Whether it is engram in another way, not one of its peers.
+    pub variant: bool,
 }
 
 /// The allocator that the others are compared with.
 pub const SUBJECT: &str = "engram";
 
 /// Every allocator, in the order of the report's columns.
-pub const ALL: [Adapter; 7] = [
-    Adapter::new(SUBJECT, true),
-    Adapter::new("mimalloc", true),
-    Adapter::new("snmalloc", true),
-    Adapter::new("rpmalloc", true),
-    Adapter::new("jemalloc", true),
-    Adapter::new("system", true),
-    Adapter::new("tlsf", false),
+pub const ALL: [Adapter; 11] = [
+    Adapter::new(SUBJECT),
+    Adapter::new("mimalloc"),
+    Adapter::new("snmalloc"),
+    Adapter::new("rpmalloc"),
+    Adapter::new("jemalloc"),
+    Adapter::new("system"),
+    Adapter { threads: false, ..Adapter::new("tlsf") },
+    Adapter::variant("engram-held"),
+    Adapter::variant("engram-rust"),
+    Adapter::variant("engram-spikes"),
+    Adapter::variant("engram-nozones"),
 ];
 
 impl Adapter {
-    const fn new(name: &'static str, threads: bool) -> Self {
-        Self { name, threads }
+    const fn new(name: &'static str) -> Self {
+        Self { name, threads: true, variant: false }
+    }
+
+    const fn variant(name: &'static str) -> Self {
+        Self { threads: false, variant: true, ..Self::new(name) }
+    }
+
+    /// Whether the subject is compared with it.
+    pub fn is_peer(&self) -> bool {
+        !self.variant && self.name != SUBJECT
     }
 
     /// Where [`build`] puts the shared library.
     pub fn library(&self) -> Result<PathBuf> {
-        Ok(target_folder()?
-            .join("release")
-            .join(format!("libpeer_{}.so", self.name)))
+        let file = format!("libpeer_{}.so", self.name.replace('-', "_"));
+        Ok(target_folder()?.join("release").join(file))
     }
 }
 
-/// Builds the adapters, in release, beside this program.
+/// Builds the adapters beside this program.
 pub fn build(adapters: &[&Adapter]) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO")));
     let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--release",
-        "--manifest-path",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-    ]);
+    command.args(["build", "--release", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     command.arg("--target-dir").arg(target_folder()?);
     for adapter in adapters {
-        command
-            .arg("--package")
-            .arg(format!("peer-{}", adapter.name));
+        command.arg("--package").arg(format!("peer-{}", adapter.name));
     }
     command.env("CXXFLAGS", cxxflags());
-    let status = command
-        .status()
-        .context("cannot run cargo to build the adapters")?;
-    ensure!(
-        status.success(),
-        "cannot build the adapters ({status}); --alloc NAME,... leaves allocators out"
-    );
+    let status = command.status().context("cannot run cargo to build the adapters")?;
+    ensure!(status.success(), "cannot build the adapters ({status}); --alloc NAME,... leaves allocators out");
     Ok(())
 }
 
@@ -79,9 +81,6 @@ fn cxxflags() -> OsString {
 /// Cargo's target folder: this program lies in `TARGET/PROFILE/`.
 fn target_folder() -> Result<PathBuf> {
     let program = env::current_exe().context("cannot tell where this program lies")?;
-    let folder = program
-        .ancestors()
-        .nth(2)
-        .context("this program does not lie in a target folder")?;
+    let folder = program.ancestors().nth(2).context("this program does not lie in a target folder")?;
     Ok(folder.to_owned())
 }

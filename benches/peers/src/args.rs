@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(long, value_name = "ROW_SUBSTRING")]
     pub only: Option<String>,
 
-    /// Only these allocators, in this order [default: all]
+    /// Only these allocators, in this order, in one table for each part of the report [default: all, engram's variants apart]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = adapter)]
     alloc: Vec<&'static Adapter>,
 
@@ -37,11 +37,7 @@ pub struct Args {
 impl Args {
     /// The allocators asked for, each once.
     pub fn allocators(&self) -> Vec<&'static Adapter> {
-        let asked = if self.alloc.is_empty() {
-            ALL.iter().collect()
-        } else {
-            self.alloc.clone()
-        };
+        let asked = if self.alloc.is_empty() { ALL.iter().collect() } else { self.alloc.clone() };
         let mut chosen: Vec<&'static Adapter> = Vec::new();
         for adapter in asked {
             if !chosen.iter().any(|other| other.name == adapter.name) {
@@ -49,6 +45,11 @@ impl Args {
             }
         }
         chosen
+    }
+
+    /// Whether engram's variants are told in tables of their own.
+    pub fn variants_apart(&self) -> bool {
+        self.alloc.is_empty()
     }
 
     /// What `--rss` asks for.
@@ -62,13 +63,8 @@ impl Args {
 }
 
 fn adapter(name: &str) -> Result<&'static Adapter, String> {
-    ALL.iter()
-        .find(|adapter| adapter.name == name)
-        .ok_or_else(|| {
-            let names: Vec<_> = ALL.iter().map(|adapter| adapter.name).collect();
-            format!(
-                "no allocator named {name:?}: there are {}",
-                names.join(", ")
-            )
-        })
+    ALL.iter().find(|adapter| adapter.name == name).ok_or_else(|| {
+        let names: Vec<_> = ALL.iter().map(|adapter| adapter.name).collect();
+        format!("no allocator named {name:?}: there are {}", names.join(", "))
+    })
 }

@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 
 type Alloc = unsafe extern "C" fn(usize) -> *mut c_void;
 type Free = unsafe extern "C" fn(*mut c_void);
+type Realloc = unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void;
 type Hook = unsafe extern "C" fn();
 
 const PAGE: usize = 4096;
@@ -35,6 +36,7 @@ pub struct Peer {
     pub threads: bool,
     alloc: Alloc,
     free: Free,
+    realloc: Realloc,
     thread: Option<Hook>,
     thread_end: Option<Hook>,
 }
@@ -44,15 +46,11 @@ impl Library {
     pub fn load(adapter: &Adapter) -> Result<Self> {
         let path = adapter.library()?;
         // SAFETY: an adapter's library does nothing when loaded but what its allocator's constructors do.
-        let shared = unsafe { Shared::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }
-            .with_context(|| format!("cannot load {}", adapter.name))?;
-        // SAFETY: every adapter exports these two with these types.
-        let (alloc, free) = unsafe {
-            (
-                shared.get::<Alloc>(b"ad_alloc")?,
-                shared.get::<Free>(b"ad_free")?,
-            )
-        };
+        let shared =
+            unsafe { Shared::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.with_context(|| format!("cannot load {}", adapter.name))?;
+        // SAFETY: every adapter exports these three with these types.
+        let (alloc, free, realloc) =
+            unsafe { (shared.get::<Alloc>(b"ad_alloc")?, shared.get::<Free>(b"ad_free")?, shared.get::<Realloc>(b"ad_realloc")?) };
         let library = Self {
             init: hook(&shared, b"ad_init"),
             peer: Peer {
@@ -60,6 +58,7 @@ impl Library {
                 threads: adapter.threads,
                 alloc: *alloc,
                 free: *free,
+                realloc: *realloc,
                 thread: hook(&shared, b"ad_thread"),
                 thread_end: hook(&shared, b"ad_thread_end"),
             },
@@ -92,10 +91,7 @@ impl Peer {
     /// The calling thread begins to use the allocator.
     pub fn enter(&self) -> Heap {
         call(self.thread);
-        Heap {
-            peer: *self,
-            one_thread: PhantomData,
-        }
+        Heap { peer: *self, one_thread: PhantomData }
     }
 }
 
@@ -115,13 +111,22 @@ impl Heap {
     #[inline]
     pub fn alloc(&self, size: usize) -> Block {
         // SAFETY: this thread has entered.
-        let Some(start) = NonNull::new(unsafe { (self.peer.alloc)(size) }) else {
-            refused(self.peer.name, size)
-        };
-        let start = start.cast::<u64>();
-        // SAFETY: the block is ours, 8 bytes or more, and aligned to 8.
-        unsafe { start.write_volatile(size as u64) };
-        Block { start }
+        let Some(start) = NonNull::new(unsafe { (self.peer.alloc)(size) }) else { refused(self.peer.name, size) };
+        Block::begin(start, size)
+    }
+
+    /// Makes a block of `old` bytes, which is as [`Heap::alloc`] left it, `new` bytes long, and writes the first of them.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "the block may have moved")]
+    pub fn realloc(&self, block: Block, old: usize, new: usize) -> Block {
+        let start = block.start.as_ptr().cast();
+        // SAFETY: a block exists until here, and is of this allocator; nothing else uses it.
+        let Some(start) = NonNull::new(unsafe { (self.peer.realloc)(start, old, new) }) else { refused(self.peer.name, new) };
+        let moved = Block { start: start.cast() };
+        if moved.read() != old as u64 {
+            lost(self.peer.name, old, new);
+        }
+        Block::begin(start, new)
     }
 
     /// Frees a block of this allocator, whichever thread allocated it.
@@ -145,6 +150,15 @@ pub struct Block {
 }
 
 impl Block {
+    /// A block of `size` bytes, [`LEAST`] or more, that was just handed out: writes the first of them.
+    #[inline]
+    fn begin(start: NonNull<c_void>, size: usize) -> Self {
+        let start = start.cast::<u64>();
+        // SAFETY: the block is ours, 8 bytes or more, and aligned to 8.
+        unsafe { start.write_volatile(size as u64) };
+        Self { start }
+    }
+
     /// Writes to every page of the block, which is `size` bytes long.
     pub fn touch_pages(&self, size: usize) {
         for offset in (0..size).step_by(PAGE).chain(size.checked_sub(1)) {
@@ -181,5 +195,11 @@ impl Block {
 #[cold]
 fn refused(name: &str, size: usize) -> ! {
     eprintln!("engram-peers: {name} refused {size} bytes");
+    exit(1)
+}
+
+#[cold]
+fn lost(name: &str, old: usize, new: usize) -> ! {
+    eprintln!("engram-peers: {name} lost the content of {old} bytes that became {new}");
     exit(1)
 }

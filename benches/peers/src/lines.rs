@@ -2,8 +2,8 @@
 
 use crate::heap::Heap;
 use crate::trace::{self, Trace};
-use crate::workload::churn::{FIXED, MIXED, Sizes};
-use crate::workload::{churn, handoff, phases, replay, tail, two_threads};
+use crate::workload::sizes::{EIGHT, FIXED, LARGE, MIXED, Sizes};
+use crate::workload::{churn, growth, handoff, phases, replay, tail, threads};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 
@@ -50,8 +50,9 @@ pub enum Section {
 enum Work {
     Phases(usize),
     Replace(usize, &'static Sizes),
-    HandOff,
-    TwoThreads,
+    Growth,
+    HandOff(&'static Sizes),
+    Threads(usize),
     Replay(Trace),
     Tail(usize),
 }
@@ -62,31 +63,22 @@ impl Job {
         match &self.work {
             Work::Phases(count) => vec![phases::run(heap, *count)],
             Work::Replace(live, sizes) => vec![churn::run(heap, *live, sizes, seed)],
-            Work::HandOff => vec![handoff::run(heap.peer())],
-            Work::TwoThreads => vec![two_threads::run(heap.peer(), seed)],
+            Work::Growth => vec![growth::run(heap, seed)],
+            Work::HandOff(sizes) => vec![handoff::run(heap.peer(), sizes)],
+            Work::Threads(count) => vec![threads::run(heap.peer(), *count, seed)],
             Work::Replay(trace) => vec![replay::run(heap, trace)],
             Work::Tail(live) => tail::run(heap, *live, seed).to_vec(),
         }
     }
 
     fn time(line: &str, work: Work) -> Self {
-        let threads = matches!(work, Work::HandOff | Work::TwoThreads);
-        Self {
-            section: Section::Time,
-            lines: vec![line.to_owned()],
-            threads,
-            work,
-        }
+        let threads = matches!(work, Work::HandOff(_) | Work::Threads(_));
+        Self { section: Section::Time, lines: vec![line.to_owned()], threads, work }
     }
 
     fn tail(of: &str, live: usize) -> Self {
         let lines = ["p99", "p99.99"].map(|part| format!("{part}, {of}"));
-        Self {
-            section: Section::Tail,
-            lines: lines.into(),
-            threads: false,
-            work: Work::Tail(live),
-        }
+        Self { section: Section::Tail, lines: lines.into(), threads: false, work: Work::Tail(live) }
     }
 }
 
@@ -102,11 +94,7 @@ pub fn chosen(folder: &Path, only: Option<&str>) -> Result<Chosen> {
             continue;
         }
         if !path.is_file() {
-            eprintln!(
-                "left out, as {} is not there: {}",
-                path.display(),
-                lines.join("; ")
-            );
+            eprintln!("left out, as {} is not there: {}", path.display(), lines.join("; "));
             continue;
         }
         let [time, line] = lines;
@@ -132,16 +120,14 @@ fn synthetic() -> Vec<Job> {
         Job::time("100 allocs, 100 frees, 64 B", Work::Phases(100)),
         Job::time("10,000 and 10,000, 64 B", Work::Phases(10_000)),
         Job::time("replace 1 of 1,000, 64 B", Work::Replace(1_000, &FIXED)),
-        Job::time(
-            "replace 1 of 1,000, mixed sizes",
-            Work::Replace(1_000, &MIXED),
-        ),
+        Job::time("replace 1 of 1,000, mixed sizes", Work::Replace(1_000, &MIXED)),
         Job::time("replace 1 of 100,000, 64 B", Work::Replace(100_000, &FIXED)),
-        Job::time(
-            "replace 1 of 100,000, mixed",
-            Work::Replace(100_000, &MIXED),
-        ),
-        Job::time("hand-off to another thread, 64 B", Work::HandOff),
-        Job::time("two threads, mixed", Work::TwoThreads),
+        Job::time("replace 1 of 100,000, mixed", Work::Replace(100_000, &MIXED)),
+        Job::time("replace 1 of 1,000, 4 to 64 KiB", Work::Replace(1_000, &LARGE)),
+        Job::time("growing vectors", Work::Growth),
+        Job::time("hand-off to another thread, 64 B", Work::HandOff(&FIXED)),
+        Job::time("producer and consumer, 8 sizes", Work::HandOff(&EIGHT)),
+        Job::time("two threads, mixed", Work::Threads(2)),
+        Job::time("four threads, mixed", Work::Threads(4)),
     ]
 }

@@ -22,9 +22,7 @@ use report::Report;
 use std::process::ExitCode;
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-compile_error!(
-    "the comparison runs on Linux on x86-64 only: it reads /proc and the time stamp counter"
-);
+compile_error!("the comparison runs on Linux on x86-64 only: it reads /proc and the time stamp counter");
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -38,10 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    ensure!(
-        !cfg!(debug_assertions),
-        "build with --release: times of a debug build say nothing"
-    );
+    ensure!(!cfg!(debug_assertions), "build with --release: times of a debug build say nothing");
     tls::make_room()?;
     if let Some((allocator, trace)) = args.resident_child()? {
         return resident::child(allocator, &trace);
@@ -49,19 +44,13 @@ fn run(args: &Args) -> Result<()> {
     let lines::Chosen { jobs, residents } = lines::chosen(&args.traces, args.only.as_deref())?;
     let chosen = args.allocators();
     adapters::build(&chosen)?;
-    let libraries = chosen
-        .iter()
-        .map(|adapter| Library::load(adapter))
-        .collect::<Result<Vec<_>>>()?;
+    let libraries = chosen.iter().map(|adapter| Library::load(adapter)).collect::<Result<Vec<_>>>()?;
     let peers: Vec<Peer> = libraries.into_iter().map(Library::start).collect();
-    let mut report = Report::new(&chosen);
+    let mut report = Report::new(&chosen, args.variants_apart());
     measure::time(&jobs, &peers, args.rounds, &mut report);
     resident::measure(&residents, &chosen, &mut report)?;
     let text = report.render(args.markdown);
-    ensure!(
-        !text.is_empty(),
-        "nothing measured: none of these allocators may be used by several threads"
-    );
+    ensure!(!text.is_empty(), "nothing measured: none of these allocators may be used by several threads");
     print!("{text}");
     Ok(())
 }

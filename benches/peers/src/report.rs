@@ -11,7 +11,17 @@ use table::Table;
 /// Every value measured.
 pub struct Report {
     allocators: Vec<Adapter>,
+    parts: Vec<Part>,
     lines: Vec<Line>,
+}
+
+/// Allocators that share a table.
+struct Part {
+    /// What the tables' titles begin with.
+    title: &'static str,
+    allocators: Vec<usize>,
+    /// Lines that some of them do not take part in are left out.
+    full_lines: bool,
 }
 
 struct Line {
@@ -22,12 +32,18 @@ struct Line {
 }
 
 impl Report {
-    /// Nothing yet.
-    pub fn new(allocators: &[&Adapter]) -> Self {
-        Self {
-            allocators: allocators.iter().copied().copied().collect(),
-            lines: Vec::new(),
+    /// Nothing yet. Variants of the subject are told in tables of their own, beside it, or among the others.
+    pub fn new(allocators: &[&Adapter], variants_apart: bool) -> Self {
+        let those = |wanted: &dyn Fn(&Adapter) -> bool| {
+            let indices = 0..allocators.len();
+            indices.filter(|&index| wanted(allocators[index])).collect()
+        };
+        let mut parts = vec![Part { title: "", allocators: those(&|who| !(variants_apart && who.variant)), full_lines: false }];
+        if variants_apart {
+            let allocators = those(&|who| who.variant || who.name == SUBJECT);
+            parts.push(Part { title: "variants, ", allocators, full_lines: true });
         }
+        Self { allocators: allocators.iter().copied().copied().collect(), parts, lines: Vec::new() }
     }
 
     /// Adds a round's values, one for each of `names`, of one allocator.
@@ -38,17 +54,10 @@ impl Report {
     }
 
     fn line(&mut self, section: Section, name: &str) -> &mut Line {
-        let known = self
-            .lines
-            .iter()
-            .position(|line| line.section == section && line.name == name);
+        let known = self.lines.iter().position(|line| line.section == section && line.name == name);
         let index = known.unwrap_or_else(|| {
             let values = vec![Vec::new(); self.allocators.len()];
-            self.lines.push(Line {
-                section,
-                name: name.to_owned(),
-                values,
-            });
+            self.lines.push(Line { section, name: name.to_owned(), values });
             self.lines.len() - 1
         });
         &mut self.lines[index]
@@ -57,69 +66,45 @@ impl Report {
     /// The whole report as text.
     pub fn render(&self, markdown: bool) -> String {
         let sections = [Section::Time, Section::Tail, Section::Resident];
-        let tables: Vec<_> = sections
-            .iter()
-            .filter_map(|&section| self.table(section))
-            .collect();
-        let texts: Vec<_> = tables
-            .iter()
-            .map(|table| {
-                if markdown {
-                    table.markdown()
-                } else {
-                    table.plain()
-                }
-            })
-            .collect();
+        let tables = self.parts.iter().flat_map(|part| sections.iter().filter_map(|&section| self.table(section, part)));
+        let texts: Vec<_> = tables.map(|table| if markdown { table.markdown() } else { table.plain() }).collect();
         texts.join("\n")
     }
 
-    fn table(&self, section: Section) -> Option<Table> {
-        let mut rows = self
-            .lines
-            .iter()
-            .filter(|line| line.section == section)
-            .peekable();
-        rows.peek()?;
-        let mut head = vec![section.title().to_owned()];
-        head.extend(
-            self.allocators
-                .iter()
-                .map(|allocator| allocator.name.to_owned()),
-        );
-        head.push(format!("{SUBJECT} / best peer"));
-        let rows = rows.map(|line| self.row(line)).collect();
+    fn table(&self, section: Section, part: &Part) -> Option<Table> {
+        let told = |line: &Line| {
+            let mut measured = part.allocators.iter().map(|&index| !line.values[index].is_empty());
+            if part.full_lines { measured.all(|there| there) } else { measured.any(|there| there) }
+        };
+        let mut lines = self.lines.iter().filter(|line| line.section == section && told(line)).peekable();
+        lines.peek()?;
+        let compared = self.of(part).any(Adapter::is_peer);
+        let mut head = vec![format!("{}{}", part.title, section.title())];
+        head.extend(self.of(part).map(|who| who.name.to_owned()));
+        head.extend(compared.then(|| format!("{SUBJECT} / best peer")));
+        let rows = lines.map(|line| self.row(line, part, compared)).collect();
         Some(Table { head, rows })
     }
 
-    fn row(&self, line: &Line) -> Vec<String> {
-        let summaries: Vec<_> = line
-            .values
-            .iter()
-            .map(|values| Summary::of(values))
-            .collect();
+    fn of(&self, part: &Part) -> impl Iterator<Item = &Adapter> {
+        part.allocators.iter().map(|&index| &self.allocators[index])
+    }
+
+    fn row(&self, line: &Line, part: &Part, compared: bool) -> Vec<String> {
+        let summaries: Vec<_> = part.allocators.iter().map(|&index| Summary::of(&line.values[index])).collect();
         let decimals = line.section.decimals();
-        let cell = |summary: &Option<Summary>| {
-            summary
-                .as_ref()
-                .map_or("-".to_owned(), |summary| summary.text(decimals))
-        };
+        let cell = |summary: &Option<Summary>| summary.as_ref().map_or("-".to_owned(), |summary| summary.text(decimals));
         let mut row = vec![line.name.clone()];
         row.extend(summaries.iter().map(cell));
-        row.push(self.ratio(&summaries).unwrap_or("-".to_owned()));
+        row.extend(compared.then(|| self.ratio(part, &summaries).unwrap_or("-".to_owned())));
         row
     }
 
     /// The subject's median for that of the best peer, and which that is.
-    fn ratio(&self, summaries: &[Option<Summary>]) -> Option<String> {
-        let medians = || {
-            self.allocators
-                .iter()
-                .zip(summaries)
-                .filter_map(|(who, summary)| Some((who, summary.as_ref()?.median)))
-        };
+    fn ratio(&self, part: &Part, summaries: &[Option<Summary>]) -> Option<String> {
+        let medians = || self.of(part).zip(summaries).filter_map(|(who, summary)| Some((who, summary.as_ref()?.median)));
         let (_, subject) = medians().find(|(who, _)| who.name == SUBJECT)?;
-        let peers = medians().filter(|(who, _)| who.name != SUBJECT);
+        let peers = medians().filter(|(who, _)| who.is_peer());
         let (who, best) = peers.min_by(|left, right| left.1.total_cmp(&right.1))?;
         Some(format!("{:.2} {}", subject / best, who.name))
     }

@@ -20,12 +20,7 @@ pub fn measure(residents: &[Resident], adapters: &[&Adapter], report: &mut Repor
     for resident in residents {
         for (index, adapter) in adapters.iter().enumerate() {
             let ratio = ask_child(adapter, &resident.trace)?;
-            report.add(
-                Section::Resident,
-                std::slice::from_ref(&resident.line),
-                index,
-                &[ratio],
-            );
+            report.add(Section::Resident, std::slice::from_ref(&resident.line), index, &[ratio]);
         }
     }
     Ok(())
@@ -34,30 +29,13 @@ pub fn measure(residents: &[Resident], adapters: &[&Adapter], report: &mut Repor
 fn ask_child(adapter: &Adapter, trace: &Path) -> Result<f64> {
     let program = env::current_exe().context("cannot tell where this program lies")?;
     let mut command = Command::new(program);
-    command
-        .arg("--rss")
-        .arg(adapter.name)
-        .arg(trace)
-        .stderr(Stdio::inherit());
-    let output = command
-        .output()
-        .context("cannot start this program anew to measure memory")?;
-    ensure!(
-        output.status.success(),
-        "measuring the memory of {} failed ({})",
-        adapter.name,
-        output.status
-    );
+    command.arg("--rss").arg(adapter.name).arg(trace).stderr(Stdio::inherit());
+    let output = command.output().context("cannot start this program anew to measure memory")?;
+    ensure!(output.status.success(), "measuring the memory of {} failed ({})", adapter.name, output.status);
     let text = String::from_utf8(output.stdout)?;
-    let numbers: Vec<f64> = text
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     let [resident, live] = numbers[..] else {
-        anyhow::bail!(
-            "measuring the memory of {}: not two numbers: {text:?}",
-            adapter.name
-        );
+        anyhow::bail!("measuring the memory of {}: not two numbers: {text:?}", adapter.name);
     };
     Ok(resident / live)
 }
@@ -80,8 +58,7 @@ pub fn child(adapter: &Adapter, trace: &Path) -> Result<()> {
 /// Sets the high-water mark to what is resident now, and returns it.
 fn reset_peak() -> Result<u64> {
     let path = "/proc/self/clear_refs";
-    fs::write(path, "5")
-        .with_context(|| format!("cannot reset the peak of resident memory: {path}"))?;
+    fs::write(path, "5").with_context(|| format!("cannot reset the peak of resident memory: {path}"))?;
     peak()
 }
 
@@ -90,8 +67,6 @@ fn peak() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kibibytes: u64 = kibibytes
-        .context("/proc/self/status has no VmHWM in kB")?
-        .parse()?;
+    let kibibytes: u64 = kibibytes.context("/proc/self/status has no VmHWM in kB")?.parse()?;
     Ok(kibibytes * 1024)
 }

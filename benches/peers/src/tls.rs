@@ -20,9 +20,6 @@ pub fn make_room() -> Result<()> {
     }
     let separator = if others.is_empty() { "" } else { ":" };
     let program = env::current_exe().context("cannot tell where this program lies")?;
-    let error = Command::new(program)
-        .args(env::args_os().skip(1))
-        .env(VARIABLE, format!("{others}{separator}{TUNABLE}={BYTES}"))
-        .exec();
+    let error = Command::new(program).args(env::args_os().skip(1)).env(VARIABLE, format!("{others}{separator}{TUNABLE}={BYTES}")).exec();
     Err(error).context("cannot start this program anew with more room for thread-local storage")
 }

@@ -46,13 +46,8 @@ pub fn read(path: &Path) -> Result<Trace> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Trace> {
-    let header = bytes
-        .get(..HEADER)
-        .context("cut short in its header, at byte 0")?;
-    ensure!(
-        header.starts_with(MAGIC),
-        "not a trace: wrong magic at byte 0"
-    );
+    let header = bytes.get(..HEADER).context("cut short in its header, at byte 0")?;
+    ensure!(header.starts_with(MAGIC), "not a trace: wrong magic at byte 0");
     let version = u32::from_le_bytes(header[8..12].try_into()?);
     ensure!(version == 1, "version {version} at byte 8: only 1 is known");
     let operations = u64::from_le_bytes(header[16..24].try_into()?);
@@ -60,19 +55,10 @@ fn decode(bytes: &[u8]) -> Result<Trace> {
     let mut writer = Writer::default();
     for _ in 0..operations {
         let start = cursor.at;
-        operation(&mut cursor, &mut writer)
-            .with_context(|| format!("the operation at byte {start}"))?;
+        operation(&mut cursor, &mut writer).with_context(|| format!("the operation at byte {start}"))?;
     }
-    ensure!(
-        cursor.at == bytes.len(),
-        "goes on after its last operation, at byte {}",
-        cursor.at
-    );
-    Ok(Trace {
-        steps: writer.steps,
-        places: writer.places,
-        peak: writer.peak,
-    })
+    ensure!(cursor.at == bytes.len(), "goes on after its last operation, at byte {}", cursor.at);
+    Ok(Trace { steps: writer.steps, places: writer.places, peak: writer.peak })
 }
 
 fn operation(cursor: &mut Cursor, writer: &mut Writer) -> Result<()> {
@@ -107,10 +93,7 @@ struct Cursor<'a> {
 
 impl Cursor<'_> {
     fn byte(&mut self) -> Result<u8> {
-        let byte = *self
-            .bytes
-            .get(self.at)
-            .with_context(|| format!("cut short at byte {}", self.at))?;
+        let byte = *self.bytes.get(self.at).with_context(|| format!("cut short at byte {}", self.at))?;
         self.at += 1;
         Ok(byte)
     }
@@ -161,9 +144,7 @@ impl Writer {
     }
 
     fn free(&mut self, object: usize) -> Result<()> {
-        let (place, size) = self.objects[object]
-            .take()
-            .context("names a block that was freed before")?;
+        let (place, size) = self.objects[object].take().context("names a block that was freed before")?;
         self.steps.push(Step { place, size: 0 });
         self.free_places.push(place);
         self.live -= u64::from(size);
@@ -174,7 +155,6 @@ impl Writer {
     fn object(&self, back: u64) -> Result<usize> {
         let back = usize::try_from(back)?;
         let last = self.objects.len().checked_sub(1);
-        last.and_then(|last| last.checked_sub(back))
-            .context("names a block before the first")
+        last.and_then(|last| last.checked_sub(back)).context("names a block before the first")
     }
 }

@@ -30,17 +30,8 @@ impl Summary {
 
     /// The median and, of several values, the quartiles, these with a decimal less.
     pub fn text(&self, decimals: usize) -> String {
-        let Self {
-            median,
-            low,
-            high,
-            several,
-        } = self;
+        let Self { median, low, high, several } = self;
         let fewer = decimals.saturating_sub(1);
-        if *several {
-            format!("{median:.decimals$} [{low:.fewer$} {high:.fewer$}]")
-        } else {
-            format!("{median:.decimals$}")
-        }
+        if *several { format!("{median:.decimals$} [{low:.fewer$} {high:.fewer$}]") } else { format!("{median:.decimals$}") }
     }
 }

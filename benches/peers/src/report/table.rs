@@ -11,22 +11,14 @@ pub struct Table {
 impl Table {
     /// Columns aligned with spaces.
     pub fn plain(&self) -> String {
-        let widths: Vec<usize> = (0..self.head.len())
-            .map(|column| self.width(column))
-            .collect();
+        let widths: Vec<usize> = (0..self.head.len()).map(|column| self.width(column)).collect();
         let mut text = String::new();
         for row in self.all() {
             let cells = row
                 .iter()
                 .zip(&widths)
                 .enumerate()
-                .map(|(column, (cell, &width))| {
-                    if column == 0 {
-                        format!("{cell:<width$}")
-                    } else {
-                        format!("{cell:>width$}")
-                    }
-                });
+                .map(|(column, (cell, &width))| if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") });
             text += cells.collect::<Vec<_>>().join("  ").trim_end();
             text += "\n";
         }
@@ -35,10 +27,7 @@ impl Table {
 
     /// A Markdown table.
     pub fn markdown(&self) -> String {
-        let mut lines: Vec<String> = self
-            .all()
-            .map(|row| format!("| {} |", row.join(" | ")))
-            .collect();
+        let mut lines: Vec<String> = self.all().map(|row| format!("| {} |", row.join(" | "))).collect();
         lines.insert(1, format!("|---{}|", "|---:".repeat(self.head.len() - 1)));
         lines.join("\n") + "\n"
     }

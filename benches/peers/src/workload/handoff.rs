@@ -4,26 +4,28 @@
 //! once for each batch, and the ring holds enough batches that neither thread waits for long.
 
 use super::each;
+use super::sizes::Sizes;
 use super::together::{self, wait_until};
 use crate::heap::{Block, Heap, Peer};
 use std::hint::black_box;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-const SIZE: usize = 64;
 const BATCH: usize = 128;
 const BATCHES: usize = 32;
-const OPERATIONS: usize = 8192 * BATCH;
+const TURNS: usize = 8192;
 
-/// One turn, with two new threads.
-pub fn run(peer: &Peer) -> f64 {
+/// One turn, with two new threads and blocks of these sizes, one after the other.
+pub fn run(peer: &Peer, sizes: &Sizes) -> f64 {
     let ring = Ring::new();
-    let time = together::run(
-        peer,
-        |heap, line| line.lap(|| (0..OPERATIONS / BATCH).for_each(|turn| ring.fill(turn, heap))),
-        |heap, line| line.lap(|| (0..OPERATIONS / BATCH).for_each(|turn| ring.drain(turn, heap))),
-    );
-    each(time, OPERATIONS)
+    let time = together::run(peer, 2, |thread, heap, line| {
+        if thread == 0 {
+            line.lap(|| (0..TURNS).for_each(|turn| ring.fill(turn, heap, sizes)))
+        } else {
+            line.lap(|| (0..TURNS).for_each(|turn| ring.drain(turn, heap)))
+        }
+    });
+    each(time, TURNS * BATCH)
 }
 
 /// A counter on cache lines of its own (two: the processor fetches them in pairs).
@@ -47,11 +49,12 @@ impl Ring {
     }
 
     /// Allocates the batch of this turn; the allocating thread's.
-    fn fill(&self, turn: usize, heap: &Heap) {
+    fn fill(&self, turn: usize, heap: &Heap, sizes: &Sizes) {
         // Acquire: what the other thread did with the batch that was here is over.
         wait_until(|| turn - self.drained.0.load(Ordering::Acquire) < BATCHES);
-        for cell in &self.batches[turn % BATCHES] {
-            cell.store(heap.alloc(SIZE).into_raw(), Ordering::Relaxed);
+        for (index, cell) in self.batches[turn % BATCHES].iter().enumerate() {
+            let block = heap.alloc(sizes[index % sizes.len()]);
+            cell.store(block.into_raw(), Ordering::Relaxed);
         }
         // Release: the pointers, and what was written to the blocks, come before.
         self.filled.0.store(turn + 1, Ordering::Release);

@@ -1,12 +1,15 @@
 //! The work that is measured. Each function does one turn of it and returns nanoseconds (`tail`: cycles).
 
 pub mod churn;
+pub mod growth;
 pub mod handoff;
 pub mod phases;
+mod random;
 pub mod replay;
+pub mod sizes;
 pub mod tail;
+pub mod threads;
 mod together;
-pub mod two_threads;
 
 use std::time::Duration;
 

@@ -9,11 +9,7 @@ const OPERATIONS: usize = 2_000_000;
 
 /// `count` allocations and `count` frees.
 pub fn run(heap: &Heap, count: usize) -> f64 {
-    if count == 1 {
-        pairs(heap)
-    } else {
-        batches(heap, count)
-    }
+    if count == 1 { pairs(heap) } else { batches(heap, count) }
 }
 
 fn pairs(heap: &Heap) -> f64 {

@@ -56,9 +56,6 @@ impl Places {
     }
 
     fn empty(&mut self, heap: &Heap) {
-        self.0
-            .iter_mut()
-            .filter_map(Option::take)
-            .for_each(|block| heap.free(block));
+        self.0.iter_mut().filter_map(Option::take).for_each(|block| heap.free(block));
     }
 }

@@ -1,7 +1,8 @@
 //! The slowest single operations while one of many blocks of mixed sizes is replaced at random: each allocation and
 //! each free is timed alone, in cycles of the time stamp counter, less what the timing itself takes.
 
-use super::churn::{Churn, MIXED};
+use super::churn::Churn;
+use super::sizes::MIXED;
 use crate::heap::Heap;
 use std::arch::x86_64::{_mm_lfence, _rdtsc};
 

@@ -1,47 +1,55 @@
-//! Two threads that begin at the same moment.
+//! Threads that begin at the same moment.
 
 use crate::heap::{Heap, Peer};
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-/// From when to when a thread did the work that counts.
+/// From when to when work was done that counts.
+#[derive(Clone, Copy)]
 pub struct Lap {
     start: Instant,
     end: Instant,
 }
 
-/// Where each thread waits for the other.
-pub struct StartLine(AtomicU32);
-
-impl StartLine {
-    /// Waits for the other thread, then times `work`.
-    pub fn lap(&self, work: impl FnOnce()) -> Lap {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        wait_until(|| self.0.load(Ordering::Acquire) == 2);
-        let start = Instant::now();
-        work();
-        Lap {
-            start,
-            end: Instant::now(),
-        }
+impl Lap {
+    /// From the first start to the last end of two.
+    fn with(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 }
 
-/// Runs both on threads of their own, which begin and end here. The time from the first start to the last end.
-pub fn run<L, R>(peer: &Peer, left: L, right: R) -> Duration
+/// Where each thread waits for the others.
+pub struct StartLine {
+    threads: usize,
+    arrived: AtomicUsize,
+}
+
+impl StartLine {
+    /// Waits for the other threads, then times `work`.
+    pub fn lap(&self, work: impl FnOnce()) -> Lap {
+        self.arrived.fetch_add(1, Ordering::AcqRel);
+        wait_until(|| self.arrived.load(Ordering::Acquire) == self.threads);
+        let start = Instant::now();
+        work();
+        Lap { start, end: Instant::now() }
+    }
+}
+
+/// Runs `work` on `threads` threads, which begin and end here; it gets the thread's number, from 0. The time from the
+/// first start to the last end.
+pub fn run<W>(peer: &Peer, threads: usize, work: W) -> Duration
 where
-    L: FnOnce(&Heap, &StartLine) -> Lap + Send,
-    R: FnOnce(&Heap, &StartLine) -> Lap + Send,
+    W: Fn(usize, &Heap, &StartLine) -> Lap + Sync,
 {
-    let line = StartLine(AtomicU32::new(0));
-    let (left, right) = thread::scope(|scope| {
-        let left = scope.spawn(|| left(&peer.enter(), &line));
-        let right = scope.spawn(|| right(&peer.enter(), &line));
-        (join(left), join(right))
+    let line = StartLine { threads, arrived: AtomicUsize::new(0) };
+    let laps = thread::scope(|scope| {
+        let (work, line) = (&work, &line);
+        let spawned: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread, &peer.enter(), line))).collect();
+        spawned.into_iter().map(join).reduce(Lap::with)
     });
-    left.end.max(right.end) - left.start.min(right.start)
+    laps.map_or(Duration::ZERO, |all| all.end - all.start)
 }
 
 fn join(thread: ScopedJoinHandle<'_, Lap>) -> Lap {

@@ -12,7 +12,10 @@ pub const OK: Status = 0;
 pub const E_BUSY: Status = -5;
 /// `ENGRAM_ARENA_ABORT`: misuse prints one line and aborts.
 pub const ARENA_ABORT: u32 = 1 << 4;
+/// `ENGRAM_ARENA_NO_ZONES`: spike times are ignored.
+pub const ARENA_NO_ZONES: u32 = 1 << 6;
 /// `ENGRAM_TTFS_NONE`: no spike.
+#[cfg(not(feature = "spikes"))]
 pub const TTFS_NONE: u32 = u32::MAX;
 
 /// `engram_arena`.
@@ -49,11 +52,7 @@ impl ArenaConfig {
         let status = unsafe { engram_arena_config_init(config.as_mut_ptr(), size_of::<Self>()) };
         // SAFETY: all zeroes is a config too.
         let config = unsafe { config.assume_init() };
-        if status == OK {
-            Ok(config)
-        } else {
-            Err(status)
-        }
+        if status == OK { Ok(config) } else { Err(status) }
     }
 }
 
@@ -62,11 +61,7 @@ unsafe extern "C" {
     pub fn engram_arena_open(config: *const ArenaConfig, out: *mut *mut Arena) -> Status;
     pub fn engram_column_acquire(arena: *mut Arena, index: u32, out: *mut *mut Column) -> Status;
     pub fn engram_column_release(column: *mut Column) -> Status;
-    pub fn engram_column_alloc(
-        column: *mut Column,
-        size: usize,
-        align: usize,
-        ttfs_ns: u32,
-    ) -> *mut c_void;
+    pub fn engram_column_alloc(column: *mut Column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void;
     pub fn engram_column_free(column: *mut Column, block: *mut c_void) -> Status;
+    pub fn engram_good_size(arena: *const Arena, size: usize) -> usize;
 }

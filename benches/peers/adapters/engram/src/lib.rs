@@ -1,32 +1,47 @@
 //! engram behind the face that the runner loads: each thread holds a column, and its allocations go there.
 //!
 //! A program written for engram has the held column in a variable; malloc's shape forces a look-up by thread.
+//!
+//! The packages of engram's variants in the C face are built from this source too, each with features of its own.
 
 mod abi;
+mod capacity;
+#[cfg(feature = "held")]
+mod held;
+#[cfg(feature = "spikes")]
+mod spikes;
+#[cfg(not(feature = "held"))]
 mod thread;
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use engram as _;
+#[cfg(feature = "held")]
+use held::{column, set_column};
+#[cfg(feature = "spikes")]
+use spikes::spike;
 use std::process::exit;
+#[cfg(not(feature = "held"))]
+use thread::{column, set_column};
 
 const COLUMNS: u32 = 64;
-const CAPACITY: usize = 1 << 30;
 const ALIGN: usize = 16;
 
 /// The one arena, once [`ad_init`] has opened it.
 static ARENA: AtomicPtr<abi::Arena> = AtomicPtr::new(null_mut());
 
-/// Opens the arena: `ENGRAM_PEERS_CAPACITY` bytes, 1 GiB if unset.
+/// Opens the arena.
 #[unsafe(no_mangle)]
 pub extern "C" fn ad_init() {
-    let mut config = abi::ArenaConfig::default_config()
-        .unwrap_or_else(|status| fail("arena_config_init", status));
-    config.capacity = capacity();
+    let mut config = abi::ArenaConfig::default_config().unwrap_or_else(|status| fail("arena_config_init", status));
+    config.capacity = capacity::capacity();
     config.columns = COLUMNS;
     // A refused free would cost nothing and leak: make it fatal instead.
     config.flags = abi::ARENA_ABORT;
+    if cfg!(feature = "nozones") {
+        config.flags |= abi::ARENA_NO_ZONES;
+    }
     let mut arena = null_mut();
     // SAFETY: both point to live variables; the path in the config is null.
     let status = unsafe { abi::engram_arena_open(&raw const config, &raw mut arena) };
@@ -45,7 +60,7 @@ pub extern "C" fn ad_thread() {
         let mut column = null_mut();
         // SAFETY: the arena is open and never closed; `column` is a live variable.
         match unsafe { abi::engram_column_acquire(arena, index, &raw mut column) } {
-            abi::OK => return thread::set_column(column),
+            abi::OK => return set_column(column),
             abi::E_BUSY => {}
             status => fail("column_acquire", status),
         }
@@ -57,38 +72,57 @@ pub extern "C" fn ad_thread() {
 #[unsafe(no_mangle)]
 pub extern "C" fn ad_thread_end() {
     // SAFETY: this thread holds the column since `ad_thread`.
-    let status = unsafe { abi::engram_column_release(thread::column()) };
+    let status = unsafe { abi::engram_column_release(column()) };
     if status != abi::OK {
         fail("column_release", status);
     }
-    thread::set_column(null_mut());
+    set_column(null_mut());
 }
 
 /// Allocates `size` bytes; null if there are none.
 #[unsafe(no_mangle)]
 pub extern "C" fn ad_alloc(size: usize) -> *mut c_void {
     // SAFETY: this thread holds the column since `ad_thread`.
-    unsafe { abi::engram_column_alloc(thread::column(), size, ALIGN, abi::TTFS_NONE) }
+    unsafe { abi::engram_column_alloc(column(), size, ALIGN, spike()) }
 }
 
 /// Frees a block.
 ///
 /// # Safety
-/// `block` comes from [`ad_alloc`] and has not been freed.
+/// `block` comes from [`ad_alloc`] or [`ad_realloc`], and has not been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ad_free(block: *mut c_void) {
     // SAFETY: this thread holds the column since `ad_thread`; misuse aborts (ARENA_ABORT), so the status is always OK.
-    unsafe { abi::engram_column_free(thread::column(), block) };
+    unsafe { abi::engram_column_free(column(), block) };
 }
 
-fn capacity() -> usize {
-    let Ok(text) = std::env::var("ENGRAM_PEERS_CAPACITY") else {
-        return CAPACITY;
-    };
-    text.parse().unwrap_or_else(|_| {
-        eprintln!("engram: ENGRAM_PEERS_CAPACITY is not a number of bytes: {text:?}");
-        exit(1)
-    })
+/// Makes a block `new_size` bytes long; null if there is no room. The C face reallocates only for those who do not hold
+/// the block's column, so this is what a program that holds it writes itself.
+///
+/// # Safety
+/// `block` comes from [`ad_alloc`] or this function, is `old_size` bytes long and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ad_realloc(block: *mut c_void, old_size: usize, new_size: usize) -> *mut c_void {
+    let arena = ARENA.load(Ordering::Relaxed);
+    // SAFETY: the arena is open and never closed.
+    if unsafe { abi::engram_good_size(arena, old_size) == abi::engram_good_size(arena, new_size) } {
+        return block;
+    }
+    let moved = ad_alloc(new_size);
+    if !moved.is_null() {
+        // SAFETY: two blocks, each of at least these bytes; the old one is the caller's to free.
+        unsafe {
+            moved.copy_from_nonoverlapping(block, old_size.min(new_size));
+            ad_free(block);
+        }
+    }
+    moved
+}
+
+/// No spike, which is the usual.
+#[cfg(not(feature = "spikes"))]
+fn spike() -> u32 {
+    abi::TTFS_NONE
 }
 
 fn fail(call: &str, status: abi::Status) -> ! {

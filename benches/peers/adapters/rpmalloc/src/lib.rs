@@ -37,9 +37,19 @@ pub extern "C" fn ad_alloc(size: usize) -> *mut c_void {
 /// Frees a block.
 ///
 /// # Safety
-/// `block` comes from [`ad_alloc`] and has not been freed.
+/// `block` comes from [`ad_alloc`] or [`ad_realloc`], and has not been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ad_free(block: *mut c_void) {
     // SAFETY: the caller's promise is the one that it asks for.
     unsafe { rpmalloc_sys::rpfree(block) }
+}
+
+/// Makes a block `new_size` bytes long; null if there is no room.
+///
+/// # Safety
+/// `block` comes from [`ad_alloc`] or this function, and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ad_realloc(block: *mut c_void, _old_size: usize, new_size: usize) -> *mut c_void {
+    // SAFETY: the caller's promise is the one that it asks for.
+    unsafe { rpmalloc_sys::rprealloc(block, new_size) }
 }

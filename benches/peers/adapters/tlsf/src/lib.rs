@@ -27,8 +27,7 @@ static HEAP: OneThread = OneThread(UnsafeCell::new(Heap::new()));
 /// If there is no memory for the pool; a panic ends the process here.
 #[unsafe(no_mangle)]
 pub extern "C" fn ad_init() {
-    let pool =
-        NonNull::new(slice_from_raw_parts_mut(map(POOL), POOL)).expect("a mapping is never null");
+    let pool = NonNull::new(slice_from_raw_parts_mut(map(POOL), POOL)).expect("a mapping is never null");
     // SAFETY: one thread; the mapping is ours alone and is never unmapped.
     let inserted = unsafe { (*HEAP.0.get()).insert_free_block_ptr(pool) };
     assert!(inserted.is_some(), "TLSF refused its pool");
@@ -48,11 +47,28 @@ pub extern "C" fn ad_alloc(size: usize) -> *mut c_void {
 /// Frees a block.
 ///
 /// # Safety
-/// `block` comes from [`ad_alloc`] and has not been freed.
+/// `block` comes from [`ad_alloc`] or [`ad_realloc`], and has not been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ad_free(block: *mut c_void) {
     // SAFETY: one thread; the caller's promise covers the block, which `ad_alloc` aligned to ALIGN and which is not null.
     unsafe { (*HEAP.0.get()).deallocate(NonNull::new_unchecked(block.cast()), ALIGN) }
+}
+
+/// Makes a block `new_size` bytes long; null if there is no room.
+///
+/// # Safety
+/// `block` comes from [`ad_alloc`] or this function, and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ad_realloc(block: *mut c_void, _old_size: usize, new_size: usize) -> *mut c_void {
+    let Ok(layout) = Layout::from_size_align(new_size, ALIGN) else {
+        return null_mut();
+    };
+    // SAFETY: one thread; the caller's promise covers the block, which `ad_alloc` aligned to ALIGN and which is not null.
+    let block = unsafe {
+        let block = NonNull::new_unchecked(block.cast());
+        (*HEAP.0.get()).reallocate(block, layout)
+    };
+    block.map_or(null_mut(), |block| block.as_ptr().cast())
 }
 
 fn map(bytes: usize) -> *mut u8 {
@@ -60,10 +76,6 @@ fn map(bytes: usize) -> *mut u8 {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new anonymous mapping touches no memory in use.
     let memory = unsafe { libc::mmap(null_mut(), bytes, protection, flags, -1, 0) };
-    assert_ne!(
-        memory,
-        libc::MAP_FAILED,
-        "cannot map {bytes} bytes for TLSF"
-    );
+    assert_ne!(memory, libc::MAP_FAILED, "cannot map {bytes} bytes for TLSF");
     memory.cast()
 }
