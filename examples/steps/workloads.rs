@@ -13,8 +13,8 @@ pub(crate) const ALL: &[fn(&mut Counter)] =
 const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256, 384, 512, 1024];
 /// Live blocks of a churn.
 const LIVE: usize = 10_000;
-/// Blocks of a growth; each is counted twice, when it is allocated and when it is freed.
-const GROWN: usize = 20_000;
+/// Blocks of a growth, more than fill a chunk; each is counted twice, when it is allocated and when it is freed.
+const GROWN: usize = 12_500;
 /// Blocks that are taken back, and others.
 const SHARED: usize = 2000;
 
@@ -87,12 +87,12 @@ impl Churn {
 
 fn churn(counter: &mut Counter) {
     let rows = ["churn: allocation", "churn: free"];
-    Churn { rows, size: Random::mixed, spike: no_spike, live: LIVE, counted: 5000 }.run(counter);
+    Churn { rows, size: Random::mixed, spike: no_spike, live: LIVE, counted: 3000 }.run(counter);
 }
 
 fn churn_over_zones(counter: &mut Counter) {
     let rows = ["churn over all zones: allocation", "churn over all zones: free"];
-    Churn { rows, size: Random::mixed, spike: Random::spike, live: LIVE, counted: 5000 }.run(counter);
+    Churn { rows, size: Random::mixed, spike: Random::spike, live: LIVE, counted: 3000 }.run(counter);
 }
 
 fn medium(counter: &mut Counter) {
