@@ -117,7 +117,8 @@ impl Core {
     pub(crate) fn steal_from(&self, index: u32) {
         let block = self.block(index);
         for id in block.holder.used_cells() {
-            let inbox = self.inbox(index, id.offset());
+            // Not by the handle: nothing says that its holder is done with setting it up.
+            let inbox = &self.columns.cell_of(index, id).open().inbox;
             if self.is_worth_it(inbox, index, id) {
                 self.rob(inbox.take());
             }
