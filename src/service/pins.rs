@@ -84,9 +84,10 @@ impl Pins {
         self.pins.load(Acquire)
     }
 
-    /// Whether every pinned block is retired.
+    /// Pinned blocks, and how many of them are retired.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn all_retired(&self) -> bool {
-        self.blocks.lock().values().all(|pinned| pinned.retired)
+    pub(super) fn blocks(&self) -> (usize, usize) {
+        let blocks = self.blocks.lock();
+        (blocks.len(), blocks.values().filter(|pinned| pinned.retired).count())
     }
 }
