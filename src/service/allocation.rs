@@ -211,7 +211,7 @@ impl MemoryAllocationService {
     fn place(&self, node: &Node, own: usize, plan: &Plan, concept: &Concept) -> Result<Placed, AllocationError> {
         let (column, confidence, cache_hit) = self.choose(node, plan);
         let spike = plan.strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, concept, spike, (plan.mark, plan.on_trial))?;
+        let (slot, pool, bytes) = self.take(own, column, concept, spike, plan.mark, plan.on_trial)?;
         let guided = !matches!(plan.column, Column::Hashed);
         Ok(Placed { slot, column, confidence, cache_hit, guided, pool, bytes })
     }
@@ -276,7 +276,8 @@ impl MemoryAllocationService {
         column: u32,
         concept: &Concept,
         spike: SpikeTime,
-        (mark, on_trial): (u64, bool),
+        mark: u64,
+        on_trial: bool,
     ) -> Result<(Slot, usize, u64), AllocationError> {
         let asked = concept.block_bytes();
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
@@ -343,7 +344,6 @@ impl MemoryAllocationService {
         unsafe {
             guard.defer_unchecked(move || {
                 let block = block;
-                discarded.fetch_sub(1, Relaxed);
                 if let Some(arena) = arena.upgrade()
                     && pins.retires(block.0)
                 {
@@ -351,6 +351,7 @@ impl MemoryAllocationService {
                     let freed = arena.free(block.0);
                     debug_assert!(freed.is_ok(), "{freed:?}");
                 }
+                discarded.fetch_sub(1, Relaxed);
             });
         }
     }
@@ -422,7 +423,7 @@ impl MemoryAllocationService {
             Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, &concept, spike, (old.mark(), false))?;
+        let (slot, pool, bytes) = self.take(own, column, &concept, spike, old.mark(), false)?;
         node.set_block(&state, Some(slot.block()));
         let old_pool = usize::from(state.pool);
         self.pools[old_pool].refund(state.bytes);

@@ -50,12 +50,7 @@ impl MemoryAllocationService {
             Err(error) => refused = refused.take().or(Some((index, error))),
         });
         if let Some(refused) = refused {
-            for (index, _) in served {
-                // Unless somebody has deallocated it meanwhile: as if it had not been.
-                if let Some((pool, _)) = self.take_back(requests[index].concept_id) {
-                    self.pools[pool].forget_allocation();
-                }
-            }
+            self.undo(requests, &served);
             return Err(refused);
         }
         if let Some(batch) = batch {
@@ -154,7 +149,12 @@ impl MemoryAllocationService {
             !scarce
         });
         if scarce {
-            self.undo(requests, &mut plans, served.iter().map(|(index, _)| *index));
+            self.undo(requests, &served);
+            served.clear();
+            for (_, plan) in plans.iter_mut().flatten() {
+                // Its edges may have gone with what was undone.
+                (plan.node, plan.on_trial) = (None, false);
+            }
             // Of equal spikes the first comes first.
             order.sort_unstable();
             self.serve_in_order(requests, &mut plans, &order, waited, |index, result| {
@@ -162,7 +162,6 @@ impl MemoryAllocationService {
                 answer(index, result);
                 !(refused && all)
             });
-            served.clear();
         }
         drop(permit);
         served
@@ -206,15 +205,11 @@ impl MemoryAllocationService {
     }
 
     /// Undoes what was served. (Unless somebody has deallocated it meanwhile: as if it had not been.)
-    fn undo(&self, requests: &[Asked], plans: &mut [Option<(usize, Plan)>], served: impl Iterator<Item = usize>) {
-        for index in served {
-            if let Some((pool, _)) = self.take_back(requests[index].concept_id) {
+    fn undo(&self, requests: &[Asked], served: &[(usize, AllocationResult)]) {
+        for (index, _) in served {
+            if let Some((pool, _)) = self.take_back(requests[*index].concept_id) {
                 self.pools[pool].forget_allocation();
             }
-        }
-        for (_, plan) in plans.iter_mut().flatten() {
-            // Its edges may have gone with what was undone.
-            (plan.node, plan.on_trial) = (None, false);
         }
     }
 }
