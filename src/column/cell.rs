@@ -9,9 +9,9 @@
 //!
 //! An allocation pops `e[n-1]`, or else takes slots of `word`, the free slots of one unit (granule
 //! `base + bit * step`), or else refills. A free pushes, or else spills to the span's summary. Entries
-//! are granules. The pushes and n are one word, n its lowest byte: a push adds 1 to both by one addition. The inbox and the hint are anybody's: what others freed, and the shared span that had room lately. They
-//! share a line with the bottom of the stack, which is written to seldom enough: once for each span that others
-//! begin to free into.
+//! are granules. The pushes and n are one word, n its lowest byte: a push adds 1 to both by one addition. The inbox
+//! and the hint are anybody's: what others freed, and the shared span that had room lately. They share a line with
+//! the bottom of the stack, which is written to seldom enough: once for each span that others begin to free into.
 //!
 //! A column has two rows of medium cells, ordinary and aligned, a row for requests with an alignment
 //! above 16 bytes, one for ordered batches, and then a row for each zone. Cells of the first four are
@@ -49,7 +49,7 @@ use super::block::CELLS_OFFSET;
 #[repr(C)]
 pub(crate) struct CellHead {
     /// Entries of the stack in the lowest byte, and above it the pushes ever made, which wrap after 2^56.
-    stack: AtomicU64,
+    pushes_n: AtomicU64,
     word: AtomicU64,
     base: AtomicU64,
     limit: Slot<u8>,
@@ -65,16 +65,16 @@ pub(crate) struct CellHead {
     counted: Slot<u8>,
 }
 
-/// Bits of a cell's `stack` that count its entries.
-const STACK_BITS: u32 = 8;
+/// Bits of `pushes_n` that count entries.
+const N_BITS: u32 = 8;
 /// What a push adds to it.
-const PUSHED: u64 = (1 << STACK_BITS) + 1;
-const _: () = assert!(SMALL_STACK < 1 << STACK_BITS && MEDIUM_STACK < 1 << STACK_BITS);
+const PUSHED: u64 = (1 << N_BITS) + 1;
+const _: () = assert!(SMALL_STACK < 1 << N_BITS && MEDIUM_STACK < 1 << N_BITS);
 
-/// The entries that a cell's `stack` counts.
+/// The entries that `pushes_n` counts.
 #[inline(always)]
-const fn entries(stack: u64) -> u8 {
-    stack as u8
+const fn entries(pushes_n: u64) -> u8 {
+    pushes_n as u8
 }
 
 /// What anybody writes of a cell.
@@ -374,26 +374,26 @@ impl Cell {
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Granule> {
         let head = self.head();
-        let stack = head.stack.load(Relaxed);
-        if entries(stack) == 0 {
+        let pushes_n = head.pushes_n.load(Relaxed);
+        if entries(pushes_n) == 0 {
             return None;
         }
-        let stack = stack - 1;
-        head.stack.store(stack, Relaxed);
-        Some(Granule(self.entry(entries(stack)).load(Relaxed)))
+        let pushes_n = pushes_n - 1;
+        head.pushes_n.store(pushes_n, Relaxed);
+        Some(Granule(self.entry(entries(pushes_n)).load(Relaxed)))
     }
 
     /// Keeps a freed slot, if there is room.
     #[inline(always)]
     pub(crate) fn push(&self, granule: Granule) -> bool {
         let head = self.head();
-        let stack = head.stack.load(Relaxed);
-        let n = entries(stack);
+        let pushes_n = head.pushes_n.load(Relaxed);
+        let n = entries(pushes_n);
         if n == head.limit.get() {
             return false;
         }
         self.entry(n).store(granule.0, Relaxed);
-        head.stack.store(stack.wrapping_add(PUSHED), Relaxed);
+        head.pushes_n.store(pushes_n.wrapping_add(PUSHED), Relaxed);
         true
     }
 
@@ -425,7 +425,7 @@ impl Cell {
             }
             self.entry(ahead - 1).store(second.0, Relaxed);
         }
-        head.stack.store(head.stack.load(Relaxed) + u64::from(ahead), Relaxed);
+        head.pushes_n.store(head.pushes_n.load(Relaxed) + u64::from(ahead), Relaxed);
         head.word.store(word.bits, Relaxed);
         Some((first, u32::from(ahead) + 1))
     }
@@ -570,7 +570,7 @@ impl Cell {
     /// be asked. `granules` is one past the last granule.
     pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
         let (head, class) = (self.head(), Class::at(id.class() as u32));
-        let (n, limit) = (entries(head.stack.load(Relaxed)), head.limit.get());
+        let (n, limit) = (entries(head.pushes_n.load(Relaxed)), head.limit.get());
         if limit <= 1 && self.word_bits() != 0 {
             return false;
         }
@@ -584,15 +584,15 @@ impl Cell {
 
     /// Entries of the stack, for checks.
     pub(crate) fn stack(&self) -> impl Iterator<Item = Granule> + '_ {
-        (0..entries(self.head().stack.load(Relaxed))).map(|index| Granule(self.entry(index).load(Relaxed)))
+        (0..entries(self.head().pushes_n.load(Relaxed))).map(|index| Granule(self.entry(index).load(Relaxed)))
     }
 
     /// Blocks allocated from it, freed through it (K2), and slots in its stack. Of a cell in use the numbers are of
     /// slightly different moments.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let head = self.head();
-        let word = head.stack.load(Relaxed);
-        let (stack, pushes) = (u64::from(entries(word)), word >> STACK_BITS);
+        let pushes_n = head.pushes_n.load(Relaxed);
+        let (stack, pushes) = (u64::from(entries(pushes_n)), pushes_n >> N_BITS);
         let frees = pushes.wrapping_add(head.spills.load(Relaxed));
         // A slot may be in the stack before it is counted as out of its span.
         let allocs = pushes.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack).cast_signed().max(0);

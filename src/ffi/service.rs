@@ -100,7 +100,8 @@ unsafe fn allocate(service: *const engram_service, concept: *const engram_concep
 }
 
 /// Allocates many concepts in one call, the earliest first spike first if not all can be served (then other threads may
-/// see some go and come again): `out[i]` answers `concepts[i]`, and its status says what came of it; `out` may be NULL. `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`.
+/// see some go and come again): `out[i]` answers `concepts[i]`, and its status says what came of it; `out` may be NULL.
+/// `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`.
 ///
 /// With flags 0 each is served on its own. Returns `ENGRAM_OK` if all were, else the status of the first that was not:
 /// of those that could never be served (with a status of `ENGRAM_E_NULL`, `ENGRAM_E_INVALID`, or `ENGRAM_E_NOT_FOUND`) the

@@ -6,8 +6,8 @@
 //!
 //! `bytes_peak` is taken where slots leave their spans and come back, not at every block: what the stacks
 //! of the cells keep counts as well (at most 47 slots and 32 KiB a cell in use, or four slots; one of blocks above
-//! 32 KiB, none above 64 KiB), so that it is never below the highest `bytes_live` of a column and its holder. What a column has
-//! had on top of its present slots counts from its last report on (when it is released or reset, and with
+//! 32 KiB, none above 64 KiB), so that it is never below the highest `bytes_live` of a column and its holder. What
+//! a column has had on top of its present slots counts from its last report on (when it is released or reset, and with
 //! every large block), and what others freed of it from its holder's next look (an allocation without
 //! holding, a report): with several columns, or frees by others, the peak is off by at most that much.
 

@@ -49,12 +49,12 @@ impl Moved {
     }
 
     fn content(&self, at: NonNull<u8>) -> u64 {
-        // SAFETY: see above.
+        // SAFETY: see `Sync`: loom watches it.
         self.blocks[usize::from(at == self.at(1))].with(|content| unsafe { content.read() })
     }
 
     fn free(&self, at: NonNull<u8>) {
-        // SAFETY: see above.
+        // SAFETY: see `Sync`: loom watches it.
         self.blocks[usize::from(at == self.at(1))].with_mut(|content| unsafe { content.write(NOBODYS) });
         self.freed.fetch_add(1, Relaxed);
     }
@@ -64,7 +64,7 @@ impl Moved {
         {
             let state = self.node.lock().unwrap();
             if let Some(content) = to {
-                // SAFETY: see above.
+                // SAFETY: see `Sync`: loom watches it.
                 self.blocks[1].with_mut(|block| unsafe { block.write(content) });
             }
             self.node.set_block(&state, to.map(|_| self.at(1)));
