@@ -21,7 +21,7 @@ pub struct Adapter {
 pub const SUBJECT: &str = "engram";
 
 /// Every allocator, in the order of the report's columns.
-pub const ALL: [Adapter; 11] = [
+pub const ALL: [Adapter; 12] = [
     Adapter::new(SUBJECT),
     Adapter::new("mimalloc"),
     Adapter::new("snmalloc"),
@@ -33,6 +33,7 @@ pub const ALL: [Adapter; 11] = [
     Adapter::variant("engram-rust"),
     Adapter::variant("engram-spikes"),
     Adapter::variant("engram-nozones"),
+    Adapter { threads: true, ..Adapter::variant("engram-unheld") },
 ];
 
 impl Adapter {

@@ -51,7 +51,7 @@ enum Work {
     Phases(usize),
     Replace(usize, &'static Sizes),
     Growth,
-    HandOff(&'static Sizes),
+    HandOff(usize, &'static Sizes),
     Threads(usize),
     Replay(Trace),
     Tail(usize),
@@ -64,7 +64,7 @@ impl Job {
             Work::Phases(count) => vec![phases::run(heap, *count)],
             Work::Replace(live, sizes) => vec![churn::run(heap, *live, sizes, seed)],
             Work::Growth => vec![growth::run(heap, seed)],
-            Work::HandOff(sizes) => vec![handoff::run(heap.peer(), sizes)],
+            Work::HandOff(frees, sizes) => vec![handoff::run(heap.peer(), *frees, sizes)],
             Work::Threads(count) => vec![threads::run(heap.peer(), *count, seed)],
             Work::Replay(trace) => vec![replay::run(heap, trace)],
             Work::Tail(live) => tail::run(heap, *live, seed).to_vec(),
@@ -72,7 +72,7 @@ impl Job {
     }
 
     fn time(line: &str, work: Work) -> Self {
-        let threads = matches!(work, Work::HandOff(_) | Work::Threads(_));
+        let threads = matches!(work, Work::HandOff(..) | Work::Threads(_));
         Self { section: Section::Time, lines: vec![line.to_owned()], threads, work }
     }
 
@@ -125,9 +125,11 @@ fn synthetic() -> Vec<Job> {
         Job::time("replace 1 of 100,000, mixed", Work::Replace(100_000, &MIXED)),
         Job::time("replace 1 of 1,000, 4 to 64 KiB", Work::Replace(1_000, &LARGE)),
         Job::time("growing vectors", Work::Growth),
-        Job::time("hand-off to another thread, 64 B", Work::HandOff(&FIXED)),
-        Job::time("producer and consumer, 8 sizes", Work::HandOff(&EIGHT)),
+        Job::time("hand-off to another thread, 64 B", Work::HandOff(1, &FIXED)),
+        Job::time("producer and consumer, 8 sizes", Work::HandOff(1, &EIGHT)),
+        Job::time("one allocates, four free, 64 B", Work::HandOff(4, &FIXED)),
         Job::time("two threads, mixed", Work::Threads(2)),
         Job::time("four threads, mixed", Work::Threads(4)),
+        Job::time("thirty-two threads, mixed", Work::Threads(32)),
     ]
 }

@@ -20,8 +20,6 @@ struct Part {
     /// What the tables' titles begin with.
     title: &'static str,
     allocators: Vec<usize>,
-    /// Lines that some of them do not take part in are left out.
-    full_lines: bool,
 }
 
 struct Line {
@@ -38,10 +36,10 @@ impl Report {
             let indices = 0..allocators.len();
             indices.filter(|&index| wanted(allocators[index])).collect()
         };
-        let mut parts = vec![Part { title: "", allocators: those(&|who| !(variants_apart && who.variant)), full_lines: false }];
+        let mut parts = vec![Part { title: "", allocators: those(&|who| !(variants_apart && who.variant)) }];
         if variants_apart {
             let allocators = those(&|who| who.variant || who.name == SUBJECT);
-            parts.push(Part { title: "variants, ", allocators, full_lines: true });
+            parts.push(Part { title: "variants, ", allocators });
         }
         Self { allocators: allocators.iter().copied().copied().collect(), parts, lines: Vec::new() }
     }
@@ -72,10 +70,7 @@ impl Report {
     }
 
     fn table(&self, section: Section, part: &Part) -> Option<Table> {
-        let told = |line: &Line| {
-            let mut measured = part.allocators.iter().map(|&index| !line.values[index].is_empty());
-            if part.full_lines { measured.all(|there| there) } else { measured.any(|there| there) }
-        };
+        let told = |line: &Line| part.allocators.iter().any(|&index| !line.values[index].is_empty());
         let mut lines = self.lines.iter().filter(|line| line.section == section && told(line)).peekable();
         lines.peek()?;
         let compared = self.of(part).any(Adapter::is_peer);

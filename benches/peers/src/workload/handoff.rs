@@ -1,4 +1,4 @@
-//! One thread allocates, another frees. An operation is an allocation and its free, which go on at the same time.
+//! One thread allocates, others free. An operation is an allocation and its free, which go on at the same time.
 //!
 //! The blocks go through a ring by the batch, so that passing them on costs little: two shared counters are written
 //! once for each batch, and the ring holds enough batches that neither thread waits for long.
@@ -15,15 +15,12 @@ const BATCH: usize = 128;
 const BATCHES: usize = 32;
 const TURNS: usize = 8192;
 
-/// One turn, with two new threads and blocks of these sizes, one after the other.
-pub fn run(peer: &Peer, sizes: &Sizes) -> f64 {
-    let ring = Ring::new();
-    let time = together::run(peer, 2, |thread, heap, line| {
-        if thread == 0 {
-            line.lap(|| (0..TURNS).for_each(|turn| ring.fill(turn, heap, sizes)))
-        } else {
-            line.lap(|| (0..TURNS).for_each(|turn| ring.drain(turn, heap)))
-        }
+/// One turn, with a new thread that allocates blocks of these sizes, one after the other, and so many that free them.
+pub fn run(peer: &Peer, frees: usize, sizes: &Sizes) -> f64 {
+    let ring = Ring::new(frees);
+    let time = together::run(peer, 1 + frees, |thread, heap, line| match thread.checked_sub(1) {
+        None => line.lap(|| (0..TURNS).for_each(|turn| ring.fill(turn, heap, sizes))),
+        Some(first) => line.lap(|| (first..TURNS).step_by(frees).for_each(|turn| ring.drain(turn, heap))),
     });
     each(time, TURNS * BATCH)
 }
@@ -35,23 +32,27 @@ struct Counter(AtomicUsize);
 struct Ring {
     batches: Vec<[AtomicPtr<u64>; BATCH]>,
     filled: Counter,
-    drained: Counter,
+    /// Of each thread that frees, which do so in turn.
+    drained: Vec<Counter>,
 }
 
 impl Ring {
-    fn new() -> Self {
+    fn new(frees: usize) -> Self {
         let empty = || [const { AtomicPtr::new(null_mut()) }; BATCH];
         Self {
             batches: (0..BATCHES).map(|_| empty()).collect(),
             filled: Counter(AtomicUsize::new(0)),
-            drained: Counter(AtomicUsize::new(0)),
+            drained: (0..frees).map(|_| Counter(AtomicUsize::new(0))).collect(),
         }
     }
 
     /// Allocates the batch of this turn; the allocating thread's.
     fn fill(&self, turn: usize, heap: &Heap, sizes: &Sizes) {
-        // Acquire: what the other thread did with the batch that was here is over.
-        wait_until(|| turn - self.drained.0.load(Ordering::Acquire) < BATCHES);
+        if let Some(before) = turn.checked_sub(BATCHES) {
+            let frees = self.drained.len();
+            // Acquire: what was done with the batch that was here is over.
+            wait_until(|| self.drained[before % frees].0.load(Ordering::Acquire) > before / frees);
+        }
         for (index, cell) in self.batches[turn % BATCHES].iter().enumerate() {
             let block = heap.alloc(sizes[index % sizes.len()]);
             cell.store(block.into_raw(), Ordering::Relaxed);
@@ -60,7 +61,7 @@ impl Ring {
         self.filled.0.store(turn + 1, Ordering::Release);
     }
 
-    /// Reads and frees the batch of this turn; the freeing thread's.
+    /// Reads and frees the batch of this turn; for the thread whose turn it is.
     fn drain(&self, turn: usize, heap: &Heap) {
         // Acquire: pairs with the release in `fill`.
         wait_until(|| self.filled.0.load(Ordering::Acquire) > turn);
@@ -71,6 +72,6 @@ impl Ring {
             heap.free(block);
         }
         // Release: the pointers are read before `fill` writes others.
-        self.drained.0.store(turn + 1, Ordering::Release);
+        self.drained[turn % self.drained.len()].0.store(turn / self.drained.len() + 1, Ordering::Release);
     }
 }

@@ -1,4 +1,5 @@
 //! The part of engram's C face that the adapter calls, declared as `engram.h` has it.
+#![allow(dead_code, reason = "each adapter calls its part")]
 
 use core::ffi::{c_char, c_void};
 use core::mem::MaybeUninit;
@@ -15,7 +16,6 @@ pub const ARENA_ABORT: u32 = 1 << 4;
 /// `ENGRAM_ARENA_NO_ZONES`: spike times are ignored.
 pub const ARENA_NO_ZONES: u32 = 1 << 6;
 /// `ENGRAM_TTFS_NONE`: no spike.
-#[cfg(not(feature = "spikes"))]
 pub const TTFS_NONE: u32 = u32::MAX;
 
 /// `engram_arena`.
@@ -63,5 +63,8 @@ unsafe extern "C" {
     pub fn engram_column_release(column: *mut Column) -> Status;
     pub fn engram_column_alloc(column: *mut Column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void;
     pub fn engram_column_free(column: *mut Column, block: *mut c_void) -> Status;
+    pub fn engram_alloc(arena: *mut Arena, column: u32, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void;
+    pub fn engram_free(arena: *mut Arena, block: *mut c_void) -> Status;
+    pub fn engram_realloc(arena: *mut Arena, block: *mut c_void, size: usize, ttfs_ns: u32) -> *mut c_void;
     pub fn engram_good_size(arena: *const Arena, size: usize) -> usize;
 }

@@ -8,6 +8,7 @@ mod abi;
 mod capacity;
 #[cfg(feature = "held")]
 mod held;
+mod open;
 #[cfg(feature = "spikes")]
 mod spikes;
 #[cfg(not(feature = "held"))]
@@ -19,13 +20,12 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use engram as _;
 #[cfg(feature = "held")]
 use held::{column, set_column};
+use open::{COLUMNS, fail, open};
 #[cfg(feature = "spikes")]
 use spikes::spike;
-use std::process::exit;
 #[cfg(not(feature = "held"))]
 use thread::{column, set_column};
 
-const COLUMNS: u32 = 64;
 const ALIGN: usize = 16;
 
 /// The one arena, once [`ad_init`] has opened it.
@@ -34,20 +34,7 @@ static ARENA: AtomicPtr<abi::Arena> = AtomicPtr::new(null_mut());
 /// Opens the arena.
 #[unsafe(no_mangle)]
 pub extern "C" fn ad_init() {
-    let mut config = abi::ArenaConfig::default_config().unwrap_or_else(|status| fail("arena_config_init", status));
-    config.capacity = capacity::capacity();
-    config.columns = COLUMNS;
-    // A refused free would cost nothing and leak: make it fatal instead.
-    config.flags = abi::ARENA_ABORT;
-    if cfg!(feature = "nozones") {
-        config.flags |= abi::ARENA_NO_ZONES;
-    }
-    let mut arena = null_mut();
-    // SAFETY: both point to live variables; the path in the config is null.
-    let status = unsafe { abi::engram_arena_open(&raw const config, &raw mut arena) };
-    if status != abi::OK {
-        fail("arena_open", status);
-    }
+    let arena = open(if cfg!(feature = "nozones") { abi::ARENA_NO_ZONES } else { 0 });
     // Pairs with the load in `ad_thread`: another thread sees the arena opened.
     ARENA.store(arena, Ordering::Release);
 }
@@ -123,9 +110,4 @@ pub unsafe extern "C" fn ad_realloc(block: *mut c_void, old_size: usize, new_siz
 #[cfg(not(feature = "spikes"))]
 fn spike() -> u32 {
     abi::TTFS_NONE
-}
-
-fn fail(call: &str, status: abi::Status) -> ! {
-    eprintln!("engram: engram_{call} failed with status {status}");
-    exit(1)
 }
