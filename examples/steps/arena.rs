@@ -108,6 +108,15 @@ impl Held<'_> {
         block
     }
 
+    /// Counts a batch of one size, and its blocks.
+    pub(crate) fn count_batch(&self, counter: &mut Counter, row: RowName, size: usize, count: usize) {
+        let mut out = vec![null_mut::<c_void>(); count];
+        let arguments = [exposed(self.column), size as u64, 16, ENGRAM_TTFS_NONE.into(), count as u64, exposed(out.as_mut_ptr())];
+        // SAFETY: the function's arguments; `out` has `count` entries.
+        let served = unsafe { counter.call(|_| row, count, face().engram_column_alloc_batch as *const c_void, arguments) };
+        assert_eq!(served, count as u64);
+    }
+
     /// Counts a free.
     pub(crate) fn count_free(&self, counter: &mut Counter, row: RowName, block: Block) {
         let arguments = [exposed(self.column), exposed(block), 0, 0, 0, 0];

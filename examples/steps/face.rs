@@ -46,6 +46,7 @@ face! {
     engram_column_free: fn(*mut engram_column, *mut c_void) -> engram_status;
     engram_alloc: fn(*mut engram_arena, u32, usize, usize, u32) -> *mut c_void;
     engram_free: fn(*mut engram_arena, *mut c_void) -> engram_status;
+    engram_column_alloc_batch: fn(*mut engram_column, usize, usize, u32, usize, *mut *mut c_void) -> usize;
     engram_alloc_batch: fn(*mut engram_arena, *const engram_request, usize, u32, *mut *mut c_void) -> engram_status;
 }
 

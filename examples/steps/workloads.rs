@@ -7,7 +7,7 @@ use crate::count::Counter;
 
 /// All workloads, in the order of the table.
 pub(crate) const ALL: &[fn(&mut Counter)] =
-    &[churn, churn_over_zones, growth, growth_over_zones, take_back, exhaustion, medium, ordered_batch, not_held, held_by_another];
+    &[churn, churn_over_zones, growth, growth_over_zones, take_back, exhaustion, medium, batches, not_held, held_by_another];
 
 /// Sizes of the parts of neurons, small ones most often.
 const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256, 384, 512, 1024];
@@ -15,6 +15,8 @@ const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256,
 const LIVE: usize = 10_000;
 /// Blocks of a growth, more than fill a chunk; each is counted twice, when it is allocated and when it is freed.
 const GROWN: usize = 12_500;
+/// Blocks of a batch.
+const BATCH: usize = 500;
 /// Blocks that are taken back, and others.
 const SHARED: usize = 2000;
 
@@ -148,11 +150,20 @@ fn exhaustion(counter: &mut Counter) {
     }
 }
 
-fn ordered_batch(counter: &mut Counter) {
-    let (arena, mut random) = (Arena::open(256 << 20), Random::new());
-    let mut request = || engram_request { size: random.mixed(), align: 0, column: 1, ttfs_ns: random.next() as u32 };
-    let requests: Vec<_> = (0..500).map(|_| request()).collect();
-    arena.count_ordered_batch(counter, "ordered batch of 500: each block", &requests);
+/// Each in an arena of its own.
+fn batches(counter: &mut Counter) {
+    let mut random = Random::new();
+    Arena::open(256 << 20).hold(1).count_batch(counter, "batch of 500 of a held column, 64 B: each block", 64, BATCH);
+    let mut ordered = |row, request: &mut dyn FnMut(&mut Random, u32) -> (usize, u32)| {
+        let requests: Vec<_> = (0..BATCH as u32)
+            .map(|number| request(&mut random, number))
+            .map(|(size, ttfs_ns)| engram_request { size, align: 0, column: 1, ttfs_ns })
+            .collect();
+        Arena::open(256 << 20).count_ordered_batch(counter, row, &requests);
+    };
+    ordered("ordered batch of 500, 64 B, spikes ascending: each block", &mut |_, number| (64, number * 1000));
+    ordered("ordered batch of 500, 64 B: each block", &mut |random, _| (64, random.next() as u32));
+    ordered("ordered batch of 500, mixed sizes: each block", &mut |random, _| (random.mixed(), random.next() as u32));
 }
 
 fn not_held(counter: &mut Counter) {

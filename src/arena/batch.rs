@@ -9,6 +9,8 @@
 //! 3  ordered: within a column and size class, sort the addresses         C A - B ...   (5)(3) 0 (1)
 //! 4  each block to the place of its number, null where refused           0:- 1:B 3:A 5:C
 //! ```
+//!
+//! Requests of one kind that are in spike order as given need none of this: blocks fill the output from the front.
 
 use super::Arena;
 use crate::column::core::Core;
@@ -149,75 +151,83 @@ impl Arena {
             return Err(Error::BatchLength(count));
         }
         self.core.counters().batches.fetch_add(1, Relaxed);
-        for (index, entry) in out.iter_mut().enumerate() {
-            *entry = Entry::new(request(index).spike, index).0;
-        }
-        out.sort_unstable();
         let ordered = flags.contains(BatchFlags::ORDERED);
-        let mut served = Served { blocks: 0, refused: None };
         let mut server = Server { arena: self, leased: None, ordered };
-        for place in 0..out.len() {
-            let index = Entry(out[place]).request();
-            match server.serve(request(index)) {
-                Ok(block) => {
-                    out[place] = block;
-                    Entry(block).set_request(index);
-                    served.blocks += 1;
-                }
-                Err(error) => {
-                    self.core.counters().failed.fetch_add(1, Relaxed);
-                    served.refused.get_or_insert(error);
-                    if flags.contains(BatchFlags::ATOMIC) {
-                        server.give_back();
-                        self.roll_back(out);
-                        return Ok(Served { blocks: 0, ..served });
-                    }
-                }
+        let served = if are_alike(count, &request, ordered) {
+            server.serve_alike(request(0), out)
+        } else {
+            server.serve_mixed(&request, out, flags.contains(BatchFlags::ATOMIC))
+        };
+        server.give_back();
+        if served.refused.is_some() {
+            let atomic = flags.contains(BatchFlags::ATOMIC);
+            self.core.counters().failed.fetch_add(if atomic { 1 } else { (count - served.blocks) as u64 }, Relaxed);
+            if atomic {
+                self.roll_back(out);
+                return Ok(Served { blocks: 0, ..served });
             }
         }
-        server.give_back();
-        if ordered {
-            self.order_addresses(out, &request);
-        }
-        settle(out);
         Ok(served)
     }
 
+    /// Frees what the batch was given.
     fn roll_back(&self, out: &mut [*mut u8]) {
-        for entry in out.iter_mut() {
-            if Entry(*entry).is_block() {
+        for block in out {
+            if !block.is_null() {
                 // Cannot be refused: the block was allocated a moment ago.
-                let freed = self.core.free_for(*entry);
+                let freed = self.core.free_for(*block);
                 debug_assert!(freed.is_ok());
+                *block = core::ptr::null_mut();
             }
-            *entry = core::ptr::null_mut();
         }
     }
+}
 
-    /// Within each column and size class, gives the lowest address to the earliest spike.
-    fn order_addresses(&self, out: &mut [*mut u8], request: &impl Fn(usize) -> Request) {
-        for &entry in out.iter().filter(|&&entry| Entry(entry).is_block()) {
-            let Request { size, align, column, .. } = request(Entry(entry).request());
-            let column = self.column_or_home(column).unwrap_or(u32::MAX);
-            Entry(entry).set_group(u64::from(column) << 40 | self.core.served_by(size, align));
-        }
-        let group = |entry: *mut u8| Entry(entry).group();
-        // A population of one kind, the usual case, is in spike order already.
-        let one_group = out.first().is_none_or(|&first| {
-            let first = group(first);
-            out.iter().all(|&entry| group(entry) == first)
-        });
-        if one_group {
-            sort_addresses_of_group(out);
-            return;
-        }
-        out.sort_unstable_by_key(|&entry| {
-            let index = Entry(entry).request();
-            (group(entry), request(index).spike, index)
-        });
-        for same in out.chunk_by_mut(|&a, &b| group(a) == group(b)) {
-            sort_addresses_of_group(same);
-        }
+/// Whether requests can be served from the front as they are: of one kind, in spike order.
+fn are_alike(count: usize, request: &impl Fn(usize) -> Request, ordered: bool) -> bool {
+    if count == 0 {
+        return false;
+    }
+    let (first, mut spike) = (request(0), SpikeTime::from_nanos(0));
+    (0..count).all(|index| {
+        let next = request(index);
+        let in_order = if ordered { spike <= next.spike } else { next.spike == first.spike };
+        spike = next.spike;
+        in_order && first.is_like(&next)
+    })
+}
+
+impl Request {
+    /// Whether the same blocks serve both, whatever their spike times.
+    fn is_like(&self, other: &Self) -> bool {
+        self.size == other.size && self.align == other.align && self.column == other.column
+    }
+}
+
+/// Whether the blocks of each group lie in address order, as far as can be told without sorting them.
+fn lie_in_order(out: &[*mut u8]) -> bool {
+    let mut last = [(u64::MAX, core::ptr::null_mut()); GROUPS_TOLD_APART];
+    out.iter().filter(|&&entry| Entry(entry).is_block()).all(|&block| {
+        let group = Entry(block).group();
+        let seen = &mut last[group as usize % GROUPS_TOLD_APART];
+        let in_order = seen.0 == u64::MAX || (seen.0 == group && seen.1 < block);
+        *seen = (group, block);
+        in_order
+    })
+}
+
+/// As many groups as one column has, and then some.
+const GROUPS_TOLD_APART: usize = 256;
+
+/// Within each group, gives the lowest address to the earliest spike.
+fn order_addresses(out: &mut [*mut u8], request: &impl Fn(usize) -> Request) {
+    let group = |entry: *mut u8| Entry(entry).group();
+    out.sort_unstable_by_key(|&entry| {
+        let index = Entry(entry).request();
+        (group(entry), request(index).spike, index)
+    });
+    for same in out.chunk_by_mut(|&a, &b| group(a) == group(b)) {
+        sort_addresses_of_group(same);
     }
 }
 
@@ -280,6 +290,9 @@ fn settle(out: &mut [*mut u8]) {
     }
 }
 
+/// Requests that are looked at together.
+const RUN: usize = 64;
+
 /// Serves the requests of a batch, keeping the lease of a column for as long as they stay in it.
 struct Server<'a> {
     arena: &'a Arena,
@@ -288,23 +301,86 @@ struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    fn serve(&mut self, request: Request) -> Result<*mut u8> {
-        let index = self.arena.column_or_home(request.column)?;
+    /// Serves requests of one kind, which are in spike order.
+    fn serve_alike(&mut self, request: Request, out: &mut [*mut u8]) -> Served {
+        let (blocks, refused) = self.serve(request, out);
+        let (blocks_out, rest) = out.split_at_mut(blocks);
+        rest.fill(core::ptr::null_mut());
+        if self.ordered && !blocks_out.is_sorted() {
+            blocks_out.sort_unstable();
+        }
+        Served { blocks, refused }
+    }
+
+    /// Serves requests of many kinds, the earliest spike first.
+    fn serve_mixed(&mut self, request: &impl Fn(usize) -> Request, out: &mut [*mut u8], atomic: bool) -> Served {
+        for (index, entry) in out.iter_mut().enumerate() {
+            *entry = Entry::new(request(index).spike, index).0;
+        }
+        out.sort_unstable();
+        let mut served = Served { blocks: 0, refused: None };
+        let (mut numbers, mut place) = ([0; RUN], 0);
+        while place < out.len() && !(atomic && served.refused.is_some()) {
+            let first = request(Entry(out[place]).request());
+            let mut run = 0;
+            for (number, &entry) in numbers.iter_mut().zip(&out[place..]) {
+                *number = Entry(entry).request();
+                let next = request(*number);
+                if !(first.is_like(&next) && (self.ordered || first.spike == next.spike)) {
+                    break;
+                }
+                run += 1;
+            }
+            let part = &mut out[place..place + run];
+            let (blocks, refused) = self.serve(first, part);
+            let group = if self.ordered { self.group(first) } else { 0 };
+            for (index, (entry, &number)) in part.iter_mut().zip(&numbers).enumerate() {
+                if index < blocks {
+                    Entry(*entry).set_request(number);
+                    Entry(*entry).set_group(group);
+                }
+            }
+            served.blocks += blocks;
+            served.refused = served.refused.or(refused);
+            place += run;
+        }
+        if self.ordered && !lie_in_order(out) {
+            order_addresses(out, request);
+        }
+        settle(out);
+        served
+    }
+
+    /// Fills `out` with blocks of one kind, from the front; how many were served, and why not more.
+    fn serve(&mut self, request: Request, out: &mut [*mut u8]) -> (usize, Option<Error>) {
+        let index = match self.arena.column_or_home(request.column) {
+            Ok(index) => index,
+            Err(error) => return (0, Some(error)),
+        };
         let core: &'a Core = &self.arena.core;
         if self.leased.is_none_or(|handle| handle.index() != index) {
             self.give_back();
             self.leased = core.lease(index);
         }
-        let spike = request.spike.raw();
+        let (size, align, spike) = (request.size, request.align, request.spike.raw());
         let Some(handle) = self.leased else {
-            return core.alloc_without_lease(index, request.size, request.align, spike).map(core::ptr::NonNull::as_ptr);
+            for (served, place) in out.iter_mut().enumerate() {
+                match core.alloc_without_lease(index, size, align, spike) {
+                    Ok(block) => *place = block.as_ptr(),
+                    Err(error) => return (served, Some(error)),
+                }
+            }
+            return (out.len(), None);
         };
-        let p = if self.ordered {
-            handle.alloc_ordered(request.size, request.align, spike)
-        } else {
-            handle.alloc(request.size, request.align, spike)
-        };
-        if p.is_null() { Err(handle.error()) } else { Ok(p) }
+        let served =
+            if self.ordered { handle.alloc_many_ordered(size, align, spike, out) } else { handle.alloc_many(size, align, spike, out) };
+        (served, (served < out.len()).then(|| handle.error()))
+    }
+
+    /// Requests whose blocks may stand for each other have the same group.
+    fn group(&self, request: Request) -> u64 {
+        let column = self.arena.column_or_home(request.column).unwrap_or(u32::MAX);
+        u64::from(column) << 40 | self.arena.core.served_by(request.size, request.align)
     }
 
     fn give_back(&mut self) {

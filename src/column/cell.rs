@@ -397,15 +397,6 @@ impl Cell {
         true
     }
 
-    /// Takes the lowest slot of the word, if it has one. The caller counts it.
-    #[inline(always)]
-    pub(crate) fn pop_word(&self) -> Option<Granule> {
-        let mut word = self.word();
-        let granule = word.next();
-        self.head().word.store(word.bits, Relaxed);
-        granule
-    }
-
     /// Takes the lowest slot of the word, and moves up to three more onto the empty stack, so that they
     /// will be taken in order of address. `None` if the word is empty; else the slot, and how many were taken.
     #[inline(always)]
@@ -448,10 +439,16 @@ impl Cell {
         self.head().word.load(Relaxed)
     }
 
+    /// Changes which slots of the word are left.
+    #[inline(always)]
+    pub(crate) fn set_word(&self, bits: u64) {
+        self.head().word.store(bits, Relaxed);
+    }
+
     /// Gives the checked-out word up: its slots are under the summary, or their span is given back.
     #[inline(always)]
     pub(crate) fn drop_word(&self) {
-        self.head().word.store(0, Relaxed);
+        self.set_word(0);
     }
 
     /// Counts slots that left their span.

@@ -137,15 +137,9 @@ impl<'a> Column<'a> {
     /// are null. Wait-free.
     pub fn alloc_batch(&self, size: usize, align: usize, spike: SpikeTime, out: &mut [*mut u8]) -> usize {
         self.handle.core().counters().batches.fetch_add(1, Relaxed);
-        let mut served = 0;
-        while served < out.len() {
-            let p = self.handle.alloc(size, align, spike.raw());
-            if p.is_null() {
-                let _ = self.handle.failed();
-                break;
-            }
-            out[served] = p;
-            served += 1;
+        let served = self.handle.alloc_many(size, align, spike.raw(), out);
+        if served < out.len() {
+            let _ = self.handle.failed();
         }
         out[served..].fill(core::ptr::null_mut());
         served

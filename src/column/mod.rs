@@ -9,6 +9,7 @@
 //! inspect  whose a block is, how large
 //! large    whole spans and chunks             shared    allocation without the lease
 //! scarce   before a request is refused        steal     what others freed of a column that is held
+//! many     many blocks of one size at once
 //! walk     all blocks of a column, reset  publish   blocks that a word in the arena names, or that are free
 //! core     the tables that all of it stands on
 //! ```
@@ -33,6 +34,8 @@ mod inspect;
 #[cfg(not(loom))]
 mod large;
 pub(crate) mod lease;
+#[cfg(not(loom))]
+mod many;
 #[cfg(not(loom))]
 pub(crate) mod publish;
 #[cfg(not(loom))]

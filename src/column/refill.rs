@@ -291,7 +291,7 @@ impl Handle {
 
     /// Counts `slots` of a span that its cell gives, or keeps in its stack; `counted` of each slot as in K3.
     #[inline(always)]
-    fn count_out(&self, cell: Cell, meta: &SpanMeta, slots: u32, counted: u32) {
+    pub(crate) fn count_out(&self, cell: Cell, meta: &SpanMeta, slots: u32, counted: u32) {
         if counted != 0 {
             meta.away.store(meta.away.load(Relaxed) + slots, Relaxed);
         }
@@ -299,28 +299,16 @@ impl Handle {
         self.count_given(u64::from(slots) * cell.granules());
     }
 
-    /// A slot for an ordered batch: the next of the cell's word, the next untouched unit of its
-    /// span, a fresh span, or else whatever there is. The cell's stack is empty.
-    pub(crate) fn next_in_order(&self, cell: Cell) -> Option<Granule> {
+    /// The span of an ordered batch's last word, if it is still the cell's and has units above that word under its summary, and
+    /// those units.
+    pub(crate) fn rest_of_word_span(&self, cell: Cell) -> Option<(SpanId, u64)> {
         let (base, head) = (cell.word_base(), cell.word_span());
-        if let Some(granule) = cell.pop_word() {
-            self.count_out(cell, self.span(head), 1, cell.counted());
-            return Some(granule);
-        }
         let page = self.page(head);
-        if page.owner().is_column(self.index()) && page.cell() == self.offset_of(cell) {
-            let unit = (base.0 - head.first().0) / 64;
-            let above = (u64::MAX << unit) << 1;
-            let meta = self.span(head);
-            // A span without units under its summary may be taken away at this moment (see `steal`).
-            if meta.summary.load(Relaxed) & above != 0
-                && page.is_still(self.index())
-                && let Some(granule) = self.take_among(cell, head, meta, above)
-            {
-                return Some(granule);
-            }
-        }
-        self.grow(cell).or_else(|| self.refill_from_spans(cell))
+        let ours = page.owner().is_column(self.index()) && page.cell() == self.offset_of(cell);
+        let above = (u64::MAX << ((base.0 - head.first().0) / 64)) << 1;
+        // A span without units under its summary may be taken away at this moment (see `steal`).
+        let has = ours && self.span(head).summary.load(Relaxed) & above != 0 && page.is_still(self.index());
+        has.then_some((head, above))
     }
 
     /// Checks a unit of the first span in the cell's list out that has slots under the summary, and takes its first slot.
@@ -352,23 +340,6 @@ impl Handle {
         // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
         let free = pattern(cell.class_index() as usize, unit) & !self.live_unit(head, unit).load(Relaxed);
         self.take_first(cell, meta, base, free, 1, 1)
-    }
-
-    /// The same as `take_listed` of any span in the list, and of a unit among `among`; for ordered batches.
-    fn take_among(&self, cell: Cell, head: SpanId, meta: &SpanMeta, among: u64) -> Option<Granule> {
-        let summary = meta.summary.load(Relaxed);
-        let units = NonZeroU64::new(summary & among)?;
-        let by_word = cell.is_by_word();
-        let left = summary & !if by_word { 1 << units.trailing_zeros() } else { units.get() };
-        meta.summary.store(left, Relaxed);
-        if left | meta.collect.load(Relaxed) == 0 {
-            self.unlist(cell, meta);
-        }
-        if by_word {
-            self.take_unit(cell, head, meta, units.trailing_zeros())
-        } else {
-            self.take_first(cell, meta, head.first(), units.get(), cell.granules(), 1)
-        }
     }
 
     /// Checks the free slots `free` of a unit out, `step` granules a bit, and takes the lowest; `counted` as in K3.
@@ -570,6 +541,14 @@ impl Handle {
             self.list(cell, head, meta);
         }
         summary
+    }
+
+    /// Leaves units of a listed span under its summary, or none.
+    pub(crate) fn leave_under_summary(&self, cell: Cell, meta: &SpanMeta, units: u64) {
+        meta.summary.store(units, Relaxed);
+        if units | meta.collect.load(Relaxed) == 0 {
+            self.unlist(cell, meta);
+        }
     }
 
     /// Takes the first span out of its cell's list.

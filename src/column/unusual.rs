@@ -3,7 +3,7 @@
 
 use super::cell::{CellId, Row};
 use super::core::{Core, Misuse};
-use super::held::{Face, Handle, Plainly};
+use super::held::{Face, Handle};
 use super::refill::refilling;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, PageEntry};
@@ -96,23 +96,6 @@ impl Handle {
                 F::not_given(self);
                 core::ptr::null_mut()
             }
-        }
-    }
-
-    /// Allocates for an ordered batch: small blocks from untouched memory, in address order.
-    pub(crate) fn alloc_ordered(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
-        let Ok(Route::Cell(id)) = self.core().route(size, align, spike) else { return self.alloc(size, align, spike) };
-        if id.is_aligned() || id.class() >= SMALL_CLASSES {
-            return self.alloc_from::<Plainly>(id);
-        }
-        let cell = self.cell(CellId::small(Row::Ordered, id.class()));
-        if !cell.is_set_up() {
-            self.set_cell_up(cell);
-        }
-        self.empty_stack(cell);
-        match self.next_in_order(cell) {
-            Some(granule) => self.give(granule),
-            None => self.alloc_scarce::<Plainly>(cell),
         }
     }
 

@@ -63,19 +63,20 @@ pub unsafe extern "C" fn engram_alloc_batch(
     }
     // SAFETY: the caller's promise.
     let Some(out) = (unsafe { slots(out, count) }) else { return fail(Error::Null("out")) };
-    out.fill(null_mut());
-    // SAFETY: the caller's promise.
-    let arena = match unsafe { arena_of(arena) } {
-        Ok(arena) => arena,
-        Err(error) => return fail(error),
+    // SAFETY: the caller's promises: an arena, and `count` requests.
+    let result = match unsafe { arena_of(arena) } {
+        _ if requests.is_null() => Err(Error::Null("requests")),
+        Err(error) => Err(error),
+        Ok(arena) => {
+            // SAFETY: not null; the caller says that it has `count` entries.
+            let requests = unsafe { core::slice::from_raw_parts(requests, count) };
+            BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(count, |index| requests[index].request(), flags, out))
+        }
     };
-    if requests.is_null() {
-        return fail(Error::Null("requests"));
-    }
-    // SAFETY: not null; the caller says that it has `count` entries.
-    let requests = unsafe { core::slice::from_raw_parts(requests, count) };
-    let result = BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(count, |index| requests[index].request(), flags, out));
-    let Served { blocks, refused } = result.unwrap_or_else(|error| Served { blocks: 0, refused: Some(error) });
+    let Served { blocks, refused } = result.unwrap_or_else(|error| {
+        out.fill(null_mut());
+        Served { blocks: 0, refused: Some(error) }
+    });
     if !served.is_null() {
         // SAFETY: not null; the caller's promise.
         unsafe { served.write(blocks) };

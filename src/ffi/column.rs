@@ -154,7 +154,6 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
         fail(Error::Null("out"));
         return 0;
     };
-    out.fill(null_mut());
     // SAFETY: the caller's promise.
     match unsafe { column_of(column) } {
         Ok(column) => {
@@ -165,6 +164,7 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
             served
         }
         Err(error) => {
+            out.fill(null_mut());
             fail(error);
             0
         }

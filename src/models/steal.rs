@@ -275,7 +275,7 @@ fn the_holder_does_not_use_a_span_that_was_taken_away() {
                 }
             })
         };
-        // As `next_in_order` does.
+        // As `rest_of_word_span` does.
         if arena.page.owner().is_column(0) {
             assert!(summary.load(Relaxed) == 0 || !arena.page.is_still(0), "units of the next owner");
         }

@@ -1,0 +1,176 @@
+//! Many blocks of one size at once.
+//!
+//! ```text
+//! stack   one by one, the latest first
+//! word    its slots, lowest first                                  one change of the live map
+//! list    whole units of the first span, lowest unit first         one change for each unit
+//! else    one block in the usual way, which refills the cell; and again from the top
+//! ```
+//!
+//! An ordered batch has a cell of its own, without a stack. Its blocks come from the word and the units above it in the same span,
+//! and then from a fresh span.
+
+use core::slice::IterMut;
+
+use super::cell::{Cell, CellId, Row};
+use super::held::{Handle, Plainly};
+use super::unusual::Route;
+use crate::map::{Granule, SpanId, set_owned};
+use crate::size_class::{GRANULE, SMALL_CLASSES, pattern};
+use crate::sync::Ordering::Relaxed;
+
+impl Handle {
+    /// Fills `out` with blocks of one size, from the front; returns how many were served. If not all were, `error` says why, and
+    /// the rest of `out` is as it was.
+    pub(crate) fn alloc_many(&self, size: usize, align: usize, spike: u32, out: &mut [*mut u8]) -> usize {
+        let cell = match self.core().route(size, align, spike) {
+            Ok(Route::Cell(id)) => Some(self.cell(id)),
+            _ => None,
+        };
+        let mut served = 0;
+        loop {
+            if let Some(cell) = cell {
+                served += self.give_kept(cell, &mut out[served..]);
+            }
+            let Some(place) = out.get_mut(served) else { return served };
+            let p = self.alloc(size, align, spike);
+            if p.is_null() {
+                return served;
+            }
+            *place = p;
+            served += 1;
+        }
+    }
+
+    /// The same for an ordered batch: small blocks from untouched memory, in address order.
+    pub(crate) fn alloc_many_ordered(&self, size: usize, align: usize, spike: u32, out: &mut [*mut u8]) -> usize {
+        let Ok(Route::Cell(id)) = self.core().route(size, align, spike) else { return self.alloc_many(size, align, spike, out) };
+        if id.is_aligned() || id.class() >= SMALL_CLASSES {
+            return self.alloc_many(size, align, spike, out);
+        }
+        let cell = self.cell(CellId::small(Row::Ordered, id.class()));
+        if !cell.is_set_up() {
+            self.set_cell_up(cell);
+        }
+        let mut served = 0;
+        loop {
+            // What others filled, or a search for memory.
+            self.empty_stack(cell);
+            served += self.give_word(cell, &mut out[served..]);
+            if let Some((head, above)) = self.rest_of_word_span(cell) {
+                served += self.give_units(cell, head, above, &mut out[served..]);
+            }
+            let Some(place) = out.get_mut(served) else { return served };
+            let p = match self.grow(cell).or_else(|| self.refill_from_spans(cell)) {
+                Some(granule) => self.give(granule),
+                None => self.alloc_scarce::<Plainly>(cell),
+            };
+            if p.is_null() {
+                return served;
+            }
+            *place = p;
+            served += 1;
+        }
+    }
+
+    /// Gives what the cell and the first spans in its list have; how many that were.
+    fn give_kept(&self, cell: Cell, out: &mut [*mut u8]) -> usize {
+        let mut given = 0;
+        while let Some(place) = out.get_mut(given)
+            && let Some(granule) = cell.pop()
+        {
+            *place = self.give(granule);
+            given += 1;
+        }
+        given += self.give_word(cell, &mut out[given..]);
+        while given < out.len() && cell.list() != SpanId::NONE {
+            let more = self.give_units(cell, cell.list(), u64::MAX, &mut out[given..]);
+            if more == 0 {
+                break;
+            }
+            given += more;
+        }
+        given
+    }
+
+    /// Gives slots of the cell's word; how many.
+    fn give_word(&self, cell: Cell, out: &mut [*mut u8]) -> usize {
+        let (word, base) = (cell.word_bits(), cell.word_base());
+        if word == 0 || out.is_empty() {
+            return 0;
+        }
+        let mut places = out.iter_mut();
+        let left =
+            if cell.is_by_word() { self.give_of_word(base, word, &mut places) } else { self.give_slots(cell, base, word, &mut places) };
+        let empty = places.len();
+        let given = out.len() - empty;
+        cell.set_word(left);
+        self.count_out(cell, self.span(base.span()), given as u32, cell.counted());
+        given
+    }
+
+    /// Gives the slots of a listed span that lie in the units `among` under its summary, lowest first; how many. What is left of
+    /// the last unit becomes the cell's word. The cell is empty, or no place is left.
+    fn give_units(&self, cell: Cell, head: SpanId, among: u64, out: &mut [*mut u8]) -> usize {
+        let meta = self.span(head);
+        let summary = meta.summary.load(Relaxed);
+        let mut units = summary & among;
+        if units == 0 || out.is_empty() {
+            return 0;
+        }
+        let mut places = out.iter_mut();
+        if cell.is_by_word() {
+            let (class, mut unit, mut rest) = (cell.class_index() as usize, 0, 0);
+            while units != 0 && places.len() != 0 {
+                unit = units.trailing_zeros();
+                units &= units - 1;
+                // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
+                let free = pattern(class, unit) & !self.live_unit(head, unit).load(Relaxed);
+                rest = self.give_of_word(unit_base(head, unit), free, &mut places);
+            }
+            cell.check_out(unit_base(head, unit), rest, 1);
+        } else {
+            units = self.give_slots(cell, head.first(), units, &mut places);
+            if cell.checks_out() {
+                cell.check_out(head.first(), units, 1);
+                units = 0;
+            }
+        }
+        let empty = places.len();
+        let given = out.len() - empty;
+        self.count_out(cell, meta, given as u32, 1);
+        self.leave_under_summary(cell, meta, summary & !among | units);
+        given
+    }
+
+    /// Gives slots of one word of the live map, lowest first; those that are left.
+    #[inline(always)]
+    fn give_of_word(&self, base: Granule, slots: u64, places: &mut IterMut<*mut u8>) -> u64 {
+        let (start, mut left) = (self.address(base), slots);
+        while left != 0 {
+            let Some(place) = places.next() else { break };
+            *place = start.wrapping_add(left.trailing_zeros() as usize * GRANULE);
+            left &= left - 1;
+        }
+        set_owned(self.live_word(base), slots ^ left);
+        left
+    }
+
+    /// The same where units are slots.
+    #[inline(always)]
+    fn give_slots(&self, cell: Cell, base: Granule, slots: u64, places: &mut IterMut<*mut u8>) -> u64 {
+        let (granules, mut left) = (cell.granules(), slots);
+        while left != 0 {
+            let Some(place) = places.next() else { break };
+            *place = self.give(Granule(base.0 + u64::from(left.trailing_zeros()) * granules));
+            left &= left - 1;
+        }
+        left
+    }
+}
+
+/// The first granule of a unit that is a word.
+#[inline(always)]
+fn unit_base(head: SpanId, unit: u32) -> Granule {
+    Granule(head.first().0 + u64::from(unit) * 64)
+}
