@@ -27,7 +27,7 @@ const STATED: [(&str, usize, usize); 23] = [
     ("taking back: free by another column's holder", 145, 182),
     ("exhaustion: allocation", 29, 132),
     ("exhaustion: refused allocation", 6000, 8000),
-    ("4 to 256 KiB: allocation", 125, 815),
+    ("4 to 256 KiB: allocation", 88, 785),
     ("4 to 256 KiB: free", 95, 206),
     ("batch of 500 of a held column, 64 B: each block", 12, 12),
     ("ordered batch of 500, 64 B, spikes ascending: each block", 36, 36),
