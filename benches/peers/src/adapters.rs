@@ -11,38 +11,56 @@ use std::process::Command;
 pub struct Adapter {
     /// Its name; `adapters/NAME` is its package, `peer-NAME`.
     pub name: &'static str,
-    /// Whether several threads may use it at once.
-    pub threads: bool,
     /// Whether it is engram in another way, not one of its peers.
     pub variant: bool,
+    serves: &'static [Demand],
+}
+
+/// What a line asks of an allocator.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// One thread that allocates and frees.
+    OneThread,
+    /// Several threads at once.
+    Threads,
+    /// Blocks with spike times, to be visited in the order of these.
+    Spikes,
 }
 
 /// The allocator that the others are compared with.
 pub const SUBJECT: &str = "engram";
+/// The variant of it that places a whole population at once.
+pub const BATCH: &str = "engram-batch";
 
 /// Every allocator, in the order of the report's columns.
-pub const ALL: [Adapter; 12] = [
+pub const ALL: [Adapter; 13] = [
     Adapter::new(SUBJECT),
     Adapter::new("mimalloc"),
     Adapter::new("snmalloc"),
     Adapter::new("rpmalloc"),
     Adapter::new("jemalloc"),
     Adapter::new("system"),
-    Adapter { threads: false, ..Adapter::new("tlsf") },
-    Adapter::variant("engram-held"),
-    Adapter::variant("engram-rust"),
-    Adapter::variant("engram-spikes"),
-    Adapter::variant("engram-nozones"),
-    Adapter { threads: true, ..Adapter::variant("engram-unheld") },
+    Adapter { serves: &[Demand::OneThread, Demand::Spikes], ..Adapter::new("tlsf") },
+    Adapter::variant("engram-held", &[Demand::OneThread]),
+    Adapter::variant("engram-rust", &[Demand::OneThread]),
+    Adapter::variant("engram-spikes", &[Demand::OneThread]),
+    Adapter::variant("engram-nozones", &[Demand::OneThread, Demand::Spikes]),
+    Adapter::variant("engram-unheld", &[Demand::OneThread, Demand::Threads]),
+    Adapter::variant(BATCH, &[Demand::Spikes]),
 ];
 
 impl Adapter {
     const fn new(name: &'static str) -> Self {
-        Self { name, threads: true, variant: false }
+        Self { name, variant: false, serves: &[Demand::OneThread, Demand::Threads, Demand::Spikes] }
     }
 
-    const fn variant(name: &'static str) -> Self {
-        Self { threads: false, variant: true, ..Self::new(name) }
+    const fn variant(name: &'static str, serves: &'static [Demand]) -> Self {
+        Self { name, variant: true, serves }
+    }
+
+    /// Whether it takes part in lines that ask for this.
+    pub fn serves(&self, demand: Demand) -> bool {
+        self.serves.contains(&demand)
     }
 
     /// Whether the subject is compared with it.

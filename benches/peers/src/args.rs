@@ -21,6 +21,10 @@ pub struct Args {
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
+    /// No huge pages for any allocator, whatever it asks for
+    #[arg(long)]
+    pub small_pages: bool,
+
     /// Print Markdown tables
     #[arg(long)]
     pub markdown: bool,

@@ -3,17 +3,24 @@
 //! [`Library`] is loaded, [`Peer`] is started, and a [`Heap`] is one thread's use of it. A [`Block`] is handed out once
 //! and given back once, so the workloads need no unsafe code.
 
+mod chain;
+
 use crate::adapters::Adapter;
 use anyhow::{Context, Result};
 use libloading::os::unix::{Library as Shared, RTLD_LOCAL, RTLD_NOW, Symbol};
+use std::arch::x86_64::_mm_clflush;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::process::exit;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull, null_mut};
+
+pub use chain::Chain;
 
 type Alloc = unsafe extern "C" fn(usize) -> *mut c_void;
 type Free = unsafe extern "C" fn(*mut c_void);
 type Realloc = unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void;
+type AllocSpiking = unsafe extern "C" fn(usize, u32) -> *mut c_void;
+type AllocBatch = unsafe extern "C" fn(usize, *const u32, usize, *mut *mut c_void);
 type Hook = unsafe extern "C" fn();
 
 const PAGE: usize = 4096;
@@ -30,13 +37,13 @@ pub struct Library {
 /// A started allocator.
 #[derive(Clone, Copy)]
 pub struct Peer {
-    /// Its name.
-    pub name: &'static str,
-    /// Whether several threads may use it at once.
-    pub threads: bool,
+    /// Which it is.
+    pub adapter: Adapter,
     alloc: Alloc,
     free: Free,
     realloc: Realloc,
+    alloc_spiking: Option<AllocSpiking>,
+    alloc_batch: Option<AllocBatch>,
     thread: Option<Hook>,
     thread_end: Option<Hook>,
 }
@@ -51,17 +58,21 @@ impl Library {
         // SAFETY: every adapter exports these three with these types.
         let (alloc, free, realloc) =
             unsafe { (shared.get::<Alloc>(b"ad_alloc")?, shared.get::<Free>(b"ad_free")?, shared.get::<Realloc>(b"ad_realloc")?) };
-        let library = Self {
-            init: hook(&shared, b"ad_init"),
-            peer: Peer {
-                name: adapter.name,
-                threads: adapter.threads,
-                alloc: *alloc,
-                free: *free,
-                realloc: *realloc,
-                thread: hook(&shared, b"ad_thread"),
-                thread_end: hook(&shared, b"ad_thread_end"),
-            },
+        // SAFETY: where an adapter exports one of these, it has the type that the field has.
+        let library = unsafe {
+            Self {
+                init: optional(&shared, b"ad_init"),
+                peer: Peer {
+                    adapter: *adapter,
+                    alloc: *alloc,
+                    free: *free,
+                    realloc: *realloc,
+                    alloc_spiking: optional(&shared, b"ad_alloc_spiking"),
+                    alloc_batch: optional(&shared, b"ad_alloc_batch"),
+                    thread: optional(&shared, b"ad_thread"),
+                    thread_end: optional(&shared, b"ad_thread_end"),
+                },
+            }
         };
         std::mem::forget(shared);
         Ok(library)
@@ -74,9 +85,13 @@ impl Library {
     }
 }
 
-fn hook(shared: &Shared, name: &[u8]) -> Option<Hook> {
-    // SAFETY: where an adapter exports a hook, it has this type.
-    let symbol: Option<Symbol<Hook>> = unsafe { shared.get(name) }.ok();
+/// A function that not every adapter exports.
+///
+/// # Safety
+/// Where it is exported, it has this type.
+unsafe fn optional<F: Copy>(shared: &Shared, name: &[u8]) -> Option<F> {
+    // SAFETY: the caller's promise.
+    let symbol: Option<Symbol<F>> = unsafe { shared.get(name) }.ok();
     symbol.map(|symbol| *symbol)
 }
 
@@ -107,12 +122,35 @@ impl Heap {
         &self.peer
     }
 
+    fn name(&self) -> &'static str {
+        self.peer.adapter.name
+    }
+
     /// Allocates `size` bytes, [`LEAST`] or more, and writes the first of them.
     #[inline]
     pub fn alloc(&self, size: usize) -> Block {
         // SAFETY: this thread has entered.
-        let Some(start) = NonNull::new(unsafe { (self.peer.alloc)(size) }) else { refused(self.peer.name, size) };
+        let Some(start) = NonNull::new(unsafe { (self.peer.alloc)(size) }) else { refused(self.name(), size) };
         Block::begin(start, size)
+    }
+
+    /// As [`Heap::alloc`], of an owner that spikes so many nanoseconds from now, for an allocator to which that is something.
+    pub fn alloc_spiking(&self, size: usize, spike_ns: u32) -> Block {
+        let Some(alloc) = self.peer.alloc_spiking else { return self.alloc(size) };
+        // SAFETY: this thread has entered.
+        let Some(start) = NonNull::new(unsafe { alloc(size, spike_ns) }) else { refused(self.name(), size) };
+        Block::begin(start, size)
+    }
+
+    /// A block of `size` bytes for each of these spike times, all placed at once, if that is what the allocator is here for. The
+    /// blocks of its last batch have been freed.
+    pub fn alloc_batch(&self, size: usize, spikes_ns: &[u32]) -> Option<Vec<Block>> {
+        let alloc = self.peer.alloc_batch?;
+        let mut starts = vec![null_mut(); spikes_ns.len()];
+        // SAFETY: this thread has entered; there is a place for each spike time.
+        unsafe { alloc(size, spikes_ns.as_ptr(), spikes_ns.len(), starts.as_mut_ptr()) };
+        let begin = |start| Block::begin(NonNull::new(start).unwrap_or_else(|| refused(self.name(), size)), size);
+        Some(starts.into_iter().map(begin).collect())
     }
 
     /// Makes a block of `old` bytes, which is as [`Heap::alloc`] left it, `new` bytes long, and writes the first of them.
@@ -121,10 +159,10 @@ impl Heap {
     pub fn realloc(&self, block: Block, old: usize, new: usize) -> Block {
         let start = block.start.as_ptr().cast();
         // SAFETY: a block exists until here, and is of this allocator; nothing else uses it.
-        let Some(start) = NonNull::new(unsafe { (self.peer.realloc)(start, old, new) }) else { refused(self.peer.name, new) };
+        let Some(start) = NonNull::new(unsafe { (self.peer.realloc)(start, old, new) }) else { refused(self.name(), new) };
         let moved = Block { start: start.cast() };
         if moved.read() != old as u64 {
-            lost(self.peer.name, old, new);
+            lost(self.name(), old, new);
         }
         Block::begin(start, new)
     }
@@ -172,6 +210,20 @@ impl Block {
     pub fn read(&self) -> u64 {
         // SAFETY: the block is ours, and its first bytes were written when it was allocated.
         unsafe { self.start.read_volatile() }
+    }
+
+    /// Where it lies.
+    pub fn address(&self) -> usize {
+        self.start.addr().get()
+    }
+
+    /// Takes the block's first bytes, and the place where this value is kept, out of every cache.
+    pub fn flush(&self) {
+        // SAFETY: every x86-64 processor has the instruction; both addresses are ours, and nothing changes there.
+        unsafe {
+            _mm_clflush(self.start.as_ptr().cast());
+            _mm_clflush(ptr::from_ref(self).cast());
+        }
     }
 
     /// The block as a pointer, to be handed to another thread.

@@ -1,9 +1,10 @@
 //! Which work makes which line of the report.
 
+use crate::adapters::Demand;
 use crate::heap::Heap;
 use crate::trace::{self, Trace};
 use crate::workload::sizes::{EIGHT, FIXED, LARGE, MIXED, Sizes};
-use crate::workload::{churn, growth, handoff, phases, replay, tail, threads};
+use crate::workload::{churn, growth, handoff, phases, replay, tail, threads, visits};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 
@@ -19,19 +20,26 @@ pub struct Chosen {
 
 /// Work that fills a line, or several at once.
 pub struct Job {
+    /// The lines, in the order of what [`Job::run`] returns.
+    pub lines: Vec<Name>,
+    /// What it takes of an allocator.
+    pub demand: Demand,
+    work: Work,
+}
+
+/// Which line of the report it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Name {
     /// The part of the report.
     pub section: Section,
-    /// The lines, in the order of what [`Job::run`] returns.
-    pub lines: Vec<String>,
-    /// Whether it takes an allocator that several threads may use.
-    pub threads: bool,
-    work: Work,
+    /// What it is called there.
+    pub text: String,
 }
 
 /// A trace whose memory is measured.
 pub struct Resident {
     /// The line.
-    pub line: String,
+    pub line: Name,
     /// The trace's file.
     pub trace: PathBuf,
 }
@@ -45,6 +53,10 @@ pub enum Section {
     Tail,
     /// Memory resident for memory asked for.
     Resident,
+    /// Nanoseconds for a visit, in spike order.
+    Visits,
+    /// The same of the same blocks, in the order of their addresses.
+    ByAddress,
 }
 
 enum Work {
@@ -55,6 +67,7 @@ enum Work {
     Threads(usize),
     Replay(Trace),
     Tail(usize),
+    Visits(usize),
 }
 
 impl Job {
@@ -68,17 +81,31 @@ impl Job {
             Work::Threads(count) => vec![threads::run(heap.peer(), *count, seed)],
             Work::Replay(trace) => vec![replay::run(heap, trace)],
             Work::Tail(live) => tail::run(heap, *live, seed).to_vec(),
+            Work::Visits(size) => visits::run(heap, *size, seed),
         }
     }
 
     fn time(line: &str, work: Work) -> Self {
         let threads = matches!(work, Work::HandOff(..) | Work::Threads(_));
-        Self { section: Section::Time, lines: vec![line.to_owned()], threads, work }
+        let demand = if threads { Demand::Threads } else { Demand::OneThread };
+        Self { lines: vec![Section::Time.line(line)], demand, work }
     }
 
     fn tail(of: &str, live: usize) -> Self {
-        let lines = ["p99", "p99.99"].map(|part| format!("{part}, {of}"));
-        Self { section: Section::Tail, lines: lines.into(), threads: false, work: Work::Tail(live) }
+        let lines = ["p99", "p99.99"].map(|part| Section::Tail.line(&format!("{part}, {of}")));
+        Self { lines: lines.into(), demand: Demand::OneThread, work: Work::Tail(live) }
+    }
+
+    fn visits(size: usize) -> Self {
+        let lines = |section: Section| visits::KINDS.map(|kind| section.line(&format!("visits {size} B, {kind}")));
+        let lines = [Section::Visits, Section::ByAddress].map(lines);
+        Self { lines: lines.into_iter().flatten().collect(), demand: Demand::Spikes, work: Work::Visits(size) }
+    }
+}
+
+impl Section {
+    fn line(self, text: &str) -> Name {
+        Name { section: self, text: text.to_owned() }
     }
 }
 
@@ -89,22 +116,22 @@ pub fn chosen(folder: &Path, only: Option<&str>) -> Result<Chosen> {
     let mut residents = Vec::new();
     for name in TRACES {
         let path = folder.join(format!("{name}.egt.zst"));
-        let lines = [format!("trace {name}"), format!("resident / live, {name}")];
-        if !lines.iter().any(|line| wanted(line)) {
+        let [time, line] = [format!("trace {name}"), format!("resident / live, {name}")];
+        if !wanted(&time) && !wanted(&line) {
             continue;
         }
         if !path.is_file() {
-            eprintln!("left out, as {} is not there: {}", path.display(), lines.join("; "));
+            eprintln!("left out, as {} is not there: {time}; {line}", path.display());
             continue;
         }
-        let [time, line] = lines;
         jobs.push(Job::time(&time, Work::Replay(trace::read(&path)?)));
-        residents.push(Resident { line, trace: path });
+        residents.push(Resident { line: Section::Resident.line(&line), trace: path });
     }
     jobs.push(Job::tail("replace 1 of 1,000, mixed sizes", 1_000));
     jobs.push(Job::tail("replace 1 of 100,000, mixed", 100_000));
-    jobs.retain(|job| job.lines.iter().any(|line| wanted(line)));
-    residents.retain(|resident| wanted(&resident.line));
+    jobs.extend([32, 64, 256].map(Job::visits));
+    jobs.retain(|job| job.lines.iter().any(|line| wanted(&line.text)));
+    residents.retain(|resident| wanted(&resident.line.text));
     ensure!(
         !jobs.is_empty() || !residents.is_empty(),
         "nothing to measure: no line with {:?}, or only such as were left out",

@@ -8,6 +8,7 @@ mod args;
 mod heap;
 mod lines;
 mod measure;
+mod pages;
 mod report;
 mod resident;
 mod tls;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     ensure!(!cfg!(debug_assertions), "build with --release: times of a debug build say nothing");
     tls::make_room()?;
+    if args.small_pages {
+        pages::keep_small()?;
+    }
     if let Some((allocator, trace)) = args.resident_child()? {
         return resident::child(allocator, &trace);
     }
@@ -50,7 +54,7 @@ fn run(args: &Args) -> Result<()> {
     measure::time(&jobs, &peers, args.rounds, &mut report);
     resident::measure(&residents, &chosen, &mut report)?;
     let text = report.render(args.markdown);
-    ensure!(!text.is_empty(), "nothing measured: none of these allocators may be used by several threads");
+    ensure!(!text.is_empty(), "nothing measured: none of these allocators takes part in these lines");
     print!("{text}");
     Ok(())
 }

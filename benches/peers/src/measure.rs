@@ -18,10 +18,11 @@ pub fn time(jobs: &[Job], peers: &[Peer], rounds: u32, report: &mut Report) {
         turns(job, &heaps, 0);
         for round in 1..=rounds as usize {
             for (index, values) in turns(job, &heaps, round) {
-                report.add(job.section, &job.lines, index, &values);
+                report.add(&job.lines, index, &values);
             }
         }
-        eprintln!("measured: {}", job.lines.join("; "));
+        let names: Vec<&str> = job.lines.iter().map(|line| line.text.as_str()).collect();
+        eprintln!("measured: {}", names.join("; "));
     }
 }
 
@@ -29,7 +30,7 @@ pub fn time(jobs: &[Job], peers: &[Peer], rounds: u32, report: &mut Report) {
 fn turns(job: &Job, heaps: &[Heap], round: usize) -> Vec<(usize, Vec<f64>)> {
     (0..heaps.len())
         .map(|step| (step + round) % heaps.len())
-        .filter(|&index| heaps[index].peer().threads || !job.threads)
+        .filter(|&index| heaps[index].peer().adapter.serves(job.demand))
         .map(|index| (index, job.run(&heaps[index], round as u64)))
         .collect()
 }

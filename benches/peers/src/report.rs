@@ -3,8 +3,8 @@
 mod stats;
 mod table;
 
-use crate::adapters::{Adapter, SUBJECT};
-use crate::lines::Section;
+use crate::adapters::{Adapter, BATCH, SUBJECT};
+use crate::lines::{Name, Section};
 use stats::Summary;
 use table::Table;
 
@@ -23,8 +23,7 @@ struct Part {
 }
 
 struct Line {
-    section: Section,
-    name: String,
+    name: Name,
     /// For each allocator, a value for each round.
     values: Vec<Vec<f64>>,
 }
@@ -45,17 +44,17 @@ impl Report {
     }
 
     /// Adds a round's values, one for each of `names`, of one allocator.
-    pub fn add(&mut self, section: Section, names: &[String], allocator: usize, values: &[f64]) {
+    pub fn add(&mut self, names: &[Name], allocator: usize, values: &[f64]) {
         for (name, &value) in names.iter().zip(values) {
-            self.line(section, name).values[allocator].push(value);
+            self.line(name).values[allocator].push(value);
         }
     }
 
-    fn line(&mut self, section: Section, name: &str) -> &mut Line {
-        let known = self.lines.iter().position(|line| line.section == section && line.name == name);
+    fn line(&mut self, name: &Name) -> &mut Line {
+        let known = self.lines.iter().position(|line| line.name == *name);
         let index = known.unwrap_or_else(|| {
             let values = vec![Vec::new(); self.allocators.len()];
-            self.lines.push(Line { section, name: name.to_owned(), values });
+            self.lines.push(Line { name: name.clone(), values });
             self.lines.len() - 1
         });
         &mut self.lines[index]
@@ -64,44 +63,88 @@ impl Report {
     /// The whole report as text.
     pub fn render(&self, markdown: bool) -> String {
         let sections = [Section::Time, Section::Tail, Section::Resident];
-        let tables = self.parts.iter().flat_map(|part| sections.iter().filter_map(|&section| self.table(section, part)));
+        let apart = self.parts.iter().flat_map(|part| sections.iter().filter_map(|&section| self.table(section, part)));
+        let all = Part { title: "", allocators: (0..self.allocators.len()).collect() };
+        let together = [Section::Visits, Section::ByAddress].into_iter().filter_map(|section| self.table(section, &all));
+        let tables = apart.chain(together);
         let texts: Vec<_> = tables.map(|table| if markdown { table.markdown() } else { table.plain() }).collect();
         texts.join("\n")
     }
 
+    /// The lines of a section, with those of a part's allocators that have taken part in it.
     fn table(&self, section: Section, part: &Part) -> Option<Table> {
-        let told = |line: &Line| part.allocators.iter().any(|&index| !line.values[index].is_empty());
-        let mut lines = self.lines.iter().filter(|line| line.section == section && told(line)).peekable();
-        lines.peek()?;
-        let compared = self.of(part).any(Adapter::is_peer);
+        let measured = |&index: &usize| self.lines.iter().any(|line| line.name.section == section && !line.values[index].is_empty());
+        let allocators: Vec<usize> = part.allocators.iter().copied().filter(measured).collect();
+        let told = |line: &&Line| line.name.section == section && allocators.iter().any(|&index| !line.values[index].is_empty());
+        let lines: Vec<&Line> = self.lines.iter().filter(told).collect();
+        let mut rows: Vec<Vec<String>> = lines.iter().map(|line| line.cells(&allocators)).collect();
         let mut head = vec![format!("{}{}", part.title, section.title())];
-        head.extend(self.of(part).map(|who| who.name.to_owned()));
-        head.extend(compared.then(|| format!("{SUBJECT} / best peer")));
-        let rows = lines.map(|line| self.row(line, part, compared)).collect();
-        Some(Table { head, rows })
+        head.extend(allocators.iter().map(|&index| self.allocators[index].name.to_owned()));
+        for ratio in section.ratios() {
+            let cells: Vec<_> = lines.iter().map(|line| self.ratio(ratio, line, &allocators)).collect();
+            if cells.iter().any(Option::is_some) {
+                head.push(ratio.title());
+                rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell.unwrap_or("-".to_owned())));
+            }
+        }
+        (!rows.is_empty()).then_some(Table { head, rows })
     }
 
-    fn of(&self, part: &Part) -> impl Iterator<Item = &Adapter> {
-        part.allocators.iter().map(|&index| &self.allocators[index])
+    /// What a ratio is on a line, among these allocators.
+    fn ratio(&self, ratio: &Ratio, line: &Line, allocators: &[usize]) -> Option<String> {
+        let median = |line: &Line, index: usize| Some(Summary::of(&line.values[index])?.median);
+        let named = |name: &str| allocators.iter().copied().find(|&index| self.allocators[index].name == name);
+        let index = named(ratio.of)?;
+        let of = median(line, index)?;
+        match ratio.to {
+            To::BestPeer => {
+                let peers = allocators.iter().filter(|&&index| self.allocators[index].is_peer());
+                let medians = peers.filter_map(|&index| Some((self.allocators[index].name, median(line, index)?)));
+                let (who, best) = medians.min_by(|left, right| left.1.total_cmp(&right.1))?;
+                Some(format!("{:.2} {who}", of / best))
+            }
+            To::Peer(name) => Some(format!("{:.2}", of / median(line, named(name)?)?)),
+            To::ByAddress => {
+                let name = Name { section: Section::ByAddress, ..line.name.clone() };
+                let limit = self.lines.iter().find(|other| other.name == name)?;
+                Some(format!("{:.2}", of / median(limit, index)?))
+            }
+        }
     }
+}
 
-    fn row(&self, line: &Line, part: &Part, compared: bool) -> Vec<String> {
-        let summaries: Vec<_> = part.allocators.iter().map(|&index| Summary::of(&line.values[index])).collect();
-        let decimals = line.section.decimals();
-        let cell = |summary: &Option<Summary>| summary.as_ref().map_or("-".to_owned(), |summary| summary.text(decimals));
-        let mut row = vec![line.name.clone()];
-        row.extend(summaries.iter().map(cell));
-        row.extend(compared.then(|| self.ratio(part, &summaries).unwrap_or("-".to_owned())));
-        row
+impl Line {
+    /// Its name, and what is told of each of these allocators.
+    fn cells(&self, allocators: &[usize]) -> Vec<String> {
+        let decimals = self.name.section.decimals();
+        let cell = |&index: &usize| Summary::of(&self.values[index]).map_or("-".to_owned(), |summary| summary.text(decimals));
+        [self.name.text.clone()].into_iter().chain(allocators.iter().map(cell)).collect()
     }
+}
 
-    /// The subject's median for that of the best peer, and which that is.
-    fn ratio(&self, part: &Part, summaries: &[Option<Summary>]) -> Option<String> {
-        let medians = || self.of(part).zip(summaries).filter_map(|(who, summary)| Some((who, summary.as_ref()?.median)));
-        let (_, subject) = medians().find(|(who, _)| who.name == SUBJECT)?;
-        let peers = medians().filter(|(who, _)| who.is_peer());
-        let (who, best) = peers.min_by(|left, right| left.1.total_cmp(&right.1))?;
-        Some(format!("{:.2} {}", subject / best, who.name))
+/// An allocator's median in parts of another median.
+struct Ratio {
+    of: &'static str,
+    to: To,
+}
+
+enum To {
+    /// The least of the peers' on the line, with its name.
+    BestPeer,
+    /// This peer's on the line.
+    Peer(&'static str),
+    /// The allocator's own when the same blocks are visited in the order of their addresses.
+    ByAddress,
+}
+
+impl Ratio {
+    fn title(&self) -> String {
+        let to = match self.to {
+            To::BestPeer => "best peer",
+            To::Peer(name) => name,
+            To::ByAddress => "its blocks by address",
+        };
+        format!("{} / {to}", self.of)
     }
 }
 
@@ -111,12 +154,27 @@ impl Section {
             Self::Time => "ns/op: median [quartiles]",
             Self::Tail => "cycles of one operation: median [quartiles]",
             Self::Resident => "peak resident / peak live",
+            Self::Visits => "ns/visit in spike order: median [quartiles]",
+            Self::ByAddress => "ns/visit by address: median [quartiles]",
+        }
+    }
+
+    /// What is told beside the medians, where there are both parts of it.
+    fn ratios(self) -> &'static [Ratio] {
+        match self {
+            Self::Time | Self::Tail | Self::Resident => &[Ratio { of: SUBJECT, to: To::BestPeer }],
+            Self::Visits => &[
+                Ratio { of: SUBJECT, to: To::Peer("mimalloc") },
+                Ratio { of: BATCH, to: To::Peer("mimalloc") },
+                Ratio { of: BATCH, to: To::ByAddress },
+            ],
+            Self::ByAddress => &[],
         }
     }
 
     fn decimals(self) -> usize {
         match self {
-            Self::Time | Self::Resident => 2,
+            Self::Time | Self::Resident | Self::Visits | Self::ByAddress => 2,
             Self::Tail => 0,
         }
     }

@@ -4,9 +4,9 @@
 //! as the recorded program did sooner or later, and the kernel's high-water mark is read before the allocator is
 //! started and after the replay. The code that it runs for the first time is counted with it: some 100 KiB.
 
-use crate::adapters::Adapter;
+use crate::adapters::{Adapter, Demand};
 use crate::heap::{Block, Library};
-use crate::lines::{Resident, Section};
+use crate::lines::Resident;
 use crate::report::Report;
 use crate::trace;
 use crate::workload::replay::Places;
@@ -18,9 +18,9 @@ use std::{env, fs};
 /// Measures every allocator on every trace.
 pub fn measure(residents: &[Resident], adapters: &[&Adapter], report: &mut Report) -> Result<()> {
     for resident in residents {
-        for (index, adapter) in adapters.iter().enumerate() {
+        for (index, adapter) in adapters.iter().enumerate().filter(|(_, adapter)| adapter.serves(Demand::OneThread)) {
             let ratio = ask_child(adapter, &resident.trace)?;
-            report.add(Section::Resident, std::slice::from_ref(&resident.line), index, &[ratio]);
+            report.add(std::slice::from_ref(&resident.line), index, &[ratio]);
         }
     }
     Ok(())

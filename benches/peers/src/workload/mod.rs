@@ -10,6 +10,7 @@ pub mod sizes;
 pub mod tail;
 pub mod threads;
 mod together;
+pub mod visits;
 
 use std::time::Duration;
 

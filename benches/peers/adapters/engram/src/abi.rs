@@ -15,6 +15,10 @@ pub const E_BUSY: Status = -5;
 pub const ARENA_ABORT: u32 = 1 << 4;
 /// `ENGRAM_ARENA_NO_ZONES`: spike times are ignored.
 pub const ARENA_NO_ZONES: u32 = 1 << 6;
+/// `ENGRAM_BATCH_ATOMIC`: all or none.
+pub const BATCH_ATOMIC: u32 = 1 << 0;
+/// `ENGRAM_BATCH_ORDERED`: addresses ascend with spike time.
+pub const BATCH_ORDERED: u32 = 1 << 1;
 /// `ENGRAM_TTFS_NONE`: no spike.
 pub const TTFS_NONE: u32 = u32::MAX;
 
@@ -44,6 +48,15 @@ pub struct ArenaConfig {
     pub reserved: [u32; 8],
 }
 
+/// `engram_request`.
+#[repr(C)]
+pub struct Request {
+    pub size: usize,
+    pub align: usize,
+    pub column: u32,
+    pub ttfs_ns: u32,
+}
+
 impl ArenaConfig {
     /// The library's defaults.
     pub fn default_config() -> Result<Self, Status> {
@@ -59,6 +72,7 @@ impl ArenaConfig {
 unsafe extern "C" {
     fn engram_arena_config_init(config: *mut ArenaConfig, struct_size: usize) -> Status;
     pub fn engram_arena_open(config: *const ArenaConfig, out: *mut *mut Arena) -> Status;
+    pub fn engram_arena_close(arena: *mut Arena) -> Status;
     pub fn engram_column_acquire(arena: *mut Arena, index: u32, out: *mut *mut Column) -> Status;
     pub fn engram_column_release(column: *mut Column) -> Status;
     pub fn engram_column_alloc(column: *mut Column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void;
@@ -66,5 +80,13 @@ unsafe extern "C" {
     pub fn engram_alloc(arena: *mut Arena, column: u32, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void;
     pub fn engram_free(arena: *mut Arena, block: *mut c_void) -> Status;
     pub fn engram_realloc(arena: *mut Arena, block: *mut c_void, size: usize, ttfs_ns: u32) -> *mut c_void;
+    pub fn engram_alloc_batch(
+        arena: *mut Arena,
+        requests: *const Request,
+        count: usize,
+        flags: u32,
+        out: *mut *mut c_void,
+        served: *mut usize,
+    ) -> Status;
     pub fn engram_good_size(arena: *const Arena, size: usize) -> usize;
 }

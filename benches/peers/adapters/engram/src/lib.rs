@@ -73,10 +73,17 @@ pub extern "C" fn ad_alloc(size: usize) -> *mut c_void {
     unsafe { abi::engram_column_alloc(column(), size, ALIGN, spike()) }
 }
 
+/// Allocates `size` bytes for what spikes so many nanoseconds from now; null if there are none.
+#[unsafe(no_mangle)]
+pub extern "C" fn ad_alloc_spiking(size: usize, spike_ns: u32) -> *mut c_void {
+    // SAFETY: this thread holds the column since `ad_thread`.
+    unsafe { abi::engram_column_alloc(column(), size, ALIGN, spike_ns) }
+}
+
 /// Frees a block.
 ///
 /// # Safety
-/// `block` comes from [`ad_alloc`] or [`ad_realloc`], and has not been freed.
+/// `block` comes from [`ad_alloc`], [`ad_alloc_spiking`] or [`ad_realloc`], and has not been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ad_free(block: *mut c_void) {
     // SAFETY: this thread holds the column since `ad_thread`; misuse aborts (ARENA_ABORT), so the status is always OK.
