@@ -22,7 +22,9 @@ pub const KINDS: [&str; 6] =
 
 const POPULATION: usize = 200_000;
 const REPLACED: usize = 2;
-/// Walks that are timed together, after one that is not.
+/// Walks before the first that is timed: so many it takes until a large shared cache keeps what is visited again and again.
+const SETTLING: usize = 7;
+/// Warm walks that are timed together.
 const REPEATS: usize = 2;
 
 /// Nanoseconds for a visit of each of [`KINDS`], in spike order and then in the order of addresses.
@@ -84,7 +86,7 @@ fn list_walk(blocks: &[Block]) -> u64 {
 
 /// Nanoseconds for a visit: after other walks; with the caches full of something else; with none of it in any cache.
 fn by_cache(blocks: &[Block], size: usize, walk: impl Fn() -> u64) -> [f64; 3] {
-    timed(&walk, 1, size);
+    timed(&walk, SETTLING, size);
     let warm = timed(&walk, REPEATS, size);
     fill_caches();
     let cold = timed(&walk, 1, size);
