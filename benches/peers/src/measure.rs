@@ -5,7 +5,7 @@
 //! after seconds, in which some give their memory back to the system: then the next round measures page faults.
 
 use crate::heap::{Heap, Peer};
-use crate::lines::Job;
+use crate::lines::{Job, Section};
 use crate::report::Report;
 
 /// Measures `jobs` over `rounds` rounds each, after one that warms up and does not count.
@@ -21,7 +21,9 @@ pub fn time(jobs: &[Job], peers: &[Peer], rounds: u32, report: &mut Report) {
                 report.add(&job.lines, index, &values);
             }
         }
-        let names: Vec<&str> = job.lines.iter().map(|line| line.text.as_str()).collect();
+        // Lines by address have the names of those in spike order.
+        let shown = job.lines.iter().filter(|line| line.section != Section::ByAddress);
+        let names: Vec<&str> = shown.map(|line| line.text.as_str()).collect();
         eprintln!("measured: {}", names.join("; "));
     }
 }
