@@ -540,6 +540,184 @@ mod allocation_service_tests {
         assert!(relocated > 0 && after < before / 2, "{before} to {after}, {relocated} relocated");
     }
 
+    /// Bytes of a concept's block, before rounding.
+    fn block_bytes(id: &str, content: &str) -> usize {
+        48 + ConceptType::ENTITY.as_str().len() + id.len() + content.len()
+    }
+
+    /// Concepts `0..16_000` of 60 to 459 bytes in two columns, laid out by first spike: maintenance has nothing left to do.
+    fn laid_out() -> (MemoryAllocationService, HashMap<String, String>) {
+        let service = open(AllocationServiceConfig { capacity_bytes: 64 << 20, columns: 2, ..AllocationServiceConfig::default() });
+        let content = |index: usize| format!("{index} ").repeat(400)[..60 + index * 7919 % 400].to_owned();
+        let concepts: HashMap<_, _> = (0..16_000).map(|index| (index.to_string(), content(index))).collect();
+        for index in 0..16_000 {
+            let id = index.to_string();
+            let content = concepts[&id].clone();
+            service.allocate_memory(entity(id, content)).unwrap();
+        }
+        for index in (0..16_000).step_by(3) {
+            let id = index.to_string();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            service.allocate_memory(entity(id.as_str(), concepts[&id].as_str())).unwrap();
+        }
+        // With time enough that no call ends early: when it does is a matter of chance.
+        while service.maintain(Duration::from_secs(60)).more {}
+        assert_eq!(settle(&service), 0);
+        (service, concepts)
+    }
+
+    /// Frees three of four concepts, here and there.
+    fn thin_out(service: &MemoryAllocationService, concepts: &mut HashMap<String, String>) {
+        for index in (0..16_000_u64).filter(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 != 0) {
+            let id = index.to_string();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            concepts.remove(&id).unwrap();
+        }
+    }
+
+    /// Spans in use, and the fewest in which the same blocks have room, each column's and class' in spans of its own.
+    fn spans(service: &MemoryAllocationService) -> (usize, usize) {
+        let mut groups = HashMap::<_, (u32, u32)>::new();
+        let mut taken = 0;
+        for span in service.heap_map().iter().flat_map(|chunk| &chunk.spans) {
+            if let SpanView::Small { column, class_bytes, live, slots, .. } = *span {
+                groups.entry((column, class_bytes)).or_insert((0, slots)).0 += live;
+                taken += 1;
+            }
+        }
+        (taken, groups.values().map(|(live, slots)| live.div_ceil(*slots) as usize).sum())
+    }
+
+    /// Chunks in use.
+    fn chunks(service: &MemoryAllocationService) -> usize {
+        service.heap_map().iter().filter(|chunk| chunk.spans.iter().any(|span| *span != SpanView::Free)).count()
+    }
+
+    fn assert_whole(service: &MemoryAllocationService, concepts: &HashMap<String, String>) {
+        assert_eq!(service.concept_ids().len(), concepts.len());
+        for (id, content) in concepts {
+            let guard = service.read(id).unwrap();
+            assert_eq!((&*guard, guard.version()), (content.as_bytes(), 1));
+        }
+    }
+
+    /// Neighbours in address order of each column and class that spike in the wrong order.
+    fn disorder(service: &MemoryAllocationService, concepts: &HashMap<String, String>) -> usize {
+        let mut last = HashMap::new();
+        let wrong = service.concept_ids().into_iter().filter(|id| {
+            let bytes = block_bytes(id, &concepts[id]);
+            // Eight classes an octave.
+            let class = bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(16));
+            let spike = service.read(id).unwrap().spike();
+            last.insert((service.column_of(id), class), spike).is_some_and(|before| before > spike)
+        });
+        wrong.count()
+    }
+
+    #[test]
+    fn maintenance_compacts_what_frees_have_left_sparse_and_keeps_its_order() {
+        let (service, mut concepts) = laid_out();
+        assert_eq!(disorder(&service, &concepts), 0);
+        thin_out(&service, &mut concepts);
+        let charged = used(&service, ConceptType::ENTITY);
+        let (before, in_use) = (service.get_allocation_metrics(), chunks(&service));
+        let (taken, needed) = spans(&service);
+        assert!(taken * 2 > needed * 3, "{taken} spans for what {needed} would hold");
+        let moved = settle(&service);
+        let after = service.get_allocation_metrics();
+        let (taken, needed) = spans(&service);
+        assert_eq!(taken, needed);
+        assert!(moved > 0 && moved <= concepts.len() as u64, "each at most once: {moved}");
+        assert!(after.memory_utilization > before.memory_utilization * 2.0);
+        assert!(chunks(&service) <= in_use);
+        assert_eq!((used(&service, ConceptType::ENTITY), settle(&service)), (charged, 0));
+        assert_eq!(disorder(&service, &concepts), 0);
+        assert_whole(&service, &concepts);
+    }
+
+    #[test]
+    fn what_a_reader_holds_stays_where_it_is_while_all_around_it_is_compacted() {
+        let (service, mut concepts) = laid_out();
+        thin_out(&service, &mut concepts);
+        let held: Vec<_> = concepts.iter().take(50).map(|(id, content)| (service.read(id).unwrap(), content.clone())).collect();
+        settle(&service);
+        // Whatever others write into memory that was given back too early.
+        for index in 0..2000 {
+            let id = format!("new-{index}");
+            let content = "x".repeat(60 + index * 7919 % 400);
+            service.allocate_memory(entity(id.as_str(), content.as_str())).unwrap();
+            concepts.insert(id, content);
+        }
+        assert!(held.iter().all(|(guard, content)| **guard == *content.as_bytes()));
+        drop(held);
+        assert_whole(&service, &concepts);
+        for index in 0..2000 {
+            let id = format!("new-{index}");
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            concepts.remove(&id);
+        }
+        settle(&service);
+        let (taken, needed) = spans(&service);
+        assert!(taken * 3 <= needed * 4, "{taken} spans for what {needed} would hold");
+        assert_whole(&service, &concepts);
+    }
+
+    #[test]
+    fn maintenance_compacts_while_others_allocate_read_and_free() {
+        let (service, mut concepts) = laid_out();
+        thin_out(&service, &mut concepts);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (service, concepts, done) = (&service, &concepts, &done);
+            scope.spawn(move || {
+                while !done.load(Relaxed) {
+                    for (id, content) in concepts {
+                        assert_eq!(*service.read(id).unwrap(), *content.as_bytes());
+                    }
+                }
+            });
+            scope.spawn(move || {
+                while !done.load(Relaxed) {
+                    for index in 0..200 {
+                        let id = format!("mine-{index}");
+                        service.allocate_memory(entity(id.as_str(), "x".repeat(60 + index))).unwrap();
+                        service.deallocate_memory(id.as_str().into()).unwrap();
+                    }
+                }
+            });
+            let mut moved = 0;
+            for _ in 0..100_000 {
+                moved += service.maintain(Duration::from_micros(200)).relocated;
+                if moved as usize > concepts.len() / 2 {
+                    break;
+                }
+            }
+            done.store(true, Relaxed);
+            assert!(moved as usize > concepts.len() / 2, "{moved}");
+        });
+        settle(&service);
+        let (taken, needed) = spans(&service);
+        assert!(taken * 3 <= needed * 4, "{taken} spans for what {needed} would hold");
+        assert_whole(&service, &concepts);
+    }
+
+    #[test]
+    fn the_same_calls_compact_the_same() {
+        let run = || {
+            let (service, mut concepts) = laid_out();
+            thin_out(&service, &mut concepts);
+            let before = service.get_allocation_metrics().relocations;
+            while service.maintain(Duration::from_secs(60)).more {}
+            assert!(service.get_allocation_metrics().relocations > before);
+            let ids = service.concept_ids();
+            let addresses: Vec<_> = ids.iter().map(|id| service.read(id).unwrap().as_ptr().addr()).collect();
+            let first = addresses.iter().min().copied().unwrap();
+            let offsets: Vec<_> = addresses.into_iter().map(|address| address - first).collect();
+            (ids, offsets)
+        };
+        assert!(run() == run());
+    }
+
     #[test]
     fn metrics_are_json_and_one_exposition_for_service_and_arena() {
         let service = open(small());

@@ -33,6 +33,7 @@ pub(crate) use batch::Served;
 pub use batch::{BatchFlags, Request};
 pub(crate) use picture::Holdings;
 pub use picture::{BlockKind, ChunkView, SpanView};
+pub(crate) use usage::Berth;
 pub use verify::Finding;
 
 /// Bytes of user memory if nothing else is asked for.

@@ -1,10 +1,32 @@
 //! How an arena's memory is used, as a whole.
 
+use core::ptr::NonNull;
+
 use super::Arena;
-use crate::size_class::{CHUNK_SPANS, SPAN};
+use crate::size_class::{CHUNK_SPANS, SPAN, small_class_of};
 use crate::span::IndexWords;
 
+/// Where a block lies of a size that ordered batches order: up to 4 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Berth {
+    /// Usable bytes of the block, its class'.
+    pub(crate) bytes: u32,
+    /// Blocks of its class that the span has room for.
+    pub(crate) slots: u32,
+    /// The span's number: the same for all blocks in it, and for no others.
+    pub(crate) span: u32,
+}
+
 impl Arena {
+    /// Where a block lies; `None` if it is above 4 KiB, or is not handed out. Wait-free, any thread; as of this moment.
+    pub(crate) fn berth(&self, block: NonNull<u8>) -> Option<Berth> {
+        let core = &self.core;
+        let bytes = core.live_block(block.as_ptr()).ok()?.bytes;
+        let place = core.place(core.granule(block.as_ptr())?);
+        let class = small_class_of(bytes).filter(|_| !place.owner.is_large())?;
+        Some(Berth { bytes: class.bytes, slots: u32::from(class.slots), span: place.head.0 })
+    }
+
     /// Makes the first `bytes` of user memory ready: the lowest, which are handed out first. The arena is the
     /// caller's alone.
     pub(crate) fn touch(&mut self, bytes: usize) {

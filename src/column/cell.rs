@@ -451,6 +451,11 @@ impl Cell {
         self.set_word(0);
     }
 
+    /// Forgets where its word, which is empty, was checked out from.
+    pub(crate) fn forget_unit(&self) {
+        self.head().base.store(0, Relaxed);
+    }
+
     /// Counts slots that left their span.
     #[inline(always)]
     pub(crate) fn count_out(&self, slots: u64) {

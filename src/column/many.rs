@@ -16,7 +16,7 @@ use super::cell::{Cell, CellId, Row};
 use super::held::{Handle, Plainly};
 use super::unusual::Route;
 use crate::map::{Granule, SpanId, set_owned};
-use crate::size_class::{GRANULE, SMALL_CLASSES, pattern};
+use crate::size_class::{GRANULE, SMALL_CLASSES, SPAN_WORDS, pattern, small_class_of};
 use crate::sync::Ordering::Relaxed;
 
 impl Handle {
@@ -71,6 +71,39 @@ impl Handle {
             *place = p;
             served += 1;
         }
+    }
+
+    /// The cell that serves ordered batches with blocks of `size`, if it was used.
+    fn ordered_cell(&self, size: usize) -> Option<Cell> {
+        let class = small_class_of(size)?;
+        let cell = self.cell(CellId::small(Row::Ordered, usize::from(class.index)));
+        cell.is_set_up().then_some(cell)
+    }
+
+    /// Brings the column's free memory together, and lets the next ordered blocks of `size` begin in a fresh span.
+    pub(crate) fn begin_order(&self, size: usize) {
+        self.flush();
+        if let Some(cell) = self.ordered_cell(size) {
+            // Its word is empty: it was put back.
+            cell.forget_unit();
+        }
+    }
+
+    /// The span that the last ordered block of `size` came from, and the bytes of it up to the end of its last block. `None`
+    /// if it is empty, or is not ours any more. As long as we hold the column, nobody allocates or takes away what is behind.
+    pub(crate) fn last_in_order(&self, size: usize) -> Option<(SpanId, usize)> {
+        let cell = self.ordered_cell(size)?;
+        let head = cell.word_span();
+        let page = self.page(head);
+        if !page.owner().is_column(self.index()) || page.cell() != self.offset_of(cell) {
+            return None;
+        }
+        let live = |unit: u32| self.live_unit(head, unit).load(Relaxed);
+        let unit = (0..SPAN_WORDS as u32).rev().find(|&unit| live(unit) != 0)?;
+        let granules = u64::from(unit) * 64 + u64::from(live(unit).checked_ilog2()?) + cell.granules();
+        // A thief takes spans alone of which all slots are live. It has not taken this one before we looked, and so finds
+        // the slots behind as we have, and leaves it: nobody but us makes them live.
+        page.is_still(self.index()).then_some((head, granules as usize * GRANULE))
     }
 
     /// Gives what the cell and the first spans in its list have; how many that were.

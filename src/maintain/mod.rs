@@ -7,11 +7,15 @@
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
+use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Owner};
 use crate::size_class::{CHUNK_SPANS, SPAN};
 use crate::span::IndexWords;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
+
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 /// Whether maintenance has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +78,47 @@ impl Arena {
         true
     }
 
-    /// Gives a chunk's free spans back to the system, unless the arena is to stay in memory, lies in a file (whose space
-    /// stays reserved) or in given memory, or somebody holds the column that reserved the chunk. Their number.
+    /// Before blocks of one size are laid out anew in a column, by ordered batches: takes back what others freed of the
+    /// column, and lets the blocks begin in a span of their own, not behind what was left untouched before. Nothing happens if
+    /// somebody holds the column. A step: grows with the column's cells, its spans with free slots, and its chunks.
+    pub(crate) fn begin_order(&self, column: ColumnId, size: usize) {
+        let Some(handle) = self.lease(column) else { return };
+        handle.begin_order(size);
+        handle.report();
+        handle.block().open.lease.give_back();
+    }
+
+    /// Afterwards: gives the pages behind the last of them back to the system, which the span's former blocks may have
+    /// touched. Nothing happens if somebody holds the column. Bounded; calls the system.
+    pub(crate) fn end_order(&self, column: ColumnId, size: usize) {
+        if !self.decommits() {
+            return;
+        }
+        let Some(handle) = self.lease(column) else { return };
+        if let Some((span, bytes)) = handle.last_in_order(size) {
+            self.core.region.decommit_behind(span.index(), bytes);
+        }
+        handle.block().open.lease.give_back();
+    }
+
+    /// A column's handle, if there is such a column and nobody holds it; the caller gives the lease back.
+    fn lease(&self, column: ColumnId) -> Option<&Handle> {
+        self.core.check_column(column.index()).ok()?;
+        self.core.lease(column.index())
+    }
+
+    /// Whether memory goes back to the system: not if the arena is to stay in memory, lies in a file (whose space stays
+    /// reserved) or in given memory.
+    fn decommits(&self) -> bool {
+        let options = self.core.options.region;
+        !options.prefault && !options.lock && self.core.region.is_anonymous()
+    }
+
+    /// Gives a chunk's free spans back to the system, unless the arena keeps them, or somebody holds the column that
+    /// reserved the chunk. Their number.
     fn decommit_chunk(&self, index: u32) -> u64 {
         let (core, chunk) = (&self.core, ChunkId(index));
-        let options = core.options.region;
-        if chunk == ChunkId::NONE || options.prefault || options.lock || !core.region.is_anonymous() {
+        if chunk == ChunkId::NONE || !self.decommits() {
             return 0;
         }
         core.sweep_chunk(chunk);

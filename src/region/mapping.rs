@@ -181,7 +181,7 @@ impl Mapped {
 
     fn decommit(&self, offset: usize, bytes: usize) {
         #[cfg(unix)]
-        // SAFETY: the range holds no block (the caller owns the chunk) and may read as zero afterwards.
+        // SAFETY: the range holds no block (the caller owns it) and may read as zero afterwards.
         let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes) };
         #[cfg(not(unix))]
         let _ = (offset, bytes);

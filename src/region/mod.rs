@@ -406,9 +406,21 @@ impl Region {
     /// Gives the memory of `spans` spans from span `first` of user memory on back to the system: it reads as zero
     /// afterwards. Only of anonymous memory. Calls the system. The caller owns the spans.
     pub(crate) fn decommit(&self, first: usize, spans: usize) {
-        assert!(self.is_anonymous() && first >= CHUNK_SPANS && first + spans <= (self.extent.chunks + 1) * CHUNK_SPANS, "R2");
-        let start = self.origin.addr() + first * SPAN - self.mapping.base().addr().get();
-        self.mapping.decommit(start, spans * SPAN);
+        self.decommit_bytes(first, 0, spans * SPAN);
+    }
+
+    /// The same for the pages of a span behind its first `bytes`, 0 to 32 KiB. The caller owns them.
+    pub(crate) fn decommit_behind(&self, span: usize, bytes: usize) {
+        let from = bytes.next_multiple_of(PAGE).min(SPAN);
+        self.decommit_bytes(span, from, SPAN - from);
+    }
+
+    fn decommit_bytes(&self, first: usize, from: usize, bytes: usize) {
+        assert!(self.is_anonymous() && first >= CHUNK_SPANS && first * SPAN + from + bytes <= (self.extent.chunks + 1) * CHUNK, "R2");
+        let start = self.origin.addr() + first * SPAN + from - self.mapping.base().addr().get();
+        if bytes != 0 {
+            self.mapping.decommit(start, bytes);
+        }
     }
 
     /// The parts of a range of the region's bytes that may hold something else than zeros: all of

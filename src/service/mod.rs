@@ -5,7 +5,7 @@
 //!                                                                 |
 //! read ------> registry: id --> slot <---- the arena: a block of that column and zone
 //!                                 ^
-//! maintain ---- moves it: to its neighbours, into spike order, to where what is hot lies
+//! maintain ---- moves it: to its neighbours, into spike order, together, to where what is hot lies
 //! ```
 //!
 //! ```text

@@ -79,6 +79,12 @@ impl Pins {
         free
     }
 
+    /// Whether a block is pinned at this moment.
+    pub(crate) fn holds(&self, block: NonNull<u8>) -> bool {
+        // Relaxed: a pin that comes at the same time may be seen or not.
+        self.pins.load(Relaxed) != 0 && self.blocks.lock().contains_key(&block.addr().get())
+    }
+
     /// Pins that were not handed back yet.
     pub(crate) fn count(&self) -> u64 {
         self.pins.load(Acquire)

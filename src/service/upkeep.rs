@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! 1 place   a step of re-placement; the group that it names moves to its column
-//! 2 sort    once an eighth of the concepts was freed or updated, or three quarters placed anew at a time: columns whose
-//!           concepts lie out of order are laid out anew, from untouched memory: from neighbour to neighbour, and
-//!           then those without any in spike order
+//! 2 sort    once an eighth of the concepts was freed or updated, or three quarters placed anew at a time: groups, a
+//!           column's concepts of one size class, that lie out of order are laid out anew, in fresh spans: from
+//!           neighbour to neighbour, and then those without any in spike order
+//!   compact the same with groups that are sparse: less than three of four of their spans, or pages, would do
 //! 3 warm    what was read often since, or is no more, is served accordingly, and moves to its zone
 //! 4 tidy    what others freed is taken back, empty spans and chunks are given back, and their memory to the system
 //! ```
 //!
-//! In one of eight calls a quarter of the budget goes to 4 first. The clock is read after every step, a few
-//! microseconds of work. All moves are the same: a copy beside the
-//! old slot, one swap under the node's lock, and the old one is given back when nobody is pinned (V2).
+//! In one of eight calls a quarter of the budget goes to 4 first. The clock is read after every step: mostly a few
+//! microseconds of work, and some hundred where 64 concepts are moved. All moves are the same: a copy beside the old slot,
+//! one swap under the node's lock, and the old one is given back when nobody is pinned (V2). In 2, what is pinned beyond an
+//! epoch stays where it is. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
+//! comes to an end, and moves nothing more before enough has changed.
 
 use core::num::NonZero;
 use core::ptr::NonNull;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,22 +27,29 @@ use super::node::Node;
 use super::result::MaintenanceReport;
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, Slot};
-use crate::arena::{BatchFlags, Request};
+use crate::arena::{BatchFlags, Berth, Request};
 use crate::column::ColumnId;
 use crate::guidance::{AllocationStrategyType, Features, Step, Stimulus};
 use crate::maintain::Maintained;
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
+#[cfg(test)]
+mod tests;
+
 /// Numbers that one step looks at.
 const LOOKS: u32 = 64;
 /// Concepts that one step lays out.
 const LAID: usize = 64;
-/// A column is laid out anew if more than one in this many neighbours in the order lie in the wrong order.
+/// A group is laid out anew if more than one in this many neighbours in the order lie in the wrong order,
 const WRONG: usize = 8;
+/// or if less than this part of its spans, or of its pages, would do. After that all of them are needed.
+const DENSE: (usize, usize) = (3, 4);
+/// Bytes of a page: memory is touched, and given back to the system, by the page.
+const PAGE: usize = 4096;
 /// In one of this many calls, the arena comes first: it must not starve while there is always something to place.
 const TIDIED: u32 = 8;
-/// Columns are looked at once one in this many concepts was freed or updated,
+/// Groups are looked at once one in this many concepts was freed or updated,
 const CHURN: u64 = 8;
 /// or this part of all was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
 /// nothing fills up again.
@@ -48,8 +59,22 @@ const EPOCHS: u32 = 4;
 /// The rank of concepts that have no neighbours in their columns: behind all others, in spike order.
 const ALONE: u32 = u32::MAX;
 
-/// A concept's place in the order: column, rank, spike, number.
-type Place = (u32, u32, u32, u32);
+/// A concept's place in the order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    group: Group,
+    rank: u32,
+    spike: u32,
+    number: u32,
+}
+
+/// What is laid out together: a column's concepts of one size class, whose blocks share spans.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    column: u32,
+    /// Bytes of a block.
+    bytes: u32,
+}
 
 /// Where maintenance goes on.
 #[derive(Default)]
@@ -76,7 +101,7 @@ enum Sort {
     Idle,
     /// Concepts are listed.
     List(List),
-    /// Columns are laid out, the first of what is listed next.
+    /// Groups are laid out, the first of what is listed next.
     Lay(Layout),
 }
 
@@ -113,20 +138,55 @@ impl List {
 struct Layout {
     /// What is left of it.
     places: BTreeSet<Place>,
-    /// Where looking at the first column goes on,
-    from: Place,
-    /// the address that was last for each size class,
-    last: BTreeMap<Option<usize>, NonZero<usize>>,
-    /// neighbours in the order so far, and of those the ones that lie in the wrong order.
-    pairs: usize,
-    wrong: usize,
-    /// The column that was looked at, and whether it is laid out anew.
-    judged: Option<(u32, bool)>,
+    /// Where looking at the first group goes on: behind this one.
+    from: Option<Place>,
+    /// What was seen of it so far.
+    seen: Tally,
+    /// The group that was looked at, and whether it is laid out anew.
+    judged: Option<(Group, bool)>,
 }
 
 impl Layout {
     fn new(places: BTreeSet<Place>) -> Self {
         Self { places, ..Self::default() }
+    }
+}
+
+/// How a group's blocks lie.
+#[derive(Default)]
+struct Tally {
+    blocks: usize,
+    /// The address of the last one.
+    last: Option<NonZero<usize>>,
+    /// Neighbours in the order that lie in the wrong order.
+    wrong: usize,
+    /// Blocks that a span has room for.
+    slots: usize,
+    /// The spans in which blocks lie, and the pages in which they begin.
+    spans: HashSet<u32>,
+    pages: HashSet<usize>,
+}
+
+impl Tally {
+    /// The next block in the order.
+    fn add(&mut self, block: NonNull<u8>, berth: Berth) {
+        self.blocks += 1;
+        self.wrong += usize::from(self.last.is_some_and(|last| last > block.addr()));
+        self.last = Some(block.addr());
+        self.slots = berth.slots as usize;
+        self.spans.insert(berth.span);
+        self.pages.insert(block.addr().get() / PAGE);
+    }
+
+    /// Whether the order is wrong too often.
+    fn is_disordered(&self) -> bool {
+        self.wrong * WRONG > self.blocks.saturating_sub(1)
+    }
+
+    /// Whether the blocks, of `bytes` each, are too few for what they lie in.
+    fn is_sparse(&self, bytes: usize) -> bool {
+        let few = |needed: usize, taken: usize| needed * DENSE.1 < taken * DENSE.0;
+        few(self.blocks.div_ceil(self.slots.max(1)), self.spans.len()) || few((self.blocks * bytes).div_ceil(PAGE), self.pages.len())
     }
 }
 
@@ -237,10 +297,10 @@ impl MemoryAllocationService {
                 upkeep.sort = if self.list(&mut list) == Went::More { Sort::List(list) } else { Sort::Lay(Layout::new(list.places)) };
             }
             Sort::Lay(mut layout) => {
-                let Some(&(column, ..)) = layout.places.first() else { return Went::Done };
+                let Some(&Place { group, .. }) = layout.places.first() else { return Went::Done };
                 match layout.judged {
-                    Some((judged, anew)) if judged == column => self.lay(&mut layout.places, column, anew, report),
-                    _ => self.look(&mut layout, column),
+                    Some((judged, anew)) if judged == group => self.lay(&mut layout.places, group, anew, report),
+                    _ => self.look(&mut layout, group),
                 }
                 upkeep.sort = Sort::Lay(layout);
             }
@@ -269,12 +329,15 @@ impl MemoryAllocationService {
             };
             let Some(node) = self.registry.numbered(number) else { continue };
             let Some(block) = node.block() else { continue };
-            let concept = Slot::at(block).read(&pinned);
             let column = self.cortex.near(number, &mut near).unwrap_or(0);
             let rank = if near.is_empty() { ALONE } else { list.ranked };
             list.ranked += u32::from(!near.is_empty());
-            let spike = concept.strategy.placement().spike(concept.spike);
-            list.places.insert((column, rank, spike.as_nanos().unwrap_or(u32::MAX), number));
+            // Larger ones share no page with others: their order means nothing.
+            if let Some(berth) = self.arena.berth(block) {
+                let concept = Slot::at(block).read(&pinned);
+                let spike = concept.strategy.placement().spike(concept.spike).as_nanos().unwrap_or(u32::MAX);
+                list.places.insert(Place { group: Group { column, bytes: berth.bytes }, rank, spike, number });
+            }
             looks += near.len() / LOOKS as usize;
             for tie in &near {
                 if list.meets(tie.node) {
@@ -285,63 +348,73 @@ impl MemoryAllocationService {
         Went::More
     }
 
-    /// Looks at some more concepts of the first column; after the last it is known whether the column is laid out anew.
-    fn look(&self, layout: &mut Layout, column: u32) {
+    /// Looks at some more concepts of the first group; after the last it is known whether the group is laid out anew.
+    fn look(&self, layout: &mut Layout, group: Group) {
         let pinned = self.epoch.pin();
-        let Layout { places, from, last, pairs, wrong, judged } = layout;
+        let Layout { places, from, seen, judged } = layout;
         let mut looks: u32 = 0;
-        for &(_, rank, spike, number) in places.range(*from..(column + 1, 0, 0, 0)).take(LOOKS as usize) {
+        let after = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = places.range((after, Bound::Unbounded)).take_while(|place| place.group == group);
+        for place in rest.take(LOOKS as usize) {
             looks += 1;
-            *from = (column, rank, spike, number + 1);
-            let Some(block) = self.registry.numbered(number).and_then(|node| node.block()) else { continue };
-            // Blocks of one class lie in rows of their own: only among those can an order be right.
-            let class = self.arena.good_size(Slot::at(block).read(&pinned).block_bytes());
-            if let Some(before) = last.insert(class, block.addr()) {
-                *pairs += 1;
-                *wrong += usize::from(before > block.addr());
-            }
-        }
-        if looks < LOOKS {
-            *judged = Some((column, *wrong * WRONG > *pairs));
-            (*from, *pairs, *wrong) = Default::default();
-            last.clear();
-        }
-    }
-
-    /// Lays the next concepts of one column out in their order, if it is laid out anew.
-    fn lay(&self, places: &mut BTreeSet<Place>, column: u32, anew: bool, report: &mut MaintenanceReport) {
-        let mut nodes: Vec<(Arc<Node>, usize)> = Vec::with_capacity(LAID);
-        let pinned = self.epoch.pin();
-        for _ in 0..LAID {
-            if places.first().is_none_or(|(next, ..)| *next != column) {
-                break;
-            }
-            let number = places.pop_first().map(|(_, _, _, number)| number).filter(|_| anew);
-            if let Some(node) = number.and_then(|number| self.registry.numbered(number))
-                && let Some(block) = node.block()
-            {
-                let bytes = Slot::at(block).read(&pinned).block_bytes();
-                nodes.push((node, bytes));
+            *from = Some(*place);
+            let block = self.registry.numbered(place.number).and_then(|node| node.block());
+            let found = block.and_then(|block| Some((block, self.arena.berth(block)?)));
+            if let Some((block, berth)) = found.filter(|(_, berth)| berth.bytes == group.bytes) {
+                seen.add(block, berth);
             }
         }
         drop(pinned);
-        let requests: Vec<_> = nodes
-            .iter()
-            .enumerate()
-            .map(|(rank, (_, bytes))| Request {
-                size: *bytes,
-                column: Some(ColumnId::new(column)),
-                spike: SpikeTime::from_nanos(rank as u32),
-                align: 0,
-            })
-            .collect();
+        if looks < LOOKS {
+            let seen = core::mem::take(seen);
+            let anew = seen.is_disordered() || seen.is_sparse(group.bytes as usize);
+            (*from, *judged) = (None, Some((group, anew)));
+            if anew {
+                // What the group before has left serves this one: a column takes few spans more than it gives back.
+                (0..EPOCHS).for_each(|_| self.epoch.pin().flush());
+                self.arena.begin_order(ColumnId::new(group.column), group.bytes as usize);
+            }
+        }
+    }
+
+    /// Lays the next concepts of a group out in their order, if it is laid out anew: those that are still in its column, and
+    /// that nobody keeps where they are.
+    fn lay(&self, places: &mut BTreeSet<Place>, group: Group, anew: bool, report: &mut MaintenanceReport) {
+        let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(LAID);
+        let pinned = self.epoch.pin();
+        let Group { column, bytes } = group;
+        for _ in 0..LAID {
+            if places.first().is_none_or(|next| next.group != group) {
+                break;
+            }
+            let number = places.pop_first().map(|place| place.number).filter(|_| anew);
+            if let Some(node) = number.and_then(|number| self.registry.numbered(number))
+                && let Some(block) = node.block()
+                && self.cortex.column(node.number) == Some(column)
+                && self.arena.berth(block).is_some_and(|berth| berth.bytes == bytes)
+                && !self.pins.holds(block)
+            {
+                nodes.push(node);
+            }
+        }
+        drop(pinned);
+        let request = |rank| Request {
+            size: bytes as usize,
+            column: Some(ColumnId::new(column)),
+            spike: SpikeTime::from_nanos(rank as u32),
+            align: 0,
+        };
+        let requests: Vec<_> = (0..nodes.len()).map(request).collect();
         let mut blocks = vec![core::ptr::null_mut(); requests.len()];
         // Those that are not served keep their places.
         let _ = self.arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut blocks);
-        for ((node, _), block) in nodes.iter().zip(blocks) {
+        for (node, block) in nodes.iter().zip(blocks) {
             if let Some(block) = NonNull::new(block) {
                 report.relocated += u64::from(self.relocate(node, column, Some(block)));
             }
+        }
+        if anew && places.first().is_none_or(|next| next.group != group) {
+            self.arena.end_order(ColumnId::new(column), bytes as usize);
         }
     }
 

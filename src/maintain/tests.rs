@@ -1,0 +1,113 @@
+use core::ptr::{NonNull, null_mut};
+
+use super::*;
+use crate::arena::{BatchFlags, Request};
+use crate::spike::SpikeTime;
+
+const COLUMN: ColumnId = ColumnId::new(0);
+
+fn arena() -> Arena {
+    Arena::builder().capacity(4 << 20).columns(1).build().unwrap()
+}
+
+fn lay_out(arena: &Arena, count: usize, size: usize) -> Vec<NonNull<u8>> {
+    let request = |rank| Request { size, align: 0, column: Some(COLUMN), spike: SpikeTime::from_nanos(rank as u32) };
+    let requests: Vec<_> = (0..count).map(request).collect();
+    let mut blocks = vec![null_mut(); count];
+    assert_eq!(arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut blocks), Ok(count));
+    blocks.into_iter().filter_map(NonNull::new).collect()
+}
+
+fn free(arena: &Arena, blocks: &[NonNull<u8>]) {
+    for block in blocks {
+        // SAFETY: the test's own block, forgotten.
+        unsafe { arena.free(*block) }.unwrap();
+    }
+}
+
+/// The span of the last block.
+fn span(arena: &Arena, blocks: &[NonNull<u8>]) -> u32 {
+    arena.berth(*blocks.last().unwrap()).unwrap().span
+}
+
+#[test]
+fn what_is_laid_out_anew_begins_in_a_span_of_its_own() {
+    for size in [64, 1024] {
+        let arena = arena();
+        let (first, other) = (lay_out(&arena, 10, size), lay_out(&arena, 10, 128));
+        let held = arena.column(COLUMN).unwrap();
+        arena.begin_order(COLUMN, size);
+        drop(held);
+        let second = lay_out(&arena, 10, size);
+        assert_eq!(span(&arena, &second), span(&arena, &first), "somebody held the column");
+        arena.begin_order(COLUMN, size);
+        let third = lay_out(&arena, 10, size);
+        assert_ne!(span(&arena, &third), span(&arena, &first));
+        assert_eq!(span(&arena, &lay_out(&arena, 10, size)), span(&arena, &third));
+        assert_eq!(span(&arena, &lay_out(&arena, 10, 128)), span(&arena, &other), "another size");
+        arena.verify().unwrap();
+        let before = arena.metrics().bytes_committed;
+        free(&arena, &first);
+        free(&arena, &second);
+        arena.begin_order(COLUMN, size);
+        assert_eq!(arena.metrics().bytes_committed, before - SPAN as u64, "the span before is empty");
+        arena.begin_order(ColumnId::new(7), size);
+        arena.begin_order(COLUMN, 1 << 20);
+        arena.verify().unwrap();
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn after_a_layout_the_pages_behind_its_last_block_are_the_systems_again() {
+    for (size, count, pages) in [(64, 10, 1), (64, 65, 2), (1024, 5, 2), (4096, 8, 8)] {
+        let arena = arena();
+        let former = lay_out(&arena, SPAN / size, size);
+        // SAFETY: blocks of ours, of that size.
+        former.iter().for_each(|block| unsafe { block.write_bytes(1, size) });
+        let old = span(&arena, &former);
+        free(&arena, &former);
+        arena.begin_order(COLUMN, size);
+        let blocks = lay_out(&arena, count, size);
+        assert_eq!(span(&arena, &blocks), old, "its pages were touched");
+        // SAFETY: as above.
+        blocks.iter().for_each(|block| unsafe { block.write_bytes(2, size) });
+        let before = arena.resident_bytes();
+        arena.end_order(COLUMN, size);
+        assert_eq!(before - arena.resident_bytes(), (8 - pages) * 4096, "{count} of {size}");
+        for block in &blocks {
+            // SAFETY: as above.
+            let content = unsafe { core::slice::from_raw_parts(block.as_ptr(), size) };
+            assert!(content.iter().all(|byte| *byte == 2));
+        }
+        assert_eq!(span(&arena, &lay_out(&arena, 1, size)) == old, pages < 8, "the rest serves what comes next");
+        arena.verify().unwrap();
+    }
+}
+
+#[test]
+fn an_arena_that_is_to_stay_in_memory_keeps_those_pages() {
+    let arena = Arena::builder().capacity(4 << 20).columns(1).prefault(true).build().unwrap();
+    let blocks = lay_out(&arena, 10, 64);
+    let before = arena.resident_bytes();
+    arena.end_order(COLUMN, 64);
+    assert_eq!(arena.resident_bytes(), before);
+    drop(blocks);
+}
+
+#[test]
+fn a_berth_is_that_of_a_live_block_of_at_most_4_kib() {
+    let arena = arena();
+    for (size, slots) in [(1, 2048), (64, 512), (100, 292), (4096, 8)] {
+        let blocks = lay_out(&arena, 3, size);
+        let berths: Vec<_> = blocks.iter().map(|block| arena.berth(*block).unwrap()).collect();
+        assert_eq!((berths[0].slots, berths[0].bytes as usize), (slots, arena.good_size(size).unwrap()));
+        assert!(berths.iter().all(|berth| *berth == berths[0]));
+        free(&arena, &blocks);
+        assert_eq!(arena.berth(blocks[0]), None);
+    }
+    for size in [4097, 100_000, 1 << 20] {
+        assert_eq!(arena.berth(lay_out(&arena, 1, size)[0]), None);
+    }
+    assert_eq!(arena.berth(NonNull::from(&arena).cast()), None);
+}

@@ -1,0 +1,47 @@
+use super::*;
+use crate::guidance::{AllocationRequest, ConceptType};
+use crate::service::AllocationServiceConfig;
+
+fn settle(service: &MemoryAllocationService) {
+    while service.maintain(Duration::from_secs(60)).more {}
+}
+
+#[test]
+fn what_is_pinned_stays_in_its_slot_when_its_neighbours_are_laid_out_anew() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let block = |id: &str| service.registry.find(id).unwrap().block();
+    for index in 0..1000 {
+        service.allocate_memory(AllocationRequest::new(index.to_string(), ConceptType::ENTITY, "purrs")).unwrap();
+    }
+    let (pin, before, other) = (service.pin("500").unwrap(), block("500"), block("800"));
+    for index in (0..1000).filter(|index| index % 100 != 0) {
+        service.deallocate_memory(index.to_string().as_str().into()).unwrap();
+    }
+    settle(&service);
+    assert_eq!(block("500"), before);
+    assert_ne!(block("800"), other);
+    service.unpin(pin);
+    assert_eq!(&*service.read("500").unwrap(), b"purrs");
+}
+
+#[test]
+fn a_group_is_sparse_if_three_of_four_of_its_spans_or_pages_would_do() {
+    let tally = |blocks: &[(usize, u32)]| {
+        let mut tally = Tally::default();
+        for (address, span) in blocks {
+            tally.add(NonNull::without_provenance(NonZero::new(*address).unwrap()), Berth { bytes: 1024, slots: 32, span: *span });
+        }
+        (tally.is_sparse(1024), tally.is_disordered())
+    };
+    let spread = |blocks: usize, apart: usize| (1..=blocks).map(|index| (index * apart, 0)).collect::<Vec<_>>();
+    assert_eq!(tally(&[]), (false, false));
+    assert_eq!(tally(&spread(16, 1024)), (false, false), "17 KiB, five pages for four");
+    assert_eq!(tally(&spread(16, 2048)), (true, false), "nine pages for four");
+    assert_eq!(tally(&[(4096, 1), (5120, 2)]), (true, false), "two spans for one");
+    let spans = |count: u32| (0..96).map(|index| (4096 + index as usize * 1024, index * count / 96)).collect::<Vec<_>>();
+    assert_eq!((tally(&spans(3)), tally(&spans(4)), tally(&spans(5))), ((false, false), (false, false), (true, false)));
+    let mut swapped = spread(16, 1024);
+    swapped[..4].reverse();
+    assert_eq!(tally(&swapped), (false, true));
+}
