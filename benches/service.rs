@@ -74,7 +74,8 @@ fn concepts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// All concepts of a service, visited column after column in spike order, after churn and after maintenance.
+/// All concepts of a service, visited column after column in spike order, after churn and after maintenance: each on its
+/// own, and each only after the last, as by whoever learns there where to go next. Then the same bytes one after the other.
 fn visit(criterion: &mut Criterion) {
     const CONCEPTS: usize = 200_000;
     let mut state = 88_172_645_463_325_252_u64;
@@ -104,12 +105,38 @@ fn visit(criterion: &mut Criterion) {
         order.sort_by_key(|(column, id)| (*column, service.read(id).map(|guard| guard.spike()).ok()));
         let guards: Vec<_> = order.iter().filter_map(|(_, id)| service.read(id).ok()).collect();
         group.bench_function(name, |bencher| {
-            bencher.iter(|| guards.iter().flat_map(|guard| guard.chunks(64)).fold(0_u64, |sum, line| sum.wrapping_add(u64::from(line[0]))));
+            bencher.iter(|| at_once(guards.iter().map(|guard| &**guard)));
         });
+        group.bench_function(format!("{name}, each waiting for the last"), |bencher| {
+            bencher.iter(|| in_turn(guards.iter().map(|guard| &**guard)));
+        });
+        let plain: Vec<_> = guards.iter().flat_map(|guard| guard.iter().copied()).collect();
+        if name == "after maintenance" {
+            let mut rest = &plain[..];
+            let slices: Vec<_> = guards.iter().filter_map(|guard| rest.split_off(..guard.len())).collect();
+            group.bench_function("one after the other", |bencher| bencher.iter(|| at_once(slices.iter().copied())));
+            group.bench_function("one after the other, each waiting for the last", |bencher| {
+                bencher.iter(|| in_turn(slices.iter().copied()));
+            });
+        }
         drop(guards);
         while service.maintain(Duration::from_millis(5)).more {}
     }
     group.finish();
+}
+
+/// A byte of each line of each, whichever the processor comes to first.
+fn at_once<'a>(contents: impl Iterator<Item = &'a [u8]>) -> u64 {
+    contents.flat_map(|content| content.chunks(64)).fold(0, |sum, line| sum.wrapping_add(u64::from(line[0])))
+}
+
+/// The same; where the next one is looked at depends on what was read of the last.
+fn in_turn<'a>(contents: impl Iterator<Item = &'a [u8]>) -> u64 {
+    contents.fold(0, |sum, content| {
+        // Never true, which the processor does not know before it has the byte.
+        let skip = usize::from(sum == u64::MAX);
+        content.get(skip..).unwrap_or_default().chunks(64).fold(sum, |sum, line| sum.wrapping_add(u64::from(line[0])))
+    })
 }
 
 criterion_group!(benches, decide, concepts, visit);
