@@ -74,6 +74,48 @@ fn concepts(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// 10,000 concepts that know their neighbours, into an empty service: one by one, by a caller that keeps the answers and by one
+/// that does not, and in one call.
+fn batch(criterion: &mut Criterion) {
+    const CONCEPTS: usize = 10_000;
+    let mut requests: Vec<_> = (0..CONCEPTS)
+        .map(|id| AllocationRequest::new(format!("concept-{id}"), ConceptType::ENTITY, format!("{TEXT} {}", id * 7919)))
+        .collect();
+    for (id, request) in requests.iter_mut().enumerate() {
+        request.locality_hints = [1, 2, 97].map(|apart| format!("concept-{}", (id + apart) % CONCEPTS)).to_vec();
+    }
+    let ready = || {
+        let service = MemoryAllocationService::open(AllocationServiceConfig::default()).expect("the default config is in range");
+        (service, requests.clone())
+    };
+    let mut group = criterion.benchmark_group("10,000 allocations");
+    group.sample_size(20);
+    group.bench_function("one by one", |bencher| {
+        let serve = |(service, requests): (MemoryAllocationService, Vec<AllocationRequest>)| {
+            for request in requests {
+                let _ = service.allocate_memory(request);
+            }
+            service
+        };
+        bencher.iter_batched(ready, serve, BatchSize::PerIteration);
+    });
+    group.bench_function("one by one, answers kept", |bencher| {
+        let serve = |(service, requests): (MemoryAllocationService, Vec<AllocationRequest>)| {
+            let answers: Vec<_> = requests.into_iter().map(|request| service.allocate_memory(request)).collect();
+            (service, answers)
+        };
+        bencher.iter_batched(ready, serve, BatchSize::PerIteration);
+    });
+    group.bench_function("in one call", |bencher| {
+        let serve = |(service, requests): (MemoryAllocationService, Vec<AllocationRequest>)| {
+            let answers = service.batch_allocate_memory(requests);
+            (service, answers)
+        };
+        bencher.iter_batched(ready, serve, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
 /// All concepts of a service, visited column after column in spike order, after churn and after maintenance: each on its
 /// own, and each only after the last, as by whoever learns there where to go next. Then the same bytes one after the other.
 fn visit(criterion: &mut Criterion) {
@@ -139,5 +181,5 @@ fn in_turn<'a>(contents: impl Iterator<Item = &'a [u8]>) -> u64 {
     })
 }
 
-criterion_group!(benches, decide, concepts, visit);
+criterion_group!(benches, decide, concepts, batch, visit);
 criterion_main!(benches);
