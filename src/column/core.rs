@@ -110,6 +110,12 @@ pub(crate) struct Shape {
 /// Metadata takes at most so much of the capacity, if fewer rows of cells can bring that about.
 const METADATA_PERCENT: usize = 3;
 
+/// Bytes from a page's start to the page entries, and to the live map. A load waits for a store before it that lies in another page
+/// at the same place, and in some arenas, by where their pages lie in memory, for long. So what the first spans' entries and live
+/// words begin at in their pages is not where the cells of common sizes, the handles and the held free lie in theirs.
+const PAGES_PHASE: usize = 0x200;
+const LIVE_PHASE: usize = 0x4b0;
+
 impl Shape {
     /// The shape of an arena with `options` in memory of its own: pages that are not touched cost nothing.
     ///
@@ -158,9 +164,9 @@ impl Shape {
             counters: layout.section(1, size_of::<Counters>()),
             used: layout.section(columns.div_ceil(64), word),
             intents: layout.section(INTENTS, size_of::<Intent>()),
-            pages: layout.section(spans, size_of::<PageEntry>()),
+            pages: layout.section_at(PAGES_PHASE, spans, size_of::<PageEntry>()),
             spans: layout.section(spans, size_of::<SpanMeta>()),
-            live: layout.section(spans * SPAN_WORDS, word),
+            live: layout.section_at(LIVE_PHASE, spans * SPAN_WORDS, word),
             remote: layout.section(spans * SPAN_WORDS, word),
             hints: layout.section(columns * CLASS_COUNT, size_of::<AtomicU32>()),
             blocks: Blocks::section(&mut layout, options.columns, rows),

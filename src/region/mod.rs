@@ -131,6 +131,14 @@ impl Layout {
         Section { offset, len, bytes }
     }
 
+    /// The same, beginning `phase` bytes after a page's start.
+    pub(crate) fn section_at(&mut self, phase: usize, len: usize, size: usize) -> Section {
+        self.end = self.end.next_multiple_of(PAGE) + phase;
+        let section = Section { offset: self.end, len, bytes: len * size };
+        self.end += section.bytes;
+        section
+    }
+
     /// Bytes of metadata so far, in whole pages.
     pub(crate) fn bytes(&self) -> usize {
         self.end.next_multiple_of(PAGE)
