@@ -578,10 +578,9 @@ engram_status engram_service_link(struct engram_service *service,
                                   size_t to_length);
 
 // Does about `budget_ns` nanoseconds of background work on the calling thread: concepts move to their neighbours,
-// into spike order and out of sparse memory, and memory that is free goes back to the system. `ENGRAM_MORE` if work is left, or another thread
-// is at it. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
-engram_status engram_service_maintain(struct engram_service *service,
-                                      uint64_t budget_ns);
+// into spike order and out of sparse memory, and memory that is free goes back to the system. `ENGRAM_MORE` if work
+// is left, or another thread is at it. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
+engram_status engram_service_maintain(struct engram_service *service, uint64_t budget_ns);
 
 // When a neuron that is driven by `strength` first spikes: `20 ms * ln(strength / (strength - 0.1))`, to the nearest
 // nanosecond; `ENGRAM_TTFS_NONE` at or below 0.1. `ENGRAM_E_INVALID` if it is not a number, infinite or negative,

@@ -540,6 +540,12 @@ mod allocation_service_tests {
         assert!(relocated > 0 && after < before / 2, "{before} to {after}, {relocated} relocated");
     }
 
+    /// Fails if less than three of four spans would do.
+    fn assert_compact(service: &MemoryAllocationService) {
+        let (taken, needed) = spans(service);
+        assert!(taken * 3 <= needed * 4, "{taken} spans for what {needed} would hold");
+    }
+
     /// Bytes of a concept's block, before rounding.
     fn block_bytes(id: &str, content: &str) -> usize {
         48 + ConceptType::ENTITY.as_str().len() + id.len() + content.len()
@@ -657,8 +663,7 @@ mod allocation_service_tests {
             concepts.remove(&id);
         }
         settle(&service);
-        let (taken, needed) = spans(&service);
-        assert!(taken * 3 <= needed * 4, "{taken} spans for what {needed} would hold");
+        assert_compact(&service);
         assert_whole(&service, &concepts);
     }
 
@@ -696,8 +701,7 @@ mod allocation_service_tests {
             assert!(moved as usize > concepts.len() / 2, "{moved}");
         });
         settle(&service);
-        let (taken, needed) = spans(&service);
-        assert!(taken * 3 <= needed * 4, "{taken} spans for what {needed} would hold");
+        assert_compact(&service);
         assert_whole(&service, &concepts);
     }
 

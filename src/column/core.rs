@@ -110,10 +110,11 @@ pub(crate) struct Shape {
 /// Metadata takes at most so much of the capacity, if fewer rows of cells can bring that about.
 const METADATA_PERCENT: usize = 3;
 
-/// Bytes from a page's start to the page entries, and to the live map. A load waits for a store before it that lies in another page
-/// at the same place, and in some arenas, by where their pages lie in memory, for long. So what the first spans' entries and live
-/// words begin at in their pages is not where the cells of common sizes, the handles and the held free lie in theirs.
+/// Bytes from a page's start to the page entries. A load waits for a store before it at the same place of another page, and in some
+/// arenas, by where their pages lie in memory, for long. So the first spans' entries and live words have other places in their
+/// pages than the cells of common sizes, the handles and the held free.
 const PAGES_PHASE: usize = 0x200;
+/// The same to the live map.
 const LIVE_PHASE: usize = 0x4b0;
 
 impl Shape {

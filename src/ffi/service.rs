@@ -328,8 +328,8 @@ pub unsafe extern "C" fn engram_service_link(
 }
 
 /// Does about `budget_ns` nanoseconds of background work on the calling thread: concepts move to their neighbours,
-/// into spike order and out of sparse memory, and memory that is free goes back to the system. `ENGRAM_MORE` if work is left, or another thread
-/// is at it. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
+/// into spike order and out of sparse memory, and memory that is free goes back to the system. `ENGRAM_MORE` if work
+/// is left, or another thread is at it. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_maintain(service: *mut engram_service, budget_ns: u64) -> engram_status {
     // SAFETY: the caller's promise.
