@@ -7,7 +7,7 @@ use crate::count::Counter;
 
 /// All workloads, in the order of the table.
 pub(crate) const ALL: &[fn(&mut Counter)] =
-    &[churn, churn_over_zones, growth, growth_over_zones, take_back, exhaustion, medium, batches, not_held, held_by_another];
+    &[churn, churn_over_zones, growth, growth_over_zones, take_back, watchful, exhaustion, medium, batches, not_held, held_by_another];
 
 /// Sizes of the parts of neurons, small ones most often.
 const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256, 384, 512, 1024];
@@ -136,6 +136,27 @@ fn take_back(counter: &mut Counter) {
             }
         }
         blocks.fill_with(|| owner.count_alloc(counter, "taking back: allocation", random.mixed(), ENGRAM_TTFS_NONE));
+    }
+}
+
+/// A holder that has freed a block of a span that others freed into: there, in spans of its own alone, and once it has
+/// released the column. So few of a size that no stack is full.
+fn watchful(counter: &mut Counter) {
+    let arena = Arena::open(256 << 20);
+    let (owner, other) = (arena.hold(1), arena.hold(2));
+    let [mut shared, mut own] = [64, 128].map(|size| (0..40).map(|_| owner.alloc(size, ENGRAM_TTFS_NONE)).collect::<Vec<_>>());
+    shared.drain(..10).for_each(|block| other.free(block));
+    owner.free(shared[0]);
+    for &block in &shared[1..] {
+        owner.count_free(counter, "others freed there: free", block);
+    }
+    for block in own.drain(..20) {
+        owner.count_free(counter, "others freed elsewhere: free", block);
+    }
+    drop(owner);
+    let owner = arena.hold(1);
+    for block in own {
+        owner.count_free(counter, "others freed elsewhere, released since: free", block);
     }
 }
 

@@ -19,6 +19,9 @@
 //!   that went back, as far as this column's holders know, and `peak` the highest balance that was noted.
 //!   `level` = `i64::MAX` - (`peak` - balance), wrapping: negative exactly if the balance is above the
 //!   peak. So a refill only adds, and the comparison that finds a new peak is left to the next spill.
+//! - **L3** a holder that has met a block of a span that others freed into is *watchful* until it releases the column: all
+//!   its frees look at the remote map, too. Spans of both kinds come up in no order, so that a processor could not tell
+//!   which way the next free goes.
 
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
@@ -27,7 +30,7 @@ use super::block::{CELLS_OFFSET, ColumnBlock};
 use super::cell::{CELL_OF_SIZE, Cell, CellId};
 use super::core::Core;
 use super::refill::{refilling, spilling};
-use super::remote::hold_instead;
+use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
@@ -71,6 +74,9 @@ impl Face for Plainly {
     fn not_given(_handle: &Handle) {}
 }
 
+/// The owner of no span.
+const NOBODY: u32 = u32::MAX;
+
 /// What the holder of a column works with.
 #[repr(C, align(128))]
 pub(crate) struct Handle {
@@ -82,7 +88,7 @@ pub(crate) struct Handle {
     spans: Slot<*const SpanMeta>,
     chunks: Slot<*const ChunkMeta>,
     block: Slot<*const u8>,
-    /// What the owner of the column's spans must be for a free to be fast; nobody with `ZERO_FREED`.
+    /// What the owner of a span must be for a free to be fast; nobody once the holder is *watchful* (L3), and with `ZERO_FREED`.
     owner: Slot<u32>,
     /// Its index plus one, as `Owner::column` has it; 0 before it is set up.
     number: Slot<u32>,
@@ -93,6 +99,8 @@ pub(crate) struct Handle {
     /// What the C face gives for a free that went well. Read, not written into the code: if the
     /// compiler knew it, a free that spills would come back for it and need a stack frame.
     pub(crate) freed_status: Slot<i32>,
+    /// What it must be, whether or not others freed blocks of the span, for the watchful way; nobody with `ZERO_FREED`.
+    own: Slot<u32>,
     hold_cell: Slot<*const u8>,
     core: Slot<*const Core>,
     /// Why the last call on this handle was refused.
@@ -138,7 +146,8 @@ impl Handle {
         self.spans.set(core.spans.as_ptr());
         self.chunks.set(core.chunks.as_ptr());
         self.block.set(block);
-        self.owner.set(if core.options.zero_freed { u32::MAX } else { Owner::column(index).0 });
+        self.own.set(if core.options.zero_freed { NOBODY } else { Owner::column(index).0 });
+        self.trust();
         self.number.set(Owner::column(index).0);
         self.hold_cell.set(block);
         self.level.store(i64::MAX, Relaxed);
@@ -232,34 +241,47 @@ impl Handle {
         Some((granule, unsafe { &*self.pages.get().add(granule.span_index()) }))
     }
 
-    /// Whether a span of this owner is ours and others may have freed blocks of it (not with `ZERO_FREED`).
+    /// Whether a span of this owner is ours, whether or not others freed blocks of it (not with `ZERO_FREED`).
     #[inline(always)]
-    pub(crate) fn is_own_seen(&self, owner: Owner) -> bool {
-        owner.unseen().0 == self.owner.get()
+    pub(crate) fn is_own(&self, owner: Owner) -> bool {
+        owner.unseen().0 == self.own.get()
+    }
+
+    /// From here on every free looks at the remote map (L3).
+    #[inline(always)]
+    pub(crate) fn watch(&self) {
+        self.owner.set(NOBODY);
+    }
+
+    /// From here on only those in spans that others freed into do.
+    pub(crate) fn trust(&self) {
+        self.owner.set(self.own.get());
     }
 
     /// Frees a block of one of our spans that nobody else has freed.
     #[inline(always)]
     fn free_own<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
+        let live = self.live.get();
         if self.live_word(granule).load(Relaxed) & granule.bit() == 0 {
             return free_unusual::<F>(self, p);
         }
-        self.free_live::<F>(p, granule, page)
+        self.free_live::<F>(p, granule, page, live)
     }
 
-    /// Frees a block of one of our spans of which others have freed blocks: the remote bit counts too.
+    /// Frees a block of one of our spans of which others may have freed blocks: the remote bit counts too.
     #[inline(always)]
     pub(crate) fn free_own_seen<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
-        if (self.remote_word(granule).load(Relaxed) | !self.live_word(granule).load(Relaxed)) & granule.bit() != 0 {
+        let live = self.live.get();
+        if not_given(self.live_word(granule), self.remote_word(granule)) & granule.bit() != 0 {
             return free_unusual::<F>(self, p);
         }
-        self.free_live::<F>(p, granule, page)
+        self.free_live::<F>(p, granule, page, live)
     }
 
-    /// Frees a block of one of our spans that is handed out, if it is not the one that is held back.
+    /// Frees a block of one of our spans that is handed out, if it is not the one that is held back. `live` is the live map's
+    /// start, which was read before and would be read again after an acquire.
     #[inline(always)]
-    fn free_live<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
-        let live = self.live.get();
+    fn free_live<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry, live: *const AtomicU64) -> F::Freed {
         let block = self.block.get();
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holder = unsafe { &(*block.cast::<ColumnBlock>()).holder };

@@ -206,6 +206,7 @@ impl Handle {
     pub(crate) fn release(&self) {
         self.finish_hold();
         self.report();
+        self.trust();
         self.block().open.lease.give_back();
     }
 

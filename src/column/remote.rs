@@ -79,6 +79,14 @@ pub(crate) fn is_live(hold: &AtomicU64, live: &AtomicU64, remote: &AtomicU64, gr
         && live.load(Ordering::Relaxed) & granule.bit() != 0
 }
 
+/// The same for the holder of the column: all places of a word but those of blocks that are handed out and were freed by
+/// nobody else. (Which block it holds back it knows.)
+#[inline(always)]
+pub(crate) fn not_given(live: &AtomicU64, remote: &AtomicU64) -> u64 {
+    // Acquire, and first: who takes the span away at this moment clears the live bits before the remote bits (see `steal`).
+    remote.load(Ordering::Acquire) | !live.load(Ordering::Relaxed)
+}
+
 /// What was taken back of a unit.
 pub(crate) struct Collected {
     /// The blocks.

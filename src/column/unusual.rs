@@ -5,11 +5,12 @@ use super::cell::{CellId, Row};
 use super::core::{Core, Misuse};
 use super::held::{Face, Handle};
 use super::refill::refilling;
+use super::remote::not_given;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, PageEntry};
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
-use crate::sync::{Ordering::Relaxed, bump};
+use crate::sync::bump;
 
 /// Where a request is served.
 #[derive(Clone, Copy, Debug)]
@@ -141,14 +142,9 @@ impl Handle {
     fn free_checked(&self, p: *mut u8, granule: Granule, owner: Owner) -> bool {
         let core = self.core();
         let place = core.place_in_run(granule, owner);
-        let bit = granule.bit();
-        if self.live_word(granule).load(Relaxed) & bit == 0 {
+        let not_given = not_given(self.live_word(granule), self.remote_word(granule)) & granule.bit() != 0;
+        if not_given || self.block().holder.hold() == granule {
             return self.refuse(Core::not_live(granule, place).of(p));
-        }
-        // Ours, with blocks that others freed, or with ZERO_FREED: the remote bit counts too. It was
-        // set after the span was marked, which is how we got here.
-        if self.block().holder.hold() == granule || core.remote_word(granule).load(Relaxed) & bit != 0 {
-            return self.refuse(Misuse::Twice.of(p));
         }
         if core.options.zero_freed {
             core.zero(granule, place.class().bytes as usize);
@@ -190,12 +186,16 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
     handle.alloc_unusual::<F>(size, align, spike)
 }
 
-/// Blocks of a span that is not plainly ours: of one of ours into which others have freed, most likely.
-/// There the remote bit counts too; it was set after the span was marked, which is how we got here.
+/// Blocks of a span that is not plainly ours: of one of ours into which others have freed, most likely, or of any of ours
+/// once that was so. The remote bit counts too; it was set after the span was marked, which is how we got here.
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8, granule: Granule, owner: Owner, page: &PageEntry) -> F::Freed {
-    if handle.is_own_seen(owner) { handle.free_own_seen::<F>(p, granule, page) } else { free_unusual::<F>(handle, p) }
+    if !handle.is_own(owner) {
+        return free_unusual::<F>(handle, p);
+    }
+    handle.watch();
+    handle.free_own_seen::<F>(p, granule, page)
 }
 
 /// Pointers that are not plainly a block of the column.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::column::remote::{Incoming, RemoteFree, collect, collect_and_give, hand_over, hand_slot_over, hold_instead};
+use crate::column::remote::{Incoming, RemoteFree, collect, collect_and_give, hand_over, hand_slot_over, hold_instead, not_given};
 use crate::column::steal::Unit;
 use crate::map::{Granule, Owner, PageEntry, SpanId};
 use crate::span::{Inbox, Pending};
@@ -233,19 +233,19 @@ impl Holder {
         assert_eq!(self.waiting, 0, "a unit that is looked at for ever");
     }
 
-    /// Frees a block as the holder does: what the fast path looks at, and then the remote bit if
-    /// the span was marked.
+    /// Frees a block as the holder does: the remote bit counts if the span was marked.
     pub(super) fn free(&mut self, granule: Granule) -> bool {
         let arena = &self.arena;
         let word = granule.word() - SPAN.first().word();
         let owner = arena.page.owner();
-        assert!(owner.is_column(self.column as u32));
-        if arena.live[word].load(Relaxed) & granule.bit() == 0 {
+        if !owner.is_column(self.column as u32) {
             return false;
         }
+        let live = &arena.live[word];
+        let not_given = if owner.is_seen() { not_given(live, &arena.remote[word]) } else { !live.load(Relaxed) };
         let hold = &arena.hold[self.column];
         let held = Granule(hold.load(Relaxed));
-        if held == granule || owner.is_seen() && arena.remote[word].load(Relaxed) & granule.bit() != 0 {
+        if not_given & granule.bit() != 0 || held == granule {
             return false;
         }
         let live_of_held = if held == Granule(0) { &self.sink } else { &arena.live[held.word() - SPAN.first().word()] };

@@ -102,6 +102,24 @@ fn a_slot_that_was_taken_back_and_given_again_is_in_one_place() {
     });
 }
 
+/// A double free by the holder that is believed because a thief is just taking the span away.
+/// Seen with: `not_given` looking at the live bits before the remote bits; at the remote bits relaxed.
+#[test]
+fn a_block_that_another_thread_freed_is_not_freed_again_by_the_holder_of_a_span_that_is_taken_away() {
+    check(3, || {
+        let arena = Arena::new([1, 0]);
+        assert!(arena.free(block(0, 0)));
+        let thief = {
+            let arena = arena.clone();
+            thread::spawn(move || arena.steal(0))
+        };
+        let mut holder = Holder::new(&arena, 0);
+        assert!(!holder.free(block(0, 0)), "freed twice");
+        assert!(thief.join().unwrap());
+        assert_gone(&arena);
+    });
+}
+
 /// A span with a block in it that is freed just now.
 /// Seen with: `is_empty` looking at the live bits alone; at the first unit alone; `steal` not clearing the maps.
 #[test]
