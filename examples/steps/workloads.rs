@@ -165,9 +165,20 @@ fn exhaustion(counter: &mut Counter) {
     let (arena, mut random) = (Arena::open(2 << 20), Random::new());
     let column = arena.hold(1);
     let rows = ["exhaustion: allocation", "exhaustion: refused allocation"];
-    let mut refused = 0;
+    let (mut blocks, mut refused) = (Vec::new(), 0);
     while refused < 20 {
-        refused += u32::from(column.count_alloc_or(counter, rows, random.mixed(), ENGRAM_TTFS_NONE).is_null());
+        let size = random.mixed();
+        let block = column.count_alloc_or(counter, rows, size, ENGRAM_TTFS_NONE);
+        if block.is_null() {
+            refused += 1;
+        } else {
+            blocks.push((block, size));
+        }
+    }
+    for _ in 0..500 {
+        let k = random.below(blocks.len());
+        column.free(blocks[k].0);
+        blocks[k].0 = column.count_alloc(counter, "exhaustion: allocation after a free", blocks[k].1, ENGRAM_TTFS_NONE);
     }
 }
 

@@ -2,7 +2,8 @@
 //! request is refused.
 //!
 //! ```text
-//! 1  the column's other cells of the same class, its shared spans          bounded
+//! 1  the free that is held back; the column's other cells of the same
+//!    class, its shared spans                                               bounded
 //! 2  free spans of any chunk, whoever reserved it                          one look a chunk
 //! 3  give back: what our cells keep, what others freed; then 1 and 2 again a step a kept slot or unit
 //! 4  the same for every column whose lease is free                         the same, for all columns
@@ -37,6 +38,11 @@ impl Handle {
     }
 
     fn find_scarce(&self, cell: Cell) -> Option<*mut u8> {
+        // Who replaces block by block in a full arena frees one and asks for one like it.
+        self.finish_hold();
+        if let Some(granule) = cell.pop().or_else(|| self.refill_from_spans(cell)) {
+            return Some(self.give(granule));
+        }
         if let Some(p) = self.alloc_from_kin(cell) {
             return Some(p);
         }
