@@ -222,23 +222,35 @@ impl Handle {
     /// As `free`, with a face's own way out of the usual.
     #[inline(always)]
     pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
-        let Some((granule, page)) = self.page_of(p) else { return free_unusual::<F>(self, p) };
+        let granule = self.granule_at(p);
+        let Some(page) = self.page_at(granule) else { return free_unusual::<F>(self, granule) };
         let owner = page.owner();
         if owner.0 != self.owner.get() {
-            return free_seen::<F>(self, p, granule, owner, page);
+            return free_seen::<F>(self, granule, page, owner);
         }
-        self.free_own::<F>(p, granule, page)
+        self.free_own::<F>(granule, page)
     }
 
-    /// The granule at `p` and its span's page entry, if `p` lies in user memory on a granule's start.
+    /// The granule at `p`; one beyond all that there are, if `p` is before user memory or not on a granule's start.
     #[inline(always)]
-    pub(crate) fn page_of(&self, p: *mut u8) -> Option<(Granule, &PageEntry)> {
-        let granule = Granule((p.addr().wrapping_sub(self.origin.get().addr()) as u64).rotate_right(4));
+    fn granule_at(&self, p: *mut u8) -> Granule {
+        Granule((p.addr().wrapping_sub(self.origin.get().addr()) as u64).rotate_right(4))
+    }
+
+    /// The other way. So a free needs no register for its pointer: it goes on with the granule, whatever it is.
+    #[inline(always)]
+    pub(crate) fn pointer_at(&self, granule: Granule) -> *mut u8 {
+        self.origin.get().wrapping_add(granule.0.rotate_left(4) as usize)
+    }
+
+    /// The page entry of a granule's span, if it lies in user memory.
+    #[inline(always)]
+    pub(crate) fn page_at(&self, granule: Granule) -> Option<&PageEntry> {
         if granule.0 >= self.granules.get() {
             return None;
         }
         // SAFETY: the granule is inside the region (just checked), so its span has an entry (R2).
-        Some((granule, unsafe { &*self.pages.get().add(granule.span_index()) }))
+        Some(unsafe { &*self.pages.get().add(granule.span_index()) })
     }
 
     /// Whether a span of this owner is ours, whether or not others freed blocks of it (not with `ZERO_FREED`).
@@ -260,34 +272,34 @@ impl Handle {
 
     /// Frees a block of one of our spans that nobody else has freed.
     #[inline(always)]
-    fn free_own<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
+    fn free_own<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
         let live = self.live.get();
         if self.live_word(granule).load(Relaxed) & granule.bit() == 0 {
-            return free_unusual::<F>(self, p);
+            return free_unusual::<F>(self, granule);
         }
-        self.free_live::<F>(p, granule, page, live)
+        self.free_live::<F>(granule, page, live)
     }
 
     /// Frees a block of one of our spans of which others may have freed blocks: the remote bit counts too.
     #[inline(always)]
-    pub(crate) fn free_own_seen<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry) -> F::Freed {
+    pub(crate) fn free_own_seen<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
         let live = self.live.get();
         if not_given(self.live_word(granule), self.remote_word(granule)) & granule.bit() != 0 {
-            return free_unusual::<F>(self, p);
+            return free_unusual::<F>(self, granule);
         }
-        self.free_live::<F>(p, granule, page, live)
+        self.free_live::<F>(granule, page, live)
     }
 
     /// Frees a block of one of our spans that is handed out, if it is not the one that is held back. `live` is the live map's
     /// start, which was read before and would be read again after an acquire.
     #[inline(always)]
-    fn free_live<F: Face>(&self, p: *mut u8, granule: Granule, page: &PageEntry, live: *const AtomicU64) -> F::Freed {
+    fn free_live<F: Face>(&self, granule: Granule, page: &PageEntry, live: *const AtomicU64) -> F::Freed {
         let block = self.block.get();
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holder = unsafe { &(*block.cast::<ColumnBlock>()).holder };
         let held = holder.hold();
         if held == granule {
-            return free_unusual::<F>(self, p);
+            return free_unusual::<F>(self, granule);
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
         let cell = unsafe { Cell::new(block, page.cell() as usize) };

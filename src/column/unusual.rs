@@ -131,20 +131,24 @@ impl Handle {
     }
 
     /// Frees what the fast path does not, or says what is wrong.
-    fn free_unusual(&self, p: *mut u8) -> bool {
-        let Some((granule, page)) = self.page_of(p) else { return self.refuse(Misuse::NoBlock.of(p)) };
+    fn free_unusual(&self, granule: Granule) -> bool {
+        let Some(page) = self.page_at(granule) else { return self.refuse_free(granule, Misuse::NoBlock) };
         let owner = page.owner();
-        if owner.is_column(self.index()) { self.free_checked(p, granule, owner) } else { self.free_elsewhere(p, granule, owner) }
+        if owner.is_column(self.index()) { self.free_checked(granule, owner) } else { self.free_elsewhere(granule, owner) }
+    }
+
+    fn refuse_free(&self, granule: Granule, misuse: Misuse) -> bool {
+        self.refuse(misuse.of(self.pointer_at(granule)))
     }
 
     /// Frees a block in a span of ours, or says what is wrong.
     #[inline(never)]
-    fn free_checked(&self, p: *mut u8, granule: Granule, owner: Owner) -> bool {
+    fn free_checked(&self, granule: Granule, owner: Owner) -> bool {
         let core = self.core();
         let place = core.place_in_run(granule, owner);
         let not_given = not_given(self.live_word(granule), self.remote_word(granule)) & granule.bit() != 0;
         if not_given || self.block().holder.hold() == granule {
-            return self.refuse(Core::not_live(granule, place).of(p));
+            return self.refuse_free(granule, Core::not_live(granule, place));
         }
         if core.options.zero_freed {
             core.zero(granule, place.class().bytes as usize);
@@ -154,7 +158,7 @@ impl Handle {
     }
 
     /// Frees a block of another column, a shared or a large one.
-    fn free_elsewhere(&self, p: *mut u8, granule: Granule, owner: Owner) -> bool {
+    fn free_elsewhere(&self, granule: Granule, owner: Owner) -> bool {
         match self.core().free_unheld(granule, owner) {
             Ok(freed) => {
                 let holder = &self.block().holder;
@@ -162,7 +166,7 @@ impl Handle {
                 self.count_taken(freed.granules() as i64);
                 true
             }
-            Err(misuse) => self.refuse(misuse.of(p)),
+            Err(misuse) => self.refuse_free(granule, misuse),
         }
     }
 }
@@ -190,19 +194,19 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
 /// once that was so. The remote bit counts too; it was set after the span was marked, which is how we got here.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, p: *mut u8, granule: Granule, owner: Owner, page: &PageEntry) -> F::Freed {
+pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, granule: Granule, page: &PageEntry, owner: Owner) -> F::Freed {
     if !handle.is_own(owner) {
-        return free_unusual::<F>(handle, p);
+        return free_unusual::<F>(handle, granule);
     }
     handle.watch();
-    handle.free_own_seen::<F>(p, granule, page)
+    handle.free_own_seen::<F>(granule, page)
 }
 
 /// Pointers that are not plainly a block of the column.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, p: *mut u8) -> F::Freed {
-    if handle.free_unusual(p) { F::freed(handle) } else { F::not_freed(handle, p) }
+pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, granule: Granule) -> F::Freed {
+    if handle.free_unusual(granule) { F::freed(handle) } else { F::not_freed(handle, handle.pointer_at(granule)) }
 }
 
 impl CellId {
