@@ -7,6 +7,7 @@ use crate::workload::sizes::{EIGHT, FIXED, LARGE, MIXED, Sizes};
 use crate::workload::{churn, growth, handoff, phases, replay, tail, threads, visits};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 const TRACES: [&str; 3] = ["brian_coba", "nest_brunel", "neuron_net"];
 
@@ -65,7 +66,8 @@ enum Work {
     Growth,
     HandOff(usize, &'static Sizes),
     Threads(usize),
-    Replay(Trace),
+    Replay(Rc<Trace>),
+    ReplayCold(Rc<Trace>),
     Tail(usize),
     Visits(usize),
 }
@@ -80,6 +82,7 @@ impl Job {
             Work::HandOff(frees, sizes) => vec![handoff::run(heap.peer(), *frees, sizes)],
             Work::Threads(count) => vec![threads::run(heap.peer(), *count, seed)],
             Work::Replay(trace) => vec![replay::run(heap, trace)],
+            Work::ReplayCold(trace) => vec![replay::run_cold(heap, trace)],
             Work::Tail(live) => tail::run(heap, *live, seed).to_vec(),
             Work::Visits(size) => visits::run(heap, *size, seed),
         }
@@ -116,15 +119,17 @@ pub fn chosen(folder: &Path, only: Option<&str>) -> Result<Chosen> {
     let mut residents = Vec::new();
     for name in TRACES {
         let path = folder.join(format!("{name}.egt.zst"));
-        let [time, line] = [format!("trace {name}"), format!("resident / live, {name}")];
-        if !wanted(&time) && !wanted(&line) {
+        let [time, cold, line] = [format!("trace {name}"), format!("trace {name}, caches cold"), format!("resident / live, {name}")];
+        if ![&time, &cold, &line].into_iter().any(|line| wanted(line)) {
             continue;
         }
         if !path.is_file() {
-            eprintln!("left out, as {} is not there: {time}; {line}", path.display());
+            eprintln!("left out, as {} is not there: {time}; {cold}; {line}", path.display());
             continue;
         }
-        jobs.push(Job::time(&time, Work::Replay(trace::read(&path)?)));
+        let trace = Rc::new(trace::read(&path)?);
+        jobs.push(Job::time(&time, Work::Replay(trace.clone())));
+        jobs.push(Job::time(&cold, Work::ReplayCold(trace)));
         residents.push(Resident { line: Section::Resident.line(&line), trace: path });
     }
     jobs.push(Job::tail("replace 1 of 1,000, mixed sizes", 1_000));

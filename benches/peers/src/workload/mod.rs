@@ -1,6 +1,7 @@
 //! The work that is measured. Each function does one turn of it and returns nanoseconds (`tail`: cycles).
 
 pub mod churn;
+mod cold;
 pub mod growth;
 pub mod handoff;
 pub mod phases;

@@ -3,6 +3,7 @@
 //! Where the recording has two threads their operations are followed in the order in which they happened: keeping that
 //! order across two threads would cost more than the allocator does.
 
+use super::cold::fill_caches;
 use super::each;
 use crate::heap::{Block, Heap};
 use crate::trace::Trace;
@@ -11,16 +12,29 @@ use std::time::{Duration, Instant};
 /// Short traces are replayed as often as it takes for so many operations.
 const OPERATIONS: usize = 500_000;
 
+/// Turns that each begin with cold caches.
+const COLD_TURNS: usize = 5;
+
+/// Nanoseconds for an operation.
+pub fn run(heap: &Heap, trace: &Trace) -> f64 {
+    turns(heap, trace, OPERATIONS / trace.steps.len().max(1) + 1, || ())
+}
+
+/// The same, each turn from cold caches.
+pub fn run_cold(heap: &Heap, trace: &Trace) -> f64 {
+    turns(heap, trace, COLD_TURNS, fill_caches)
+}
+
 /// Nanoseconds for an operation. Blocks that the recording leaves live are freed between turns, untimed. A first turn that
 /// is not timed writes to every page of every block: an allocator that lays its blocks out differently the next time
 /// would else meet pages that it has never touched, and what is timed would be the system's page faults.
-pub fn run(heap: &Heap, trace: &Trace) -> f64 {
-    let turns = OPERATIONS / trace.steps.len().max(1) + 1;
+fn turns(heap: &Heap, trace: &Trace, turns: usize, before: impl Fn()) -> f64 {
     let mut places = Places::new(trace.places);
     places.replay(heap, trace, Block::touch_pages);
     places.empty(heap);
     let mut time = Duration::ZERO;
     for _ in 0..turns {
+        before();
         let start = Instant::now();
         places.replay(heap, trace, |_, _| ());
         time += start.elapsed();

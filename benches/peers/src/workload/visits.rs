@@ -9,11 +9,10 @@
 #[cfg(test)]
 mod tests;
 
+use super::cold::fill_caches;
 use super::each;
 use super::random::{Random, below};
 use crate::heap::{Block, Chain, Heap};
-use std::hint::black_box;
-use std::sync::LazyLock;
 use std::time::Instant;
 
 /// What is timed, in the order of the values.
@@ -102,13 +101,4 @@ fn timed(walk: &impl Fn() -> u64, times: usize, size: usize) -> f64 {
     let time = start.elapsed();
     assert_eq!(sum, (times * POPULATION * size) as u64, "each walk visits every block once, and it holds its size");
     each(time, times * POPULATION)
-}
-
-/// Reads a word of each line of 96 MiB: what was in the caches before has to be fetched anew, if from a larger cache that
-/// several processors share.
-fn fill_caches() {
-    const WORDS: usize = (96 << 20) / size_of::<u64>();
-    const LINE: usize = 64 / size_of::<u64>();
-    static MEMORY: LazyLock<Vec<u64>> = LazyLock::new(|| vec![1; WORDS]);
-    black_box(MEMORY.iter().step_by(LINE).sum::<u64>());
 }
