@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::recover::Head;
 use crate::size_class::{CHUNK_SPANS, Class, slot_starts};
-use crate::span::{IndexWords, Next, SharedKey};
+use crate::span::{ChunkMeta, IndexWords, LISTS, Next, SharedKey};
 use crate::sync::Ordering::Relaxed;
 
 /// An invariant that does not hold.
@@ -155,29 +155,47 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// S8: the chunks that a column's holder has in its list, and those that it has not.
+    /// S8: the chunks that a column's holder has in its lists, those that wait, and what they say themselves.
     fn chunk_lists(&mut self) {
         let core = self.core;
-        let mut listed = HashMap::new();
+        let (mut listed, mut quiet) = (HashMap::new(), HashMap::new());
         for index in core.used_columns().filter(|&index| index < core.column_count()) {
-            let mut chunk = core.block(index).holder.chunks();
-            while chunk != ChunkId::NONE {
-                let (exists, at) = (chunk.index() < core.chunks.len(), chunk.0);
-                let once = exists && listed.insert(at, index).is_none();
-                self.derived(once, "S8", at, || format!("the chunks of column {index} name chunk {at}, which there is not, or twice"));
-                if !once {
-                    break;
-                }
-                chunk = core.chunk(chunk).next();
+            let holder = &core.block(index).holder;
+            for list in 1..=LISTS {
+                let (first, filled) = (holder.first_of(list), holder.filled() >> list & 1 != 0);
+                let holds = filled == (first != ChunkId::NONE);
+                self.derived(holds, "S8", index, || format!("column {index} does not know whether list {list} has chunks"));
+                self.chain(index, first, ChunkMeta::next, |at| listed.insert(at.0, (index, list)).is_none());
             }
+            self.chain(index, holder.waiting(), ChunkMeta::after, |at| quiet.insert(at.0, index).is_none());
+            let single = holder.single();
+            let holds = !listed.contains_key(&single.0);
+            self.derived(holds, "S8", single.0, || format!("column {index} takes single spans of chunk {}, which is in a list", single.0));
+            self.chain(index, single, |_| ChunkId::NONE, |at| quiet.insert(at.0, index).is_none());
         }
         for chunk in core.chunk_ids() {
             let meta = core.chunk(chunk);
             let holder = Owner(meta.owner.load(Relaxed)).holder();
-            // Whose list it is in, and who says that it is in none.
-            let (listed, unlisted) = (listed.get(&chunk.0).copied(), Owner(meta.unlisted.load(Relaxed)).index());
-            let holds = if listed.is_some() { listed == holder && unlisted.is_none() } else { unlisted == holder };
-            self.derived(holds, "S8", chunk.0, || format!("chunk {} is not listed as it says", chunk.0));
+            let (list, quiet) = (listed.get(&chunk.0).copied(), quiet.get(&chunk.0).copied());
+            let lists = list.map_or(meta.list() == 0, |list| Some(list.0) == holder && list.1 == meta.list());
+            let told = Owner(meta.told.load(Relaxed)).index();
+            let tells = if quiet.is_some() { quiet == holder && told.is_none() } else { told == holder };
+            self.derived(lists && tells, "S8", chunk.0, || format!("chunk {} is not where it says", chunk.0));
+        }
+    }
+
+    /// Follows a chain of chunks of column `index`; `is_new` of each.
+    fn chain(&mut self, index: u32, first: ChunkId, after: fn(&ChunkMeta) -> ChunkId, mut is_new: impl FnMut(ChunkId) -> bool) {
+        let mut chunk = first;
+        while chunk != ChunkId::NONE {
+            let once = chunk.index() < self.core.chunks.len() && is_new(chunk);
+            self.derived(once, "S8", chunk.0, || {
+                format!("the chunks of column {index} name chunk {}, which there is not, or twice", chunk.0)
+            });
+            if !once {
+                break;
+            }
+            chunk = after(self.core.chunk(chunk));
         }
     }
 

@@ -14,6 +14,7 @@ use super::cell::{CELL_LINES, Cell, CellId, Rows};
 use super::lease::Lease;
 use crate::map::{ChunkId, Granule};
 use crate::region::{Layout, Region, Section, Table};
+use crate::span::LISTS;
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Words of a bit set of cells: a power of two, so that a masked number needs no check.
@@ -24,12 +25,14 @@ const CELL_WORDS: usize = CELL_LINES.next_power_of_two() / 64;
 pub(crate) struct HolderSide {
     /// The held-back free: a block that is free, but whose live bit and push the next free does.
     hold: AtomicU64,
-    /// First chunk of the column with free spans.
-    chunks: AtomicU32,
+    /// The chunk that single spans are taken from.
+    single: AtomicU32,
     /// 1 once a holder has set its handle up.
     set_up: AtomicU32,
     /// 1 while the holder resets the column.
     resetting: AtomicU32,
+    /// The lists that have chunks, a bit each.
+    filled: AtomicU32,
     /// Frees by the holder that went past the cells: large and shared blocks, resets.
     pub(crate) other_frees: AtomicU64,
     /// Frees by the holder of blocks of other columns.
@@ -40,7 +43,14 @@ pub(crate) struct HolderSide {
     pub(crate) bytes_seen: AtomicU64,
     /// The cells that were used, a bit each.
     cells: [AtomicU64; CELL_WORDS],
+    /// The first chunk of each list of chunks with free spans: list 1 first (S8).
+    lists: [AtomicU32; LISTS as usize],
+    /// The first chunk that waits to be put in a list.
+    waiting: AtomicU32,
 }
+
+// Cells lie where they lay before there were these lists: their offsets are in page entries, and files keep those.
+const _: () = assert!(size_of::<HolderSide>() == 640);
 
 /// What any thread writes.
 #[repr(C, align(128))]
@@ -201,12 +211,62 @@ impl HolderSide {
         self.set_up.load(Ordering::Acquire) != 0
     }
 
-    pub(crate) fn chunks(&self) -> ChunkId {
-        ChunkId(self.chunks.load(Relaxed))
+    /// The chunk that single spans are taken from.
+    #[inline(always)]
+    pub(crate) fn single(&self) -> ChunkId {
+        ChunkId(self.single.load(Relaxed))
     }
 
-    pub(crate) fn set_chunks(&self, chunk: ChunkId) {
-        self.chunks.store(chunk.0, Relaxed);
+    #[inline(always)]
+    pub(crate) fn set_single(&self, chunk: ChunkId) {
+        self.single.store(chunk.0, Relaxed);
+    }
+
+    /// The first chunk that waits to be put in a list.
+    #[inline(always)]
+    pub(crate) fn waiting(&self) -> ChunkId {
+        ChunkId(self.waiting.load(Relaxed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_waiting(&self, chunk: ChunkId) {
+        self.waiting.store(chunk.0, Relaxed);
+    }
+
+    /// The lists that have chunks, a bit each.
+    #[inline(always)]
+    pub(crate) fn filled(&self) -> u32 {
+        self.filled.load(Relaxed)
+    }
+
+    /// The first chunk of a list, 1 to [`LISTS`].
+    #[inline(always)]
+    pub(crate) fn first_of(&self, list: u32) -> ChunkId {
+        ChunkId(self.lists[(list - 1) as usize].load(Relaxed))
+    }
+
+    /// Makes `chunk` the first of a list, and returns the one before.
+    #[inline(always)]
+    pub(crate) fn put_first(&self, list: u32, chunk: ChunkId) -> ChunkId {
+        let first = &self.lists[(list - 1) as usize];
+        let before = ChunkId(first.load(Relaxed));
+        first.store(chunk.0, Relaxed);
+        self.filled.store(self.filled() | 1 << list, Relaxed);
+        before
+    }
+
+    /// If `chunk` is the first of a list, makes `next` the first, or the list an empty one. Whether it was.
+    #[inline(always)]
+    pub(crate) fn drop_first(&self, list: u32, chunk: ChunkId, next: ChunkId) -> bool {
+        let first = &self.lists[(list - 1) as usize];
+        let was = first.load(Relaxed) == chunk.0;
+        if was {
+            first.store(next.0, Relaxed);
+            if next == ChunkId::NONE {
+                self.filled.store(self.filled() ^ 1 << list, Relaxed);
+            }
+        }
+        was
     }
 
     /// Notes that a cell is in use.

@@ -38,7 +38,9 @@ use core::cell::Cell as Slot;
 use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::map::{Granule, SpanId};
-use crate::size_class::{CLASS_COUNT, Class, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of};
+use crate::size_class::{
+    CLASS_COUNT, Class, MEDIUM_MAX, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of,
+};
 use crate::span::Inbox;
 use crate::spike::ZONES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
@@ -334,6 +336,29 @@ const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
 
 /// Bytes from a zone's row to the cell of a size; for size 0, to one that is always empty.
 pub(crate) static CELL_OF_SIZE: [u16; SMALL_MAX + 1] = cell_of_size();
+
+/// Bytes that [`MEDIUM_CELL_OF_SIZE`] takes together: every medium class ends at a multiple of them.
+const MEDIUM_STEP: usize = SMALL_MAX / 8;
+
+const fn medium_cell_of_size() -> [u16; MEDIUM_MAX / MEDIUM_STEP] {
+    let mut offsets = [0; MEDIUM_MAX / MEDIUM_STEP];
+    let mut step = SMALL_MAX / MEDIUM_STEP;
+    while step < offsets.len() {
+        offsets[step] = CellId::medium(false, class_of((step + 1) * MEDIUM_STEP)).offset() as u16;
+        step += 1;
+    }
+    offsets
+}
+
+/// Bytes from a column's block to the cell of each size above the small ones, [`MEDIUM_STEP`] of them at a time.
+static MEDIUM_CELL_OF_SIZE: [u16; MEDIUM_MAX / MEDIUM_STEP] = medium_cell_of_size();
+
+/// Bytes from a column's block to the cell of a medium size; `None` above those.
+#[inline(always)]
+pub(crate) fn medium_cell_of(size: usize) -> Option<u32> {
+    debug_assert!(size > SMALL_MAX);
+    MEDIUM_CELL_OF_SIZE.get((size - 1) / MEDIUM_STEP).map(|&offset| u32::from(offset))
+}
 
 /// A cell of a column. `Copy`: a pointer into the region (R1).
 #[derive(Clone, Copy)]
@@ -665,6 +690,10 @@ mod tests {
             assert_eq!(u32::from(offset) + CELLS_OFFSET as u32, CellId::small(Row::Zone(0), class_of(size)).offset() - NARROW_BYTES as u32);
         }
         assert!(!CellId((NARROW_BYTES as u32 + u32::from(CELL_OF_SIZE[0])) / 64).is_valid());
+        for size in SMALL_MAX + 1..=MEDIUM_MAX {
+            assert_eq!(medium_cell_of(size), Some(CellId::medium(false, class_of(size)).offset()));
+        }
+        assert_eq!(medium_cell_of(MEDIUM_MAX + 1), None);
     }
 
     #[test]

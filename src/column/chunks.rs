@@ -1,104 +1,178 @@
 //! A column's chunks: where its spans come from.
 //!
-//! The holder keeps a list of the column's chunks with free spans. When it is empty, the column
-//! reserves the lowest free chunk; when there is none, any chunk's free spans serve, whoever
-//! reserved it (that search looks at every chunk: see `scarce`).
+//! ```text
+//! single    the chunk that single spans come from, until it is full
+//! list      1   2   3  ...  15   16         17            by the longest run of free spans
+//! spans     1   2   3  ...  15   16 to 63   all 64
+//! waiting   those that single spans came back to since they were last put in a list
+//! ```
+//!
+//! A run is taken from the first chunk of the first list that has it: from where the least is left over, so that long runs
+//! stay whole. If no list has enough, chunks that wait are put in their lists, then the chunk for single spans serves, and
+//! then the column reserves the lowest free chunk; when there is none, any chunk's free spans serve, whoever reserved it
+//! (that search looks at every chunk: see `scarce`). The next chunk for single spans is one that waits, or the first of the
+//! first list that has any: where there is the least.
+//!
+//! A chunk may have less than its list says, because others took some, and more, because others gave some back. In the first case
+//! it is found out when a run is looked for, and put right; the second lasts until the holder gives spans back to it.
 
-use core::num::NonZeroU64;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use super::held::Handle;
 use crate::map::{ChunkId, SpanId};
-use crate::span::{ChunkMeta, IndexWords};
+use crate::span::{ChunkMeta, FRESH_LIST, IndexWords, list_of_run};
 use crate::sync::Ordering::Relaxed;
 
-/// Chunks of the list in which a run is looked for before a new chunk is reserved: the first, and then those that were not
-/// looked at for longest.
+/// Chunks that are looked at before a new one is reserved: more than the first that a list offers only if that has less than
+/// its list says, or if none has enough and chunks wait.
 const LOOKS: u32 = 4;
 
+/// What the chunk for single spans has given.
+pub(crate) enum Single {
+    /// A span.
+    Span(SpanId),
+    /// Its last one.
+    Last(SpanId),
+    /// None.
+    None,
+}
+
 impl Handle {
-    /// Takes `spans` (1 to 64) spans in a row from the column's chunks or from a new one. Bounded.
+    /// Takes `spans` (1 to 16) spans in a row from the column's chunks or from a new one. Bounded.
     #[inline(always)]
     pub(crate) fn take_spans(&self, spans: u32) -> Option<SpanId> {
-        let mut chunk = self.block().holder.chunks();
-        for look in 0..LOOKS {
-            if chunk == ChunkId::NONE {
+        if spans == 1 { self.take_single() } else { self.take_run(spans) }
+    }
+
+    #[inline(always)]
+    fn take_run(&self, spans: u32) -> Option<SpanId> {
+        debug_assert!(list_of_run(spans) == spans);
+        for _ in 0..LOOKS {
+            let Some(chunk) = self.first_with(spans) else {
+                if self.list_waiting() {
+                    continue;
+                }
+                break;
+            };
+            let meta = self.chunk(chunk);
+            let span = self.claim_run(chunk, meta, spans);
+            self.put_in_list(chunk, meta, meta.map.list());
+            if span.is_some() {
+                return span;
+            }
+        }
+        let single = self.block().holder.single();
+        if let Some(span) = self.claim_run(single, self.chunk(single), spans) {
+            return Some(span);
+        }
+        let chunk = self.reserve_chunk(spans)?;
+        self.link_chunk(chunk, self.chunk(chunk), FRESH_LIST);
+        Some(chunk.span(0))
+    }
+
+    fn take_single(&self) -> Option<SpanId> {
+        for _ in 0..LOOKS {
+            let chunk = self.block().holder.single();
+            if chunk != ChunkId::NONE {
+                let meta = self.chunk(chunk);
+                if let Some(span) = self.claim_run(chunk, meta, 1) {
+                    return Some(span);
+                }
+                meta.told.store(self.as_owner().0, Relaxed);
+            }
+            if !self.choose_single() {
                 break;
             }
-            let meta = self.chunk(chunk);
-            let (place, failed) = if spans == 1 { meta.map.claim_one() } else { meta.map.claim(spans, 1) };
-            if failed != 0 {
-                self.core().count_retries(u64::from(failed));
-            }
-            let next = meta.next();
-            if meta.map.free() == 0 && chunk == self.block().holder.chunks() {
-                self.unlist_first(meta);
-            }
-            if let Some(place) = place {
-                return Some(chunk.span(place));
-            }
-            chunk = if look == 0 { self.rove(next) } else { next };
-            self.rover.set(chunk.0);
         }
-        self.reserve_chunk(spans)
+        let chunk = self.reserve_chunk(1)?;
+        self.block().holder.set_single(chunk);
+        Some(chunk.span(0))
     }
 
-    /// Where a look for a run goes on after the first chunk of the list: where the last one ended, if that is still in the
-    /// list, and else at `second`. A list has many chunks with room for small runs only, behind which others would be hidden.
-    fn rove(&self, second: ChunkId) -> ChunkId {
-        let rover = ChunkId(self.rover.get());
-        let meta = self.chunk(rover);
-        // S8: then it is in our list, and what follows it as well.
-        let listed = meta.owner.load(Relaxed) == self.as_owner().0 && meta.unlisted.load(Relaxed) == 0;
-        if rover != ChunkId::NONE && listed { rover } else { second }
-    }
-
-    /// Claims the lowest free span of the column's first chunk, and counts it against the column's limit.
+    /// Claims the lowest run of `spans` free spans of a chunk.
     #[inline(always)]
-    pub(crate) fn claim_first_span(&self) -> Option<SpanId> {
+    fn claim_run(&self, chunk: ChunkId, meta: &ChunkMeta, spans: u32) -> Option<SpanId> {
+        let place = meta.map.try_claim(spans, 1).unwrap_or_else(|_| self.claim_again(meta, spans));
+        place.map(|place| chunk.span(place))
+    }
+
+    /// The same after others claimed from it, or gave to it, at the same time.
+    #[cold]
+    #[inline(never)]
+    fn claim_again(&self, meta: &ChunkMeta, spans: u32) -> Option<u32> {
+        let (place, failed) = meta.map.claim(spans, 1);
+        self.core().count_retries(u64::from(failed) + 1);
+        place
+    }
+
+    /// The first chunk of the first list from this one on that has any.
+    #[inline(always)]
+    fn first_with(&self, list: u32) -> Option<ChunkId> {
+        let holder = &self.block().holder;
+        let filled = NonZeroU32::new(holder.filled() & u32::MAX << list)?;
+        Some(holder.first_of(filled.trailing_zeros()))
+    }
+
+    /// Claims the lowest free span of the column's chunk for single ones, and counts it against the column's limit.
+    #[inline(always)]
+    pub(crate) fn claim_first_span(&self) -> Single {
         // Without one it is the chunk that does not exist, which has no free spans.
-        let chunk = self.block().holder.chunks();
+        let chunk = self.block().holder.single();
         let meta = self.chunk(chunk);
-        let free = NonZeroU64::new(meta.map.free())?;
+        let Some(free) = NonZeroU64::new(meta.map.free()) else { return Single::None };
         let open = &self.block().open;
         if !open.charge(1) {
-            return None;
+            return Single::None;
         }
         let place = free.trailing_zeros();
         if !meta.map.claim_place(place) {
             open.refund(1);
-            return None;
+            return Single::None;
         }
-        if free.is_power_of_two() {
-            self.unlist_first(meta);
+        let span = chunk.span(place);
+        if free.is_power_of_two() { Single::Last(span) } else { Single::Span(span) }
+    }
+
+    /// The chunk for single spans is full: another one, if the column has one.
+    #[inline(always)]
+    pub(crate) fn leave_single(&self, full: ChunkId) {
+        self.chunk(full).told.store(self.as_owner().0, Relaxed);
+        self.choose_single();
+    }
+
+    /// Chooses the chunk for single spans. False if the column has none.
+    #[inline(always)]
+    fn choose_single(&self) -> bool {
+        let holder = &self.block().holder;
+        let chunk = if holder.waiting() == ChunkId::NONE { self.first_with(1) } else { self.next_waiting() };
+        holder.set_single(chunk.unwrap_or(ChunkId::NONE));
+        if let Some(chunk) = chunk {
+            let meta = self.chunk(chunk);
+            self.put_in_list(chunk, meta, 0);
+            meta.told.store(0, Relaxed);
         }
-        Some(chunk.span(place))
+        chunk.is_some()
     }
 
     /// Claims the first span of a free chunk beside the column's last one, and counts it against the
-    /// column's limit. Only if the column has no chunk in its list.
+    /// column's limit. Only if the column has no other chunk with free spans.
     #[inline(always)]
     pub(crate) fn claim_near_chunk(&self) -> Option<SpanId> {
-        let open = &self.block().open;
-        if self.block().holder.chunks() != ChunkId::NONE || !open.charge(1) {
+        let (holder, open) = (&self.block().holder, &self.block().open);
+        if holder.single().0 | holder.waiting().0 | holder.filled() != 0 || !open.charge(1) {
             return None;
         }
         let Some(chunk) = self.core().index.claim_in(self.leaf.get() as usize) else {
             open.refund(1);
             return None;
         };
-        self.open_chunk(chunk, 1, ChunkId::NONE);
+        self.open_chunk(chunk, 1);
+        holder.set_single(chunk);
         Some(chunk.span(0))
     }
 
-    /// The first chunk of the list has no free span any more.
-    #[inline(always)]
-    fn unlist_first(&self, meta: &ChunkMeta) {
-        meta.unlisted.store(self.as_owner().0, Relaxed);
-        self.block().holder.set_chunks(meta.next());
-    }
-
     /// Reserves the lowest free chunk and takes its first `spans` spans.
-    fn reserve_chunk(&self, spans: u32) -> Option<SpanId> {
+    fn reserve_chunk(&self, spans: u32) -> Option<ChunkId> {
         let core = self.core();
         let (chunk, failed) = core.index.claim_first();
         if failed != 0 {
@@ -106,55 +180,145 @@ impl Handle {
         }
         let chunk = chunk?;
         self.leaf.set(core.index.leaf_of(chunk) as u32);
-        self.open_chunk(chunk, spans, self.block().holder.chunks());
-        Some(chunk.span(0))
+        self.open_chunk(chunk, spans);
+        if spans > 1 {
+            self.chunk(chunk).told.store(self.as_owner().0, Relaxed);
+        }
+        Some(chunk)
     }
 
-    /// Opens a claimed chunk, whose first `taken` spans are taken, and lists it before `next`, the first.
+    /// Opens a claimed chunk, whose first `taken` spans, 16 at most, are taken.
     #[inline(always)]
-    fn open_chunk(&self, chunk: ChunkId, taken: u32, next: ChunkId) {
-        let (meta, holder) = (self.chunk(chunk), &self.block().holder);
+    fn open_chunk(&self, chunk: ChunkId, taken: u32) {
+        let meta = self.chunk(chunk);
         meta.owner.store(self.as_owner().0, Relaxed);
         meta.dirty.store(1, Relaxed);
         meta.map.open(taken);
-        meta.next.store(next.0, Relaxed);
-        holder.set_chunks(chunk);
     }
 
-    /// Lists a chunk of the column that has free spans again.
+    /// A single span was given back to a chunk: if it is the column's, it waits to be put in a list.
     #[inline(always)]
-    pub(crate) fn list_chunk(&self, chunk: ChunkId, meta: &ChunkMeta) {
-        if meta.unlisted.load(Relaxed) == self.as_owner().0 {
-            meta.unlisted.store(0, Relaxed);
-            self.link_chunk(chunk, meta);
+    pub(crate) fn note_single_back(&self, chunk: ChunkId, meta: &ChunkMeta) {
+        if meta.told.load(Relaxed) == self.as_owner().0 {
+            let holder = &self.block().holder;
+            meta.told.store(0, Relaxed);
+            meta.after.store(holder.waiting().0, Relaxed);
+            holder.set_waiting(chunk);
         }
     }
 
+    /// Takes a chunk out of those that wait.
     #[inline(always)]
-    fn link_chunk(&self, chunk: ChunkId, meta: &ChunkMeta) {
+    fn next_waiting(&self) -> Option<ChunkId> {
         let holder = &self.block().holder;
-        meta.next.store(holder.chunks().0, Relaxed);
-        holder.set_chunks(chunk);
+        let chunk = holder.waiting();
+        if chunk == ChunkId::NONE {
+            return None;
+        }
+        let meta = self.chunk(chunk);
+        holder.set_waiting(meta.after());
+        Some(chunk)
     }
 
-    /// Gives the column's wholly free chunks back to the arena. Grows with the listed chunks.
-    pub(crate) fn release_free_chunks(&self) {
-        let core = self.core();
-        let holder = &self.block().holder;
-        let mut chunk = holder.chunks();
-        holder.set_chunks(ChunkId::NONE);
-        while chunk != ChunkId::NONE {
-            let meta = core.chunk(chunk);
-            let next = meta.next();
-            if meta.map.claim_all() {
-                meta.owner.store(0, Relaxed);
-                core.index.give(chunk);
-            } else if meta.map.free() != 0 {
-                self.link_chunk(chunk, meta);
-            } else {
-                meta.unlisted.store(self.as_owner().0, Relaxed);
+    /// Puts one of the chunks that wait in the list that its free spans ask for. False if there is none.
+    #[inline(always)]
+    fn list_waiting(&self) -> bool {
+        let Some(chunk) = self.next_waiting() else { return false };
+        let meta = self.chunk(chunk);
+        meta.told.store(self.as_owner().0, Relaxed);
+        self.put_in_list(chunk, meta, meta.map.list());
+        true
+    }
+
+    /// A run was given back around `place` of a chunk: if it is the column's, it may have more than its list says.
+    #[inline(always)]
+    pub(crate) fn note_run_back(&self, chunk: ChunkId, meta: &ChunkMeta, place: u32) {
+        if meta.owner.load(Relaxed) == self.as_owner().0 && self.block().holder.single() != chunk {
+            let list = list_of_run(meta.map.run_around(place));
+            if list > meta.list() {
+                self.put_in_list(chunk, meta, list);
             }
-            chunk = next;
         }
+    }
+
+    /// Puts a chunk, if it is the column's and not the one for single spans, in the list that its free spans ask for.
+    pub(crate) fn list_anew(&self, chunk: ChunkId) {
+        let meta = self.chunk(chunk);
+        if meta.owner.load(Relaxed) == self.as_owner().0 && self.block().holder.single() != chunk {
+            self.put_in_list(chunk, meta, meta.map.list());
+        }
+    }
+
+    /// Puts a chunk of the column in this list, and out of the one that it is in; list 0 is none.
+    #[inline(always)]
+    fn put_in_list(&self, chunk: ChunkId, meta: &ChunkMeta, list: u32) {
+        let listed = meta.list();
+        if listed != list {
+            if listed != 0 {
+                self.unlink_chunk(chunk, meta, listed);
+            }
+            if list != 0 {
+                self.link_chunk(chunk, meta, list);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn link_chunk(&self, chunk: ChunkId, meta: &ChunkMeta, list: u32) {
+        let next = self.block().holder.put_first(list, chunk);
+        if next != ChunkId::NONE {
+            self.chunk(next).prev.store(chunk.0, Relaxed);
+        }
+        meta.next.store(next.0, Relaxed);
+        meta.list.store(list, Relaxed);
+    }
+
+    #[inline(always)]
+    fn unlink_chunk(&self, chunk: ChunkId, meta: &ChunkMeta, list: u32) {
+        let (next, prev) = (meta.next(), meta.prev());
+        if !self.block().holder.drop_first(list, chunk, next) {
+            self.chunk(prev).next.store(next.0, Relaxed);
+        }
+        if next != ChunkId::NONE {
+            self.chunk(next).prev.store(prev.0, Relaxed);
+        }
+        meta.list.store(0, Relaxed);
+    }
+
+    /// Gives the column's wholly free chunks back to the arena. Grows with the chunks that have free spans.
+    pub(crate) fn release_free_chunks(&self) {
+        while self.list_waiting() {}
+        let holder = &self.block().holder;
+        let single = holder.single();
+        if single != ChunkId::NONE && self.release_chunk(single) {
+            holder.set_single(ChunkId::NONE);
+        }
+        // From the last list down: a chunk that comes to a lower one is seen again, and then stays.
+        let mut lists = holder.filled();
+        while let Some(list) = lists.checked_ilog2() {
+            lists ^= 1 << list;
+            let mut chunk = holder.first_of(list);
+            while chunk != ChunkId::NONE {
+                let meta = self.chunk(chunk);
+                let next = meta.next();
+                if !self.release_chunk(chunk) {
+                    self.put_in_list(chunk, meta, meta.map.list());
+                }
+                chunk = next;
+            }
+        }
+    }
+
+    /// Gives a chunk of the column back to the arena, if it is wholly free.
+    fn release_chunk(&self, chunk: ChunkId) -> bool {
+        let meta = self.chunk(chunk);
+        let free = meta.map.claim_all();
+        if free {
+            self.put_in_list(chunk, meta, 0);
+            meta.told.store(0, Relaxed);
+            meta.owner.store(0, Relaxed);
+            self.core().index.give(chunk);
+        }
+        free
     }
 }

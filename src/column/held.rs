@@ -107,8 +107,6 @@ pub(crate) struct Handle {
     error: Slot<MaybeUninit<Error>>,
     /// The word of the chunk index from which the column's last chunk came.
     pub(crate) leaf: Slot<u32>,
-    /// The chunk of the column's list at which the next look for a run goes on; it may have left the list.
-    pub(crate) rover: Slot<u32>,
     /// The row of cells for each octave of spike time.
     rows: [Slot<*const u8>; 32],
 }

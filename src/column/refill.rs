@@ -14,6 +14,8 @@
 use core::num::{NonZeroU32, NonZeroU64};
 
 use super::cell::Cell;
+use super::chunks::Single;
+use super::core::each_in_fours;
 use super::held::{Face, Handle};
 use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
 use crate::error::Error;
@@ -99,9 +101,18 @@ extern "C" fn growing<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut
 #[inline(never)]
 extern "C" fn claiming<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
     match handle.claim_first_span() {
-        Some(span) => handle.give_first(cell, cell.class(), span),
-        None => opening::<F>(handle, size, cell),
+        Single::Span(span) => handle.give_first(cell, cell.class(), span),
+        Single::Last(span) => filling::<F>(handle, span, cell),
+        Single::None => opening::<F>(handle, size, cell),
     }
+}
+
+/// That was the chunk's last span.
+#[cold]
+#[inline(never)]
+extern "C" fn filling<F: Face>(handle: &Handle, span: SpanId, cell: Cell) -> *mut u8 {
+    handle.leave_single(span.chunk());
+    handle.give_first(cell, cell.class(), span)
 }
 
 /// From what others freed: goes on with a chain that was taken from the inbox before.
@@ -185,8 +196,9 @@ extern "C" fn beginning<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *m
     let Some(class) = small_class_of(size) else { return growing_runs::<F>(handle, size, cell) };
     handle.set_up_as(cell, class);
     match handle.claim_first_span() {
-        Some(span) => handle.give_first(cell, class, span),
-        None => opening::<F>(handle, size, cell),
+        Single::Span(span) => handle.give_first(cell, class, span),
+        Single::Last(span) => filling::<F>(handle, span, cell),
+        Single::None => opening::<F>(handle, size, cell),
     }
 }
 
@@ -209,6 +221,29 @@ extern "C" fn growing_runs<F: Face>(handle: &Handle, size: usize, cell: Cell) ->
         F::not_given(handle);
         return core::ptr::null_mut();
     }
+    taking_run::<F>(handle, cell)
+}
+
+/// Allocates for a medium cell with an empty stack: `refilling`, without the steps of small ones.
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn refilling_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+    if cell.word_bits() != 0
+        && let Some(granule) = handle.take_word(cell)
+    {
+        return handle.give(granule);
+    }
+    let head = cell.list();
+    if head != SpanId::NONE {
+        return checking_out::<F>(handle, head, cell);
+    }
+    taking_run::<F>(handle, cell)
+}
+
+/// The same for a cell without spans in its list: from what others freed, or else from a fresh run.
+#[cold]
+#[inline(never)]
+extern "C" fn taking_run<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
     if !cell.is_set_up() {
         handle.set_cell_up(cell);
     } else if let Some(span) = Handle::first_arrival(cell) {
@@ -241,7 +276,7 @@ pub(crate) extern "C" fn spilling<F: Face>(handle: &Handle, cell: Cell, granule:
     if away == 0 {
         return emptying::<F>(handle, cell, granule, meta);
     }
-    handle.slot_to_span(cell, granule.span(), meta, granule.in_span(), reciprocal);
+    handle.slot_to_span(cell, granule.span(), meta, granule.in_span(), reciprocal.get());
     F::freed(handle)
 }
 
@@ -259,9 +294,28 @@ extern "C" fn emptying<F: Face>(handle: &Handle, cell: Cell, granule: Granule, m
 #[cold]
 #[inline(never)]
 extern "C" fn spilling_at_large<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
-    if granule != Granule(0) {
-        handle.spill(cell, granule);
+    if granule == Granule(0) {
+        return F::freed(handle);
     }
+    cell.count_spill();
+    handle.count_taken(cell.granules() as i64);
+    let head = handle.span_of(granule).head();
+    let meta = handle.span(head);
+    let away = meta.away.load(Relaxed) - 1;
+    meta.away.store(away, Relaxed);
+    if away == 0 {
+        return emptying_run::<F>(handle, cell, head, meta);
+    }
+    handle.slot_to_span(cell, head, meta, granule.0 - head.first().0, cell.class().reciprocal);
+    F::freed(handle)
+}
+
+/// That run is empty and goes back to its chunk.
+#[cold]
+#[inline(never)]
+extern "C" fn emptying_run<F: Face>(handle: &Handle, cell: Cell, head: SpanId, meta: &SpanMeta) -> F::Freed {
+    handle.leave_cell(cell, head, meta);
+    handle.return_run(cell, head);
     F::freed(handle)
 }
 
@@ -626,10 +680,12 @@ impl Handle {
             self.put_under_summary(cell, head, meta, class.later_units);
         }
         let (owner, offset) = (self.as_owner(), self.offset_of(cell));
-        for span in head.0 + 1..head.0 + u32::from(class.spans) {
-            self.span(SpanId(span)).head.store(head.0, Relaxed);
-            self.page(SpanId(span)).set(owner, offset);
-        }
+        // Copies, so that their addresses are loaded once.
+        let (spans, pages) = (self.core().spans, self.core().pages);
+        each_in_fours(head.index() + 1..head.index() + usize::from(class.spans), |span| {
+            spans.at(span).head.store(head.0, Relaxed);
+            pages.at(span).set(owner, offset);
+        });
     }
 
     /// Gives an owned, charged span, or the first of a run, to a cell.
@@ -670,15 +726,15 @@ impl Handle {
         meta.away.store(away, Relaxed);
         if away == 0 {
             self.give_span_back(cell, head, meta);
-        } else if let Some(reciprocal) = NonZeroU32::new(class.reciprocal) {
-            self.slot_to_span(cell, head, meta, granule.0 - head.first().0, reciprocal);
+        } else {
+            self.slot_to_span(cell, head, meta, granule.0 - head.first().0, class.reciprocal);
         }
     }
 
     /// A free slot, `granule` granules from the start of its span, or run, `head`, goes under the summary.
     #[inline(always)]
-    fn slot_to_span(&self, cell: Cell, head: SpanId, meta: &SpanMeta, granule: u64, reciprocal: NonZeroU32) {
-        let unit = (granule * u64::from(reciprocal.get())) >> 32;
+    fn slot_to_span(&self, cell: Cell, head: SpanId, meta: &SpanMeta, granule: u64, reciprocal: u32) {
+        let unit = (granule * u64::from(reciprocal)) >> 32;
         let summary = self.listed_summary(cell, head, meta);
         meta.summary.store(summary | 1_u64.wrapping_shl(unit as u32), Relaxed);
     }
@@ -706,11 +762,17 @@ impl Handle {
     pub(crate) fn give_span_back(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
         self.leave_cell(cell, head, meta);
         if cell.is_medium() {
-            self.core().return_spans(self.index(), head, u32::from(cell.class().spans));
-            self.list_chunk(head.chunk(), self.chunk(head.chunk()));
+            self.return_run(cell, head);
         } else {
             self.return_span(head);
         }
+    }
+
+    /// Gives an empty run that is in no cell back to its chunk.
+    #[inline(always)]
+    fn return_run(&self, cell: Cell, head: SpanId) {
+        self.core().return_spans(self.index(), head, u32::from(cell.class().spans));
+        self.note_run_back(head.chunk(), self.chunk(head.chunk()), head.place());
     }
 
     /// Takes an empty span or run out of its cell.
@@ -734,6 +796,6 @@ impl Handle {
         self.page(head).clear();
         self.block().open.refund(1);
         meta.map.give_one(head.place());
-        self.list_chunk(chunk, meta);
+        self.note_single_back(chunk, meta);
     }
 }

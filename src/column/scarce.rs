@@ -105,7 +105,7 @@ impl Handle {
             return None;
         };
         // Ours, perhaps: others gave spans of it back, and could not list it.
-        self.list_chunk(head.chunk(), self.chunk(head.chunk()));
+        self.list_anew(head.chunk());
         self.set_run_up(cell, head);
         Some(head.first())
     }

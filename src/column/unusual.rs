@@ -1,10 +1,10 @@
 //! What the fast path leaves: sizes above 4 KiB, alignments above 16 bytes, frees of blocks that are
 //! not plainly the holder's.
 
-use super::cell::{CellId, Row};
+use super::cell::{CellId, Row, medium_cell_of};
 use super::core::{Core, Misuse};
 use super::held::{Face, Handle};
-use super::refill::refilling;
+use super::refill::{refilling, refilling_runs};
 use super::remote::not_given;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, PageEntry};
@@ -176,8 +176,14 @@ impl Handle {
 #[inline(never)]
 pub(crate) extern "C" fn above_small<F: Face>(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
     // What `route` would find, sooner.
-    if size <= MEDIUM_MAX && align & !GRANULE == 0 {
-        return handle.alloc_from::<F>(CellId::medium(false, class_of(size)));
+    if align & !GRANULE == 0
+        && let Some(offset) = medium_cell_of(size)
+    {
+        let cell = handle.cell_at(offset);
+        return match cell.pop() {
+            Some(granule) => handle.give(granule),
+            None => refilling_runs::<F>(handle, cell),
+        };
     }
     handle.alloc_unusual::<F>(size, align, spike)
 }

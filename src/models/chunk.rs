@@ -13,8 +13,7 @@ fn run(place: Option<u32>, spans: u32) -> u64 {
 }
 
 /// A span that is in two runs, or in none and not free either.
-/// Seen with: `ChunkMap::claim` giving back the whole run when a part of it went to somebody else; not giving
-/// back at all.
+/// Seen with: `ChunkMap::try_claim` storing what is left instead of exchanging it.
 #[test]
 fn runs_that_overlap_are_claimed_once() {
     check(3, || {
@@ -23,7 +22,7 @@ fn runs_that_overlap_are_claimed_once() {
             let map = map.clone();
             thread::spawn(move || run(map.claim(spans, 1).0, spans))
         });
-        let mine = run(map.claim_one().0, 1);
+        let mine = run(map.claim(1, 1).0, 1);
         let [first, second] = others.map(|other| other.join().unwrap());
         assert_eq!((first & second) | (first & mine) | (second & mine), 0, "a span that is claimed twice");
         assert_eq!(first | second | mine | map.free(), 0b1_1111, "a span that is lost");
@@ -31,16 +30,16 @@ fn runs_that_overlap_are_claimed_once() {
 }
 
 /// One span that two threads get.
-/// Seen with: `ChunkMap::claim_one` believing its own look instead of what its read-modify-write returned.
+/// Seen with: `ChunkMap::try_claim` storing what is left instead of exchanging it.
 #[test]
 fn a_span_is_claimed_once() {
     check(3, || {
         let map = Arc::new(ChunkMap::new(0b11));
         let others = [(); 2].map(|()| {
             let map = map.clone();
-            thread::spawn(move || run(map.claim_one().0, 1))
+            thread::spawn(move || run(map.claim(1, 1).0, 1))
         });
-        let mine = run(map.claim_one().0, 1);
+        let mine = run(map.claim(1, 1).0, 1);
         let [first, second] = others.map(|other| other.join().unwrap());
         assert_eq!(mine.count_ones() + first.count_ones() + second.count_ones(), 2);
         assert_eq!(mine | first | second, 0b11);
@@ -69,7 +68,7 @@ fn what_the_last_owner_did_comes_before_what_the_next_one_does() {
             }
         };
         claim(chunk.0.claim(2, 1).0);
-        claim(chunk.0.claim_one().0);
+        claim(chunk.0.claim(1, 1).0);
         giver.join().unwrap();
     });
 }
@@ -82,10 +81,7 @@ fn a_chunk_is_claimed_whole_or_in_parts_and_not_both() {
         let map = Arc::new(ChunkMap::new(u64::MAX));
         let others = [1, 2].map(|spans| {
             let map = map.clone();
-            thread::spawn(move || {
-                let place = if spans == 1 { map.claim_one().0 } else { map.claim(spans, 1).0 };
-                run(place, spans)
-            })
+            thread::spawn(move || run(map.claim(spans, 1).0, spans))
         });
         let whole = map.claim_all();
         let [one, two] = others.map(|other| other.join().unwrap());

@@ -58,7 +58,7 @@ impl Core {
             if let Some(index) = Owner(self.chunk(chunk).owner.load(Relaxed)).holder()
                 && self.chunk(chunk).map.free() != 0
             {
-                self.leased(index, &mut leased).list_chunk(chunk, self.chunk(chunk));
+                self.leased(index, &mut leased).list_anew(chunk);
             }
         }
         for handle in leased {
@@ -202,7 +202,7 @@ impl Core {
             meta.map.restore(free);
             meta.owner.store(owner.0, Relaxed);
             // Listed later, if it has room (S8).
-            meta.unlisted.store(if owner.holder().is_some() { owner.0 } else { 0 }, Relaxed);
+            meta.told.store(if owner.holder().is_some() { owner.0 } else { 0 }, Relaxed);
             meta.dirty.store(1, Relaxed);
         }
     }

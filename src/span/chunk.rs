@@ -1,10 +1,52 @@
 //! A chunk's map: 64 spans, one word, a set bit is a free span (S2).
 
+use core::num::NonZeroU64;
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// How often a claim is tried again when others claim from the same chunk at the same time; then
 /// the caller looks elsewhere. Bounds the steps of a claim.
 const TRIES: u32 = 8;
+
+/// Lists of a column's chunks, by the longest run of free spans: list 1 to 15 for as many, 16 for up to 63, 17 for all.
+/// List 0 is none: no span is free.
+pub(crate) const LISTS: u32 = 17;
+/// The list of a chunk of which the first few spans are taken.
+pub(crate) const FRESH_LIST: u32 = 16;
+
+/// The list for a longest run of so many spans.
+#[inline(always)]
+pub(crate) const fn list_of_run(spans: u32) -> u32 {
+    if spans < 16 { spans } else { 16 + (spans == 64) as u32 }
+}
+
+/// The list for a chunk with these free spans.
+#[inline(always)]
+const fn list_of(free: u64) -> u32 {
+    let two = free & free >> 1;
+    let four = two & two >> 2;
+    let eight = four & four >> 4;
+    let sixteen = eight & eight >> 8;
+    if sixteen != 0 {
+        return 16 + (free == u64::MAX) as u32;
+    }
+    // The length's binary digits, the highest first; `starts` is where runs of the length so far start.
+    let (mut starts, mut length) = (u64::MAX, 0);
+    let runs = [free, two, four, eight];
+    let mut digit = runs.len();
+    while digit > 0 {
+        digit -= 1;
+        let longer = starts & runs[digit] >> length;
+        if longer != 0 {
+            starts = longer;
+            length += 1 << digit;
+        }
+    }
+    length
+}
+
+/// The map was changed by somebody else meanwhile.
+pub(crate) struct Raced;
 
 /// The spans of one chunk.
 #[repr(transparent)]
@@ -28,39 +70,37 @@ impl ChunkMap {
     /// what the last owner did to the span comes before what the new one does.
     pub(crate) fn claim(&self, spans: u32, align: u32) -> (Option<u32>, u32) {
         for failed in 0..TRIES {
-            let free = self.free();
-            let starts = run_starts(free, spans) & aligned_places(align);
-            if starts == 0 {
-                return (None, failed);
-            }
-            let place = starts.trailing_zeros();
-            let run = run_mask(spans) << place;
-            let old = self.0.fetch_and(!run, Ordering::Acquire);
-            if old & run == run {
-                return (Some(place), failed);
-            }
-            // Part of the run went to somebody else: give back what we got of it.
-            if old & run != 0 {
-                self.0.fetch_or(old & run, Ordering::Release);
+            if let Ok(place) = self.try_claim(spans, align) {
+                return (place, failed);
             }
         }
         (None, TRIES)
     }
 
-    /// The lowest free span: claims it. Also returns how many tries failed.
+    /// One try of `claim`.
     #[inline(always)]
-    pub(crate) fn claim_one(&self) -> (Option<u32>, u32) {
-        for failed in 0..TRIES {
-            let free = self.free();
-            if free == 0 {
-                return (None, failed);
-            }
-            let place = free.trailing_zeros();
-            if self.claim_place(place) {
-                return (Some(place), failed);
-            }
+    pub(crate) fn try_claim(&self, spans: u32, align: u32) -> Result<Option<u32>, Raced> {
+        let free = self.free();
+        let Some(starts) = NonZeroU64::new(run_starts(free, spans) & aligned_places(align)) else { return Ok(None) };
+        let place = starts.trailing_zeros();
+        let rest = free & !(run_mask(spans) << place);
+        match self.0.compare_exchange(free, rest, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(Some(place)),
+            Err(_) => Err(Raced),
         }
-        (None, TRIES)
+    }
+
+    /// How many spans in a row are free around this one; 0 if it is not.
+    #[inline(always)]
+    pub(crate) fn run_around(&self, place: u32) -> u32 {
+        let free = self.free();
+        ((free >> place).trailing_ones() + (free << (63 - place)).leading_ones()).saturating_sub(1)
+    }
+
+    /// The list for a chunk with these free spans.
+    #[inline(always)]
+    pub(crate) fn list(&self) -> u32 {
+        list_of(self.free())
     }
 
     /// Claims this span if it is free: one try, wait-free.
@@ -99,20 +139,20 @@ impl ChunkMap {
     }
 }
 
+#[inline(always)]
 const fn run_mask(spans: u32) -> u64 {
     u64::MAX >> (64 - spans)
 }
 
 /// The places at which `spans` free spans in a row start.
+#[inline(always)]
 fn run_starts(free: u64, spans: u32) -> u64 {
-    let mut starts = free;
-    let mut have = 1;
-    while have < spans {
-        let step = have.min(spans - have);
-        starts &= starts >> step;
-        have += step;
+    let (mut starts, mut have) = (free, 1);
+    while 2 * have <= spans {
+        starts &= starts >> have;
+        have *= 2;
     }
-    starts
+    starts & starts >> (spans - have)
 }
 
 /// The places that are multiples of `align` (a power of two up to 64).
@@ -142,6 +182,14 @@ mod tests {
                 map.give(place, spans);
             }
             assert_eq!(map.free(), free);
+            let longest = (1..=64).rev().find(|&spans| (0..=64 - spans).any(|place| free >> place & run_mask(spans) == run_mask(spans)));
+            assert_eq!(map.list(), list_of_run(longest.unwrap_or(0)), "{free:#x}");
+            let place = (state >> 50) as u32 % 64;
+            let around = (0..64).flat_map(|first| (first..64).map(move |last| (first, last))).filter(|&(first, last)| {
+                let run = run_mask(last - first + 1) << first;
+                (first..=last).contains(&place) && free & run == run
+            });
+            assert_eq!(map.run_around(place), around.map(|(first, last)| last - first + 1).max().unwrap_or(0));
         }
     }
 }

@@ -25,8 +25,9 @@
 //! - **S7** a span of a held column that is "queued", not "busy", and all of whose slots are handed out and
 //!   marked in the remote map is known to its holder through an inbox alone: who took it out of that
 //!   inbox may take it away (see `column::steal`).
-//! - **S8** a chunk that a column reserved for its holder is in the holder's list exactly if `unlisted` is 0; else
-//!   that names the column. Of other chunks it is 0.
+//! - **S8** a chunk that a column reserved for its holder is in that one of the column's lists which `list` names, and in
+//!   none if that is 0. Its `told` is 0 if it waits, or is the one for single spans, which is in no list; else it names the
+//!   column. Of other chunks both are 0.
 
 mod chunk;
 mod inbox;
@@ -34,7 +35,7 @@ mod index;
 mod published;
 mod shared;
 
-pub(crate) use chunk::ChunkMap;
+pub(crate) use chunk::{ChunkMap, FRESH_LIST, LISTS, list_of_run};
 pub(crate) use inbox::{Inbox, Next, Parked, Pending};
 #[cfg(not(loom))]
 pub(crate) use index::ChunkIndex;
@@ -96,10 +97,16 @@ pub(crate) struct ChunkMeta {
     /// Whether anything was ever written to it since it was last given to the system.
     pub(crate) dirty: AtomicU32,
     line: [u32; 12],
-    /// Next chunk with free spans of the same column.
+    /// The column that reserved it plus one, if it is to wait when a single span comes back; else 0 (S8).
+    pub(crate) told: AtomicU32,
+    /// The next one that waits.
+    pub(crate) after: AtomicU32,
+    /// Which of the column's lists it is in, 0 if in none (S8).
+    pub(crate) list: AtomicU32,
+    /// Next chunk of that list; 0 ends it.
     pub(crate) next: AtomicU32,
-    /// The column that reserved it plus one while it is not in that list; else 0 (S8).
-    pub(crate) unlisted: AtomicU32,
+    /// The one before; anything for the first.
+    pub(crate) prev: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -109,7 +116,7 @@ unsafe impl crate::region::Plain for ChunkMeta {}
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<SpanMeta>() == 128 && core::mem::offset_of!(SpanMeta, pending) == 64);
-    assert!(size_of::<ChunkMeta>() == 128 && core::mem::offset_of!(ChunkMeta, next) == 64);
+    assert!(size_of::<ChunkMeta>() == 128 && core::mem::offset_of!(ChunkMeta, told) == 64);
 };
 
 #[cfg(not(loom))]
@@ -162,7 +169,19 @@ impl SpanMeta {
 
 #[cfg(not(loom))]
 impl ChunkMeta {
+    pub(crate) fn list(&self) -> u32 {
+        self.list.load(Relaxed)
+    }
+
     pub(crate) fn next(&self) -> ChunkId {
         ChunkId(self.next.load(Relaxed))
+    }
+
+    pub(crate) fn prev(&self) -> ChunkId {
+        ChunkId(self.prev.load(Relaxed))
+    }
+
+    pub(crate) fn after(&self) -> ChunkId {
+        ChunkId(self.after.load(Relaxed))
     }
 }

@@ -284,7 +284,7 @@ fn cell_where(arena: &Arena, wanted: impl Fn(&crate::column::cell::Cell) -> bool
     core.block(1).holder.used_cells().find(|id| wanted(&core.cell(1, id.offset()))).unwrap()
 }
 
-const DAMAGES: [Damage; 21] = [
+const DAMAGES: [Damage; 23] = [
     ("M3", false, |arena| {
         let (_, page) = find(arena, slots);
         page.set(Owner::column(3), page.cell());
@@ -353,6 +353,14 @@ const DAMAGES: [Damage; 21] = [
         let queued =
             (CHUNK_SPANS as u32..arena.core.spans.len() as u32).map(SpanId).find(|&span| arena.core.span(span).pending.is_queued());
         arena.core.span(queued.expect("others freed blocks")).pending.take();
+    }),
+    ("S8", true, |arena| {
+        let list = &arena.core.chunk(find(arena, slots).0.chunk()).list;
+        list.store(list.load(Relaxed) + 1, Relaxed);
+    }),
+    ("S8", true, |arena| {
+        let told = &arena.core.chunk(find(arena, slots).0.chunk()).told;
+        told.store(2 - told.load(Relaxed), Relaxed);
     }),
     ("committed", true, |arena| arena.core.block(1).open.refund(1)),
 ];
