@@ -30,7 +30,7 @@ const STATED: [(&str, usize, usize); 27] = [
     ("others freed elsewhere, released since: free", 42, 50),
     ("exhaustion: allocation", 29, 134),
     ("exhaustion: refused allocation", 6000, 8000),
-    ("exhaustion: allocation after a free", 29, 240),
+    ("exhaustion: allocation after a free", 29, 255),
     ("4 to 256 KiB: allocation", 76, 412),
     ("4 to 256 KiB: free", 83, 250),
     ("batch of 500 of a held column, 64 B: each block", 12, 12),
