@@ -14,10 +14,11 @@ mod child;
 mod promises;
 
 use core::ptr::{NonNull, null_mut};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use engram::{Arena, BatchFlags, Column, Error, Maintained, Request, Result, SpikeTime};
-use promises::{CHUNK, Loose, arena, built, column, free_elsewhere, held, in_zone, layout};
+use promises::{CHUNK, Loose, Random, arena, built, column, free_elsewhere, held, in_zone, layout};
 
 const SIZES: [usize; 9] = [16, 48, 96, 1000, 4096, 5000, 36 << 10, 300 << 10, CHUNK];
 /// Of what a fresh arena takes, in percent.
@@ -270,6 +271,28 @@ fn a_larger_arena_is_given_again_in_another_size_too() {
         refilled(64 << 20, &sizes, |arena, size| by_holder(arena, 1, size), |arena, size| by_holder(arena, 2, size).len());
         refilled(64 << 20, &sizes, |arena, size| by_holder(arena, 1, size), |arena, size| while_held(arena, 2, size).len());
     }
+}
+
+/// A column that goes on to fresh chunks while there is room in its own would break it.
+#[test]
+fn who_replaces_blocks_of_many_spans_stays_in_the_chunks_that_he_has() {
+    let arena = arena(1 << 30);
+    let (holder, mut random) = (held(&arena, 0), Random(88_172_645_463_325_252));
+    let mut chunks = HashSet::new();
+    let mut alloc = |random: &mut Random| {
+        let block = holder.alloc(4097 + random.below(60 << 10), 16, SpikeTime::NONE).unwrap();
+        chunks.insert(block.addr().get() / CHUNK);
+        block
+    };
+    let mut blocks: Vec<_> = (0..500).map(|_| alloc(&mut random)).collect();
+    for _ in 0..40_000 {
+        let block = &mut blocks[random.below(500)];
+        // SAFETY: nothing uses the block afterwards.
+        unsafe { holder.free(*block) }.unwrap();
+        *block = alloc(&mut random);
+    }
+    let live = arena.metrics().bytes_live as usize;
+    assert!(chunks.len() * CHUNK < 2 * live, "{} chunks for {live} bytes", chunks.len());
 }
 
 /// Leaves an arena in which everything was freed, by holders and by others, in all columns.
