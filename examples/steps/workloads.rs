@@ -6,8 +6,20 @@ use crate::arena::{Arena, RowName};
 use crate::count::Counter;
 
 /// All workloads, in the order of the table.
-pub(crate) const ALL: &[fn(&mut Counter)] =
-    &[churn, churn_over_zones, growth, growth_over_zones, take_back, watchful, exhaustion, medium, batches, not_held, held_by_another];
+pub(crate) const ALL: &[fn(&mut Counter)] = &[
+    churn,
+    churn_over_zones,
+    growth,
+    growth_over_zones,
+    take_back,
+    watchful,
+    exhaustion,
+    medium,
+    among_medium,
+    batches,
+    not_held,
+    held_by_another,
+];
 
 /// Sizes of the parts of neurons, small ones most often.
 const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256, 384, 512, 1024];
@@ -100,6 +112,33 @@ fn churn_over_zones(counter: &mut Counter) {
 fn medium(counter: &mut Counter) {
     let rows = ["4 to 256 KiB: allocation", "4 to 256 KiB: free"];
     Churn { rows, size: Random::medium, spike: no_spike, live: 1000, counted: 2000 }.run(counter);
+}
+
+/// Blocks of up to 4 KiB among such of up to 256 KiB, by a holder whose live blocks come to be many and few again.
+fn among_medium(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(512 << 20), Random::new());
+    let column = arena.hold(1);
+    let size = |random: &mut Random| match random.below(20) {
+        0 => random.medium(),
+        1..6 => 1 + random.below(4096),
+        _ => random.mixed(),
+    };
+    let mut blocks: Vec<_> = (0..3000).map(|_| size(&mut random)).map(|size| (column.alloc(size, ENGRAM_TTFS_NONE), size)).collect();
+    for round in 0..40_000 {
+        let k = random.below(if round / 4000 % 2 == 0 { 3000 } else { 800 });
+        let ((block, old), new) = (blocks[k], size(&mut random));
+        if round % 20 == 0 && old <= 4096 {
+            column.count_free(counter, "up to 4 KiB among larger ones: free", block);
+        } else {
+            column.free(block);
+        }
+        let block = if round % 20 == 0 && new <= 4096 {
+            column.count_alloc(counter, "up to 4 KiB among larger ones: allocation", new, ENGRAM_TTFS_NONE)
+        } else {
+            column.alloc(new, ENGRAM_TTFS_NONE)
+        };
+        blocks[k] = (block, new);
+    }
 }
 
 fn growth(counter: &mut Counter) {
