@@ -8,7 +8,7 @@ use crate::map::{Owner, SpanId, set_owned};
 use crate::span::{Inbox, Parked, Pending};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 /// What a span looks like that somebody took away: nobody's, without blocks.
 fn assert_gone(arena: &Arena) {
@@ -16,6 +16,12 @@ fn assert_gone(arena: &Arena) {
     for word in 0..2 {
         assert_eq!(arena.live[word].load(Relaxed) | arena.remote[word].load(Relaxed), 0, "a block in a span that is given back");
     }
+}
+
+/// A thief at column 0: whether it took the span away.
+fn thief(arena: &Arc<Arena>) -> JoinHandle<bool> {
+    let arena = arena.clone();
+    thread::spawn(move || arena.steal(0))
 }
 
 /// A span that a thief takes away while the holder takes back what it has accepted of it.
@@ -31,10 +37,7 @@ fn a_span_is_taken_away_or_taken_back_and_not_both() {
             let arena = arena.clone();
             thread::spawn(move || assert!(arena.free(block(0, 1))))
         };
-        let thief = {
-            let arena = arena.clone();
-            thread::spawn(move || arena.steal(0))
-        };
+        let thief = thief(&arena);
         let mut holder = Holder::new(&arena, 0);
         holder.accept();
         holder.collect();
@@ -81,10 +84,7 @@ fn a_slot_that_was_taken_back_and_given_again_is_in_one_place() {
     check(3, || {
         let arena = Arena::new([1, 0]);
         assert!(arena.free(block(0, 0)));
-        let thief = {
-            let arena = arena.clone();
-            thread::spawn(move || arena.steal(0))
-        };
+        let thief = thief(&arena);
         let mut holder = Holder::new(&arena, 0);
         holder.accept();
         holder.collect();
@@ -109,10 +109,7 @@ fn a_block_that_another_thread_freed_is_not_freed_again_by_the_holder_of_a_span_
     check(3, || {
         let arena = Arena::new([1, 0]);
         assert!(arena.free(block(0, 0)));
-        let thief = {
-            let arena = arena.clone();
-            thread::spawn(move || arena.steal(0))
-        };
+        let thief = thief(&arena);
         let mut holder = Holder::new(&arena, 0);
         assert!(!holder.free(block(0, 0)), "freed twice");
         assert!(thief.join().unwrap());
@@ -148,10 +145,7 @@ fn a_span_is_taken_away_or_reset_and_not_both() {
     check(3, || {
         let arena = Arena::new([3, 0]);
         assert!(arena.free(block(0, 0)) && arena.free(block(0, 1)));
-        let thief = {
-            let arena = arena.clone();
-            thread::spawn(move || arena.steal(0))
-        };
+        let thief = thief(&arena);
         let reset = arena.page.begin_reset(0);
         if reset {
             assert_eq!(clear(&arena.live[0], &arena.remote[0]), 0);
