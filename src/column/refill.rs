@@ -30,6 +30,12 @@ use core::sync::atomic::compiler_fence;
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, size: usize, _align: usize, cell: Cell) -> *mut u8 {
+    refilling_or::<F>(handle, cell, || growing::<F>(handle, size, cell))
+}
+
+/// From the cell's word or list, or else by `grow`.
+#[inline(always)]
+fn refilling_or<F: Face>(handle: &Handle, cell: Cell, grow: impl FnOnce() -> *mut u8) -> *mut u8 {
     // The look comes first, so that nothing is worked out for a word that is empty.
     if cell.word_bits() != 0
         && let Some(granule) = handle.take_word(cell)
@@ -37,10 +43,7 @@ pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, size: usize, _align
         return handle.give(granule);
     }
     let head = cell.list();
-    if head != SpanId::NONE {
-        return checking_out::<F>(handle, head, cell);
-    }
-    growing::<F>(handle, size, cell)
+    if head == SpanId::NONE { grow() } else { checking_out::<F>(handle, head, cell) }
 }
 
 /// The same for an empty cell without a word: from the first span in its list.
@@ -228,16 +231,7 @@ extern "C" fn growing_runs<F: Face>(handle: &Handle, size: usize, cell: Cell) ->
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn refilling_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    if cell.word_bits() != 0
-        && let Some(granule) = handle.take_word(cell)
-    {
-        return handle.give(granule);
-    }
-    let head = cell.list();
-    if head != SpanId::NONE {
-        return checking_out::<F>(handle, head, cell);
-    }
-    taking_run::<F>(handle, cell)
+    refilling_or::<F>(handle, cell, || taking_run::<F>(handle, cell))
 }
 
 /// The same for a cell without spans in its list: from what others freed, or else from a fresh run.
