@@ -2,12 +2,13 @@
 //!
 //! Two functions, read top to bottom; everything that is not usual is out of line. A free checks
 //! its own block, but makes the stores of the one before it, whose addresses are long known: it
-//! *holds one free back* (see ARCHITECTURE.md for what that brings).
+//! *holds one free back* (see ARCHITECTURE.md for what that brings). The live bit of the one before is cleared
+//! before the check, so that a second free of it needs no test of its own.
 //!
 //! ```text
 //! alloc   size -> cell offset, spike time -> row  |  pop a slot  |  set its live bit
-//! free p  p -> granule  |  owner is us?  |  live?  |  not the held one?
-//!         the held one before: clear its live bit, push it onto its cell;  hold p's granule
+//! free p  p -> granule  |  owner is us?
+//!         the held one before: clear its live bit  |  p live?  hold p's granule, push the one before onto its cell
 //! ```
 //!
 //! The handle lies outside the region and holds what an operation needs: addresses, and the tables
@@ -31,7 +32,7 @@ use super::cell::{CELL_OF_SIZE, Cell, CellId};
 use super::core::Core;
 use super::refill::{refilling, spilling};
 use super::remote::{hold_instead, not_given};
-use super::unusual::{above_small, free_seen, free_unusual, unusual_align};
+use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, SMALL_MAX, SPAN_WORDS};
@@ -271,42 +272,34 @@ impl Handle {
     /// Frees a block of one of our spans that nobody else has freed.
     #[inline(always)]
     fn free_own<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
-        let live = self.live.get();
-        if self.live_word(granule).load(Relaxed) & granule.bit() == 0 {
-            return free_unusual::<F>(self, granule);
-        }
-        self.free_live::<F>(granule, page, live)
+        self.free_if::<F>(granule, page, |live| live.load(Relaxed) & granule.bit() != 0)
     }
 
     /// Frees a block of one of our spans of which others may have freed blocks: the remote bit counts too.
     #[inline(always)]
     pub(crate) fn free_own_seen<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
-        let live = self.live.get();
-        if not_given(self.live_word(granule), self.remote_word(granule)) & granule.bit() != 0 {
-            return free_unusual::<F>(self, granule);
-        }
-        self.free_live::<F>(granule, page, live)
+        self.free_if::<F>(granule, page, |live| not_given(live, self.remote_word(granule)) & granule.bit() == 0)
     }
 
-    /// Frees a block of one of our spans that is handed out, if it is not the one that is held back. `live` is the live map's
-    /// start, which was read before and would be read again after an acquire.
+    /// Frees a block of one of our spans, if `is_given` says so of its live word. All is done that the block held back before has
+    /// left to do, its live bit first.
     #[inline(always)]
-    fn free_live<F: Face>(&self, granule: Granule, page: &PageEntry, live: *const AtomicU64) -> F::Freed {
-        let block = self.block.get();
+    fn free_if<F: Face>(&self, granule: Granule, page: &PageEntry, is_given: impl FnOnce(&AtomicU64) -> bool) -> F::Freed {
+        let (block, live) = (self.block.get(), self.live.get());
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holder = unsafe { &(*block.cast::<ColumnBlock>()).holder };
         let held = holder.hold();
-        if held == granule {
-            return free_unusual::<F>(self, granule);
+        // SAFETY: both were checked against `granules` (R2), the one when it was freed. Granule 0 stands for "none held"; its
+        // word belongs to no span.
+        let (live_of_held, live) = unsafe { (&*live.add(held.word()), &*live.add(granule.word())) };
+        if !hold_instead(holder.hold_word(), live_of_held, held, granule, || is_given(live)) {
+            return free_not_given::<F>(self, granule);
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
         let cell = unsafe { Cell::new(block, page.cell() as usize) };
         // SAFETY: the cell of the block held before, or the block's start: a sink, always full (K1).
         let held_cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
         self.hold_cell.set(cell.as_ptr());
-        // Granule 0 stands for "none held"; its word belongs to no span.
-        // SAFETY: held granules were checked when they were freed.
-        hold_instead(holder.hold_word(), unsafe { &*live.add(held.word()) }, held, granule);
         if held_cell.push(held) { F::freed(self) } else { spilling::<F>(self, held_cell, held) }
     }
 
@@ -455,7 +448,7 @@ impl Handle {
         // SAFETY: the cell of the held block (see `hold_back`).
         let cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
         self.hold_cell.set(self.block.get());
-        hold_instead(self.block().holder.hold_word(), self.live_word(held), held, Granule(0));
+        hold_instead(self.block().holder.hold_word(), self.live_word(held), held, Granule(0), || true);
         if !cell.push(held) {
             self.spill(cell, held);
         }

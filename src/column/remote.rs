@@ -171,13 +171,24 @@ pub(crate) fn clear(live: &AtomicU64, remote: &AtomicU64) -> u64 {
     given & !freed
 }
 
-/// The holder's side of (2) and (3): `granule` is held back from here on, and the one held before,
-/// whose live word is `live_of_held`, is freed.
+/// The holder's side of (2) and (3): the block held back before, whose live word is `live_of_held`, is freed, and then, if
+/// `is_given` says that it is handed out, `granule` is held back. In this order, so that a second free of the block held back
+/// finds it free like any other. If it is not handed out, the caller finishes what the one before has left to do.
 #[inline(always)]
-pub(crate) fn hold_instead(hold: &AtomicU64, live_of_held: &AtomicU64, held: Granule, granule: Granule) {
+pub(crate) fn hold_instead(
+    hold: &AtomicU64,
+    live_of_held: &AtomicU64,
+    held: Granule,
+    granule: Granule,
+    is_given: impl FnOnce() -> bool,
+) -> bool {
     clear_owned(live_of_held, held.bit());
-    // Release: who sees the new hold sees that the live bit of the one before is clear, recovery too (Y2).
-    hold.store(granule.0, Ordering::Release);
+    let given = is_given();
+    if given {
+        // Release: who sees the new hold sees that the live bit of the one before is clear, recovery too (Y2).
+        hold.store(granule.0, Ordering::Release);
+    }
+    given
 }
 
 /// A span that is on its way through an inbox, in the hands of who took it out: nobody else

@@ -215,6 +215,15 @@ pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, granule: Granule
     if handle.free_unusual(granule) { F::freed(handle) } else { F::not_freed(handle, handle.pointer_at(granule)) }
 }
 
+/// A pointer to a slot of ours that is not handed out, most likely. The live bit of the block held back is clear already: it must not
+/// stay so, or a refill would take it for one of its unit's free slots (S3).
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn free_not_given<F: Face>(handle: &Handle, granule: Granule) -> F::Freed {
+    handle.finish_hold();
+    free_unusual::<F>(handle, granule)
+}
+
 impl CellId {
     /// A cell of the same class whose slots would serve as well: of another row, or of the aligned one.
     /// (Not the other way: a block's row tells which alignment a reallocation keeps.)

@@ -242,14 +242,12 @@ impl Holder {
             return false;
         }
         let live = &arena.live[word];
-        let not_given = if owner.is_seen() { not_given(live, &arena.remote[word]) } else { !live.load(Relaxed) };
         let hold = &arena.hold[self.column];
         let held = Granule(hold.load(Relaxed));
-        if not_given & granule.bit() != 0 || held == granule {
-            return false;
-        }
         let live_of_held = if held == Granule(0) { &self.sink } else { &arena.live[held.word() - SPAN.first().word()] };
-        hold_instead(hold, live_of_held, held, granule);
-        true
+        hold_instead(hold, live_of_held, held, granule, || {
+            let not_given = if owner.is_seen() { not_given(live, &arena.remote[word]) } else { !live.load(Relaxed) };
+            not_given & granule.bit() == 0
+        })
     }
 }
