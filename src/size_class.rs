@@ -90,6 +90,12 @@ impl Class {
         ((granule * self.reciprocal as u64) >> 32) as u32
     }
 
+    /// Whether slots lie in runs of spans.
+    #[inline(always)]
+    pub(crate) const fn is_medium(&self) -> bool {
+        self.index as usize >= SMALL_CLASSES
+    }
+
     /// The largest power of two (up to a span) that all slots are aligned to.
     pub(crate) const fn natural_align(&self) -> usize {
         let align = 1 << self.bytes.trailing_zeros();

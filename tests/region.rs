@@ -135,6 +135,24 @@ fn what_was_not_freed_is_there_although_nobody_closed() {
 }
 
 #[test]
+fn what_a_holder_freed_last_is_free_although_nobody_closed() {
+    let folder = Folder::new("region-held-back");
+    let arena = builder().path(folder.file("region")).build().unwrap();
+    let column = arena.column(ColumnId::new(1)).unwrap();
+    // One of each kind whose last free is held back, and one whose is not.
+    for size in [64, 5000, 300_000] {
+        let p = column.alloc(size, 16, SpikeTime::NONE).unwrap();
+        // SAFETY: ours, and not used again.
+        unsafe { column.free(p).unwrap() };
+    }
+    let copy = folder.file("copy");
+    std::fs::copy(folder.file("region"), &copy).unwrap();
+    let again = builder().path(&copy).build().unwrap();
+    assert!(again.was_recovered());
+    check(&again, &BTreeMap::new());
+}
+
+#[test]
 fn a_region_grows_and_does_not_shrink() {
     let folder = Folder::new("region-grow");
     let arena = builder().path(folder.file("region")).build().unwrap();

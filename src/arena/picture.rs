@@ -6,7 +6,7 @@
 use super::Arena;
 use crate::column::cell::{CellId, Row};
 use crate::column::core::{Core, span_bytes};
-use crate::map::{ChunkId, Granule, SpanId};
+use crate::map::{ChunkId, SpanId};
 use crate::recover::Head;
 use crate::size_class::{CHUNK_SPANS, Class};
 use crate::sync::Ordering::Relaxed;
@@ -151,7 +151,7 @@ impl Core {
         }
     }
 
-    /// Blocks of a span of some class that are handed out and freed by nobody, the one held back not counted off.
+    /// Blocks of a span of some class that are handed out and freed by nobody, those held back not counted off.
     fn live_slots(&self, span: SpanId, head: Head, class: &Class) -> u32 {
         let live = |word| (self.live.at(word).load(Relaxed) & !self.remote.at(word).load(Relaxed)).count_ones();
         // No more than there are, whatever the maps say.
@@ -170,8 +170,8 @@ impl Core {
                 }
                 Head::Slots { index, cell, shared } => {
                     let class = Class::at(cell.class() as u32);
-                    let held = !shared && self.holds_back_in(index, span, head);
-                    let blocks = self.live_slots(span, head, class).saturating_sub(u32::from(held));
+                    let held = if shared { 0 } else { self.held_back_in(index, span, head) };
+                    let blocks = self.live_slots(span, head, class).saturating_sub(held);
                     (index, u64::from(blocks), u64::from(class.bytes))
                 }
             };
@@ -183,11 +183,12 @@ impl Core {
         all
     }
 
-    /// Whether the block whose free the column's holder holds back counts as live among those of a span or run.
-    fn holds_back_in(&self, index: u32, span: SpanId, head: Head) -> bool {
-        let held = self.block(index).holder.hold();
-        held != Granule(0)
-            && head.words(span).contains(&held.word())
-            && (self.live_word(held).load(Relaxed) & !self.remote_word(held).load(Relaxed)) & held.bit() != 0
+    /// How many of the blocks whose frees the column's holder holds back count as live among those of a span or run.
+    fn held_back_in(&self, index: u32, span: SpanId, head: Head) -> u32 {
+        let words = head.words(span);
+        let held = self.block(index).holds.all().filter(|held| {
+            words.contains(&held.word()) && (self.live_word(*held).load(Relaxed) & !self.remote_word(*held).load(Relaxed)) & held.bit() != 0
+        });
+        held.count() as u32
     }
 }

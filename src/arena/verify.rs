@@ -338,6 +338,8 @@ impl<'a> Check<'a> {
     fn held(&mut self, head: SpanId, found: Head, index: u32, id: CellId) {
         let core = self.core;
         let (meta, class) = (core.span(head), Class::at(id.class() as u32));
+        let says_so = core.page(head).owner().is_run() == class.is_medium();
+        self.derived(says_so, "M3", head.0, || format!("span {} does not say whether its slots are of a medium class", head.0));
         let stray = found.words(head).any(|word| core.remote.at(word).load(Relaxed) & !core.live.at(word).load(Relaxed) != 0);
         self.derived(!stray, "M2", head.0, || format!("in span {} a block was freed by others that is not live", head.0));
         let (summary, collect) = (meta.summary.load(Relaxed), meta.collect.load(Relaxed));

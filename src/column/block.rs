@@ -1,7 +1,7 @@
 //! A column's block: everything of one column that lies in the region.
 //!
 //! ```text
-//! | sink | what the holder writes | what anybody writes | cells ... |
+//! | sink | held frees | what the holder writes | what anybody writes | cells ... |
 //! ```
 //!
 //! Blocks start on pages of their own, so that a column that is not used costs nothing, and the
@@ -20,11 +20,55 @@ use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 /// Words of a bit set of cells: a power of two, so that a masked number needs no check.
 const CELL_WORDS: usize = CELL_LINES.next_power_of_two() / 64;
 
+/// Of which kind a held-back free is. Each kind has its own, so that what a run's free takes never comes upon that of a small
+/// block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Of a small class.
+    Small,
+    /// Of a medium class.
+    Run,
+}
+
+impl Hold {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Small, Self::Run];
+}
+
+/// The frees that the holder holds back, one of each kind: blocks that are free, but whose live bits and pushes the next free of
+/// the kind does. Granule 0 is none.
+#[repr(C, align(64))]
+pub(crate) struct Holds([AtomicU64; 2]);
+
+impl Holds {
+    /// The one of a kind.
+    #[inline(always)]
+    pub(crate) fn of(&self, hold: Hold) -> Granule {
+        // Acquire, for other threads: pairs with `hold_instead`. See `remote`.
+        Granule(self.word(hold).load(Ordering::Acquire))
+    }
+
+    /// Holds `granule` back. Release: the live bit of the one before was cleared before, so that
+    /// who sees the new hold sees that too.
+    pub(crate) fn set(&self, hold: Hold, granule: Granule) {
+        self.word(hold).store(granule.0, Ordering::Release);
+    }
+
+    /// The word of a kind, for other threads.
+    #[inline(always)]
+    pub(crate) fn word(&self, hold: Hold) -> &AtomicU64 {
+        &self.0[hold as usize]
+    }
+
+    /// Those that there are.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Granule> {
+        Hold::ALL.map(|hold| self.of(hold)).into_iter().filter(|&held| held != Granule(0))
+    }
+}
+
 /// What the holder writes; others read it for metrics.
 #[repr(C, align(128))]
 pub(crate) struct HolderSide {
-    /// The held-back free: a block that is free, but whose live bit and push the next free does.
-    hold: AtomicU64,
     /// The chunk that single spans are taken from.
     single: AtomicU32,
     /// 1 once a holder has set its handle up.
@@ -77,7 +121,8 @@ pub(crate) struct OpenSide {
 #[repr(C, align(128))]
 pub(crate) struct ColumnBlock {
     /// `UnsafeCell`: a reference to the block promises nothing about what cells write, and this is one.
-    sink: UnsafeCell<[u64; 16]>,
+    sink: UnsafeCell<[u64; 8]>,
+    pub(crate) holds: Holds,
     pub(crate) holder: HolderSide,
     pub(crate) open: OpenSide,
 }
@@ -171,25 +216,6 @@ impl Blocks {
 }
 
 impl HolderSide {
-    /// The held-back free; granule 0 is none.
-    #[inline(always)]
-    pub(crate) fn hold(&self) -> Granule {
-        // Acquire, for other threads: pairs with `hold_instead`. See `remote`.
-        Granule(self.hold.load(Ordering::Acquire))
-    }
-
-    /// Holds `granule` back. Release: the live bit of the one before was cleared before, so that
-    /// who sees the new hold sees that too.
-    #[inline(always)]
-    pub(crate) fn set_hold(&self, granule: Granule) {
-        self.hold.store(granule.0, Ordering::Release);
-    }
-
-    /// The held-back free's word, for other threads.
-    pub(crate) fn hold_word(&self) -> &AtomicU64 {
-        &self.hold
-    }
-
     /// Notes that the column's handle is set up. Release: so it is for who sees this.
     pub(crate) fn note_set_up(&self) {
         self.set_up.store(1, Ordering::Release);

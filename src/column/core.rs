@@ -1,6 +1,6 @@
 //! The core: the tables of an open arena, and what does not belong to one column.
 
-use super::block::{Blocks, ColumnBlock};
+use super::block::{Blocks, ColumnBlock, Hold};
 use super::cell::{Cell, CellId, Row, Rows};
 use super::held::Handle;
 use super::publish::{INTENTS, Intent};
@@ -686,7 +686,7 @@ impl Core {
 
     #[inline(always)]
     fn free_slot(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
-        if owner.is_shared() { self.free_shared(granule, index) } else { self.free_remote(granule, index) }
+        if owner.is_shared() { self.free_shared(granule, index) } else { self.free_remote(granule, index, owner) }
     }
 
     #[cold]
@@ -696,7 +696,7 @@ impl Core {
         let live = if owner.is_shared() {
             self.live_word(granule).load(Relaxed) & granule.bit() != 0
         } else {
-            self.remote_free(granule, index).is_live(granule)
+            self.remote_free(granule, index, owner).is_live(granule)
         };
         if live {
             self.zero(granule, place.class().bytes as usize);
@@ -706,14 +706,14 @@ impl Core {
 
     /// Frees a block of column `index`, which somebody else holds: wait-free.
     #[inline(never)]
-    fn free_remote(&self, granule: Granule, index: u32) -> core::result::Result<Freed, Misuse> {
-        let located = self.remote_free(granule, index).free(granule, || {
+    fn free_remote(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
+        let located = self.remote_free(granule, index, owner).free(granule, || {
             let head = self.head_of(granule.span());
             let class = Class::at(self.span(head).class.load(Relaxed));
             (head, class.unit(granule.0 - head.first().0), class.granules)
         });
         let Some((head, unit, granules)) = located else {
-            return Err(Self::not_live(granule, self.place_in_run(granule, Owner::column(index))));
+            return Err(Self::not_live(granule, self.place_in_run(granule, owner)));
         };
         let meta = self.span(head);
         if meta.pending.announce(1 << unit) {
@@ -723,10 +723,11 @@ impl Core {
     }
 
     #[inline(always)]
-    fn remote_free(&self, granule: Granule, index: u32) -> RemoteFree<'_> {
+    fn remote_free(&self, granule: Granule, index: u32, owner: Owner) -> RemoteFree<'_> {
+        let hold = if owner.is_run() { Hold::Run } else { Hold::Small };
         RemoteFree {
             page: self.page(granule.span()),
-            hold: self.held_block(index).holder.hold_word(),
+            hold: self.held_block(index).holds.word(hold),
             live: self.live_word(granule),
             remote: self.remote_word(granule),
         }

@@ -27,10 +27,10 @@
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
 
-use super::block::{CELLS_OFFSET, ColumnBlock};
+use super::block::{CELLS_OFFSET, ColumnBlock, Hold};
 use super::cell::{CELL_OF_SIZE, Cell, CellId};
 use super::core::Core;
-use super::refill::{refilling, spilling};
+use super::refill::{refilling, spilling, spilling_run};
 use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
@@ -102,7 +102,8 @@ pub(crate) struct Handle {
     pub(crate) freed_status: Slot<i32>,
     /// What it must be, whether or not others freed blocks of the span, for the watchful way; nobody with `ZERO_FREED`.
     own: Slot<u32>,
-    hold_cell: Slot<*const u8>,
+    /// The cells of the blocks held back, or the sink.
+    held_cells: [Slot<*const u8>; 2],
     core: Slot<*const Core>,
     /// Why the last call on this handle was refused.
     error: Slot<MaybeUninit<Error>>,
@@ -148,7 +149,7 @@ impl Handle {
         self.own.set(if core.options.zero_freed { NOBODY } else { Owner::column(index).0 });
         self.trust();
         self.number.set(Owner::column(index).0);
-        self.hold_cell.set(block);
+        self.held_cells.iter().for_each(|cell| cell.set(block));
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
         let rows = core.rows();
@@ -258,6 +259,12 @@ impl Handle {
         owner.unseen().0 == self.own.get()
     }
 
+    /// The same of a run.
+    #[inline(always)]
+    pub(crate) fn is_own_run(&self, owner: Owner) -> bool {
+        owner.unseen() == Owner(self.own.get()).in_run()
+    }
+
     /// From here on every free looks at the remote map (L3).
     #[inline(always)]
     pub(crate) fn watch(&self) {
@@ -272,42 +279,60 @@ impl Handle {
     /// Frees a block of one of our spans that nobody else has freed.
     #[inline(always)]
     fn free_own<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
-        self.free_if::<F>(granule, page, |live| live.load(Relaxed) & granule.bit() != 0)
+        self.free_if::<F>(Hold::Small, granule, page, |live| live.load(Relaxed) & granule.bit() != 0)
     }
 
     /// Frees a block of one of our spans of which others may have freed blocks: the remote bit counts too.
     #[inline(always)]
     pub(crate) fn free_own_seen<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
-        self.free_if::<F>(granule, page, |live| not_given(live, self.remote_word(granule)) & granule.bit() == 0)
+        self.free_looking::<F>(Hold::Small, granule, page)
     }
 
-    /// Frees a block of one of our spans, if `is_given` says so of its live word. All is done that the block held back before has
-    /// left to do, its live bit first.
+    /// Frees a block of one of our runs.
     #[inline(always)]
-    fn free_if<F: Face>(&self, granule: Granule, page: &PageEntry, is_given: impl FnOnce(&AtomicU64) -> bool) -> F::Freed {
+    pub(crate) fn free_own_run<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
+        self.free_looking::<F>(Hold::Run, granule, page)
+    }
+
+    #[inline(always)]
+    fn free_looking<F: Face>(&self, hold: Hold, granule: Granule, page: &PageEntry) -> F::Freed {
+        self.free_if::<F>(hold, granule, page, |live| not_given(live, self.remote_word(granule)) & granule.bit() == 0)
+    }
+
+    /// Frees a block of one of our spans, if `is_given` says so of its live word. All is done that the block of its kind that was
+    /// held back before has left to do, its live bit first.
+    #[inline(always)]
+    fn free_if<F: Face>(&self, hold: Hold, granule: Granule, page: &PageEntry, is_given: impl FnOnce(&AtomicU64) -> bool) -> F::Freed {
         let (block, live) = (self.block.get(), self.live.get());
         // SAFETY: L1: set up, so this is the column's block (R1).
-        let holder = unsafe { &(*block.cast::<ColumnBlock>()).holder };
-        let held = holder.hold();
+        let holds = unsafe { &(*block.cast::<ColumnBlock>()).holds };
+        let (held, held_cell) = (holds.of(hold), &self.held_cells[hold as usize]);
         // SAFETY: both were checked against `granules` (R2), the one when it was freed. Granule 0 stands for "none held"; its
         // word belongs to no span.
         let (live_of_held, live) = unsafe { (&*live.add(held.word()), &*live.add(granule.word())) };
-        if !hold_instead(holder.hold_word(), live_of_held, held, granule, || is_given(live)) {
+        if !hold_instead(holds.word(hold), live_of_held, held, granule, || is_given(live)) {
             return free_not_given::<F>(self, granule);
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
         let cell = unsafe { Cell::new(block, page.cell() as usize) };
         // SAFETY: the cell of the block held before, or the block's start: a sink, always full (K1).
-        let held_cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
-        self.hold_cell.set(cell.as_ptr());
-        if held_cell.push(held) { F::freed(self) } else { spilling::<F>(self, held_cell, held) }
+        let before = unsafe { Cell::new(held_cell.get(), 0) };
+        held_cell.set(cell.as_ptr());
+        if before.push(held) {
+            return F::freed(self);
+        }
+        match hold {
+            Hold::Small => spilling::<F>(self, before, held),
+            Hold::Run => spilling_run::<F>(self, before, held),
+        }
     }
 
-    /// Holds the free of `granule` back, and does what the one held before has left to do.
+    /// Holds the free of `granule` back, and does what the one of its kind that was held before has left to do.
     pub(crate) fn hold_back(&self, granule: Granule, cell: Cell) {
-        self.finish_hold();
-        self.hold_cell.set(cell.as_ptr());
-        self.block().holder.set_hold(granule);
+        let hold = if cell.is_medium() { Hold::Run } else { Hold::Small };
+        self.finish_hold(hold);
+        self.held_cells[hold as usize].set(cell.as_ptr());
+        self.block().holds.set(hold, granule);
     }
 
     #[inline(always)]
@@ -381,6 +406,12 @@ impl Handle {
         unsafe { &*self.core.get() }
     }
 
+    /// Whose the spans of a class are.
+    #[inline(always)]
+    pub(crate) fn owner_for(&self, class: &Class) -> Owner {
+        if class.is_medium() { self.as_owner().in_run() } else { self.as_owner() }
+    }
+
     /// The column's number.
     #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
@@ -439,16 +470,22 @@ impl Handle {
         self.block().holder.note_cell(self.id_of(cell));
     }
 
-    /// The block held back, if any, is freed for good.
-    pub(crate) fn finish_hold(&self) {
-        let held = self.block().holder.hold();
+    /// The blocks held back, if any, are freed for good.
+    pub(crate) fn finish_holds(&self) {
+        self.finish_hold(Hold::Small);
+        self.finish_hold(Hold::Run);
+    }
+
+    fn finish_hold(&self, hold: Hold) {
+        let (holds, held_cell) = (&self.block().holds, &self.held_cells[hold as usize]);
+        let held = holds.of(hold);
         if held == Granule(0) {
             return;
         }
         // SAFETY: the cell of the held block (see `hold_back`).
-        let cell = unsafe { Cell::new(self.hold_cell.get(), 0) };
-        self.hold_cell.set(self.block.get());
-        hold_instead(self.block().holder.hold_word(), self.live_word(held), held, Granule(0), || true);
+        let cell = unsafe { Cell::new(held_cell.get(), 0) };
+        held_cell.set(self.block.get());
+        hold_instead(holds.word(hold), self.live_word(held), held, Granule(0), || true);
         if !cell.push(held) {
             self.spill(cell, held);
         }

@@ -204,7 +204,7 @@ impl Handle {
 
     /// Gives the lease back; the next holder sees all that was done.
     pub(crate) fn release(&self) {
-        self.finish_hold();
+        self.finish_holds();
         self.report();
         self.trust();
         self.block().open.lease.give_back();

@@ -58,7 +58,7 @@ impl Core {
     /// Whether a block whose live bit is set is free all the same: held back, or freed by another
     /// thread and not yet taken back.
     fn was_freed(&self, granule: Granule, column: u32) -> bool {
-        self.remote_word(granule).load(Acquire) & granule.bit() != 0 || self.block(column).holder.hold() == granule
+        self.remote_word(granule).load(Acquire) & granule.bit() != 0 || self.block(column).holds.all().any(|held| held == granule)
     }
 
     /// Whether a block stays where it is when it becomes `size` bytes: its class, or number of

@@ -19,7 +19,7 @@ use super::core::each_in_fours;
 use super::held::{Face, Handle};
 use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
 use crate::error::Error;
-use crate::map::{Granule, SpanId};
+use crate::map::{Granule, Owner, SpanId};
 use crate::size_class::{Class, SPAN_WORDS, pattern, small_class_of};
 use crate::span::SpanMeta;
 use crate::sync::Ordering::{Relaxed, SeqCst};
@@ -257,11 +257,11 @@ extern "C" fn growing_at_large<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 
     }
 }
 
-/// A freed slot of a full cell goes back to its span. Its live bit is clear.
+/// A freed slot of a full small cell goes back to its span. Its live bit is clear. Or nothing was held back, and the cell is the sink.
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn spilling<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
-    let Some(reciprocal) = cell.small_reciprocal() else { return spilling_at_large::<F>(handle, cell, granule) };
+    let Some(reciprocal) = cell.small_reciprocal() else { return F::freed(handle) };
     cell.count_spill();
     handle.count_taken(cell.granules() as i64);
     let meta = handle.span_of(granule);
@@ -284,10 +284,10 @@ extern "C" fn emptying<F: Face>(handle: &Handle, cell: Cell, granule: Granule, m
     F::freed(handle)
 }
 
-/// The same for a slot of a run; or nothing was held, and the cell is the sink.
+/// The same of a full medium cell.
 #[cold]
 #[inline(never)]
-extern "C" fn spilling_at_large<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
+pub(crate) extern "C" fn spilling_run<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
     if granule == Granule(0) {
         return F::freed(handle);
     }
@@ -658,7 +658,7 @@ impl Handle {
             meta.summary.store(class.later_units, Relaxed);
             cell.set_list(span);
         }
-        self.own(cell, span, meta);
+        self.own(cell, span, meta, self.as_owner());
         // No slot of an empty span is live.
         let first = span.first();
         self.live_word(first).store(first.bit(), Relaxed);
@@ -668,12 +668,13 @@ impl Handle {
     /// Gives an owned, charged span or run to an empty cell, and takes its first slot.
     pub(crate) fn set_run_up(&self, cell: Cell, head: SpanId) {
         let (class, meta) = (cell.class(), self.span(head));
-        self.own(cell, head, meta);
+        let owner = self.owner_for(class);
+        self.own(cell, head, meta, owner);
         self.check_first_out(cell, class, head);
         if class.later_units != 0 {
             self.put_under_summary(cell, head, meta, class.later_units);
         }
-        let (owner, offset) = (self.as_owner(), self.offset_of(cell));
+        let offset = self.offset_of(cell);
         // Copies, so that their addresses are loaded once.
         let (spans, pages) = (self.core().spans, self.core().pages);
         each_in_fours(head.index() + 1..head.index() + usize::from(class.spans), |span| {
@@ -684,12 +685,12 @@ impl Handle {
 
     /// Gives an owned, charged span, or the first of a run, to a cell.
     #[inline(always)]
-    fn own(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
+    fn own(&self, cell: Cell, head: SpanId, meta: &SpanMeta, owner: Owner) {
         meta.class.store(cell.class_index(), Relaxed);
         meta.away.store(1, Relaxed);
         meta.head.store(head.0, Relaxed);
         // A release: what the span is comes before (Y3).
-        self.page(head).set(self.as_owner(), self.offset_of(cell));
+        self.page(head).set(owner, self.offset_of(cell));
         // One thing after the other, and the live bit of its first block last (Y1): there are not registers enough for all at once.
         compiler_fence(SeqCst);
     }

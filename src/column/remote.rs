@@ -3,7 +3,7 @@
 //! ```text
 //! any thread                                   holder
 //! 1 remote bit set? error                      a unlink the span from the inbox
-//! 2 the held-back free is this block? error    b take the set of pending units
+//! 2 a held-back free is this block? error      b take the set of pending units
 //! 3 live bit clear? error                      c later, a unit at a time: look at the remote bits,
 //! 4 mark the span "seen"                         clear the live bits, then the remote bits
 //! 5 set the remote bit; was set? error

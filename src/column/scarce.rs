@@ -2,7 +2,7 @@
 //! request is refused.
 //!
 //! ```text
-//! 1  the free that is held back; the column's other cells of the same
+//! 1  the frees that are held back; the column's other cells of the same
 //!    class, its shared spans                                               bounded
 //! 2  free spans of any chunk, whoever reserved it                          one look a chunk
 //! 3  give back: what our cells keep, what others freed; then 1 and 2 again a step a kept slot or unit
@@ -39,7 +39,7 @@ impl Handle {
 
     fn find_scarce(&self, cell: Cell) -> Option<*mut u8> {
         // Who replaces block by block in a full arena frees one and asks for one like it.
-        self.finish_hold();
+        self.finish_holds();
         if let Some(granule) = cell.pop().or_else(|| self.refill_from_spans(cell)) {
             return Some(self.give(granule));
         }
@@ -120,7 +120,7 @@ impl Handle {
     /// and chunks back. Afterwards every free slot lies under its span's summary.
     pub(crate) fn flush(&self) {
         self.core().unpark();
-        self.finish_hold();
+        self.finish_holds();
         for id in self.block().holder.used_cells() {
             let cell = self.cell(id);
             self.collect_all(cell);

@@ -147,7 +147,7 @@ impl Handle {
         let core = self.core();
         let place = core.place_in_run(granule, owner);
         let not_given = not_given(self.live_word(granule), self.remote_word(granule)) & granule.bit() != 0;
-        if not_given || self.block().holder.hold() == granule {
+        if not_given || self.block().holds.all().any(|held| held == granule) {
             return self.refuse_free(granule, Core::not_live(granule, place));
         }
         if core.options.zero_freed {
@@ -196,16 +196,16 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
     handle.alloc_unusual::<F>(size, align, spike)
 }
 
-/// Blocks of a span that is not plainly ours: of one of ours into which others have freed, most likely, or of any of ours
+/// Blocks of a span that is not plainly ours: of a run of ours, or of a span of ours into which others have freed, or of any of ours
 /// once that was so. The remote bit counts too; it was set after the span was marked, which is how we got here.
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, granule: Granule, page: &PageEntry, owner: Owner) -> F::Freed {
-    if !handle.is_own(owner) {
-        return free_unusual::<F>(handle, granule);
+    if handle.is_own(owner) {
+        handle.watch();
+        return handle.free_own_seen::<F>(granule, page);
     }
-    handle.watch();
-    handle.free_own_seen::<F>(granule, page)
+    if handle.is_own_run(owner) { handle.free_own_run::<F>(granule, page) } else { free_unusual::<F>(handle, granule) }
 }
 
 /// Pointers that are not plainly a block of the column.
@@ -220,7 +220,7 @@ pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, granule: Granule
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn free_not_given<F: Face>(handle: &Handle, granule: Granule) -> F::Freed {
-    handle.finish_hold();
+    handle.finish_holds();
     free_unusual::<F>(handle, granule)
 }
 

@@ -59,7 +59,7 @@ impl Core {
             }
             let bytes = CLASSES[meta.class.load(Relaxed) as usize].bytes as usize;
             self.words_of(head).all(|word| {
-                let mut blocks = self.blocks_of_word(word, Granule(0));
+                let mut blocks = self.blocks_of_word(word, []);
                 while blocks != 0 {
                     let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
                     blocks &= blocks - 1;
@@ -72,10 +72,10 @@ impl Core {
         });
     }
 
-    /// The blocks of a word that nobody has freed; `held` is the free held back, if any.
-    fn blocks_of_word(&self, word: usize, held: Granule) -> u64 {
+    /// The blocks of a word that nobody has freed; `held` are the frees that are held back.
+    fn blocks_of_word(&self, word: usize, held: impl IntoIterator<Item = Granule>) -> u64 {
         let live = self.live.at(word).load(Relaxed) & !self.remote.at(word).load(Relaxed);
-        if held.word() == word && held != Granule(0) { live & !held.bit() } else { live }
+        held.into_iter().filter(|held| held.word() == word).fold(live, |live, held| live & !held.bit())
     }
 }
 
@@ -95,7 +95,7 @@ impl Handle {
             }
             let bytes = CLASSES[core.span(head).class.load(Relaxed) as usize].bytes as usize;
             core.words_of(head).all(|word| {
-                let mut blocks = core.blocks_of_word(word, self.block().holder.hold());
+                let mut blocks = core.blocks_of_word(word, self.block().holds.all());
                 // A span without blocks may be taken away at this moment (see `steal`).
                 if blocks != 0 && owner.holder().is_some() && !core.page(head).is_still(self.index()) {
                     return true;

@@ -16,8 +16,8 @@
 //!   is changed by atomic read-modify-writes alone.
 //! - **M2** a remote bit is set by who frees a block of a column that it does not hold; the column's
 //!   holder clears it together with the live bit when it takes the block back.
-//! - **M3** every span of a run has the run's owner and cell, because slots start in all of them. A free
-//!   span, and the continuation of a large block, has no owner: no block starts there.
+//! - **M3** every span of a run has the run's owner and cell, because slots start in all of them; whose holder gives and takes
+//!   slots of a medium class says so. A free span, and the continuation of a large block, has no owner: no block starts there.
 
 use crate::size_class::{CHUNK_SPANS, SPAN_GRANULES};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -126,6 +126,7 @@ pub(crate) struct Owner(pub(crate) u32);
 
 impl Owner {
     const COLUMN: u32 = (1 << 18) - 1;
+    const RUN: u32 = 1 << 26;
     const RESETTING: u32 = 1 << 27;
     const SEEN: u32 = 1 << 28;
     const CLAIMED: u32 = 1 << 29;
@@ -138,6 +139,17 @@ impl Owner {
     /// The holder of column `index` gives and takes the blocks; others free through the remote map.
     pub(crate) const fn column(index: u32) -> Self {
         Self(index + 1)
+    }
+
+    /// The same, of a span whose slots are of a medium class: the holder's frees there go another way than those of small blocks.
+    #[inline(always)]
+    pub(crate) const fn in_run(self) -> Self {
+        Self(self.0 | Self::RUN)
+    }
+
+    /// Whether it is a holder's, of a medium class.
+    pub(crate) const fn is_run(self) -> bool {
+        self.0 & Self::RUN != 0
     }
 
     /// Any thread gives and takes blocks of column `index` by single bits of the live map.
@@ -179,7 +191,7 @@ impl Owner {
     /// Whether the other owner is the same, of the same kind; what is only marked for a while does not count.
     #[cfg(not(loom))]
     pub(crate) const fn is_as(self, other: Self) -> bool {
-        let lasting = Self::COLUMN | Self::SHARED | Self::LARGE;
+        let lasting = Self::COLUMN | Self::RUN | Self::SHARED | Self::LARGE;
         self.0 & lasting == other.0 & lasting
     }
 

@@ -14,8 +14,8 @@
 mod text;
 
 use crate::arena::Arena;
+use crate::column::block::ColumnBlock;
 use crate::column::core::{Core, span_bytes};
-use crate::map::Granule;
 use crate::size_class::CLASSES;
 use crate::sync::Ordering::{Acquire, Relaxed};
 
@@ -93,11 +93,11 @@ impl Counts {
 impl Core {
     /// What was done in a column. Needs nothing but what lies in the region, and believes none of it.
     pub(crate) fn counts(&self, index: u32) -> Counts {
-        let (holder, open) = (&self.block(index).holder, &self.block(index).open);
+        let ColumnBlock { holder, holds, open, .. } = self.block(index);
         // Acquire: frees are read before the allocations that they belong to.
         let by_others = open.frees_by_others.load(Acquire);
         let away = holder.away_frees.load(Acquire);
-        let held = u64::from(holder.hold() != Granule(0));
+        let held = holds.all().count() as u64;
         let remote = by_others.wrapping_add(away);
         let frees = remote.wrapping_add(held).wrapping_add(holder.other_frees.load(Acquire));
         let allocs = open.allocs_by_others.load(Relaxed).wrapping_add(holder.other_allocs.load(Relaxed));
@@ -109,13 +109,11 @@ impl Core {
     }
 
     fn add_column(&self, index: u32, sum: &mut Sum) {
-        let block = self.block(index);
-        let (holder, open) = (&block.holder, &block.open);
+        let ColumnBlock { holder, holds, open, .. } = self.block(index);
         sum.spans += open.spans();
-        let hold = holder.hold();
+        let held: u64 = holds.all().map(|held| u64::from(self.place(held).class().bytes)).sum();
         let counts = self.counts(index);
         sum.counts = sum.counts.and(counts);
-        let held = if hold == Granule(0) { 0 } else { u64::from(self.place(hold).class().bytes) };
         let kept = (counts.stacks + held) as i64;
         let unheard = open.balance_of_others().wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
         let (balance, peak) = if holder.is_set_up() { self.handle(index).balance() } else { (0, 0) };

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! truth      page entries: owner, cell     live map     remote map     of a span: class, head, length
-//!            of a column: the held-back free, "resetting"              intents of publications
+//!            of a column: the held-back frees, "resetting"             intents of publications
 //! derived    all else: leases, cells, lists, summaries, counts, inboxes, chunks, the chunk index
 //!
 //! 1 audit    every index among the truth is in its range, or the region is refused, unchanged
@@ -18,7 +18,7 @@
 //! program, which the compiler must keep. The rules that the layers above keep for it:
 //! - **Y1** a block is given to the program after its live bit is set, and its span owned before: what is live in
 //!   an owned span was handed out or was about to be.
-//! - **Y2** a free that was answered shows in the maps or in the held-back free: the live bit is clear, or the remote
+//! - **Y2** a free that was answered shows in the maps or in a held-back free: the live bit is clear, or the remote
 //!   bit set, or the column holds it back. Live bits are cleared before remote bits, and before another
 //!   free is held back, so a freed block never looks handed out.
 //! - **Y3** class, head and length of a span are written before its owner, and a span is given up only when no block

@@ -123,7 +123,7 @@ impl Core {
     /// A span or run that the column's holder gives and takes the slots of. True if it has room.
     fn rebuild_slots(&self, handle: &Handle, span: SpanId, id: CellId) -> bool {
         let class = Class::at(id.class() as u32);
-        self.rebuild_run(span, handle.as_owner(), id, class);
+        self.rebuild_run(span, handle.owner_for(class), id, class);
         let cell = handle.cell(id);
         if !cell.is_set_up() {
             handle.set_cell_up(cell);
@@ -185,7 +185,7 @@ impl Core {
                 continue;
             };
             if owner == Owner::NONE {
-                owner = if owned.holder().is_some() { owned } else { Owner::large(index) };
+                owner = if owned.holder().is_some() { Owner::column(index) } else { Owner::large(index) };
             }
             let meta = self.span(span);
             let spans = if owned.is_large() { meta.spans.load(Relaxed) } else { 1 };

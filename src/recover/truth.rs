@@ -185,7 +185,7 @@ impl Core {
             if self.block(index).holder.is_resetting() {
                 self.settle_reset(chunks, index);
             }
-            self.settle_hold(index);
+            self.settle_holds(index);
         }
         self.settle_frees(chunks);
     }
@@ -217,12 +217,13 @@ impl Core {
         });
     }
 
-    /// The block that a column held back is free (Y2).
-    fn settle_hold(&self, index: u32) {
-        let held = self.block(index).holder.hold();
-        if held.0 < self.region.granules() && self.page(held.span()).owner().is_column(index) {
-            let live = self.live_word(held);
-            live.store(live.load(Relaxed) & !held.bit(), Relaxed);
+    /// The blocks that a column held back are free (Y2).
+    fn settle_holds(&self, index: u32) {
+        for held in self.block(index).holds.all() {
+            if held.0 < self.region.granules() && self.page(held.span()).owner().is_column(index) {
+                let live = self.live_word(held);
+                live.store(live.load(Relaxed) & !held.bit(), Relaxed);
+            }
         }
     }
 

@@ -111,8 +111,16 @@ fn a_copy_says_what_the_arena_says_while_it_is_open_and_when_it_is_closed() {
     assert_eq!(info.file_bytes, info.metadata.end);
     assert!(info.roots.iter().filter(|&&root| root != 0).count() == 3, "{:?}", info.roots);
     let held = arena.column(ColumnId::new(1)).unwrap();
+    // The last free of each kind is held back.
+    for size in [64, 5000] {
+        held.free_it(held.alloc(size, 16, SpikeTime::NONE).unwrap());
+    }
     view.refresh().unwrap();
-    assert!(view.columns()[1].held);
+    let columns = view.columns();
+    assert!(columns[1].held);
+    let expected = arena.metrics();
+    assert_eq!(columns.iter().map(|column| column.live_blocks).sum::<u64>(), expected.live_blocks());
+    assert_eq!(columns.iter().map(|column| column.bytes_live).sum::<u64>(), expected.bytes_live);
     drop(held);
     let map = arena.map();
     drop(arena);
