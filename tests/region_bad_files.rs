@@ -342,6 +342,45 @@ fn a_large_block_with_an_alignment_that_none_has_is_refused() {
     }
 }
 
+/// Spans of the run that [`entries_of_run`] finds.
+const RUN: usize = 8;
+
+/// Where in a file with one run its page entries start: the same in each, but for how far back the first span lies.
+fn entries_of_run(file: &[u8]) -> usize {
+    let metadata = usize::from_ne_bytes(file[METADATA..METADATA + 8].try_into().unwrap());
+    let words: Vec<_> = file[metadata..].chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
+    let goes_on = |at: usize| words[at] != 0 && (1..RUN).all(|after| words[at + after] == words[at].wrapping_add((after as u64) << 18));
+    metadata + 8 * (1..words.len() - RUN).find(|&at| goes_on(at)).unwrap()
+}
+
+#[test]
+fn what_is_left_of_a_run_that_was_being_given_back_is_nothing() {
+    let (_alone, folder) = (alone(), Folder::new("bad-left"));
+    let path = folder.file("region");
+    let original = {
+        let arena = builder().path(&path).build().unwrap();
+        let held = arena.column(ColumnId::new(0)).unwrap();
+        // Its cell keeps the slot, and so the run.
+        let p = held.alloc(36_000, 16, SpikeTime::NONE).unwrap();
+        // SAFETY: ours, and not used afterwards.
+        unsafe { held.free(p) }.unwrap();
+        drop(held);
+        std::fs::read(&path).unwrap()
+    };
+    let first = entries_of_run(&original);
+    let nobodys = 1_u64 << 32;
+    for spans in 0..=RUN {
+        let mut changed = original.clone();
+        (0..spans).for_each(|span| changed[first + 8 * span..][..8].copy_from_slice(&nobodys.to_ne_bytes()));
+        std::fs::write(&path, changed).unwrap();
+        let arena = builder().path(&path).build().unwrap();
+        assert!(arena.was_recovered());
+        assert_eq!(arena.metrics().live_blocks(), 0);
+        arena.verify().unwrap();
+        explore(&arena, &mut Random(7));
+    }
+}
+
 #[test]
 fn what_lay_under_a_run_that_was_freed_is_looked_at_again() {
     let (_alone, folder) = (alone(), Folder::new("bad-covered"));
@@ -356,13 +395,9 @@ fn what_lay_under_a_run_that_was_freed_is_looked_at_again() {
         unsafe { arena.free(p) }.unwrap();
         original.extend(std::fs::read(&path).unwrap());
     }
-    let metadata = usize::from_ne_bytes(original[METADATA..METADATA + 8].try_into().unwrap());
-    // The page entries of the run's later spans: the same, many times.
-    let words: Vec<_> = original[metadata..].chunks_exact(8).collect();
-    let runs: Vec<_> = (1..words.len() - 8).filter(|&at| words[at] != [0; 8] && (1..8).all(|next| words[at + next] == words[at])).collect();
-    let first = metadata + 8 * runs[0];
+    let first = entries_of_run(&original);
     let columns = [1, 2, 3, 5, 1 << 17];
-    let kinds = [0, 1 << 28, 1 << 30, 1 << 31, 3 << 30];
+    let kinds = [0, 1 << 18, 63 << 18, 1 << 26, 1 << 28, 1 << 30, 1 << 31, 3 << 30];
     for owner in columns.into_iter().flat_map(|column| kinds.map(|kind: u32| column | kind)) {
         let mut changed = original.clone();
         changed[first + 8..first + 12].copy_from_slice(&owner.to_ne_bytes());

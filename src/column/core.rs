@@ -647,29 +647,23 @@ impl Core {
         self.columns.cell(index, offset)
     }
 
-    /// The first span of the run of a span that is not large.
+    /// The first span of a span's run; itself for a large block.
     #[inline(always)]
     pub(crate) fn head_of(&self, span: SpanId) -> SpanId {
-        self.span(span).head()
+        self.page(span).owner().head(span)
     }
 
     /// Where a block lies: its span's owner, the run's first span, class and unit. `granule` may be
     /// any granule of the run.
     #[inline(always)]
     pub(crate) fn place(&self, granule: Granule) -> Place {
-        let page = self.page(granule.span());
-        let owner = page.owner();
-        if owner.index().is_none() || owner.is_large() {
-            let head = granule.span();
-            return Place { owner, cell: page.cell(), head, class: self.span(head).class.load(Relaxed) };
-        }
-        self.place_in_run(granule, owner)
+        self.place_under(granule, self.page(granule.span()).owner())
     }
 
-    /// The same for a granule of a span, or run of spans, of slots, whose owner is known.
+    /// The same for a granule whose span's owner is known.
     #[inline(always)]
-    pub(crate) fn place_in_run(&self, granule: Granule, owner: Owner) -> Place {
-        let head = self.head_of(granule.span());
+    pub(crate) fn place_under(&self, granule: Granule, owner: Owner) -> Place {
+        let head = owner.head(granule.span());
         Place { owner, cell: self.page(granule.span()).cell(), head, class: self.span(head).class.load(Relaxed) }
     }
 
@@ -686,13 +680,13 @@ impl Core {
 
     #[inline(always)]
     fn free_slot(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
-        if owner.is_shared() { self.free_shared(granule, index) } else { self.free_remote(granule, index, owner) }
+        if owner.is_shared() { self.free_shared(granule, index, owner) } else { self.free_remote(granule, index, owner) }
     }
 
     #[cold]
     #[inline(never)]
     fn zero_and_free(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
-        let place = self.place_in_run(granule, owner);
+        let place = self.place_under(granule, owner);
         let live = if owner.is_shared() {
             self.live_word(granule).load(Relaxed) & granule.bit() != 0
         } else {
@@ -707,13 +701,13 @@ impl Core {
     /// Frees a block of column `index`, which somebody else holds: wait-free.
     #[inline(never)]
     fn free_remote(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
-        let located = self.remote_free(granule, index, owner).free(granule, || {
-            let head = self.head_of(granule.span());
+        let located = self.remote_free(granule, index, owner).free(granule, |owner| {
+            let head = owner.head(granule.span());
             let class = Class::at(self.span(head).class.load(Relaxed));
             (head, class.unit(granule.0 - head.first().0), class.granules)
         });
         let Some((head, unit, granules)) = located else {
-            return Err(Self::not_live(granule, self.place_in_run(granule, owner)));
+            return Err(Self::not_live(granule, self.place_under(granule, owner)));
         };
         let meta = self.span(head);
         if meta.pending.announce(1 << unit) {

@@ -34,7 +34,7 @@ use super::refill::{refilling, spilling, spilling_run};
 use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
-use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId, set_owned};
+use crate::map::{ChunkId, Entry, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, SMALL_MAX, SPAN_WORDS};
 use crate::span::{ChunkMeta, SpanMeta};
 use crate::spike::{ZONES, octave, zone_of_octave};
@@ -223,12 +223,11 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
         let granule = self.granule_at(p);
-        let Some(page) = self.page_at(granule) else { return free_unusual::<F>(self, granule) };
-        let owner = page.owner();
-        if owner.0 != self.owner.get() {
-            return free_seen::<F>(self, granule, page, owner);
+        let Some(entry) = self.entry_at(granule) else { return free_unusual::<F>(self, granule) };
+        if entry.owner().0 != self.owner.get() {
+            return free_seen::<F>(self, granule, entry);
         }
-        self.free_own::<F>(granule, page)
+        self.free_own::<F>(granule, entry)
     }
 
     /// The granule at `p`; one beyond all that there are, if `p` is before user memory or not on a granule's start.
@@ -243,14 +242,14 @@ impl Handle {
         self.origin.get().wrapping_add(granule.0.rotate_left(4) as usize)
     }
 
-    /// The page entry of a granule's span, if it lies in user memory.
+    /// What the page entry of a granule's span says, if it lies in user memory.
     #[inline(always)]
-    pub(crate) fn page_at(&self, granule: Granule) -> Option<&PageEntry> {
+    pub(crate) fn entry_at(&self, granule: Granule) -> Option<Entry> {
         if granule.0 >= self.granules.get() {
             return None;
         }
         // SAFETY: the granule is inside the region (just checked), so its span has an entry (R2).
-        Some(unsafe { &*self.pages.get().add(granule.span_index()) })
+        Some(unsafe { &*self.pages.get().add(granule.span_index()) }.read())
     }
 
     /// Whether a span of this owner is ours, whether or not others freed blocks of it (not with `ZERO_FREED`).
@@ -278,31 +277,31 @@ impl Handle {
 
     /// Frees a block of one of our spans that nobody else has freed.
     #[inline(always)]
-    fn free_own<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
-        self.free_if::<F>(Hold::Small, granule, page, |live| live.load(Relaxed) & granule.bit() != 0)
+    fn free_own<F: Face>(&self, granule: Granule, entry: Entry) -> F::Freed {
+        self.free_if::<F>(Hold::Small, granule, entry, |live| live.load(Relaxed) & granule.bit() != 0)
     }
 
     /// Frees a block of one of our spans of which others may have freed blocks: the remote bit counts too.
     #[inline(always)]
-    pub(crate) fn free_own_seen<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
-        self.free_looking::<F>(Hold::Small, granule, page)
+    pub(crate) fn free_own_seen<F: Face>(&self, granule: Granule, entry: Entry) -> F::Freed {
+        self.free_looking::<F>(Hold::Small, granule, entry)
     }
 
     /// Frees a block of one of our runs.
     #[inline(always)]
-    pub(crate) fn free_own_run<F: Face>(&self, granule: Granule, page: &PageEntry) -> F::Freed {
-        self.free_looking::<F>(Hold::Run, granule, page)
+    pub(crate) fn free_own_run<F: Face>(&self, granule: Granule, entry: Entry) -> F::Freed {
+        self.free_looking::<F>(Hold::Run, granule, entry)
     }
 
     #[inline(always)]
-    fn free_looking<F: Face>(&self, hold: Hold, granule: Granule, page: &PageEntry) -> F::Freed {
-        self.free_if::<F>(hold, granule, page, |live| not_given(live, self.remote_word(granule)) & granule.bit() == 0)
+    fn free_looking<F: Face>(&self, hold: Hold, granule: Granule, entry: Entry) -> F::Freed {
+        self.free_if::<F>(hold, granule, entry, |live| not_given(live, self.remote_word(granule)) & granule.bit() == 0)
     }
 
     /// Frees a block of one of our spans, if `is_given` says so of its live word. All is done that the block of its kind that was
     /// held back before has left to do, its live bit first.
     #[inline(always)]
-    fn free_if<F: Face>(&self, hold: Hold, granule: Granule, page: &PageEntry, is_given: impl FnOnce(&AtomicU64) -> bool) -> F::Freed {
+    fn free_if<F: Face>(&self, hold: Hold, granule: Granule, entry: Entry, is_given: impl FnOnce(&AtomicU64) -> bool) -> F::Freed {
         let (block, live) = (self.block.get(), self.live.get());
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holds = unsafe { &(*block.cast::<ColumnBlock>()).holds };
@@ -314,7 +313,7 @@ impl Handle {
             return free_not_given::<F>(self, granule);
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
-        let cell = unsafe { Cell::new(block, page.cell() as usize) };
+        let cell = unsafe { Cell::new(block, entry.cell() as usize) };
         // SAFETY: the cell of the block held before, or the block's start: a sink, always full (K1).
         let before = unsafe { Cell::new(held_cell.get(), 0) };
         held_cell.set(cell.as_ptr());
@@ -374,6 +373,12 @@ impl Handle {
     pub(crate) fn page(&self, span: SpanId) -> &PageEntry {
         // SAFETY: as for spans.
         unsafe { &*self.pages.get().add(span.index()) }
+    }
+
+    /// The first span of the run that a span of ours goes on with.
+    #[inline(always)]
+    pub(crate) fn head_of(&self, span: SpanId) -> SpanId {
+        self.page(span).owner().head(span)
     }
 
     /// The remote word of a granule.

@@ -95,7 +95,8 @@ impl Handle {
         let cell = self.ordered_cell(size)?;
         let head = cell.word_span();
         let page = self.page(head);
-        if !page.owner().is_column(self.index()) || page.cell() != self.offset_of(cell) {
+        let entry = page.read();
+        if !entry.owner().is_column(self.index()) || entry.cell() != self.offset_of(cell) {
             return None;
         }
         let live = |unit: u32| self.live_unit(head, unit).load(Relaxed);

@@ -19,7 +19,7 @@ use super::core::each_in_fours;
 use super::held::{Face, Handle};
 use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
 use crate::error::Error;
-use crate::map::{Granule, Owner, SpanId};
+use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{Class, SPAN_WORDS, pattern, small_class_of};
 use crate::span::SpanMeta;
 use crate::sync::Ordering::{Relaxed, SeqCst};
@@ -293,7 +293,7 @@ pub(crate) extern "C" fn spilling_run<F: Face>(handle: &Handle, cell: Cell, gran
     }
     cell.count_spill();
     handle.count_taken(cell.granules() as i64);
-    let head = handle.span_of(granule).head();
+    let head = handle.head_of(granule.span());
     let meta = handle.span(head);
     let away = meta.away.load(Relaxed) - 1;
     meta.away.store(away, Relaxed);
@@ -352,7 +352,8 @@ impl Handle {
     pub(crate) fn rest_of_word_span(&self, cell: Cell) -> Option<(SpanId, u64)> {
         let (base, head) = (cell.word_base(), cell.word_span());
         let page = self.page(head);
-        let ours = page.owner().is_column(self.index()) && page.cell() == self.offset_of(cell);
+        let entry = page.read();
+        let ours = entry.owner().is_column(self.index()) && entry.cell() == self.offset_of(cell);
         let above = (u64::MAX << ((base.0 - head.first().0) / 64)) << 1;
         // A span without units under its summary may be taken away at this moment (see `steal`).
         let has = ours && self.span(head).summary.load(Relaxed) & above != 0 && page.is_still(self.index());
@@ -510,8 +511,9 @@ impl Handle {
         let rest = incoming.unlink();
         cell.set_drain(rest.unwrap_or(span));
         rest.map(|_| {
-            let (owner, of) = (incoming.page.owner(), incoming.page.cell());
-            let ours = owner.is_column(self.index()) && self.is_at(cell, of) && (alone || incoming.is_head());
+            let entry = incoming.page.read();
+            let owner = entry.owner();
+            let ours = owner.is_column(self.index()) && self.is_at(cell, entry.cell()) && (alone || owner.head(span) == span);
             incoming.accept(ours)
         })
     }
@@ -674,13 +676,10 @@ impl Handle {
         if class.later_units != 0 {
             self.put_under_summary(cell, head, meta, class.later_units);
         }
-        let offset = self.offset_of(cell);
-        // Copies, so that their addresses are loaded once.
-        let (spans, pages) = (self.core().spans, self.core().pages);
-        each_in_fours(head.index() + 1..head.index() + usize::from(class.spans), |span| {
-            spans.at(span).head.store(head.0, Relaxed);
-            pages.at(span).set(owner, offset);
-        });
+        let entry = Entry::new(owner, self.offset_of(cell));
+        // A copy, so that its address is loaded once.
+        let pages = self.core().pages;
+        each_in_fours(1..usize::from(class.spans), |after| pages.at(head.index() + after).write(entry.after(after as u32)));
     }
 
     /// Gives an owned, charged span, or the first of a run, to a cell.
@@ -688,7 +687,6 @@ impl Handle {
     fn own(&self, cell: Cell, head: SpanId, meta: &SpanMeta, owner: Owner) {
         meta.class.store(cell.class_index(), Relaxed);
         meta.away.store(1, Relaxed);
-        meta.head.store(head.0, Relaxed);
         // A release: what the span is comes before (Y3).
         self.page(head).set(owner, self.offset_of(cell));
         // One thing after the other, and the live bit of its first block last (Y1): there are not registers enough for all at once.
@@ -714,7 +712,7 @@ impl Handle {
     pub(crate) fn slot_back(&self, cell: Cell, granule: Granule) {
         let span = granule.span();
         let class = cell.class();
-        let head = if cell.is_medium() { self.span(span).head() } else { span };
+        let head = if cell.is_medium() { self.head_of(span) } else { span };
         let meta = self.span(head);
         self.count_taken(cell.granules() as i64);
         let away = meta.away.load(Relaxed) - 1;
@@ -788,7 +786,7 @@ impl Handle {
     fn return_span(&self, head: SpanId) {
         let chunk = head.chunk();
         let meta = self.chunk(chunk);
-        self.page(head).clear();
+        self.page(head).leave();
         self.block().open.refund(1);
         meta.map.give_one(head.place());
         self.note_single_back(chunk, meta);

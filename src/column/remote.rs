@@ -28,7 +28,7 @@
 
 use core::num::NonZeroU64;
 
-use crate::map::{Granule, PageEntry, SpanId, clear_owned};
+use crate::map::{Granule, Owner, PageEntry, SpanId, clear_owned};
 use crate::span::{Inbox, Pending};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -53,12 +53,13 @@ impl RemoteFree<'_> {
     /// rests too. `locate` says what the caller has to know of the span for that: once the bit is set,
     /// the span may get a new life.
     #[inline(always)]
-    pub(crate) fn free<T>(&self, granule: Granule, locate: impl FnOnce() -> T) -> Option<T> {
+    pub(crate) fn free<T>(&self, granule: Granule, locate: impl FnOnce(Owner) -> T) -> Option<T> {
         if !self.is_live(granule) {
             return None;
         }
-        let located = locate();
-        if !self.page.owner().is_seen() {
+        let owner = self.page.owner();
+        let located = locate(owner);
+        if !owner.is_seen() {
             self.page.mark_seen();
         }
         let bit = granule.bit();
@@ -196,8 +197,6 @@ pub(crate) fn hold_instead(
 pub(crate) struct Incoming<'a> {
     pub(crate) span: SpanId,
     pub(crate) page: &'a PageEntry,
-    /// The first span of its run.
-    pub(crate) head: &'a AtomicU32,
     /// Whether its holder may have it in a list (S7).
     pub(crate) busy: &'a AtomicU32,
     pub(crate) pending: &'a Pending,
@@ -212,17 +211,17 @@ pub(crate) struct Arrival {
 }
 
 impl Incoming<'_> {
-    /// Whether it is the first span of its run, for who has read its owner: others may be in an inbox
-    /// for their former life.
+    /// Whether it is the first span of its run: others may be in an inbox for their former life.
     #[inline(always)]
     pub(crate) fn is_head(&self) -> bool {
-        self.head.load(Ordering::Relaxed) == self.span.0
+        self.page.owner().head(self.span) == self.span
     }
 
     /// Whether it belongs to the cell at offset `cell` of column `index`, as the first span of its run.
     #[inline(always)]
     pub(crate) fn is_of(&self, index: u32, cell: u32) -> bool {
-        self.page.owner().is_column(index) && self.page.cell() == cell && self.is_head()
+        let entry = self.page.read();
+        entry.owner().is_column(index) && entry.owner().head(self.span) == self.span && entry.cell() == cell
     }
 
     /// Takes the span out of its chain (step a); the rest of it. `None` if its pusher has not linked it yet.

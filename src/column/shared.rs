@@ -7,7 +7,7 @@ use super::cell::CellId;
 use super::core::{Core, Freed, Misuse};
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::map::{Granule, Owner, SpanId};
+use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, CLASSES, Class, SPAN_WORDS, pattern};
 use crate::span::{SharedKey, claim_bit};
 use crate::sync::Ordering::{AcqRel, Relaxed};
@@ -42,9 +42,9 @@ impl Core {
         meta.class.store(id.class() as u32, Relaxed);
         meta.summary.store(0, Relaxed);
         let first = if PUBLISHED { self.first_to_publish(head, class) } else { self.first_shared(head) };
-        for span in head.0..head.0 + spans {
-            self.span(SpanId(span)).head.store(head.0, Relaxed);
-            self.page(SpanId(span)).set(Owner::shared(index), id.offset());
+        let entry = Entry::new(Owner::shared(index), id.offset());
+        for after in 0..spans {
+            self.page(SpanId(head.0 + after)).write(entry.after(after));
         }
         // Last: from here on others claim slots, and free them.
         meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
@@ -100,8 +100,9 @@ impl Core {
 
     /// A slot of this span, if it is a shared one of the column and cell with room.
     fn claim_in<const PUBLISHED: bool>(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
-        let page = self.page(head);
-        if !page.owner().is_shared_of(index) || page.cell() != id.offset() || self.head_of(head) != head {
+        let entry = self.page(head).read();
+        let owner = entry.owner();
+        if !owner.is_shared_of(index) || entry.cell() != id.offset() || owner.head(head) != head {
             return None;
         }
         if PUBLISHED {
@@ -142,8 +143,8 @@ impl Core {
 
     /// Frees a block of a shared span: wait-free.
     #[inline(never)]
-    pub(crate) fn free_shared(&self, granule: Granule, index: u32) -> core::result::Result<Freed, Misuse> {
-        let place = self.place_in_run(granule, Owner::shared(index));
+    pub(crate) fn free_shared(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
+        let place = self.place_under(granule, owner);
         let class = place.class();
         let live = self.live_word(granule);
         if live.load(Relaxed) & granule.bit() == 0 {

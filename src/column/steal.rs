@@ -53,7 +53,7 @@ use super::cell::CellId;
 #[cfg(not(loom))]
 use super::core::Core;
 use super::remote::{Incoming, clear};
-use crate::map::Owner;
+use crate::map::Entry;
 #[cfg(not(loom))]
 use crate::map::{Granule, PageEntry, SpanId};
 #[cfg(not(loom))]
@@ -74,7 +74,7 @@ impl<'a> Incoming<'a> {
     /// The span with this page entry and metadata.
     #[inline(always)]
     pub(crate) fn of(span: SpanId, page: &'a PageEntry, meta: &'a SpanMeta) -> Self {
-        Self { span, page, head: &meta.head, busy: &meta.busy, pending: &meta.pending }
+        Self { span, page, busy: &meta.busy, pending: &meta.pending }
     }
 }
 
@@ -93,11 +93,11 @@ impl Incoming<'_> {
 
     /// Takes the span away from `owner` if it is empty (steps 3 to 6). The caller took it out of an
     /// inbox; if this succeeds it owns it, and no block is in it.
-    pub(crate) fn steal<'a, U: Iterator<Item = Unit<'a>>>(&self, owner: Owner, units: impl Fn() -> U) -> bool {
-        if !self.page.claim(owner) {
+    pub(crate) fn steal<'a, U: Iterator<Item = Unit<'a>>>(&self, entry: Entry, units: impl Fn() -> U) -> bool {
+        if !self.page.claim(entry) {
             return false;
         }
-        if !self.is_empty(units()) || !self.page.take_claimed(owner) {
+        if !self.is_empty(units()) || !self.page.take_claimed(entry) {
             self.page.unclaim();
             return false;
         }
@@ -145,7 +145,7 @@ impl Core {
                 return false;
             }
             let incoming = self.incoming(span);
-            if !incoming.is_of(index, id.offset()) || incoming.is_empty(self.units(&incoming)) {
+            if !incoming.is_of(index, id.offset()) || incoming.is_empty(self.units(incoming.span, incoming.page.read())) {
                 return true;
             }
             let Next::Span(next) = incoming.pending.next() else { return false };
@@ -159,11 +159,11 @@ impl Core {
         while chain != SpanId::NONE {
             let incoming = self.incoming(chain);
             let Some(rest) = incoming.unlink() else { return self.leave(&incoming) };
-            let owner = incoming.page.owner();
-            if let Some(index) = owner.holder()
-                && incoming.steal(owner, || self.units(&incoming))
+            let entry = incoming.page.read();
+            if let Some(index) = entry.owner().holder()
+                && incoming.steal(entry, || self.units(chain, entry))
             {
-                self.return_spans(index, chain, u32::from(CLASSES[class_of(&incoming)].spans));
+                self.return_spans(index, chain, u32::from(CLASSES[class_of(entry)].spans));
             } else {
                 self.send_on(&incoming);
             }
@@ -188,8 +188,9 @@ impl Core {
     /// Pushes a span that is "queued", and in the caller's hands alone, onto the inbox of its cell, with
     /// its pending units; one that has no holder to go to is dropped.
     fn send_on(&self, incoming: &Incoming) {
-        match self.inbox_of(incoming) {
-            Some(inbox) if incoming.is_head() => inbox.push(incoming.span, incoming.pending),
+        let (entry, span) = (incoming.page.read(), incoming.span);
+        match entry.owner().holder() {
+            Some(index) if entry.owner().head(span) == span => self.inbox(index, entry.cell()).push(span, incoming.pending),
             _ => {
                 let units = incoming.pending.take();
                 incoming.pass_on(units, |index, cell| self.inbox(index, cell));
@@ -198,21 +199,21 @@ impl Core {
     }
 
     fn inbox_of(&self, incoming: &Incoming) -> Option<&Inbox> {
-        let index = incoming.page.owner().holder()?;
-        Some(self.inbox(index, incoming.page.cell()))
+        let entry = incoming.page.read();
+        Some(self.inbox(entry.owner().holder()?, entry.cell()))
     }
 
     fn incoming(&self, span: SpanId) -> Incoming<'_> {
         Incoming::of(span, self.page(span), self.span(span))
     }
 
-    /// The units of a span or run.
-    fn units<'a>(&'a self, incoming: &Incoming) -> impl Iterator<Item = Unit<'a>> + use<'a> {
-        let index = class_of(incoming);
+    /// The units of a span or run whose page entry says, or said, `entry`.
+    fn units(&self, head: SpanId, entry: Entry) -> impl Iterator<Item = Unit<'_>> {
+        let index = class_of(entry);
         let class = &CLASSES[index];
         // One that does not fit is on its way to another owner: its slots stay inside the chunk all the same.
-        let fits = incoming.span.place() + u32::from(class.spans) <= CHUNK_SPANS as u32;
-        let first = incoming.span.first().0;
+        let fits = head.place() + u32::from(class.spans) <= CHUNK_SPANS as u32;
+        let first = head.first().0;
         let mut units = if fits { class.units } else { 1 };
         core::iter::from_fn(move || {
             let unit = units.trailing_zeros();
@@ -226,6 +227,6 @@ impl Core {
 
 /// The size class of the cell that a span belongs to.
 #[cfg(not(loom))]
-fn class_of(incoming: &Incoming) -> usize {
-    CellId::at_offset(incoming.page.cell()).class()
+fn class_of(entry: Entry) -> usize {
+    CellId::at_offset(entry.cell()).class()
 }

@@ -7,7 +7,7 @@ use super::held::{Face, Handle};
 use super::refill::{refilling, refilling_runs};
 use super::remote::not_given;
 use crate::error::{Error, Result};
-use crate::map::{Granule, Owner, PageEntry};
+use crate::map::{Entry, Granule, Owner};
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::bump;
@@ -132,8 +132,15 @@ impl Handle {
 
     /// Frees what the fast path does not, or says what is wrong.
     fn free_unusual(&self, granule: Granule) -> bool {
-        let Some(page) = self.page_at(granule) else { return self.refuse_free(granule, Misuse::NoBlock) };
-        let owner = page.owner();
+        match self.entry_at(granule) {
+            Some(entry) => self.free_of(granule, entry.owner()),
+            None => self.refuse_free(granule, Misuse::NoBlock),
+        }
+    }
+
+    /// The same in a span whose owner is known.
+    #[inline(always)]
+    fn free_of(&self, granule: Granule, owner: Owner) -> bool {
         if owner.is_column(self.index()) { self.free_checked(granule, owner) } else { self.free_elsewhere(granule, owner) }
     }
 
@@ -145,7 +152,7 @@ impl Handle {
     #[inline(never)]
     fn free_checked(&self, granule: Granule, owner: Owner) -> bool {
         let core = self.core();
-        let place = core.place_in_run(granule, owner);
+        let place = core.place_under(granule, owner);
         let not_given = not_given(self.live_word(granule), self.remote_word(granule)) & granule.bit() != 0;
         if not_given || self.block().holds.all().any(|held| held == granule) {
             return self.refuse_free(granule, Core::not_live(granule, place));
@@ -200,12 +207,20 @@ pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, al
 /// once that was so. The remote bit counts too; it was set after the span was marked, which is how we got here.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, granule: Granule, page: &PageEntry, owner: Owner) -> F::Freed {
+pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, granule: Granule, entry: Entry) -> F::Freed {
+    let owner = entry.owner();
     if handle.is_own(owner) {
         handle.watch();
-        return handle.free_own_seen::<F>(granule, page);
+        return handle.free_own_seen::<F>(granule, entry);
     }
-    if handle.is_own_run(owner) { handle.free_own_run::<F>(granule, page) } else { free_unusual::<F>(handle, granule) }
+    if handle.is_own_run(owner) { handle.free_own_run::<F>(granule, entry) } else { freeing_elsewhere::<F>(handle, granule, owner) }
+}
+
+/// Blocks of somebody else, most likely.
+#[cold]
+#[inline(never)]
+extern "C" fn freeing_elsewhere<F: Face>(handle: &Handle, granule: Granule, owner: Owner) -> F::Freed {
+    if handle.free_of(granule, owner) { F::freed(handle) } else { F::not_freed(handle, handle.pointer_at(granule)) }
 }
 
 /// Pointers that are not plainly a block of the column.

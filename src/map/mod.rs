@@ -16,11 +16,12 @@
 //!   is changed by atomic read-modify-writes alone.
 //! - **M2** a remote bit is set by who frees a block of a column that it does not hold; the column's
 //!   holder clears it together with the live bit when it takes the block back.
-//! - **M3** every span of a run has the run's owner and cell, because slots start in all of them; whose holder gives and takes
-//!   slots of a medium class says so. A free span, and the continuation of a large block, has no owner: no block starts there.
+//! - **M3** every span of a run has the run's owner and cell, because slots start in all of them, and says how far back the run's
+//!   first span lies; one whose holder gives and takes slots of a medium class says so. A free span, and the continuation of a
+//!   large block, has no owner: no block starts there.
 
 use crate::size_class::{CHUNK_SPANS, SPAN_GRANULES};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A granule's number, counted from one chunk before the data; 0 is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,6 +127,9 @@ pub(crate) struct Owner(pub(crate) u32);
 
 impl Owner {
     const COLUMN: u32 = (1 << 18) - 1;
+    /// Spans back to the first one of the run.
+    const BACK: u32 = (CHUNK_SPANS as u32 - 1) << Self::BACK_SHIFT;
+    const BACK_SHIFT: u32 = 18;
     const RUN: u32 = 1 << 26;
     const RESETTING: u32 = 1 << 27;
     const SEEN: u32 = 1 << 28;
@@ -160,6 +164,12 @@ impl Owner {
     /// One block of column `index` starts at the span's start.
     pub(crate) const fn large(index: u32) -> Self {
         Self((index + 1) | Self::LARGE)
+    }
+
+    /// The first span of the run that goes on with `span`, whose owner it is; itself for a single span, a large block, and nobody's.
+    #[inline(always)]
+    pub(crate) const fn head(self, span: SpanId) -> SpanId {
+        SpanId(span.0.wrapping_sub((self.0 & Self::BACK) >> Self::BACK_SHIFT))
     }
 
     /// The column's index, `None` for nobody.
@@ -202,10 +212,10 @@ impl Owner {
     }
 
     /// The same, whether or not other threads may have freed blocks of the span, or look at it (see
-    /// `steal`).
+    /// `steal`), and wherever in its run it lies.
     #[inline(always)]
     pub(crate) const fn unseen(self) -> Self {
-        Self(self.0 & !(Self::SEEN | Self::CLAIMED))
+        Self(self.0 & !(Self::SEEN | Self::CLAIMED | Self::BACK))
     }
 
     /// Whether other threads may have freed blocks of the span since it was taken.
@@ -215,12 +225,45 @@ impl Owner {
     }
 }
 
-/// An entry of the page table: one for each span.
-#[repr(C, align(8))]
-pub(crate) struct PageEntry {
-    owner: AtomicU32,
-    cell: AtomicU32,
+/// What a page entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Entry(u64);
+
+impl Entry {
+    /// Of the first span of a run, or of a single one.
+    #[inline(always)]
+    pub(crate) const fn new(owner: Owner, cell: u32) -> Self {
+        Self(owner.0 as u64 | (cell as u64) << 32)
+    }
+
+    /// The same, of the span that comes `spans` (0 to 63) after the first one.
+    #[inline(always)]
+    pub(crate) const fn after(self, spans: u32) -> Self {
+        Self(self.0 + ((spans as u64) << Owner::BACK_SHIFT))
+    }
+
+    /// The span's owner.
+    #[inline(always)]
+    pub(crate) const fn owner(self) -> Owner {
+        Owner(self.0 as u32)
+    }
+
+    /// Bytes from the column's block to the cell that its slots belong to.
+    #[inline(always)]
+    pub(crate) const fn cell(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// With another mark on its owner.
+    const fn marked(self, mark: u32) -> Self {
+        Self(self.0 | mark as u64)
+    }
 }
+
+/// An entry of the page table: one for each span. Owner and cell are one word, so that nobody sees the one without the other.
+#[repr(transparent)]
+pub(crate) struct PageEntry(AtomicU64);
 
 /// In place of the cell of a span that nobody owns: its memory reads as zero.
 const UNUSED: u32 = 0;
@@ -231,34 +274,43 @@ impl PageEntry {
     /// A fresh entry, for models.
     #[cfg(loom)]
     pub(crate) fn new(owner: Owner, cell: u32) -> Self {
-        Self { owner: AtomicU32::new(owner.0), cell: AtomicU32::new(cell) }
+        Self(AtomicU64::new(Entry::new(owner, cell).0))
     }
 
-    /// Acquire: pairs with `set`'s release, so that who sees an owner sees the span set up.
+    /// What it says. Acquire: pairs with `set`'s release, so that who sees an owner sees the span set up.
+    #[inline(always)]
+    pub(crate) fn read(&self) -> Entry {
+        Entry(self.0.load(Ordering::Acquire))
+    }
+
+    /// The same, of the owner alone.
     #[inline(always)]
     pub(crate) fn owner(&self) -> Owner {
-        Owner(self.owner.load(Ordering::Acquire))
+        self.read().owner()
     }
 
-    /// Bytes from the column's block to the cell that its slots belong to.
+    /// The same, of the cell alone.
     #[inline(always)]
     pub(crate) fn cell(&self) -> u32 {
-        self.cell.load(Ordering::Relaxed)
+        self.read().cell()
     }
 
-    /// Sets the span's owner; the caller owns the span, and no block starts in it yet.
+    /// Sets what it says; the caller owns the span, and no block starts in it yet.
+    #[inline(always)]
+    pub(crate) fn write(&self, entry: Entry) {
+        self.0.store(entry.0, Ordering::Release);
+    }
+
+    /// The same, of a single span, or the first of a run.
     #[inline(always)]
     pub(crate) fn set(&self, owner: Owner, cell: u32) {
-        self.cell.store(cell, Ordering::Relaxed);
-        self.owner.store(owner.0, Ordering::Release);
+        self.write(Entry::new(owner, cell));
     }
 
-    /// Gives the span up: nobody's, and its memory was used.
+    /// Gives the span up: nobody's, no block starts in it any more, and its memory was used.
     #[inline(always)]
     pub(crate) fn leave(&self) {
-        self.clear();
-        // Release: after the owner, because recovery takes an owner's cell at its word (Y3).
-        self.cell.store(USED, Ordering::Release);
+        self.set(Owner::NONE, USED);
     }
 
     /// Whether the memory of a span that nobody owns was used since it was last given to the system; to be asked,
@@ -272,69 +324,68 @@ impl PageEntry {
         self.set(Owner::NONE, UNUSED);
     }
 
-    /// Nobody's span: no block starts in it any more. Its cell stays, and so says that it was used.
-    #[inline(always)]
-    pub(crate) fn clear(&self) {
-        self.owner.store(Owner::NONE.0, Ordering::Release);
-    }
-
     /// Marks that a remote free is about to happen (before its bit is set, so that the holder,
     /// whose fast path compares the whole owner, never misses it).
     pub(crate) fn mark_seen(&self) {
-        self.owner.fetch_or(Owner::SEEN, Ordering::AcqRel);
+        self.0.fetch_or(u64::from(Owner::SEEN), Ordering::AcqRel);
     }
 
     /// Whether the span is column `index`'s, given and taken by its holder, so that all that was
     /// read of it before was read while it was. A read-modify-write: who takes the span away comes
     /// after it, and so does all that its next owner writes.
     pub(crate) fn is_still(&self, index: u32) -> bool {
-        Owner(self.owner.fetch_or(0, Ordering::AcqRel)).is_column(index)
+        Entry(self.0.fetch_or(0, Ordering::AcqRel)).owner().is_column(index)
     }
 
-    /// Claims the span of a held column for a thief, unless its owner is not `owner` any more or is
+    /// Claims the span of a held column for a thief, unless it says something else by now or is
     /// being reset. Only who took the span out of its inbox may claim it, so there is one claim at a
     /// time; any new owner, and a reset, ends it. Acquire: all that is read of the span from here on is
     /// at least as new as the owner.
-    pub(crate) fn claim(&self, owner: Owner) -> bool {
-        owner.0 & (Owner::CLAIMED | Owner::RESETTING) == 0 && self.change(owner, Owner(owner.0 | Owner::CLAIMED))
+    pub(crate) fn claim(&self, entry: Entry) -> bool {
+        entry.owner().0 & (Owner::CLAIMED | Owner::RESETTING) == 0 && self.change(entry, entry.marked(Owner::CLAIMED))
     }
 
-    /// Takes the claimed span away from `owner`; false if the claim has ended. The caller owns it
+    /// Takes the span away that said `entry` when it was claimed; false if the claim has ended. The caller owns it
     /// then.
-    pub(crate) fn take_claimed(&self, owner: Owner) -> bool {
-        self.change(Owner(owner.0 | Owner::CLAIMED), Owner::NONE)
+    pub(crate) fn take_claimed(&self, entry: Entry) -> bool {
+        self.change(entry.marked(Owner::CLAIMED), Entry::new(Owner::NONE, USED))
     }
 
     /// Gives the claim up, if it has not ended.
     pub(crate) fn unclaim(&self) {
-        self.owner.fetch_and(!Owner::CLAIMED, Ordering::AcqRel);
+        self.unmark(Owner::CLAIMED);
     }
 
     /// The holder of column `index` begins to reset the span, and ends any claim. False if the span
     /// is not the column's, or not any more.
     pub(crate) fn begin_reset(&self, index: u32) -> bool {
-        let mut owner = self.owner();
-        while owner.is_column(index) {
-            if self.change(owner, Owner(owner.0 & !Owner::CLAIMED | Owner::RESETTING)) {
+        let mut entry = self.read();
+        while entry.owner().is_column(index) {
+            let unclaimed = Entry(entry.0 & !u64::from(Owner::CLAIMED));
+            if self.change(entry, unclaimed.marked(Owner::RESETTING)) {
                 return true;
             }
-            owner = self.owner();
+            entry = self.read();
         }
         false
     }
 
     /// The reset is over, and the span still the column's.
     pub(crate) fn end_reset(&self) {
-        self.owner.fetch_and(!Owner::RESETTING, Ordering::AcqRel);
+        self.unmark(Owner::RESETTING);
     }
 
-    fn change(&self, from: Owner, to: Owner) -> bool {
-        self.owner.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    fn unmark(&self, mark: u32) {
+        self.0.fetch_and(!u64::from(mark), Ordering::AcqRel);
+    }
+
+    fn change(&self, from: Entry, to: Entry) -> bool {
+        self.0.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
 #[cfg(not(loom))]
-// SAFETY: two atomics; zero is `Owner::NONE`.
+// SAFETY: an atomic; zero is `Owner::NONE`.
 unsafe impl crate::region::Plain for PageEntry {}
 
 #[cfg(not(loom))]

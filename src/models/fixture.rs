@@ -32,7 +32,6 @@ pub(super) fn offset(cell: usize) -> u32 {
 /// A span of two words, whose units are words, and the cells it may belong to, one a column.
 pub(super) struct Arena {
     pub(super) page: PageEntry,
-    pub(super) head: AtomicU32,
     pub(super) busy: AtomicU32,
     pub(super) pending: Pending,
     /// The slots of the span: those that are handed out at first.
@@ -48,7 +47,6 @@ impl Arena {
     pub(super) fn new(live: [u64; 2]) -> Arc<Self> {
         Arc::new(Self {
             page: PageEntry::new(Owner::column(0), offset(0)),
-            head: AtomicU32::new(SPAN.0),
             busy: AtomicU32::new(0),
             pending: Pending::new(),
             slots: live,
@@ -68,7 +66,7 @@ impl Arena {
     pub(super) fn free(&self, granule: Granule) -> bool {
         let Some(column) = self.page.owner().index() else { return false };
         let unit = granule.word() - SPAN.first().word();
-        let freed = self.remote_free(granule, column as usize).free(granule, || ());
+        let freed = self.remote_free(granule, column as usize).free(granule, |_| ());
         if freed.is_some() && self.pending.announce(1 << unit) {
             self.send_on();
         }
@@ -76,7 +74,7 @@ impl Arena {
     }
 
     pub(super) fn incoming(&self) -> Incoming<'_> {
-        Incoming { span: SPAN, page: &self.page, head: &self.head, busy: &self.busy, pending: &self.pending }
+        Incoming { span: SPAN, page: &self.page, busy: &self.busy, pending: &self.pending }
     }
 
     fn units(&self) -> impl Iterator<Item = Unit<'_>> {
@@ -95,8 +93,8 @@ impl Arena {
             assert!(self.inbox[column].put_back(SPAN), "a span that is queued twice");
             return false;
         }
-        let owner = self.page.owner();
-        if owner.holder().is_some() && incoming.steal(owner, || self.units()) {
+        let entry = self.page.read();
+        if entry.owner().holder().is_some() && incoming.steal(entry, || self.units()) {
             return true;
         }
         self.send_on();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fixture::{Arena, Holder, SPAN, block, check, offset};
 use crate::column::remote::clear;
-use crate::map::{Owner, SpanId, set_owned};
+use crate::map::{Entry, Owner, SpanId, set_owned};
 use crate::span::{Inbox, Parked, Pending};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
@@ -247,8 +247,7 @@ fn a_late_announcement_of_a_span_inside_a_run_is_dropped() {
             if gone {
                 // The second span of a run.
                 arena.page.set(Owner::NONE, 0);
-                arena.head.store(SPAN.0 - 1, Relaxed);
-                arena.page.set(Owner::column(0), offset(0));
+                arena.page.write(Entry::new(Owner::column(0), offset(0)).after(1));
             }
             holder.accept();
             late.join().unwrap();

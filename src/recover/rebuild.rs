@@ -5,7 +5,7 @@ use crate::column::block::ColumnBlock;
 use crate::column::cell::CellId;
 use crate::column::core::{Core, span_bytes};
 use crate::column::held::Handle;
-use crate::map::{ChunkId, Owner, SpanId};
+use crate::map::{ChunkId, Entry, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, Class, SPAN_WORDS, slot_starts};
 use crate::span::{IndexWords, SharedKey};
 use crate::sync::{AtomicI64, Ordering::Relaxed};
@@ -155,11 +155,10 @@ impl Core {
 
     /// The spans of a run, as a holder or a thread without the lease sets them up (Y3).
     fn rebuild_run(&self, head: SpanId, owner: Owner, cell: CellId, class: &Class) {
-        for span in (head.0..head.0 + u32::from(class.spans)).map(SpanId) {
-            let meta = self.span(span);
-            meta.forget_links();
-            meta.head.store(head.0, Relaxed);
-            self.page(span).set(owner, cell.offset());
+        for after in 0..u32::from(class.spans) {
+            let span = SpanId(head.0 + after);
+            self.span(span).forget_links();
+            self.page(span).write(Entry::new(owner, cell.offset()).after(after));
         }
     }
 

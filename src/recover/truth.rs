@@ -137,7 +137,7 @@ impl Core {
             }
             return Ok(Head::Large { index, spans });
         }
-        if meta.head() != span {
+        if owner.head(span) != span {
             // What is left of a run that is gone (Y3).
             return Ok(Head::Free);
         }

@@ -64,8 +64,6 @@ pub(crate) struct SpanMeta {
     pub(crate) prev: AtomicU32,
     /// Slots neither under the summary nor in a counted word (S4).
     pub(crate) away: AtomicU32,
-    /// The first span of the run, itself for a single span.
-    pub(crate) head: AtomicU32,
     /// Its size class.
     pub(crate) class: AtomicU32,
     /// Large blocks: spans of the block.
@@ -74,7 +72,7 @@ pub(crate) struct SpanMeta {
     pub(crate) align: AtomicU32,
     /// 1 from before the holder takes the pending units until the span leaves the cell's list (S7).
     pub(crate) busy: AtomicU32,
-    reserved: [u32; 4],
+    reserved: [u32; 5],
     /// What other threads freed of it.
     pub(crate) pending: Pending,
     /// A shared span's column, class and count.
@@ -141,7 +139,7 @@ impl SpanMeta {
 
     /// Forgets all: it is nobody's. If there is nothing to forget, nothing is written.
     pub(crate) fn forget(&self) {
-        let words = [&self.next, &self.prev, &self.away, &self.head, &self.class, &self.spans, &self.align, &self.busy];
+        let words = [&self.next, &self.prev, &self.away, &self.class, &self.spans, &self.align, &self.busy];
         let known = words.iter().any(|word| word.load(Relaxed) != 0)
             || self.summary.load(Relaxed) | self.collect.load(Relaxed) != 0
             || !self.pending.is_fresh()
@@ -160,10 +158,6 @@ impl SpanMeta {
 
     pub(crate) fn prev(&self) -> SpanId {
         SpanId(self.prev.load(Relaxed))
-    }
-
-    pub(crate) fn head(&self) -> SpanId {
-        SpanId(self.head.load(Relaxed))
     }
 }
 
