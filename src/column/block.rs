@@ -22,7 +22,7 @@ const CELL_WORDS: usize = CELL_LINES.next_power_of_two() / 64;
 
 /// Of which kind a held-back free is. Each kind has its own, so that what a run's free takes never comes upon that of a small
 /// block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Hold {
     /// Of a small class.
     Small,

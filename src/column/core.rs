@@ -435,9 +435,7 @@ impl Core {
     /// Makes a new, empty arena of a zeroed region.
     fn found_new(&self) {
         self.header.write(&Copied::new(self.shape.describe(self.region.extent())));
-        for chunk in self.chunk_ids() {
-            self.index.give(chunk);
-        }
+        self.index.give_all(ChunkId(1), ChunkId(self.chunks.len() as u32));
         self.header.set_open();
     }
 

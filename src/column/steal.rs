@@ -91,7 +91,7 @@ impl Incoming<'_> {
             })
     }
 
-    /// Takes the span away from `owner` if it is empty (steps 3 to 6). The caller took it out of an
+    /// Takes the span away, whose page entry said `entry`, if it is empty (steps 3 to 6). The caller took it out of an
     /// inbox; if this succeeds it owns it, and no block is in it.
     pub(crate) fn steal<'a, U: Iterator<Item = Unit<'a>>>(&self, entry: Entry, units: impl Fn() -> U) -> bool {
         if !self.page.claim(entry) {

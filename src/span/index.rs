@@ -92,6 +92,20 @@ pub(crate) trait IndexWords {
         self.raise(1, leaf);
     }
 
+    /// Gives all chunks from `first` to before `end`, a word of them at a time; the caller owned them whole.
+    #[cfg(not(loom))]
+    fn give_all(&self, first: ChunkId, end: ChunkId) {
+        let mut next = first.index();
+        while next < end.index() {
+            let leaf = next / 64;
+            let after = end.index().min((leaf + 1) * 64);
+            let bits = (u64::MAX >> (64 - (after - next))) << (next % 64);
+            self.word(0, leaf).fetch_or(bits, Ordering::Release);
+            self.raise(1, leaf);
+            next = after;
+        }
+    }
+
     /// Sets the bit of word `below` in `level` and the one above it.
     fn raise(&self, level: usize, below: usize) {
         self.word(level, below / 64).fetch_or(1 << (below % 64), Ordering::AcqRel);
@@ -167,6 +181,19 @@ mod tests {
 
         fn words(&self, level: usize) -> usize {
             self.0[level].len()
+        }
+    }
+
+    #[test]
+    fn chunks_given_together_are_those_given_one_by_one() {
+        let empty = || Index([130, 3, 1].map(|words| (0..words).map(|_| AtomicU64::new(0)).collect()));
+        let words = |index: &Index| index.0.iter().flatten().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        for (first, end) in [(0, 0), (0, 1), (1, 64), (63, 64), (64, 64), (1, 130), (7, 4096), (4095, 4097), (100, 130 * 64), (0, 130 * 64)]
+        {
+            let (together, single) = (empty(), empty());
+            together.give_all(ChunkId(first), ChunkId(end));
+            (first..end).for_each(|chunk| single.give(ChunkId(chunk)));
+            assert_eq!(words(&together), words(&single), "{first}..{end}");
         }
     }
 

@@ -292,7 +292,7 @@ fn cell_where(arena: &Arena, wanted: impl Fn(&crate::column::cell::Cell) -> bool
     core.block(1).holder.used_cells().find(|id| wanted(&core.cell(1, id.offset()))).unwrap()
 }
 
-const DAMAGES: [Damage; 23] = [
+const DAMAGES: [Damage; 25] = [
     ("M3", false, |arena| {
         let (_, page) = find(arena, slots);
         page.set(Owner::column(3), page.cell());
@@ -304,6 +304,14 @@ const DAMAGES: [Damage; 23] = [
     ("M3", false, |arena| arena.core.span(find(arena, slots).0).class.store(95, Relaxed)),
     ("M3", false, |arena| arena.core.span(find(arena, large).0).spans.store(1 << 20, Relaxed)),
     ("M3", true, |arena| arena.core.page(SpanId(find(arena, run).0.0 + 1)).leave()),
+    ("M3", true, |arena| {
+        let (head, page) = find(arena, run);
+        arena.core.page(SpanId(head.0 + 1)).write(page.read().after(2));
+    }),
+    ("M3", true, |arena| {
+        let (_, page) = find(arena, run);
+        page.set(Owner::column(1), page.cell());
+    }),
     ("M1", false, |arena| {
         let (span, _) = find(arena, |head| matches!(head, Head::Slots { cell, shared: false, .. } if cell.class() == 2));
         arena.core.live_word(span.first()).fetch_or(2, Relaxed);
