@@ -102,8 +102,8 @@ pub(crate) struct Handle {
     pub(crate) freed_status: Slot<i32>,
     /// What it must be, whether or not others freed blocks of the span, for the watchful way; nobody with `ZERO_FREED`.
     own: Slot<u32>,
-    /// The cells of the blocks held back, or the sink.
-    held_cells: [Slot<*const u8>; 2],
+    /// What was read of the page entries of the blocks held back, whose cells count; that of the sink, at offset 0, if none is.
+    held_entries: [Slot<Entry>; 2],
     core: Slot<*const Core>,
     /// Why the last call on this handle was refused.
     error: Slot<MaybeUninit<Error>>,
@@ -149,7 +149,7 @@ impl Handle {
         self.own.set(if core.options.zero_freed { NOBODY } else { Owner::column(index).0 });
         self.trust();
         self.number.set(Owner::column(index).0);
-        self.held_cells.iter().for_each(|cell| cell.set(block));
+        self.held_entries.iter().for_each(|entry| entry.set(Entry::SINK));
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
         let rows = core.rows();
@@ -305,18 +305,17 @@ impl Handle {
         let (block, live) = (self.block.get(), self.live.get());
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holds = unsafe { &(*block.cast::<ColumnBlock>()).holds };
-        let (held, held_cell) = (holds.of(hold), &self.held_cells[hold as usize]);
+        let (held, held_entry) = (holds.of(hold), &self.held_entries[hold as usize]);
         // SAFETY: both were checked against `granules` (R2), the one when it was freed. Granule 0 stands for "none held"; its
         // word belongs to no span.
         let (live_of_held, live) = unsafe { (&*live.add(held.word()), &*live.add(granule.word())) };
         if !hold_instead(holds.word(hold), live_of_held, held, granule, || is_given(live)) {
             return free_not_given::<F>(self, granule);
         }
-        // SAFETY: page entries of our spans hold offsets of cells in our block (M3).
-        let cell = unsafe { Cell::new(block, entry.cell() as usize) };
-        // SAFETY: the cell of the block held before, or the block's start: a sink, always full (K1).
-        let before = unsafe { Cell::new(held_cell.get(), 0) };
-        held_cell.set(cell.as_ptr());
+        // SAFETY: page entries of our spans hold offsets of cells in our block (M3), as did that of the block held before; or else
+        // it is the block's start: a sink, always full (K1).
+        let before = unsafe { Cell::new(block, held_entry.get().cell() as usize) };
+        held_entry.set(entry);
         if before.push(held) {
             return F::freed(self);
         }
@@ -330,7 +329,7 @@ impl Handle {
     pub(crate) fn hold_back(&self, granule: Granule, cell: Cell) {
         let hold = if cell.is_medium() { Hold::Run } else { Hold::Small };
         self.finish_hold(hold);
-        self.held_cells[hold as usize].set(cell.as_ptr());
+        self.held_entries[hold as usize].set(Entry::new(self.as_owner(), self.offset_of(cell)));
         self.block().holds.set(hold, granule);
     }
 
@@ -482,14 +481,12 @@ impl Handle {
     }
 
     fn finish_hold(&self, hold: Hold) {
-        let (holds, held_cell) = (&self.block().holds, &self.held_cells[hold as usize]);
+        let (holds, held_entry) = (&self.block().holds, &self.held_entries[hold as usize]);
         let held = holds.of(hold);
         if held == Granule(0) {
             return;
         }
-        // SAFETY: the cell of the held block (see `hold_back`).
-        let cell = unsafe { Cell::new(held_cell.get(), 0) };
-        held_cell.set(self.block.get());
+        let cell = self.cell_at(held_entry.replace(Entry::SINK).cell());
         hold_instead(holds.word(hold), self.live_word(held), held, Granule(0), || true);
         if !cell.push(held) {
             self.spill(cell, held);

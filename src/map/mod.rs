@@ -231,6 +231,9 @@ impl Owner {
 pub(crate) struct Entry(u64);
 
 impl Entry {
+    /// Of no span: leads to the sink at the start of a column's block.
+    pub(crate) const SINK: Self = Self(0);
+
     /// Of the first span of a run, or of a single one.
     #[inline(always)]
     pub(crate) const fn new(owner: Owner, cell: u32) -> Self {
