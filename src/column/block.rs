@@ -120,7 +120,8 @@ pub(crate) struct OpenSide {
 /// A column's block, up to its cells.
 #[repr(C, align(128))]
 pub(crate) struct ColumnBlock {
-    /// `UnsafeCell`: a reference to the block promises nothing about what cells write, and this is one.
+    /// The first line of a cell; of one that is always full nothing behind it is reached. `UnsafeCell`: a reference to the block
+    /// promises nothing about what cells write, and this is one.
     sink: UnsafeCell<[u64; 8]>,
     pub(crate) holds: Holds,
     pub(crate) holder: HolderSide,
