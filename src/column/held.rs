@@ -281,21 +281,9 @@ impl Handle {
         self.free_if::<F>(Hold::Small, granule, entry, |live| live.load(Relaxed) & granule.bit() != 0)
     }
 
-    /// Frees a block of one of our spans of which others may have freed blocks.
+    /// Frees a block of one of our spans, or runs, of which others may have freed blocks: the remote bit counts too.
     #[inline(always)]
-    pub(crate) fn free_own_seen<F: Face>(&self, granule: Granule, entry: Entry) -> F::Freed {
-        self.free_looking::<F>(Hold::Small, granule, entry)
-    }
-
-    /// Frees a block of one of our runs.
-    #[inline(always)]
-    pub(crate) fn free_own_run<F: Face>(&self, granule: Granule, entry: Entry) -> F::Freed {
-        self.free_looking::<F>(Hold::Run, granule, entry)
-    }
-
-    /// Frees a block of one of our spans, or runs: the remote bit counts too.
-    #[inline(always)]
-    fn free_looking<F: Face>(&self, hold: Hold, granule: Granule, entry: Entry) -> F::Freed {
+    pub(crate) fn free_own_seen<F: Face>(&self, hold: Hold, granule: Granule, entry: Entry) -> F::Freed {
         self.free_if::<F>(hold, granule, entry, |live| not_given(live, self.remote_word(granule)) & granule.bit() == 0)
     }
 

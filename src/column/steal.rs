@@ -145,7 +145,7 @@ impl Core {
                 return false;
             }
             let incoming = self.incoming(span);
-            if !incoming.is_of(index, id.offset()) || incoming.is_empty(self.units(incoming.span, incoming.page.read())) {
+            if !incoming.is_of(index, id.offset()) || incoming.is_empty(self.units(span, incoming.page.read())) {
                 return true;
             }
             let Next::Span(next) = incoming.pending.next() else { return false };

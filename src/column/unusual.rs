@@ -1,6 +1,7 @@
 //! What the fast path leaves: sizes above 4 KiB, alignments above 16 bytes, frees of blocks that are
 //! not plainly the holder's.
 
+use super::block::Hold;
 use super::cell::{CellId, Row, medium_cell_of};
 use super::core::{Core, Misuse};
 use super::held::{Face, Handle};
@@ -211,9 +212,13 @@ pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, granule: Granule, e
     let owner = entry.owner();
     if handle.is_own(owner) {
         handle.watch();
-        return handle.free_own_seen::<F>(granule, entry);
+        return handle.free_own_seen::<F>(Hold::Small, granule, entry);
     }
-    if handle.is_own_run(owner) { handle.free_own_run::<F>(granule, entry) } else { freeing_elsewhere::<F>(handle, granule, owner) }
+    if handle.is_own_run(owner) {
+        handle.free_own_seen::<F>(Hold::Run, granule, entry)
+    } else {
+        freeing_elsewhere::<F>(handle, granule, owner)
+    }
 }
 
 /// Blocks of somebody else, most likely.
