@@ -50,6 +50,21 @@ pub(crate) const MEDIUM_STACK: usize = 7;
 /// Bytes that a cell's stack may keep from their spans.
 const STACK_BYTES: usize = 32 << 10;
 
+/// What a cell takes over from its class at its first use, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub(crate) struct OfCell {
+    /// Entries that the stack may hold; above a span's size one, and above two spans' none, so that
+    /// runs whose blocks are free are empty.
+    pub(crate) stack: u8,
+    /// The class' number.
+    pub(crate) index: u8,
+    /// Granules of a slot.
+    pub(crate) granules: u16,
+    /// [`Class::reciprocal`] of a small class, 0 of a medium one.
+    pub(crate) reciprocal: u32,
+}
+
 /// A size class.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -68,17 +83,12 @@ pub(crate) struct Class {
     pub(crate) slots: u16,
     /// Spans of a run; 1 for small classes.
     pub(crate) spans: u16,
-    /// Entries that the cell's stack may hold; above a span's size one, and above two spans' none, so that
-    /// runs whose blocks are free are empty.
-    pub(crate) stack: u8,
-    /// `reciprocal` of a small class, 0 of a medium one.
-    pub(crate) cell_reciprocal: u32,
+    /// What its cells take over.
+    pub(crate) of_cell: OfCell,
     /// Granules of a slot.
     pub(crate) granules: u16,
     /// Its number.
     pub(crate) index: u8,
-    /// 1, what a cell's `counted` begins with: a cell is set up by one copy of these fields.
-    pub(crate) counted: u8,
     /// Whether units are words of the live map (else slots).
     pub(crate) by_word: bool,
 }
@@ -115,24 +125,23 @@ pub(crate) const fn class_of(size: usize) -> usize {
     }
 }
 
-const fn classes_of_granules() -> [u8; SMALL_MAX / GRANULE] {
-    let mut all = [0; SMALL_MAX / GRANULE];
+const fn classes_of_granules() -> [&'static Class; SMALL_MAX / GRANULE] {
+    let mut all = [&CLASSES[0]; SMALL_MAX / GRANULE];
     let mut granules = 0;
     while granules < all.len() {
-        all[granules] = class_of((granules + 1) * GRANULE) as u8;
+        all[granules] = &CLASSES[class_of((granules + 1) * GRANULE)];
         granules += 1;
     }
     all
 }
 
 /// The class of each number of granules up to [`SMALL_MAX`], less one.
-static CLASS_OF_GRANULES: [u8; SMALL_MAX / GRANULE] = classes_of_granules();
+static CLASS_OF_GRANULES: [&Class; SMALL_MAX / GRANULE] = classes_of_granules();
 
 /// The class of a size up to [`SMALL_MAX`]; `None` for size 0 and above.
 #[inline(always)]
 pub(crate) fn small_class_of(size: usize) -> Option<&'static Class> {
-    let class = CLASS_OF_GRANULES.get(size.wrapping_sub(1) / GRANULE)?;
-    Some(Class::at(u32::from(*class)))
+    CLASS_OF_GRANULES.get(size.wrapping_sub(1) / GRANULE).copied()
 }
 
 const fn class_bytes(class: usize) -> usize {
@@ -181,25 +190,28 @@ const fn class(index: usize) -> Class {
         reciprocal,
         slots: slots as u16,
         spans: spans as u16,
-        stack: if bytes > 2 * SPAN {
-            0
-        } else if bytes > SPAN {
-            1
-        } else if wanted < 4 {
-            4
-        } else {
-            min(wanted, most) as u8
+        of_cell: OfCell {
+            stack: if bytes > 2 * SPAN {
+                0
+            } else if bytes > SPAN {
+                1
+            } else if wanted < 4 {
+                4
+            } else {
+                min(wanted, most) as u8
+            },
+            index: index as u8,
+            granules: (bytes / GRANULE) as u16,
+            reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
         },
-        cell_reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
         granules: (bytes / GRANULE) as u16,
         index: index as u8,
-        counted: 1,
         by_word,
     }
 }
 
-/// Rows of the table of classes: a power of two, so that a masked index needs no check.
-const CLASS_ROWS: usize = CLASS_COUNT.next_power_of_two();
+/// Rows of the table of classes: what a byte can name, so that one needs no check.
+const CLASS_ROWS: usize = 1 << u8::BITS;
 
 const fn classes() -> [Class; CLASS_ROWS] {
     let mut all = [class(0); CLASS_ROWS];
@@ -299,7 +311,7 @@ mod tests {
             let run = class.spans as usize * SPAN;
             let used = class.slots as usize * class.bytes as usize;
             assert!(used <= run && class.spans <= 64);
-            assert!(if class.bytes as usize > SPAN { class.stack <= 1 } else { class.stack >= 4 });
+            assert!(if class.bytes as usize > SPAN { class.of_cell.stack <= 1 } else { class.of_cell.stack >= 4 });
             if index >= SMALL_CLASSES {
                 assert!((run - used) * 16 <= run, "C3: {}", class.bytes);
                 assert!((class.bytes as usize) < SPAN || (run == used && class.slots <= 8 && class.spans <= 15), "C3: {}", class.bytes);

@@ -360,6 +360,85 @@ mod allocation_service_tests {
     }
 
     #[test]
+    fn more_memory_than_there_can_be_is_refused_and_nothing_is_written() {
+        let service = open(small());
+        for wanted in (0..64).map(|less| usize::MAX - less).chain([usize::MAX / 2, 1 << 40]) {
+            let mut request = entity("huge", "x".repeat(500));
+            request.resource_requirements.memory_size = wanted;
+            let refused = |result: Result<_, _>| assert!(matches!(result, Err(AllocationError::OutOfMemory { .. })), "{wanted}");
+            refused(service.allocate_memory(request.clone()).map(drop));
+            refused(service.batch_allocate_memory(vec![request.clone()]).map(drop));
+            service.batch_allocate_each(vec![request]).into_iter().for_each(|result| refused(result.map(drop)));
+        }
+        assert_eq!(used(&service, ConceptType::ENTITY), 0);
+    }
+
+    #[test]
+    fn a_batch_that_is_undone_takes_nothing_that_others_allocated_meanwhile() {
+        for each in [false, true] {
+            let service = open(small());
+            service.allocate_memory(entity("there", "")).unwrap();
+            let fillers = (0..10).map(|n| format!("filler{n}"));
+            let ids = std::iter::once("x".to_owned()).chain(fillers).chain(["there".to_owned()]);
+            let batch: Vec<_> = ids.map(|id| entity(id, "of the batch")).collect();
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(Relaxed) {
+                        if each {
+                            service.batch_allocate_each(batch.clone());
+                            batch[1..batch.len() - 1]
+                                .iter()
+                                .for_each(|own| drop(service.deallocate_memory(own.concept_id.as_str().into())));
+                        } else {
+                            service.batch_allocate_memory(batch.clone()).unwrap_err();
+                        }
+                    }
+                });
+                let end = Instant::now() + Duration::from_millis(700);
+                while Instant::now() < end {
+                    let _ = service.deallocate_memory("x".into());
+                    if service.allocate_memory(entity("x", "of its own")).is_ok() {
+                        // From here on nobody frees it.
+                        for _ in 0..100 {
+                            let content = service.read("x").map(|content| content.to_vec());
+                            if content.as_deref() != Ok(b"of its own") {
+                                done.store(true, Relaxed);
+                                panic!("{content:?}");
+                            }
+                        }
+                    }
+                }
+                done.store(true, Relaxed);
+            });
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_undone_forgets_no_edge_that_others_made_known() {
+        let config = || AllocationServiceConfig { guidance: false, ..small() };
+        let columns = open(config());
+        let column = |id: String| columns.allocate_memory(entity(id, "")).unwrap().cortical_column_id;
+        let first = column("x".to_owned());
+        let other = (0..64).map(|n| format!("y{n}")).find(|id| column(id.clone()) != first).unwrap();
+        for all in [true, false] {
+            let service = open(config());
+            service.allocate_memory(entity("there", "")).unwrap();
+            let mut x = entity("x", "");
+            x.locality_hints = vec![other.clone()];
+            service.allocate_memory(x).unwrap();
+            let batch = vec![entity(other.clone(), ""), entity("there", "")];
+            if all {
+                service.batch_allocate_memory(batch).unwrap_err();
+                service.allocate_memory(entity(other.clone(), "")).unwrap();
+            } else {
+                assert!(service.batch_allocate_each(batch)[0].is_ok());
+            }
+            assert!((service.get_allocation_metrics().edge_cut - 1.0).abs() < 1e-9, "the one edge, between two columns");
+        }
+    }
+
+    #[test]
     fn in_a_scarce_batch_the_urgent_are_served() {
         let pool = PoolConfig::new(ConceptType::ENTITY, 20_000);
         let service = open(AllocationServiceConfig { pool_configurations: vec![pool], ..small() });

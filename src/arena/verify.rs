@@ -131,10 +131,10 @@ impl<'a> Check<'a> {
         (CHUNK_SPANS..self.core.spans.len()).contains(&span.index())
     }
 
-    /// Columns in use, and their cells, that there are.
+    /// Columns in use, and their cells, as far as they may be in use.
     fn used_cells(&self) -> impl Iterator<Item = (u32, CellId)> + use<'a> {
         let core = self.core;
-        let cells = move |index| core.block(index).holder.used_cells().filter(|&id| core.rows().have(id)).map(move |id| (index, id));
+        let cells = move |index| core.block(index).holder.cells_near_used(core.rows()).map(move |id| (index, id));
         core.used_columns().filter(|&index| index < core.column_count()).flat_map(cells)
     }
 
@@ -168,18 +168,19 @@ impl<'a> Check<'a> {
                 self.chain(index, first, ChunkMeta::next, |at| listed.insert(at.0, (index, list)).is_none());
             }
             self.chain(index, holder.waiting(), ChunkMeta::after, |at| quiet.insert(at.0, index).is_none());
-            let single = holder.single();
-            let holds = !listed.contains_key(&single.0);
-            self.derived(holds, "S8", single.0, || format!("column {index} takes single spans of chunk {}, which is in a list", single.0));
-            self.chain(index, single, |_| ChunkId::NONE, |at| quiet.insert(at.0, index).is_none());
         }
+        let mut singles = HashMap::new();
         for chunk in core.chunk_ids() {
             let meta = core.chunk(chunk);
             let holder = Owner(meta.owner.load(Relaxed)).holder();
             let (list, quiet) = (listed.get(&chunk.0).copied(), quiet.get(&chunk.0).copied());
             let lists = list.map_or(meta.list() == 0, |list| Some(list.0) == holder && list.1 == meta.list());
             let told = Owner(meta.told.load(Relaxed)).index();
-            let tells = if quiet.is_some() { quiet == holder && told.is_none() } else { told == holder };
+            // Of those that wait for nothing and are in no list, a column has one: the chunk for single spans.
+            let waits = quiet.is_some();
+            let is_single =
+                !waits && told.is_none() && list.is_none() && holder.is_some_and(|holder| singles.insert(holder, chunk).is_none());
+            let tells = if waits { quiet == holder && told.is_none() } else { told == holder || is_single };
             self.derived(lists && tells, "S8", chunk.0, || format!("chunk {} is not where it says", chunk.0));
         }
     }
@@ -206,9 +207,9 @@ impl<'a> Check<'a> {
         let at = strange.unwrap_or(0);
         self.derived(strange.is_none(), "S1", at, || format!("column {at} is in use, and there is none"));
         for index in core.used_columns().filter(|&index| index < core.column_count()) {
-            let strange = core.block(index).holder.used_cells().find(|&id| !core.rows().have(id));
-            let at = strange.map_or(0, |id| id.0);
-            self.derived(strange.is_none(), "K1", at, || format!("cell {at} of column {index} is in use, and there is none"));
+            let strange = core.block(index).holder.strange_page(core.rows());
+            let at = strange.unwrap_or(0) as u64;
+            self.derived(strange.is_none(), "K1", at, || format!("cells on page {at} of column {index} are in use, and there are none"));
         }
         for (index, id) in self.used_cells() {
             let cell = core.cell(index, id.offset());

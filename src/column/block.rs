@@ -10,15 +10,16 @@
 
 use core::cell::UnsafeCell;
 
-use super::cell::{CELL_LINES, Cell, CellId, Rows};
+use super::cell::{BLOCK_PAGES, Cell, CellId, Rows};
 use super::lease::Lease;
 use crate::map::{ChunkId, Granule};
 use crate::region::{Layout, Region, Section, Table};
 use crate::span::LISTS;
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
-/// Words of a bit set of cells: a power of two, so that a masked number needs no check.
-const CELL_WORDS: usize = CELL_LINES.next_power_of_two() / 64;
+/// Notes of a block's pages: a power of two, so that a masked number needs no check.
+const PAGE_NOTES: usize = 64;
+const _: () = assert!(BLOCK_PAGES <= PAGE_NOTES);
 
 /// Of which kind a held-back free is. Each kind has its own, so that what a run's free takes never comes upon that of a small
 /// block.
@@ -69,8 +70,6 @@ impl Holds {
 /// What the holder writes; others read it for metrics.
 #[repr(C, align(128))]
 pub(crate) struct HolderSide {
-    /// The chunk that single spans are taken from.
-    single: AtomicU32,
     /// 1 once a holder has set its handle up.
     set_up: AtomicU32,
     /// 1 while the holder resets the column.
@@ -85,16 +84,13 @@ pub(crate) struct HolderSide {
     pub(crate) other_allocs: AtomicU64,
     /// How many of `bytes_freed_by_others` the holder has taken into account.
     pub(crate) bytes_seen: AtomicU64,
-    /// The cells that were used, a bit each.
-    cells: [AtomicU64; CELL_WORDS],
+    /// The pages of the block that have cells that were used: 1.
+    pages: [AtomicU32; PAGE_NOTES],
     /// The first chunk of each list of chunks with free spans: list 1 first (S8).
     lists: [AtomicU32; LISTS as usize],
     /// The first chunk that waits to be put in a list.
     waiting: AtomicU32,
 }
-
-// Cells lie where they lay before there were these lists: their offsets are in page entries, and files keep those.
-const _: () = assert!(size_of::<HolderSide>() == 640);
 
 /// What any thread writes.
 #[repr(C, align(128))]
@@ -238,17 +234,6 @@ impl HolderSide {
         self.set_up.load(Ordering::Acquire) != 0
     }
 
-    /// The chunk that single spans are taken from.
-    #[inline(always)]
-    pub(crate) fn single(&self) -> ChunkId {
-        ChunkId(self.single.load(Relaxed))
-    }
-
-    #[inline(always)]
-    pub(crate) fn set_single(&self, chunk: ChunkId) {
-        self.single.store(chunk.0, Relaxed);
-    }
-
     /// The first chunk that waits to be put in a list.
     #[inline(always)]
     pub(crate) fn waiting(&self) -> ChunkId {
@@ -299,22 +284,18 @@ impl HolderSide {
     /// Notes that a cell is in use.
     #[inline(always)]
     pub(crate) fn note_cell(&self, cell: CellId) {
-        let word = &self.cells[cell.0 as usize / 64 % CELL_WORDS];
-        word.store(word.load(Relaxed) | 1 << (cell.0 % 64), Relaxed);
+        self.pages[cell.page() % PAGE_NOTES].store(1, Relaxed);
     }
 
-    /// The cells in use.
-    pub(crate) fn used_cells(&self) -> impl Iterator<Item = CellId> + '_ {
-        self.cells.iter().enumerate().flat_map(|(index, word)| {
-            let mut bits = word.load(Relaxed);
-            core::iter::from_fn(move || {
-                let bit = bits.trailing_zeros();
-                (bits != 0).then(|| {
-                    bits &= bits - 1;
-                    CellId(index as u32 * 64 + bit)
-                })
-            })
-        })
+    /// The cells on those pages that have any in use. So pages that were never touched are not.
+    pub(crate) fn cells_near_used(&self, rows: Rows) -> impl Iterator<Item = CellId> + '_ {
+        let pages = self.pages.iter().enumerate().filter(|(_, noted)| noted.load(Relaxed) != 0);
+        pages.flat_map(move |(page, _)| rows.on_page(page))
+    }
+
+    /// A page that is noted to have cells in use, and has none with these rows, for checks.
+    pub(crate) fn strange_page(&self, rows: Rows) -> Option<usize> {
+        (0..PAGE_NOTES).find(|&page| self.pages[page].load(Relaxed) != 0 && rows.on_page(page).next().is_none())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Cells: the few cache lines in front of the free slots of one (column, size class, zone).
 //!
 //! ```text
-//! offset  0           8      16     24      32    40       48     52      56           60         62      63
-//!         pushes, n | word | base | limit | out | spills | list | drain | reciprocal | granules | class | counted
+//! offset  0           8      16     24            32    40       48     52      56
+//!         pushes, n | word | base | of the class | out | spills | list | drain | counted
 //! offset  64      68     72
 //!         inbox | hint | e[0] e[1] ... e[limit-1]
 //! ```
@@ -37,9 +37,10 @@
 use core::cell::Cell as Slot;
 use core::num::{NonZeroU32, NonZeroU64};
 
-use crate::map::{Granule, SpanId};
+use crate::map::{Entry, Granule, SpanId};
+use crate::region::PAGE;
 use crate::size_class::{
-    CLASS_COUNT, Class, MEDIUM_MAX, MEDIUM_STACK, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of,
+    CLASS_COUNT, Class, MEDIUM_MAX, MEDIUM_STACK, OfCell, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of,
 };
 use crate::span::Inbox;
 use crate::spike::ZONES;
@@ -54,17 +55,13 @@ pub(crate) struct CellHead {
     pushes_n: AtomicU64,
     word: AtomicU64,
     base: AtomicU64,
-    limit: Slot<u8>,
-    reserved: [u8; 7],
+    class: Slot<OfCell>,
     out: AtomicU64,
     spills: AtomicU64,
     list: AtomicU32,
     drain: AtomicU32,
-    /// Of a small class; 0 for others, and for the sink, so that one test tells both from small ones.
-    reciprocal: Slot<u32>,
-    granules: Slot<u16>,
-    class: Slot<u8>,
     counted: Slot<u8>,
+    reserved: [u8; 7],
 }
 
 /// Bits of `pushes_n` that count entries.
@@ -115,8 +112,13 @@ const NARROW_CELLS: usize = ORDERED_FIRST + ROW_CELLS;
 const NARROW_BYTES: usize = NARROW_CELLS * NARROW_CELL;
 /// Bytes of a zone's row.
 const ROW_BYTES: usize = ROW_CELLS * WIDE_CELL;
-/// Lines of 64 bytes that the cells of a column with all rows take: one more than the highest cell number.
-pub(crate) const CELL_LINES: usize = (NARROW_BYTES + ZONES * ROW_BYTES) / 64;
+/// Lines of 64 bytes that the block of a column with all rows takes: above the highest cell number.
+const BLOCK_LINES: usize = (CELLS_OFFSET + NARROW_BYTES + ZONES * ROW_BYTES) / 64;
+/// Pages that it takes.
+pub(crate) const BLOCK_PAGES: usize = BLOCK_LINES.div_ceil(PAGE_LINES);
+/// Lines of a page.
+const PAGE_LINES: usize = PAGE / 64;
+const _: () = assert!(PAGE_LINES == u64::BITS as usize);
 
 /// A row of small cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,16 +187,32 @@ impl Rows {
 
     /// Every cell.
     pub(crate) fn ids(self) -> impl Iterator<Item = CellId> {
-        (0..CELL_LINES as u32).map(CellId).filter(move |&id| self.have(id))
+        (0..BLOCK_PAGES).flat_map(move |page| self.on_page(page))
+    }
+
+    /// The cells that start on a page of the block.
+    pub(crate) fn on_page(self, page: usize) -> impl Iterator<Item = CellId> {
+        let (first, end) = (page * PAGE_LINES, (CELLS_OFFSET + self.bytes()) / 64);
+        let starts = STARTS.get(page).copied().unwrap_or(0);
+        let mut lines = match end.saturating_sub(first) {
+            0 => 0,
+            1..PAGE_LINES => starts & ((1 << (end - first)) - 1),
+            _ => starts,
+        };
+        core::iter::from_fn(move || {
+            let line = NonZeroU64::new(lines)?.trailing_zeros();
+            lines &= lines - 1;
+            Some(CellId(first as u32 + line))
+        })
     }
 
     /// Whether a cell starts there, in a column with these rows.
     pub(crate) const fn have(self, id: CellId) -> bool {
-        id.start() < self.bytes() && id.is_valid()
+        id.is_valid() && id.start() < self.bytes()
     }
 }
 
-/// A cell's number in its column: the line on which it starts, counted from the column's first cell.
+/// A cell's number in its column: the line on which it starts, counted from the start of the column's block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CellId(pub(crate) u32);
 
@@ -206,47 +224,58 @@ impl CellId {
             Row::Ordered => (ORDERED_FIRST + class) * NARROW_CELL,
             Row::Zone(zone) => NARROW_BYTES + zone * ROW_BYTES + class * WIDE_CELL,
         };
-        Self((start / 64) as u32)
+        Self::starting(start)
     }
 
     /// The cell of a medium class.
     pub(crate) const fn medium(aligned: bool, class: usize) -> Self {
         let index = aligned as usize * MEDIUM_CLASSES + class - SMALL_CLASSES;
-        Self((index * NARROW_CELL / 64) as u32)
+        Self::starting(index * NARROW_CELL)
+    }
+
+    /// The cell that starts so many bytes from the first one.
+    const fn starting(start: usize) -> Self {
+        Self(((CELLS_OFFSET + start) / 64) as u32)
     }
 
     /// In place of a cell, for the spans of published blocks of a class: none lies there.
     pub(crate) const fn published(class: usize) -> Self {
-        Self((CELL_LINES + class) as u32)
+        Self((BLOCK_LINES + class) as u32)
     }
 
     /// Whether it stands for published blocks, and not for a cell.
     #[inline(always)]
     pub(crate) const fn is_published(self) -> bool {
-        self.0 >= CELL_LINES as u32
+        self.0 >= BLOCK_LINES as u32
     }
 
     /// Whether it stands for the published blocks of a class that there is.
     pub(crate) const fn is_published_class(self) -> bool {
-        self.is_published() && self.0 < (CELL_LINES + CLASS_COUNT) as u32
+        self.is_published() && self.0 < (BLOCK_LINES + CLASS_COUNT) as u32
     }
 
     /// The cell at `offset` bytes from its column's block.
     #[inline(always)]
     pub(crate) const fn at_offset(offset: u32) -> Self {
-        // Saturating: who frees a block twice may read the cell of a span that is being given back.
-        Self(offset.saturating_sub(CELLS_OFFSET as u32) / 64)
+        Self(offset / 64)
+    }
+
+    /// The cell that the slots of a span belong to.
+    #[inline(always)]
+    pub(crate) const fn of(entry: Entry) -> Self {
+        Self::at_offset(entry.cell())
     }
 
     /// Bytes from the column's block to the cell.
     #[inline(always)]
     pub(crate) const fn offset(self) -> u32 {
-        self.0 * 64 + CELLS_OFFSET as u32
+        self.0 * 64
     }
 
     /// Bytes from the column's first cell.
     const fn start(self) -> usize {
-        self.0 as usize * 64
+        // Saturating: who frees a block twice may read the cell of a span that is being given back.
+        (self.offset() as usize).saturating_sub(CELLS_OFFSET)
     }
 
     /// Whether its stack has room for few.
@@ -254,22 +283,27 @@ impl CellId {
         self.start() < NARROW_BYTES
     }
 
+    /// The page of its column's block on which it starts.
+    #[inline(always)]
+    pub(crate) const fn page(self) -> usize {
+        self.0 as usize / PAGE_LINES
+    }
+
     /// Whether a cell starts there, in a column with all rows: not for the cells of size 0, which are never used.
     const fn is_valid(self) -> bool {
-        let start = self.start();
-        if self.is_narrow() {
-            let index = start / NARROW_CELL;
-            start.is_multiple_of(NARROW_CELL) && index != ORDERED_FIRST - 1 && index != NARROW_CELLS - 1
-        } else {
-            let in_row = (start - NARROW_BYTES) % ROW_BYTES;
-            self.0 < CELL_LINES as u32 && in_row.is_multiple_of(WIDE_CELL) && in_row / WIDE_CELL < SMALL_CLASSES
-        }
+        self.page() < BLOCK_PAGES && STARTS[self.page()] >> (self.0 as usize % PAGE_LINES) & 1 != 0
     }
 
     /// Its size class. What was read of a span that is being given back may be no cell: then any class will do.
     #[inline(always)]
     pub(crate) fn class(self) -> usize {
         usize::from(CLASS_OF_LINE[self.0 as usize % CLASS_LINES])
+    }
+
+    /// The same.
+    #[inline(always)]
+    pub(crate) fn class_of(self) -> &'static Class {
+        Class::at(self.class() as u32)
     }
 
     /// The row of a small class that it is in; `None` of a medium class, and for what stands for published blocks.
@@ -295,20 +329,41 @@ impl CellId {
 
     /// Entries that the stack of this cell, of `class`, may hold.
     pub(crate) const fn stack(self, class: &Class) -> u8 {
-        if self.is_narrow() && class.stack > NARROW_STACK as u8 { NARROW_STACK as u8 } else { class.stack }
+        if self.is_narrow() && class.of_cell.stack > NARROW_STACK as u8 { NARROW_STACK as u8 } else { class.of_cell.stack }
     }
 }
 
+const fn starts() -> [u64; BLOCK_PAGES] {
+    let mut starts = [0; BLOCK_PAGES];
+    let mut line = CELLS_OFFSET / 64;
+    while line < BLOCK_LINES {
+        let start = line * 64 - CELLS_OFFSET;
+        let is_one = if start < NARROW_BYTES {
+            let index = start / NARROW_CELL;
+            start.is_multiple_of(NARROW_CELL) && index != ORDERED_FIRST - 1 && index != NARROW_CELLS - 1
+        } else {
+            let in_row = (start - NARROW_BYTES) % ROW_BYTES;
+            in_row.is_multiple_of(WIDE_CELL) && in_row / WIDE_CELL < SMALL_CLASSES
+        };
+        starts[line / PAGE_LINES] |= (is_one as u64) << (line % PAGE_LINES);
+        line += 1;
+    }
+    starts
+}
+
+/// The lines of each page of a block on which cells start, a bit each.
+static STARTS: [u64; BLOCK_PAGES] = starts();
+
 /// Lines of the table of classes: a power of two, so that a masked number needs no check.
-const CLASS_LINES: usize = (CELL_LINES + CLASS_COUNT).next_power_of_two();
+const CLASS_LINES: usize = (BLOCK_LINES + CLASS_COUNT).next_power_of_two();
 
 const fn class_of_line() -> [u8; CLASS_LINES] {
     let mut classes = [0; CLASS_LINES];
-    let mut line = 0;
-    while line < CELL_LINES + CLASS_COUNT {
-        let start = line * 64;
-        classes[line] = if line >= CELL_LINES {
-            line - CELL_LINES
+    let mut line = CELLS_OFFSET / 64;
+    while line < BLOCK_LINES + CLASS_COUNT {
+        let start = line * 64 - CELLS_OFFSET;
+        classes[line] = if line >= BLOCK_LINES {
+            line - BLOCK_LINES
         } else if start >= NARROW_BYTES {
             (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL
         } else if start / NARROW_CELL < ALIGNED_FIRST {
@@ -414,7 +469,7 @@ impl Cell {
         let head = self.head();
         let pushes_n = head.pushes_n.load(Relaxed);
         let n = entries(pushes_n);
-        if n == head.limit.get() {
+        if n == self.limit() {
             return false;
         }
         self.entry(n).store(granule.0, Relaxed);
@@ -496,31 +551,32 @@ impl Cell {
     /// Whether it was used before.
     #[inline(always)]
     pub(crate) fn is_set_up(&self) -> bool {
-        self.head().granules.get() != 0
+        self.granules() != 0
     }
 
     /// Whether it checks units out, which takes room for a few slots on its stack. Else its word is always empty: what is
     /// free stays with its run, but for one slot at most.
     #[inline(always)]
     pub(crate) fn checks_out(&self) -> bool {
-        self.head().limit.get() > 1
+        self.limit() > 1
     }
 
-    /// First use. Of a narrow cell, `stack` is what it has room for; else the class'.
+    /// First use. The stack of a narrow cell has room for less than the class says.
     #[inline(always)]
-    pub(crate) fn set_up(&self, class: &Class, stack: u8) {
-        let head = self.head();
-        head.reciprocal.set(class.cell_reciprocal);
-        head.granules.set(class.granules);
-        head.class.set(class.index);
-        head.counted.set(class.counted);
-        head.limit.set(stack);
+    pub(crate) fn set_up(&self, class: OfCell) {
+        self.head().class.set(class);
+    }
+
+    /// Entries that the stack may hold; 0 before it is set up.
+    #[inline(always)]
+    fn limit(&self) -> u8 {
+        self.head().class.get().stack
     }
 
     /// Granules of a slot.
     #[inline(always)]
     pub(crate) fn granules(&self) -> u64 {
-        u64::from(self.head().granules.get())
+        u64::from(self.head().class.get().granules)
     }
 
     /// Whether units of its spans are words (else slots); it is set up.
@@ -532,7 +588,7 @@ impl Cell {
     /// Its class' number; it is set up.
     #[inline(always)]
     pub(crate) fn class_index(&self) -> u32 {
-        u32::from(self.head().class.get())
+        u32::from(self.head().class.get().index)
     }
 
     /// Its class; it is set up.
@@ -550,7 +606,7 @@ impl Cell {
     /// What [`Class::unit`] multiplies with; `None` if it is medium, or the sink.
     #[inline(always)]
     pub(crate) fn small_reciprocal(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.head().reciprocal.get())
+        NonZeroU32::new(self.head().class.get().reciprocal)
     }
 
     /// Its address.
@@ -597,15 +653,14 @@ impl Cell {
     /// be asked. `granules` is one past the last granule.
     pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
         let (head, class) = (self.head(), Class::at(id.class() as u32));
-        let (n, limit) = (entries(head.pushes_n.load(Relaxed)), head.limit.get());
+        let (n, limit) = (entries(head.pushes_n.load(Relaxed)), self.limit());
         if limit <= 1 && self.word_bits() != 0 {
             return false;
         }
         if !self.is_set_up() {
             return limit == 0 && n == 0;
         }
-        let as_set_up = (limit, self.granules(), self.class_index(), head.reciprocal.get())
-            == (id.stack(class), u64::from(class.granules), u32::from(class.index), class.cell_reciprocal);
+        let as_set_up = head.class.get() == OfCell { stack: id.stack(class), ..class.of_cell };
         as_set_up && n <= limit && self.counted() <= 1 && self.word_base().0 < granules
     }
 
@@ -685,11 +740,11 @@ mod tests {
             valid += 1;
         }
         assert!(end as usize <= CELLS_OFFSET + Rows::ALL.bytes());
-        assert_eq!((0..CELL_LINES as u32 + 9).filter(|&line| Rows::ALL.have(CellId(line))).count(), valid);
+        assert_eq!((0..BLOCK_LINES as u32 + 9).filter(|&line| Rows::ALL.have(CellId(line))).count(), valid);
         for (size, &offset) in CELL_OF_SIZE.iter().enumerate().skip(1) {
             assert_eq!(u32::from(offset) + CELLS_OFFSET as u32, CellId::small(Row::Zone(0), class_of(size)).offset() - NARROW_BYTES as u32);
         }
-        assert!(!CellId((NARROW_BYTES as u32 + u32::from(CELL_OF_SIZE[0])) / 64).is_valid());
+        assert!(!CellId::starting(NARROW_BYTES + usize::from(CELL_OF_SIZE[0])).is_valid());
         for size in SMALL_MAX + 1..=MEDIUM_MAX {
             assert_eq!(medium_cell_of(size), Some(CellId::medium(false, class_of(size)).offset()));
         }

@@ -19,8 +19,8 @@
 use core::num::{NonZeroU32, NonZeroU64};
 
 use super::held::Handle;
-use crate::map::{ChunkId, SpanId};
-use crate::span::{ChunkMeta, FRESH_LIST, IndexWords, list_of_run};
+use crate::map::{ChunkId, Owner, SpanId};
+use crate::span::{ChunkMeta, FRESH_LIST, IndexWords, claim_in, list_of_run};
 use crate::sync::Ordering::Relaxed;
 
 /// Chunks that are looked at before a new one is reserved: more than the first that a list offers only if that has less than
@@ -61,7 +61,7 @@ impl Handle {
                 return span;
             }
         }
-        let single = self.block().holder.single();
+        let single = self.single();
         if let Some(span) = self.claim_run(single, self.chunk(single), spans) {
             return Some(span);
         }
@@ -72,7 +72,7 @@ impl Handle {
 
     fn take_single(&self) -> Option<SpanId> {
         for _ in 0..LOOKS {
-            let chunk = self.block().holder.single();
+            let chunk = self.single();
             if chunk != ChunkId::NONE {
                 let meta = self.chunk(chunk);
                 if let Some(span) = self.claim_run(chunk, meta, 1) {
@@ -85,7 +85,7 @@ impl Handle {
             }
         }
         let chunk = self.reserve_chunk(1)?;
-        self.block().holder.set_single(chunk);
+        self.set_single(chunk, self.chunk(chunk));
         Some(chunk.span(0))
     }
 
@@ -117,8 +117,7 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn claim_first_span(&self) -> Single {
         // Without one it is the chunk that does not exist, which has no free spans.
-        let chunk = self.block().holder.single();
-        let meta = self.chunk(chunk);
+        let meta = self.single_meta();
         let Some(free) = NonZeroU64::new(meta.map.free()) else { return Single::None };
         let open = &self.block().open;
         if !open.charge(1) {
@@ -129,25 +128,27 @@ impl Handle {
             open.refund(1);
             return Single::None;
         }
-        let span = chunk.span(place);
+        let span = self.single_span(place);
         if free.is_power_of_two() { Single::Last(span) } else { Single::Span(span) }
     }
 
-    /// The chunk for single spans is full: another one, if the column has one.
+    /// The chunk for single spans is full: there is none. Whether the column has others to choose from.
     #[inline(always)]
-    pub(crate) fn leave_single(&self, full: ChunkId) {
-        self.chunk(full).told.store(self.as_owner().0, Relaxed);
-        self.choose_single();
+    pub(crate) fn leave_single(&self) -> bool {
+        self.single_meta().told.store(self.as_owner().0, Relaxed);
+        self.set_single(ChunkId::NONE, self.chunk(ChunkId::NONE));
+        let holder = &self.block().holder;
+        holder.waiting().0 | holder.filled() != 0
     }
 
     /// Chooses the chunk for single spans. False if the column has none.
     #[inline(always)]
-    fn choose_single(&self) -> bool {
+    pub(crate) fn choose_single(&self) -> bool {
         let holder = &self.block().holder;
         let chunk = if holder.waiting() == ChunkId::NONE { self.first_with(1) } else { self.next_waiting() };
-        holder.set_single(chunk.unwrap_or(ChunkId::NONE));
+        let meta = self.chunk(chunk.unwrap_or(ChunkId::NONE));
+        self.set_single(chunk.unwrap_or(ChunkId::NONE), meta);
         if let Some(chunk) = chunk {
-            let meta = self.chunk(chunk);
             self.put_in_list(chunk, meta, 0);
             meta.told.store(0, Relaxed);
         }
@@ -157,17 +158,19 @@ impl Handle {
     /// Claims the first span of a free chunk beside the column's last one, and counts it against the
     /// column's limit. Only if the column has no other chunk with free spans.
     #[inline(always)]
-    pub(crate) fn claim_near_chunk(&self) -> Option<SpanId> {
+    pub(crate) fn claim_near_chunk(&self, owner: Owner) -> Option<SpanId> {
         let (holder, open) = (&self.block().holder, &self.block().open);
-        if holder.single().0 | holder.waiting().0 | holder.filled() != 0 || !open.charge(1) {
+        if self.single_span(0).0 | holder.waiting().0 | holder.filled() != 0 || !open.charge(1) {
             return None;
         }
-        let Some(chunk) = self.core().index.claim_in(self.leaf.get() as usize) else {
+        let (leaf, first) = self.leaf();
+        let Some(chunk) = claim_in(leaf, first) else {
             open.refund(1);
             return None;
         };
-        self.open_chunk(chunk, 1);
-        holder.set_single(chunk);
+        let meta = self.chunk(chunk);
+        Self::open_chunk(meta, owner, 1);
+        self.set_single(chunk, meta);
         Some(chunk.span(0))
     }
 
@@ -179,19 +182,19 @@ impl Handle {
             core.count_retries(u64::from(failed));
         }
         let chunk = chunk?;
-        self.leaf.set(core.index.leaf_of(chunk) as u32);
-        self.open_chunk(chunk, spans);
+        self.look_in_leaf(core.index.leaf_of(chunk));
+        let meta = self.chunk(chunk);
+        Self::open_chunk(meta, self.as_owner(), spans);
         if spans > 1 {
-            self.chunk(chunk).told.store(self.as_owner().0, Relaxed);
+            meta.told.store(self.as_owner().0, Relaxed);
         }
         Some(chunk)
     }
 
-    /// Opens a claimed chunk, whose first `taken` spans, 16 at most, are taken.
+    /// Opens a claimed chunk for its owner; its first `taken` spans, 16 at most, are taken.
     #[inline(always)]
-    fn open_chunk(&self, chunk: ChunkId, taken: u32) {
-        let meta = self.chunk(chunk);
-        meta.owner.store(self.as_owner().0, Relaxed);
+    fn open_chunk(meta: &ChunkMeta, owner: Owner, taken: u32) {
+        meta.owner.store(owner.0, Relaxed);
         meta.dirty.store(1, Relaxed);
         meta.map.open(taken);
     }
@@ -233,7 +236,7 @@ impl Handle {
     /// A run was given back around `place` of a chunk: if it is the column's, it may have more than its list says.
     #[inline(always)]
     pub(crate) fn note_run_back(&self, chunk: ChunkId, meta: &ChunkMeta, place: u32) {
-        if meta.owner.load(Relaxed) == self.as_owner().0 && self.block().holder.single() != chunk {
+        if meta.owner.load(Relaxed) == self.as_owner().0 && self.single() != chunk {
             let list = list_of_run(meta.map.run_around(place));
             if list > meta.list() {
                 self.put_in_list(chunk, meta, list);
@@ -244,7 +247,7 @@ impl Handle {
     /// Puts a chunk, if it is the column's and not the one for single spans, in the list that its free spans ask for.
     pub(crate) fn list_anew(&self, chunk: ChunkId) {
         let meta = self.chunk(chunk);
-        if meta.owner.load(Relaxed) == self.as_owner().0 && self.block().holder.single() != chunk {
+        if meta.owner.load(Relaxed) == self.as_owner().0 && self.single() != chunk {
             self.put_in_list(chunk, meta, meta.map.list());
         }
     }
@@ -289,9 +292,9 @@ impl Handle {
     pub(crate) fn release_free_chunks(&self) {
         while self.list_waiting() {}
         let holder = &self.block().holder;
-        let single = holder.single();
+        let single = self.single();
         if single != ChunkId::NONE && self.release_chunk(single) {
-            holder.set_single(ChunkId::NONE);
+            self.set_single(ChunkId::NONE, self.chunk(ChunkId::NONE));
         }
         // From the last list down: a chunk that comes to a lower one is seen again, and then stays.
         let mut lists = holder.filled();

@@ -651,6 +651,12 @@ impl Core {
         self.page(span).owner().head(span)
     }
 
+    /// The size class of a span's slots, or of its run's; any for a span without. As of this moment.
+    #[inline(always)]
+    pub(crate) fn class_of(&self, span: SpanId) -> &'static Class {
+        CellId::of(self.page(span).read()).class_of()
+    }
+
     /// Where a block lies: its span's owner, the run's first span, class and unit. `granule` may be
     /// any granule of the run.
     #[inline(always)]
@@ -662,7 +668,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn place_under(&self, granule: Granule, owner: Owner) -> Place {
         let head = owner.head(granule.span());
-        Place { owner, cell: self.page(granule.span()).cell(), head, class: self.span(head).class.load(Relaxed) }
+        Place { owner, cell: CellId::of(self.page(granule.span()).read()), head }
     }
 
     /// Frees the block at `granule`, in a span of `owner`, from a thread that does not hold its column:
@@ -699,9 +705,9 @@ impl Core {
     /// Frees a block of column `index`, which somebody else holds: wait-free.
     #[inline(never)]
     fn free_remote(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
-        let located = self.remote_free(granule, index, owner).free(granule, |owner| {
-            let head = owner.head(granule.span());
-            let class = Class::at(self.span(head).class.load(Relaxed));
+        let located = self.remote_free(granule, index, owner).free(granule, |entry| {
+            let head = entry.owner().head(granule.span());
+            let class = CellId::of(entry).class_of();
             (head, class.unit(granule.0 - head.first().0), class.granules)
         });
         let Some((head, unit, granules)) = located else {
@@ -758,16 +764,14 @@ impl Core {
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) owner: Owner,
-    /// Bytes from the column's block to the cell.
-    pub(crate) cell: u32,
+    pub(crate) cell: CellId,
     pub(crate) head: SpanId,
-    class: u32,
 }
 
 impl Place {
     /// Its class; not for large blocks.
     pub(crate) fn class(&self) -> &'static Class {
-        Class::at(self.class)
+        self.cell.class_of()
     }
 }
 

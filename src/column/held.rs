@@ -27,7 +27,7 @@
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
 
-use super::block::{CELLS_OFFSET, ColumnBlock, Hold};
+use super::block::{ColumnBlock, Hold};
 use super::cell::{CELL_OF_SIZE, Cell, CellId};
 use super::core::Core;
 use super::refill::{refilling, spilling, spilling_run};
@@ -35,45 +35,14 @@ use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Entry, Granule, Owner, PageEntry, SpanId, set_owned};
-use crate::size_class::{Class, GRANULE, SMALL_MAX, SPAN_WORDS};
-use crate::span::{ChunkMeta, SpanMeta};
+use crate::size_class::{Class, GRANULE, OfCell, SMALL_MAX, SPAN_WORDS};
+use crate::span::{ChunkMeta, IndexWords, SpanMeta};
 use crate::spike::{ZONES, octave, zone_of_octave};
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// A face of the fast path: what it gives, and what it notes when a call is refused. Everything out of
-/// the usual way is a function of its own that is left by a jump, so that the usual way, and each step
-/// after it, needs no stack frame; they are `extern "C"`, through which nothing unwinds.
-pub(crate) trait Face {
-    /// What a free gives.
-    type Freed;
-
-    /// For a free that went well.
-    fn freed(handle: &Handle) -> Self::Freed;
-    /// For a free that was refused; `error` says why.
-    fn not_freed(handle: &Handle, p: *mut u8) -> Self::Freed;
-    /// Notes that an allocation was refused; `error` says why.
-    fn not_given(handle: &Handle);
-}
-
-/// The crate's own face: nothing to note.
-pub(crate) struct Plainly;
-
-impl Face for Plainly {
-    type Freed = bool;
-
-    #[inline(always)]
-    fn freed(_handle: &Handle) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    fn not_freed(_handle: &Handle, _p: *mut u8) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn not_given(_handle: &Handle) {}
-}
+/// What a face notes of a call that is refused; the status of a refused free, which is not 0. So the C face's calls have nothing to
+/// do after a step that may refuse, and need no stack frame.
+pub(crate) type Note = fn(Error) -> i32;
 
 /// The owner of no span.
 const NOBODY: u32 = u32::MAX;
@@ -97,7 +66,7 @@ pub(crate) struct Handle {
     peak: AtomicI64,
     /// Bytes of the balance that the arena's counters know of.
     told: Slot<i64>,
-    /// What the C face gives for a free that went well. Read, not written into the code: if the
+    /// The status of a free that went well, 0. Read, not written into the code: if the
     /// compiler knew it, a free that spills would come back for it and need a stack frame.
     pub(crate) freed_status: Slot<i32>,
     /// What it must be, whether or not others freed blocks of the span, for the watchful way; nobody with `ZERO_FREED`.
@@ -105,10 +74,18 @@ pub(crate) struct Handle {
     /// What was read of the page entries of the blocks held back, whose cells count; that of the sink, at offset 0, if none is.
     held_entries: [Slot<Entry>; 2],
     core: Slot<*const Core>,
+    /// The chunk that single spans are taken from; else the one that does not exist.
+    single: Slot<*const ChunkMeta>,
+    /// What the holder's face notes of refused calls, if anything.
+    note: Slot<Option<Note>>,
     /// Why the last call on this handle was refused.
     error: Slot<MaybeUninit<Error>>,
-    /// The word of the chunk index from which the column's last chunk came.
-    pub(crate) leaf: Slot<u32>,
+    /// The first span of that chunk.
+    single_first: Slot<SpanId>,
+    /// The first chunk of the leaf of the chunk index from which the column's last chunk came.
+    leaf_first: Slot<ChunkId>,
+    /// That leaf.
+    leaf: Slot<*const AtomicU64>,
     /// The row of cells for each octave of spike time.
     rows: [Slot<*const u8>; 32],
 }
@@ -158,30 +135,28 @@ impl Handle {
         for (octave, row) in self.rows.iter().enumerate() {
             row.set(row_of[zone_of_octave(octave)]);
         }
+        self.set_single(ChunkId::NONE, self.chunk(ChunkId::NONE));
+        self.look_in_leaf(core.index.leaf_of(ChunkId::NONE));
         self.core.set(core);
         core.block(index).holder.note_set_up();
         core.note_used(index);
     }
 
-    /// Allocates; null if refused, and then `error` says why.
+    /// Allocates; null if refused, and then `error` says why. Everything out of
+    /// the usual way is a function of its own that is left by a jump, so that the usual way, and each step
+    /// after it, needs no stack frame; they are `extern "C"`, through which nothing unwinds.
     #[inline(always)]
     pub(crate) fn alloc(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
-        self.alloc_as::<Plainly>(size, align, spike)
-    }
-
-    /// As `alloc`, with a face's own way out of the usual.
-    #[inline(always)]
-    pub(crate) fn alloc_as<F: Face>(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         if size > SMALL_MAX {
-            return above_small::<F>(self, size, align, spike);
+            return above_small(self, size, align, spike);
         }
         if align & !GRANULE != 0 {
-            return unusual_align::<F>(self, size, align, spike);
+            return unusual_align(self, size, align, spike);
         }
         let cell = self.cell_for(size, spike);
         match cell.pop() {
             Some(granule) => self.give(granule),
-            None => refilling::<F>(self, size, align, cell),
+            None => refilling(self, size, cell),
         }
     }
 
@@ -216,18 +191,24 @@ impl Handle {
     /// Frees a block; false if refused, and then `error` says why.
     #[inline(always)]
     pub(crate) fn free(&self, p: *mut u8) -> bool {
-        self.free_as::<Plainly>(p)
+        self.free_as(p, |_| true, |status| status == 0)
     }
 
-    /// As `free`, with a face's own way out of the usual.
+    /// The same; 0, or what the face notes. Out of the usual way as `alloc`.
     #[inline(always)]
-    pub(crate) fn free_as<F: Face>(&self, p: *mut u8) -> F::Freed {
+    pub(crate) fn free_status(&self, p: *mut u8) -> i32 {
+        self.free_as(p, |handle| handle.freed_status.get(), |status| status)
+    }
+
+    #[inline(always)]
+    fn free_as<R>(&self, p: *mut u8, freed: impl FnOnce(&Self) -> R, other: impl FnOnce(i32) -> R) -> R {
         let granule = self.granule_at(p);
-        let Some(entry) = self.entry_at(granule) else { return free_unusual::<F>(self, granule) };
+        let Some(entry) = self.entry_at(granule) else { return other(free_unusual(self, granule)) };
         if entry.owner().0 != self.owner.get() {
-            return free_seen::<F>(self, granule, entry);
+            return other(free_seen(self, granule, entry));
         }
-        self.free_own::<F>(granule, entry)
+        // A block of one of our spans that nobody else has freed any of.
+        self.free_if(Hold::Small, granule, entry, |live| live.load(Relaxed) & granule.bit() != 0, freed, other)
     }
 
     /// The granule at `p`; one beyond all that there are, if `p` is before user memory or not on a granule's start.
@@ -275,22 +256,25 @@ impl Handle {
         self.owner.set(self.own.get());
     }
 
-    /// Frees a block of one of our spans that nobody else has freed.
-    #[inline(always)]
-    fn free_own<F: Face>(&self, granule: Granule, entry: Entry) -> F::Freed {
-        self.free_if::<F>(Hold::Small, granule, entry, |live| live.load(Relaxed) & granule.bit() != 0)
-    }
-
     /// Frees a block of one of our spans, or runs, of which others may have freed blocks: the remote bit counts too.
     #[inline(always)]
-    pub(crate) fn free_own_seen<F: Face>(&self, hold: Hold, granule: Granule, entry: Entry) -> F::Freed {
-        self.free_if::<F>(hold, granule, entry, |live| not_given(live, self.remote_word(granule)) & granule.bit() == 0)
+    pub(crate) fn free_own_seen(&self, hold: Hold, granule: Granule, entry: Entry) -> i32 {
+        let is_given = |live: &_| not_given(live, self.remote_word(granule)) & granule.bit() == 0;
+        self.free_if(hold, granule, entry, is_given, |handle| handle.freed_status.get(), |status| status)
     }
 
     /// Frees a block of one of our spans, if `is_given` says so of its live word. All is done that the block of its kind that was
     /// held back before has left to do, its live bit first.
     #[inline(always)]
-    fn free_if<F: Face>(&self, hold: Hold, granule: Granule, entry: Entry, is_given: impl FnOnce(&AtomicU64) -> bool) -> F::Freed {
+    fn free_if<R>(
+        &self,
+        hold: Hold,
+        granule: Granule,
+        entry: Entry,
+        is_given: impl FnOnce(&AtomicU64) -> bool,
+        freed: impl FnOnce(&Self) -> R,
+        other: impl FnOnce(i32) -> R,
+    ) -> R {
         let (block, live) = (self.block.get(), self.live.get());
         // SAFETY: L1: set up, so this is the column's block (R1).
         let holds = unsafe { &(*block.cast::<ColumnBlock>()).holds };
@@ -299,19 +283,19 @@ impl Handle {
         // word belongs to no span.
         let (live_of_held, live) = unsafe { (&*live.add(held.word()), &*live.add(granule.word())) };
         if !hold_instead(holds.word(hold), live_of_held, held, granule, || is_given(live)) {
-            return free_not_given::<F>(self, granule);
+            return other(free_not_given(self, granule));
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3), as did that of the block held before; or else
         // it is the block's start: a sink, always full (K1).
         let before = unsafe { Cell::new(block, held_entry.get().cell() as usize) };
         held_entry.set(entry);
         if before.push(held) {
-            return F::freed(self);
+            return freed(self);
         }
-        match hold {
-            Hold::Small => spilling::<F>(self, before, held),
-            Hold::Run => spilling_run::<F>(self, before, held),
-        }
+        other(match hold {
+            Hold::Small => spilling(self, before, held),
+            Hold::Run => spilling_run(self, before, held),
+        })
     }
 
     /// Holds the free of `granule` back, and does what the one of its kind that was held before has left to do.
@@ -354,6 +338,45 @@ impl Handle {
     pub(crate) fn chunk(&self, chunk: ChunkId) -> &ChunkMeta {
         // SAFETY: as for spans.
         unsafe { &*self.chunks.get().add(chunk.index()) }
+    }
+
+    /// The chunk that single spans are taken from; else the one that does not exist.
+    #[inline(always)]
+    pub(crate) fn single(&self) -> ChunkId {
+        self.single_first.get().chunk()
+    }
+
+    /// What is known of it.
+    #[inline(always)]
+    pub(crate) fn single_meta(&self) -> &ChunkMeta {
+        // SAFETY: L1: set up, so it is in the table of chunks (R1).
+        unsafe { &*self.single.get() }
+    }
+
+    /// One of its spans.
+    #[inline(always)]
+    pub(crate) fn single_span(&self, place: u32) -> SpanId {
+        SpanId(self.single_first.get().0 | place)
+    }
+
+    /// Single spans are taken from `chunk` from here on, or from none.
+    #[inline(always)]
+    pub(crate) fn set_single(&self, chunk: ChunkId, meta: &ChunkMeta) {
+        self.single.set(meta);
+        self.single_first.set(chunk.span(0));
+    }
+
+    /// Chunks are looked for first in this leaf from here on.
+    pub(crate) fn look_in_leaf(&self, (leaf, first): (&AtomicU64, ChunkId)) {
+        self.leaf.set(leaf);
+        self.leaf_first.set(first);
+    }
+
+    /// The leaf of the chunk index in which chunks are looked for first, and its first chunk.
+    #[inline(always)]
+    pub(crate) fn leaf(&self) -> (&AtomicU64, ChunkId) {
+        // SAFETY: L1: set up, so it is a word of the chunk index (R1).
+        (unsafe { &*self.leaf.get() }, self.leaf_first.get())
     }
 
     /// The page entry of a span.
@@ -432,7 +455,7 @@ impl Handle {
     /// The number of one of our cells.
     #[inline(always)]
     pub(crate) fn id_of(&self, cell: Cell) -> CellId {
-        CellId((self.offset_of(cell) - CELLS_OFFSET as u32) / 64)
+        CellId::at_offset(self.offset_of(cell))
     }
 
     /// Bytes from the column's block to one of our cells.
@@ -452,14 +475,14 @@ impl Handle {
     pub(crate) fn set_cell_up(&self, cell: Cell) {
         let id = self.id_of(cell);
         let class = Class::at(id.class() as u32);
-        cell.set_up(class, id.stack(class));
+        cell.set_up(OfCell { stack: id.stack(class), ..class.of_cell });
         self.block().holder.note_cell(id);
     }
 
     /// The same, of a wide cell of a class that is known.
     #[inline(always)]
     pub(crate) fn set_up_as(&self, cell: Cell, class: &Class) {
-        cell.set_up(class, class.stack);
+        cell.set_up(class.of_cell);
         self.block().holder.note_cell(self.id_of(cell));
     }
 
@@ -531,7 +554,32 @@ impl Handle {
         self.level.store(i64::MAX, Relaxed);
     }
 
-    /// Notes why a call is refused.
+    /// What is noted of refused calls from here on, if anything.
+    pub(crate) fn set_note(&self, note: Option<Note>) {
+        self.note.set(note);
+    }
+
+    /// What is noted of refused calls, taken away.
+    pub(crate) fn take_note(&self) -> Option<Note> {
+        self.note.take()
+    }
+
+    /// An allocation is refused, for the reason that is known. If it is to be noted, it is counted here; else by the caller.
+    #[cold]
+    pub(crate) fn not_given(&self) -> *mut u8 {
+        if let Some(note) = self.note.get() {
+            note(self.failed());
+        }
+        core::ptr::null_mut()
+    }
+
+    /// The same of a free, which aborts if the arena is to.
+    #[cold]
+    pub(crate) fn not_freed(&self) -> i32 {
+        self.note.get().map_or(1, |note| note(self.misused()))
+    }
+
+    /// Knows why a call is refused.
     #[cold]
     pub(crate) fn refuse(&self, error: Error) -> bool {
         self.error.set(MaybeUninit::new(error));

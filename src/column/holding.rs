@@ -137,7 +137,10 @@ impl<'a> Column<'a> {
     /// are null. Wait-free.
     pub fn alloc_batch(&self, size: usize, align: usize, spike: SpikeTime, out: &mut [*mut u8]) -> usize {
         self.handle.core().counters().batches.fetch_add(1, Relaxed);
+        // The batch is one call: what it refuses is counted once.
+        let note = self.handle.take_note();
         let served = self.handle.alloc_many(size, align, spike.raw(), out);
+        self.handle.set_note(note);
         if served < out.len() {
             let _ = self.handle.failed();
         }
@@ -207,6 +210,7 @@ impl Handle {
         self.finish_holds();
         self.report();
         self.trust();
+        self.set_note(None);
         self.block().open.lease.give_back();
     }
 

@@ -1,6 +1,5 @@
 //! Looking at a block: whose it is, how large, and whether it is handed out.
 
-use super::cell::CellId;
 use super::core::{Core, span_bytes};
 use super::unusual::Route;
 use crate::error::{Error, Result};
@@ -51,7 +50,7 @@ impl Core {
             return Ok(Live { column, bytes, align: 1 << meta.align.load(Relaxed) });
         }
         let class = place.class();
-        let align = if CellId::at_offset(place.cell).is_aligned() { class.natural_align() } else { GRANULE };
+        let align = if place.cell.is_aligned() { class.natural_align() } else { GRANULE };
         Ok(Live { column, bytes: class.bytes as usize, align })
     }
 

@@ -13,7 +13,7 @@
 use core::slice::IterMut;
 
 use super::cell::{Cell, CellId, Row};
-use super::held::{Handle, Plainly};
+use super::held::Handle;
 use super::unusual::Route;
 use crate::map::{Granule, SpanId, set_owned};
 use crate::size_class::{GRANULE, SMALL_CLASSES, SPAN_WORDS, pattern, small_class_of};
@@ -63,7 +63,7 @@ impl Handle {
             let Some(place) = out.get_mut(served) else { return served };
             let p = match self.grow(cell).or_else(|| self.refill_from_spans(cell)) {
                 Some(granule) => self.give(granule),
-                None => self.alloc_scarce::<Plainly>(cell),
+                None => self.find_scarce(cell).unwrap_or(core::ptr::null_mut()),
             };
             if p.is_null() {
                 return served;

@@ -16,7 +16,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 use super::cell::Cell;
 use super::chunks::Single;
 use super::core::each_in_fours;
-use super::held::{Face, Handle};
+use super::held::Handle;
 use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
 use crate::error::Error;
 use crate::map::{Entry, Granule, Owner, SpanId};
@@ -25,121 +25,131 @@ use crate::span::SpanMeta;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::compiler_fence;
 
-/// Allocates `size` bytes (its class is the cell's) for a cell with an empty stack: from its word. (The
-/// alignment only keeps its register.)
+/// Allocates `size` bytes (its class is the cell's) for a small cell with an empty stack: from its word, or else says by
+/// which step.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn refilling<F: Face>(handle: &Handle, size: usize, _align: usize, cell: Cell) -> *mut u8 {
-    refilling_or::<F>(handle, cell, || growing::<F>(handle, size, cell))
-}
-
-/// From the cell's word or list, or else by `grow`.
-#[inline(always)]
-fn refilling_or<F: Face>(handle: &Handle, cell: Cell, grow: impl FnOnce() -> *mut u8) -> *mut u8 {
+pub(crate) extern "C" fn refilling(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
     // The look comes first, so that nothing is worked out for a word that is empty.
     if cell.word_bits() != 0
         && let Some(granule) = handle.take_word(cell)
     {
         return handle.give(granule);
     }
+    if cell.small_reciprocal().is_none() {
+        return beginning(handle, size, cell);
+    }
+    if cell.list().0 | cell.drain().0 == 0 {
+        return if cell.open().inbox.is_empty() { claiming(handle, size, cell) } else { receiving(handle, size, cell) };
+    }
     let head = cell.list();
-    if head == SpanId::NONE { grow() } else { checking_out::<F>(handle, head, cell) }
+    if head == SpanId::NONE { taking_back(handle, cell.drain(), cell) } else { checking_out(handle, head, cell) }
 }
 
 /// The same for an empty cell without a word: from the first span in its list.
 #[cold]
 #[inline(never)]
-extern "C" fn checking_out<F: Face>(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
+extern "C" fn checking_out(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     let meta = handle.span(head);
     match handle.take_listed(cell, head, meta) {
         Some(granule) => handle.give(granule),
-        None => collecting::<F>(handle, head, cell),
+        None => collecting(handle, head, cell),
     }
 }
 
 /// The same for a span with no unit under its summary: from what others freed of it.
 #[cold]
 #[inline(never)]
-extern "C" fn collecting<F: Face>(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
+extern "C" fn collecting(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     if !cell.is_by_word() {
-        return handing_over::<F>(handle, head, cell);
+        return handing_over(handle, head, cell);
     }
     match handle.take_waiting_unit(cell, head, handle.span(head)) {
         Some(granule) => handle.address(granule),
-        None => growing_at_large::<F>(handle, cell),
+        None => growing_at_large(handle, cell),
     }
 }
 
 /// The same for a cell whose units are slots.
 #[cold]
 #[inline(never)]
-extern "C" fn handing_over<F: Face>(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
+extern "C" fn handing_over(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     match handle.take_waiting_slot(cell, head, handle.span(head)) {
         Some(granule) => handle.address(granule),
-        None => growing_at_large::<F>(handle, cell),
+        None => growing_at_large(handle, cell),
     }
 }
 
-/// The same for a cell without spans in its list: from what others freed, or else from a fresh span.
+/// The same for a cell without spans in its list: from what others freed. (Here and in `claiming` the size only keeps its
+/// register.)
 #[cold]
 #[inline(never)]
-extern "C" fn growing<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
-    if cell.small_reciprocal().is_none() {
-        return beginning::<F>(handle, size, cell);
-    }
-    let span = cell.drain();
-    if span != SpanId::NONE {
-        return taking_back::<F>(handle, span, cell);
-    }
-    let inbox = &cell.open().inbox;
-    if inbox.is_empty() {
-        return claiming::<F>(handle, size, cell);
-    }
+extern "C" fn receiving(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {
     // None, if a thief was faster: the span that does not exist is never linked.
-    handle.take_back::<F>(inbox.take_all(), cell, true)
+    handle.take_back(cell.open().inbox.take_all(), cell, true)
 }
 
-/// The same: from a fresh span of the column's first chunk.
+/// The same: from a fresh span of the column's chunk for single ones.
 #[cold]
 #[inline(never)]
-extern "C" fn claiming<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
+extern "C" fn claiming(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {
+    claiming_for(handle, cell.class(), cell)
+}
+
+/// The same for a cell of this class.
+#[inline(always)]
+fn claiming_for(handle: &Handle, class: &'static Class, cell: Cell) -> *mut u8 {
     match handle.claim_first_span() {
-        Single::Span(span) => handle.give_first(cell, cell.class(), span),
-        Single::Last(span) => filling::<F>(handle, span, cell),
-        Single::None => opening::<F>(handle, size, cell),
+        Single::Span(span) => handle.give_first(cell, class, span, handle.as_owner()),
+        Single::Last(span) => filling(handle, class, cell, span),
+        Single::None => opening(handle, class, cell),
     }
 }
 
 /// That was the chunk's last span.
 #[cold]
 #[inline(never)]
-extern "C" fn filling<F: Face>(handle: &Handle, span: SpanId, cell: Cell) -> *mut u8 {
-    handle.leave_single(span.chunk());
-    handle.give_first(cell, cell.class(), span)
+extern "C" fn filling(handle: &Handle, class: &'static Class, cell: Cell, span: SpanId) -> *mut u8 {
+    if handle.leave_single() { choosing(handle, class, cell, span) } else { giving(handle, class, cell, span) }
+}
+
+/// The same for a column that has other chunks with free spans.
+#[cold]
+#[inline(never)]
+extern "C" fn choosing(handle: &Handle, class: &'static Class, cell: Cell, span: SpanId) -> *mut u8 {
+    handle.choose_single();
+    giving(handle, class, cell, span)
+}
+
+/// Hands out the first slot of that span.
+#[cold]
+#[inline(never)]
+extern "C" fn giving(handle: &Handle, class: &'static Class, cell: Cell, span: SpanId) -> *mut u8 {
+    handle.give_first(cell, class, span, handle.as_owner())
 }
 
 /// From what others freed: goes on with a chain that was taken from the inbox before.
 #[cold]
 #[inline(never)]
-extern "C" fn taking_back<F: Face>(handle: &Handle, span: SpanId, cell: Cell) -> *mut u8 {
-    handle.take_back::<F>(span, cell, !cell.is_medium())
+extern "C" fn taking_back(handle: &Handle, span: SpanId, cell: Cell) -> *mut u8 {
+    handle.take_back(span, cell, !cell.is_medium())
 }
 
 /// Hands out again what others freed of the lowest of `units`, of a span that is in no list. Of a class whose units are
 /// words.
 #[cold]
 #[inline(never)]
-extern "C" fn bringing_unit_in<F: Face>(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+extern "C" fn bringing_unit_in(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
     // Only the units that there are, and perhaps none of them: taken by the time the span was pushed, or of its former
     // life (see `remote`).
-    let Some(units) = NonZeroU32::new(units as u32) else { return missing::<F>(handle, cell, meta) };
+    let Some(units) = NonZeroU32::new(units as u32) else { return missing(handle, cell, meta) };
     let unit = units.trailing_zeros();
     let found = hand_over(handle.remote_unit(head, unit), u64::MAX);
     let units = u64::from(units.get() & units.get().wrapping_sub(u32::from(!found.more)));
-    let Some(place) = found.place else { return finding_nothing::<F>(handle, head, cell, units, meta) };
+    let Some(place) = found.place else { return finding_nothing(handle, head, cell, units, meta) };
     let granule = || Granule((u64::from(head.0) * SPAN_WORDS as u64 + u64::from(unit)) * 64 + u64::from(place));
     if units == 0 {
-        return bringing_last::<F>(handle, granule(), cell, meta);
+        return bringing_last(handle, granule(), cell, meta);
     }
     meta.collect.store(units, Relaxed);
     cell.set_list(head);
@@ -149,7 +159,7 @@ extern "C" fn bringing_unit_in<F: Face>(handle: &Handle, head: SpanId, cell: Cel
 /// That was the last of the span's units: it stays in no list.
 #[cold]
 #[inline(never)]
-extern "C" fn bringing_last<F: Face>(handle: &Handle, granule: Granule, cell: Cell, meta: &SpanMeta) -> *mut u8 {
+extern "C" fn bringing_last(handle: &Handle, granule: Granule, cell: Cell, meta: &SpanMeta) -> *mut u8 {
     meta.leave_alone();
     handle.give_again(cell, granule)
 }
@@ -157,12 +167,12 @@ extern "C" fn bringing_last<F: Face>(handle: &Handle, granule: Granule, cell: Ce
 /// The same of a class whose units are slots.
 #[cold]
 #[inline(never)]
-extern "C" fn bringing_slot_in<F: Face>(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
-    let Some(units) = NonZeroU64::new(units & cell.class().units) else { return missing::<F>(handle, cell, meta) };
+extern "C" fn bringing_slot_in(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+    let Some(units) = NonZeroU64::new(units & cell.class().units) else { return missing(handle, cell, meta) };
     let granule = Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules());
     let left = units.get() & (units.get() - 1);
     if !hand_slot_over(handle.remote_word(granule), granule.place()) {
-        return finding_nothing::<F>(handle, head, cell, left, meta);
+        return finding_nothing(handle, head, cell, left, meta);
     }
     Handle::list_arrived(cell, head, meta, left);
     handle.give_again(cell, granule)
@@ -171,125 +181,124 @@ extern "C" fn bringing_slot_in<F: Face>(handle: &Handle, head: SpanId, cell: Cel
 /// Nothing was freed of the first unit; `units` are left.
 #[cold]
 #[inline(never)]
-extern "C" fn finding_nothing<F: Face>(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+extern "C" fn finding_nothing(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
     Handle::list_arrived(cell, head, meta, units);
-    growing_at_large::<F>(handle, cell)
+    growing_at_large(handle, cell)
 }
 
 /// A span from the inbox has nothing to take back; the cell has no list.
 #[cold]
 #[inline(never)]
-extern "C" fn missing<F: Face>(handle: &Handle, cell: Cell, meta: &SpanMeta) -> *mut u8 {
+extern "C" fn missing(handle: &Handle, cell: Cell, meta: &SpanMeta) -> *mut u8 {
     meta.leave_alone();
-    growing_at_large::<F>(handle, cell)
+    growing_at_large(handle, cell)
 }
 
 /// A span from the inbox is not the cell's any more.
 #[cold]
 #[inline(never)]
-extern "C" fn passing_on<F: Face>(handle: &Handle, cell: Cell, span: SpanId, units: u64) -> *mut u8 {
+extern "C" fn passing_on(handle: &Handle, cell: Cell, span: SpanId, units: u64) -> *mut u8 {
     handle.pass_on(span, units);
-    growing_at_large::<F>(handle, cell)
+    growing_at_large(handle, cell)
 }
 
-/// The same as `growing` for a small cell that was never used, and for a medium one.
+/// The same for a cell that was never used: from a fresh span. Or size 0 was asked for, which leads to a cell of its own.
 #[cold]
 #[inline(never)]
-extern "C" fn beginning<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
-    let Some(class) = small_class_of(size) else { return growing_runs::<F>(handle, size, cell) };
+extern "C" fn beginning(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
+    let Some(class) = small_class_of(size) else { return refusing(handle) };
     handle.set_up_as(cell, class);
-    match handle.claim_first_span() {
-        Single::Span(span) => handle.give_first(cell, class, span),
-        Single::Last(span) => filling::<F>(handle, span, cell),
-        Single::None => opening::<F>(handle, size, cell),
+    claiming_for(handle, class, cell)
+}
+
+/// The same for a column without free spans in its chunks: from a fresh chunk.
+#[cold]
+#[inline(never)]
+extern "C" fn opening(handle: &Handle, class: &'static Class, cell: Cell) -> *mut u8 {
+    let owner = handle.as_owner();
+    match handle.claim_near_chunk(owner) {
+        Some(span) => handle.give_first(cell, class, span, owner),
+        None => growing_at_large(handle, cell),
     }
 }
 
-/// The same for a column without free spans in its chunks: from a fresh chunk. (The size only keeps its register.)
+/// That was size 0.
 #[cold]
 #[inline(never)]
-extern "C" fn opening<F: Face>(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {
-    match handle.claim_near_chunk() {
-        Some(span) => handle.give_first(cell, cell.class(), span),
-        None => growing_at_large::<F>(handle, cell),
-    }
+extern "C" fn refusing(handle: &Handle) -> *mut u8 {
+    handle.refuse(Error::ZeroSize);
+    handle.not_given()
 }
 
-/// The same as `beginning` for a medium cell, one of aligned blocks that was never used, or size 0, which is refused.
+/// Allocates for a medium cell with an empty stack, or one of aligned blocks: `refilling`, without the short ways to fresh spans.
 #[cold]
 #[inline(never)]
-extern "C" fn growing_runs<F: Face>(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
-    if size == 0 {
-        handle.refuse(Error::ZeroSize);
-        F::not_given(handle);
-        return core::ptr::null_mut();
+pub(crate) extern "C" fn refilling_runs(handle: &Handle, cell: Cell) -> *mut u8 {
+    if cell.word_bits() != 0
+        && let Some(granule) = handle.take_word(cell)
+    {
+        return handle.give(granule);
     }
-    taking_run::<F>(handle, cell)
-}
-
-/// Allocates for a medium cell with an empty stack: `refilling`, without the steps of small ones.
-#[cold]
-#[inline(never)]
-pub(crate) extern "C" fn refilling_runs<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
-    refilling_or::<F>(handle, cell, || taking_run::<F>(handle, cell))
+    let head = cell.list();
+    if head == SpanId::NONE { taking_run(handle, cell) } else { checking_out(handle, head, cell) }
 }
 
 /// The same for a cell without spans in its list: from what others freed, or else from a fresh run.
 #[cold]
 #[inline(never)]
-extern "C" fn taking_run<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+extern "C" fn taking_run(handle: &Handle, cell: Cell) -> *mut u8 {
     if !cell.is_set_up() {
         handle.set_cell_up(cell);
     } else if let Some(span) = Handle::first_arrival(cell) {
-        return taking_back::<F>(handle, span, cell);
+        return taking_back(handle, span, cell);
     }
-    growing_at_large::<F>(handle, cell)
+    growing_at_large(handle, cell)
 }
 
 /// Allocates for an empty cell without spans: from a fresh span or run of any of the column's chunks, a
 /// new chunk, or else from wherever anything is free.
 #[cold]
 #[inline(never)]
-extern "C" fn growing_at_large<F: Face>(handle: &Handle, cell: Cell) -> *mut u8 {
+extern "C" fn growing_at_large(handle: &Handle, cell: Cell) -> *mut u8 {
     match handle.grow(cell) {
         Some(granule) => handle.give(granule),
-        None => handle.alloc_scarce::<F>(cell),
+        None => handle.alloc_scarce(cell),
     }
 }
 
 /// A freed slot of a full small cell goes back to its span. Its live bit is clear. Or nothing was held back, and the cell is the sink.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn spilling<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
-    let Some(reciprocal) = cell.small_reciprocal() else { return F::freed(handle) };
+pub(crate) extern "C" fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> i32 {
+    let Some(reciprocal) = cell.small_reciprocal() else { return handle.freed_status.get() };
     cell.count_spill();
     handle.count_taken(cell.granules() as i64);
     let meta = handle.span_of(granule);
     let away = meta.away.load(Relaxed) - 1;
     meta.away.store(away, Relaxed);
     if away == 0 {
-        return emptying::<F>(handle, cell, granule, meta);
+        return emptying(handle, cell, granule, meta);
     }
     handle.slot_to_span(cell, granule.span(), meta, granule.in_span(), reciprocal.get());
-    F::freed(handle)
+    handle.freed_status.get()
 }
 
 /// That span is empty and goes back to its chunk.
 #[cold]
 #[inline(never)]
-extern "C" fn emptying<F: Face>(handle: &Handle, cell: Cell, granule: Granule, meta: &SpanMeta) -> F::Freed {
+extern "C" fn emptying(handle: &Handle, cell: Cell, granule: Granule, meta: &SpanMeta) -> i32 {
     let head = granule.span();
     handle.leave_cell(cell, head, meta);
     handle.return_span(head);
-    F::freed(handle)
+    handle.freed_status.get()
 }
 
 /// The same of a full medium cell.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn spilling_run<F: Face>(handle: &Handle, cell: Cell, granule: Granule) -> F::Freed {
+pub(crate) extern "C" fn spilling_run(handle: &Handle, cell: Cell, granule: Granule) -> i32 {
     if granule == Granule(0) {
-        return F::freed(handle);
+        return handle.freed_status.get();
     }
     cell.count_spill();
     handle.count_taken(cell.granules() as i64);
@@ -298,19 +307,19 @@ pub(crate) extern "C" fn spilling_run<F: Face>(handle: &Handle, cell: Cell, gran
     let away = meta.away.load(Relaxed) - 1;
     meta.away.store(away, Relaxed);
     if away == 0 {
-        return emptying_run::<F>(handle, cell, head, meta);
+        return emptying_run(handle, cell, head, meta);
     }
     handle.slot_to_span(cell, head, meta, granule.0 - head.first().0, cell.class().reciprocal);
-    F::freed(handle)
+    handle.freed_status.get()
 }
 
 /// That run is empty and goes back to its chunk.
 #[cold]
 #[inline(never)]
-extern "C" fn emptying_run<F: Face>(handle: &Handle, cell: Cell, head: SpanId, meta: &SpanMeta) -> F::Freed {
+extern "C" fn emptying_run(handle: &Handle, cell: Cell, head: SpanId, meta: &SpanMeta) -> i32 {
     handle.leave_cell(cell, head, meta);
     handle.return_run(cell, head);
-    F::freed(handle)
+    handle.freed_status.get()
 }
 
 impl Handle {
@@ -465,16 +474,16 @@ impl Handle {
 
     /// Hands out a block of `span`, the first one of what came out of the cell's inbox. The cell has no list.
     #[inline(always)]
-    fn take_back<F: Face>(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
+    fn take_back(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
         let meta = self.span(span);
-        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return growing_at_large::<F>(self, cell) };
+        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return growing_at_large(self, cell) };
         if !arrival.ours {
-            return passing_on::<F>(self, cell, span, arrival.units);
+            return passing_on(self, cell, span, arrival.units);
         }
         if cell.is_by_word() {
-            bringing_unit_in::<F>(self, span, cell, arrival.units, meta)
+            bringing_unit_in(self, span, cell, arrival.units, meta)
         } else {
-            bringing_slot_in::<F>(self, span, cell, arrival.units, meta)
+            bringing_slot_in(self, span, cell, arrival.units, meta)
         }
     }
 
@@ -653,14 +662,14 @@ impl Handle {
 
     /// Hands out the first slot of an owned, charged span, which goes to an empty small cell with an empty list.
     #[inline(always)]
-    fn give_first(&self, cell: Cell, class: &Class, span: SpanId) -> *mut u8 {
+    fn give_first(&self, cell: Cell, class: &Class, span: SpanId, owner: Owner) -> *mut u8 {
         let meta = self.span(span);
         self.check_first_out(cell, class, span);
         if cell.is_by_word() {
             meta.summary.store(class.later_units, Relaxed);
             cell.set_list(span);
         }
-        self.own(cell, span, meta, self.as_owner());
+        self.own(span, meta, Entry::new(owner, self.offset_of(cell)));
         // No slot of an empty span is live.
         let first = span.first();
         self.live_word(first).store(first.bit(), Relaxed);
@@ -670,25 +679,22 @@ impl Handle {
     /// Gives an owned, charged span or run to an empty cell, and takes its first slot.
     pub(crate) fn set_run_up(&self, cell: Cell, head: SpanId) {
         let (class, meta) = (cell.class(), self.span(head));
-        let owner = self.owner_for(class);
-        self.own(cell, head, meta, owner);
+        let entry = Entry::new(self.owner_for(class), self.offset_of(cell));
+        self.own(head, meta, entry);
         self.check_first_out(cell, class, head);
         if class.later_units != 0 {
             self.put_under_summary(cell, head, meta, class.later_units);
         }
-        let entry = Entry::new(owner, self.offset_of(cell));
         // A copy, so that its address is loaded once.
         let pages = self.core().pages;
         each_in_fours(1..usize::from(class.spans), |after| pages.at(head.index() + after).write(entry.after(after as u32)));
     }
 
-    /// Gives an owned, charged span, or the first of a run, to a cell.
+    /// Gives an owned, charged span, or the first of a run, to the cell that its page entry will name.
     #[inline(always)]
-    fn own(&self, cell: Cell, head: SpanId, meta: &SpanMeta, owner: Owner) {
-        meta.class.store(cell.class_index(), Relaxed);
+    fn own(&self, head: SpanId, meta: &SpanMeta, entry: Entry) {
         meta.away.store(1, Relaxed);
-        // A release: what the span is comes before (Y3).
-        self.page(head).set(owner, self.offset_of(cell));
+        self.page(head).write(entry);
         // One thing after the other, and the live bit of its first block last (Y1): there are not registers enough for all at once.
         compiler_fence(SeqCst);
     }

@@ -28,7 +28,7 @@
 
 use core::num::NonZeroU64;
 
-use crate::map::{Granule, Owner, PageEntry, SpanId, clear_owned};
+use crate::map::{Entry, Granule, PageEntry, SpanId, clear_owned};
 use crate::span::{Inbox, Pending};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -53,13 +53,13 @@ impl RemoteFree<'_> {
     /// rests too. `locate` says what the caller has to know of the span for that: once the bit is set,
     /// the span may get a new life.
     #[inline(always)]
-    pub(crate) fn free<T>(&self, granule: Granule, locate: impl FnOnce(Owner) -> T) -> Option<T> {
+    pub(crate) fn free<T>(&self, granule: Granule, locate: impl FnOnce(Entry) -> T) -> Option<T> {
         if !self.is_live(granule) {
             return None;
         }
-        let owner = self.page.owner();
-        let located = locate(owner);
-        if !owner.is_seen() {
+        let entry = self.page.read();
+        let located = locate(entry);
+        if !entry.owner().is_seen() {
             self.page.mark_seen();
         }
         let bit = granule.bit();

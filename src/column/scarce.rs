@@ -20,7 +20,7 @@
 
 use super::cell::Cell;
 use super::core::Core;
-use super::held::{Face, Handle};
+use super::held::Handle;
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
 use crate::span::SpanMeta;
@@ -30,14 +30,12 @@ impl Handle {
     /// Allocates from a cell that could not be refilled, or refuses. `error` says why it could not.
     #[cold]
     #[inline(never)]
-    pub(crate) fn alloc_scarce<F: Face>(&self, cell: Cell) -> *mut u8 {
-        self.find_scarce(cell).unwrap_or_else(|| {
-            F::not_given(self);
-            core::ptr::null_mut()
-        })
+    pub(crate) fn alloc_scarce(&self, cell: Cell) -> *mut u8 {
+        self.find_scarce(cell).unwrap_or_else(|| self.not_given())
     }
 
-    fn find_scarce(&self, cell: Cell) -> Option<*mut u8> {
+    /// The same; `None` if refused, which is neither counted nor noted.
+    pub(crate) fn find_scarce(&self, cell: Cell) -> Option<*mut u8> {
         // Who replaces block by block in a full arena frees one and asks for one like it.
         self.finish_holds();
         if let Some(granule) = cell.pop().or_else(|| self.refill_from_spans(cell)) {
@@ -121,8 +119,8 @@ impl Handle {
     pub(crate) fn flush(&self) {
         self.core().unpark();
         self.finish_holds();
-        for id in self.block().holder.used_cells() {
-            let cell = self.cell(id);
+        let cells = self.block().holder.cells_near_used(self.core().rows()).map(|id| self.cell(id));
+        for cell in cells.filter(Cell::is_set_up) {
             self.collect_all(cell);
             self.empty_stack(cell);
             self.put_word_back(cell);

@@ -39,7 +39,6 @@ impl Core {
             return Err(Error::NoMemory { size: class.bytes as usize, align: 16 });
         };
         let meta = self.span(head);
-        meta.class.store(id.class() as u32, Relaxed);
         meta.summary.store(0, Relaxed);
         let first = if PUBLISHED { self.first_to_publish(head, class) } else { self.first_shared(head) };
         let entry = Entry::new(Owner::shared(index), id.offset());
@@ -153,7 +152,7 @@ impl Core {
         if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
             return Err(Misuse::Twice);
         }
-        self.release_shared(index, place.head, place.cell, 1);
+        self.release_shared(index, place.head, place.cell.offset(), 1);
         Ok(Freed::new(index, u64::from(class.granules)))
     }
 

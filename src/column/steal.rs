@@ -57,7 +57,7 @@ use crate::map::Entry;
 #[cfg(not(loom))]
 use crate::map::{Granule, PageEntry, SpanId};
 #[cfg(not(loom))]
-use crate::size_class::{CHUNK_SPANS, CLASSES, pattern};
+use crate::size_class::{CHUNK_SPANS, pattern};
 #[cfg(not(loom))]
 use crate::span::{Inbox, Next, Parked, SpanMeta};
 use crate::sync::{AtomicU64, Ordering};
@@ -116,7 +116,7 @@ impl Core {
     /// whole. Grows with the column's cells and with what is in their inboxes. Lock-free.
     pub(crate) fn steal_from(&self, index: u32) {
         let block = self.block(index);
-        for id in block.holder.used_cells() {
+        for id in block.holder.cells_near_used(self.rows()) {
             // Not by the handle: nothing says that its holder is done with setting it up.
             let inbox = &self.columns.cell_of(index, id).open().inbox;
             if self.is_worth_it(inbox, index, id) {
@@ -163,7 +163,7 @@ impl Core {
             if let Some(index) = entry.owner().holder()
                 && incoming.steal(entry, || self.units(chain, entry))
             {
-                self.return_spans(index, chain, u32::from(CLASSES[class_of(entry)].spans));
+                self.return_spans(index, chain, u32::from(CellId::of(entry).class_of().spans));
             } else {
                 self.send_on(&incoming);
             }
@@ -209,8 +209,7 @@ impl Core {
 
     /// The units of a span or run whose page entry says, or said, `entry`.
     fn units(&self, head: SpanId, entry: Entry) -> impl Iterator<Item = Unit<'_>> {
-        let index = class_of(entry);
-        let class = &CLASSES[index];
+        let class = CellId::of(entry).class_of();
         // One that does not fit is on its way to another owner: its slots stay inside the chunk all the same.
         let fits = head.place() + u32::from(class.spans) <= CHUNK_SPANS as u32;
         let first = head.first().0;
@@ -219,14 +218,8 @@ impl Core {
             let unit = units.trailing_zeros();
             units = (units != 0).then(|| units & (units - 1))?;
             let granule = Granule(first + u64::from(unit) * if class.by_word { 64 } else { u64::from(class.granules) });
-            let slots = if class.by_word { pattern(index, unit) } else { granule.bit() };
+            let slots = if class.by_word { pattern(usize::from(class.index), unit) } else { granule.bit() };
             Some(Unit { live: self.live_word(granule), remote: self.remote_word(granule), slots })
         })
     }
-}
-
-/// The size class of the cell that a span belongs to.
-#[cfg(not(loom))]
-fn class_of(entry: Entry) -> usize {
-    CellId::at_offset(entry.cell()).class()
 }

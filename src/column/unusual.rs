@@ -4,8 +4,8 @@
 use super::block::Hold;
 use super::cell::{CellId, Row, medium_cell_of};
 use super::core::{Core, Misuse};
-use super::held::{Face, Handle};
-use super::refill::{refilling, refilling_runs};
+use super::held::Handle;
+use super::refill::refilling_runs;
 use super::remote::not_given;
 use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, Owner};
@@ -89,30 +89,28 @@ impl Core {
 
 impl Handle {
     /// Allocates what the fast path does not.
-    fn alloc_unusual<F: Face>(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+    fn alloc_unusual(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         match self.core().route(size, align, spike) {
-            Ok(Route::Cell(id)) => self.alloc_from::<F>(id),
-            Ok(Route::Large { size, align }) => self.alloc_large::<F>(size, align),
+            Ok(Route::Cell(id)) => self.alloc_from(id),
+            Ok(Route::Large { size, align }) => self.alloc_large(size, align),
             Err(error) => {
                 self.refuse(error);
-                F::not_given(self);
-                core::ptr::null_mut()
+                self.not_given()
             }
         }
     }
 
     /// Allocates from one of our cells.
     #[inline(always)]
-    fn alloc_from<F: Face>(&self, id: CellId) -> *mut u8 {
+    fn alloc_from(&self, id: CellId) -> *mut u8 {
         let cell = self.cell(id);
         match cell.pop() {
             Some(granule) => self.give(granule),
-            // A cell that is not set up finds its class by itself if the size is that of no small one.
-            None => refilling::<F>(self, MEDIUM_MAX, 0, cell),
+            None => refilling_runs(self, cell),
         }
     }
 
-    fn alloc_large<F: Face>(&self, size: usize, align: usize) -> *mut u8 {
+    fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
         match self.core().alloc_large(self.index(), size, align).or_else(|_| {
             self.make_room();
             self.core().alloc_large(self.index(), size, align)
@@ -125,8 +123,7 @@ impl Handle {
             }
             Err(error) => {
                 self.refuse(error);
-                F::not_given(self);
-                core::ptr::null_mut()
+                self.not_given()
             }
         }
     }
@@ -161,7 +158,7 @@ impl Handle {
         if core.options.zero_freed {
             core.zero(granule, place.class().bytes as usize);
         }
-        self.hold_back(granule, core.cell(self.index(), place.cell));
+        self.hold_back(granule, core.cell(self.index(), place.cell.offset()));
         true
     }
 
@@ -182,7 +179,7 @@ impl Handle {
 /// Sizes above the small classes.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn above_small<F: Face>(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+pub(crate) extern "C" fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
     // What `route` would find, sooner.
     if align & !GRANULE == 0
         && let Some(offset) = medium_cell_of(size)
@@ -190,58 +187,55 @@ pub(crate) extern "C" fn above_small<F: Face>(handle: &Handle, size: usize, alig
         let cell = handle.cell_at(offset);
         return match cell.pop() {
             Some(granule) => handle.give(granule),
-            None => refilling_runs::<F>(handle, cell),
+            None => refilling_runs(handle, cell),
         };
     }
-    handle.alloc_unusual::<F>(size, align, spike)
+    handle.alloc_unusual(size, align, spike)
 }
 
 /// Alignments other than a granule's. Not one with `above_small`: with two ways out, the compiler keeps
 /// two plain branches on the fast path.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn unusual_align<F: Face>(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-    handle.alloc_unusual::<F>(size, align, spike)
+pub(crate) extern "C" fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    handle.alloc_unusual(size, align, spike)
 }
 
 /// Blocks of a span that is not plainly ours: of a run of ours, or of a span of ours into which others have freed, or of any of ours
 /// once that was so. The remote bit counts too; it was set after the span was marked, which is how we got here.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_seen<F: Face>(handle: &Handle, granule: Granule, entry: Entry) -> F::Freed {
+pub(crate) extern "C" fn free_seen(handle: &Handle, granule: Granule, entry: Entry) -> i32 {
     let owner = entry.owner();
     if handle.is_own(owner) {
         handle.watch();
-        return handle.free_own_seen::<F>(Hold::Small, granule, entry);
+        return handle.free_own_seen(Hold::Small, granule, entry);
     }
-    if handle.is_own_run(owner) {
-        handle.free_own_seen::<F>(Hold::Run, granule, entry)
-    } else {
-        freeing_elsewhere::<F>(handle, granule, owner)
-    }
+    if handle.is_own_run(owner) { handle.free_own_seen(Hold::Run, granule, entry) } else { freeing_elsewhere(handle, granule, owner) }
 }
 
 /// Blocks of somebody else, most likely.
 #[cold]
 #[inline(never)]
-extern "C" fn freeing_elsewhere<F: Face>(handle: &Handle, granule: Granule, owner: Owner) -> F::Freed {
-    if handle.free_of(granule, owner) { F::freed(handle) } else { F::not_freed(handle, handle.pointer_at(granule)) }
+extern "C" fn freeing_elsewhere(handle: &Handle, granule: Granule, owner: Owner) -> i32 {
+    if handle.free_of(granule, owner) { handle.freed_status.get() } else { handle.not_freed() }
 }
 
 /// Pointers that are not plainly a block of the column.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_unusual<F: Face>(handle: &Handle, granule: Granule) -> F::Freed {
-    if handle.free_unusual(granule) { F::freed(handle) } else { F::not_freed(handle, handle.pointer_at(granule)) }
+pub(crate) extern "C" fn free_unusual(handle: &Handle, granule: Granule) -> i32 {
+    // NULL, from C, lies outside every arena, so the usual way need not look for it.
+    if handle.pointer_at(granule).is_null() || handle.free_unusual(granule) { handle.freed_status.get() } else { handle.not_freed() }
 }
 
 /// A pointer to a slot of ours that is not handed out, most likely. The live bit of the block held back is clear already: it must not
 /// stay so, or a refill would take it for one of its unit's free slots (S3).
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn free_not_given<F: Face>(handle: &Handle, granule: Granule) -> F::Freed {
+pub(crate) extern "C" fn free_not_given(handle: &Handle, granule: Granule) -> i32 {
     handle.finish_holds();
-    free_unusual::<F>(handle, granule)
+    free_unusual(handle, granule)
 }
 
 impl CellId {

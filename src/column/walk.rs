@@ -8,7 +8,7 @@ use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CLASSES, SPAN_WORDS};
+use crate::size_class::SPAN_WORDS;
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::bump;
 
@@ -34,30 +34,24 @@ impl Core {
 
     /// Spans of a run or a large block in its first chunk.
     fn spans_of(&self, head: SpanId, owner: Owner) -> u32 {
-        let meta = self.span(head);
-        if owner.is_large() {
-            meta.spans.load(Relaxed).clamp(1, 64)
-        } else {
-            u32::from(CLASSES[meta.class.load(Relaxed) as usize % CLASSES.len()].spans)
-        }
+        if owner.is_large() { self.span(head).spans.load(Relaxed).clamp(1, 64) } else { u32::from(self.class_of(head).spans) }
     }
 
     /// Words of the maps of a span or run with slots.
     pub(crate) fn words_of(&self, head: SpanId) -> core::ops::Range<usize> {
-        let spans = CLASSES[self.span(head).class.load(Relaxed) as usize].spans as usize;
         let first = head.first().word();
-        first..first + SPAN_WORDS * spans
+        first..first + SPAN_WORDS * usize::from(self.class_of(head).spans)
     }
 
     /// Calls `each` with the column, the start and the usable bytes of every block, in address order, until it returns
     /// false. While nobody uses the arena, and nothing is held back: after it was opened.
     pub(crate) fn each_block(&self, mut each: impl FnMut(u32, *mut u8, usize) -> bool) {
         self.each_head(|head, owner| {
-            let (Some(index), meta) = (owner.index(), self.span(head)) else { return true };
+            let Some(index) = owner.index() else { return true };
             if owner.is_large() {
-                return each(index, self.address(head.first()), span_bytes(u64::from(meta.spans.load(Relaxed))));
+                return each(index, self.address(head.first()), span_bytes(u64::from(self.span(head).spans.load(Relaxed))));
             }
-            let bytes = CLASSES[meta.class.load(Relaxed) as usize].bytes as usize;
+            let bytes = self.class_of(head).bytes as usize;
             self.words_of(head).all(|word| {
                 let mut blocks = self.blocks_of_word(word, []);
                 while blocks != 0 {
@@ -93,7 +87,7 @@ impl Handle {
                 let live = core.live_word(granule).load(Relaxed) & granule.bit() != 0;
                 return !live || visit(core.address(granule), span_bytes(u64::from(core.span(head).spans.load(Relaxed))));
             }
-            let bytes = CLASSES[core.span(head).class.load(Relaxed) as usize].bytes as usize;
+            let bytes = core.class_of(head).bytes as usize;
             core.words_of(head).all(|word| {
                 let mut blocks = core.blocks_of_word(word, self.block().holds.all());
                 // A span without blocks may be taken away at this moment (see `steal`).
@@ -144,7 +138,7 @@ impl Handle {
 
     fn reset_shared(&self, head: SpanId) {
         let core = self.core();
-        let class = &CLASSES[core.span(head).class.load(Relaxed) as usize];
+        let class = core.class_of(head);
         let cell = core.page(head).cell();
         let mut slots = 0;
         for word in core.words_of(head) {
@@ -165,7 +159,7 @@ impl Handle {
     fn reset_span(&self, head: SpanId) {
         let core = self.core();
         let meta = core.span(head);
-        let class = &CLASSES[meta.class.load(Relaxed) as usize];
+        let class = core.class_of(head);
         let cell = self.cell(CellId::at_offset(core.page(head).cell()));
         let mut slots = 0;
         for word in core.words_of(head) {

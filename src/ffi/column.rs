@@ -6,7 +6,7 @@ use core::ptr::null_mut;
 use super::arena::{arena_of, engram_arena};
 use super::batch::slots;
 use super::status::{ENGRAM_OK, engram_status, fail};
-use crate::column::held::{Face, Handle};
+use crate::column::held::Handle;
 use crate::column::{Column, ColumnId};
 use crate::error::{Error, Result};
 use crate::spike::SpikeTime;
@@ -29,27 +29,6 @@ unsafe fn column_of<'a>(column: *const engram_column) -> Result<core::mem::Manua
     let handle = unsafe { handle_of(column) }.ok_or(Error::Null("column"))?;
     // SAFETY: it came from `engram_column_acquire`, and is not given back by this.
     Ok(core::mem::ManuallyDrop::new(unsafe { Column::from_handle(handle) }))
-}
-
-/// The C face: errors are remembered for the thread.
-struct C;
-
-impl Face for C {
-    type Freed = engram_status;
-
-    #[inline(always)]
-    fn freed(handle: &Handle) -> engram_status {
-        handle.freed_status.get()
-    }
-
-    fn not_freed(handle: &Handle, p: *mut u8) -> engram_status {
-        // NULL lies outside every arena, so the usual way need not look for it.
-        if p.is_null() { ENGRAM_OK } else { fail(handle.misused()) }
-    }
-
-    fn not_given(handle: &Handle) {
-        fail(handle.failed());
-    }
 }
 
 #[cold]
@@ -76,7 +55,10 @@ pub unsafe extern "C" fn engram_column_acquire(arena: *mut engram_arena, index: 
     // SAFETY: the caller's promise.
     match unsafe { arena_of(arena) }.and_then(|arena| arena.column(ColumnId::new(index))) {
         Ok(column) => {
-            let handle: *const Handle = column.into_handle();
+            let handle = column.into_handle();
+            // Errors are remembered for the thread.
+            handle.set_note(Some(fail));
+            let handle: *const Handle = handle;
             // SAFETY: as above. The handle lives as long as the arena.
             unsafe { out.write(handle.cast_mut().cast()) };
             ENGRAM_OK
@@ -124,7 +106,7 @@ pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: u
     let Some(handle) = (unsafe { handle_of(column) }) else {
         return no_column();
     };
-    handle.alloc_as::<C>(size, align, ttfs_ns).cast()
+    handle.alloc(size, align, ttfs_ns).cast()
 }
 
 /// As `engram_free`, a bounded number of machine instructions, which README tells; a block of another
@@ -135,7 +117,7 @@ pub unsafe extern "C" fn engram_column_free(column: *mut engram_column, p: *mut 
     let Some(handle) = (unsafe { handle_of(column) }) else {
         return no_column_to_free();
     };
-    handle.free_as::<C>(p.cast())
+    handle.free_status(p.cast())
 }
 
 /// Fills `out` with `count` blocks of one size; returns how many were served, from the front; the

@@ -101,7 +101,7 @@ impl Core {
         let remote = by_others.wrapping_add(away);
         let frees = remote.wrapping_add(held).wrapping_add(holder.other_frees.load(Acquire));
         let allocs = open.allocs_by_others.load(Relaxed).wrapping_add(holder.other_allocs.load(Relaxed));
-        let cells = holder.used_cells().filter(|&id| self.rows().have(id)).map(|id| {
+        let cells = holder.cells_near_used(self.rows()).map(|id| {
             let (allocs, frees, stack) = self.cell(index, id.offset()).counts();
             Counts { allocs, frees, remote: 0, stacks: stack * u64::from(CLASSES[id.class()].bytes) }
         });

@@ -103,7 +103,7 @@ fn one_who_claims_in_a_leaf_and_one_who_searches_get_two_chunks() {
         let index = Index::new([0b10, 0b1]);
         let other = {
             let index = index.clone();
-            thread::spawn(move || index.claim_in(0))
+            thread::spawn(move || claim_in(index.word(0, 0), ChunkId(0)))
         };
         let mine = index.claim_first().0;
         let other = other.join().unwrap();

@@ -6,7 +6,7 @@ use crate::column::cell::CellId;
 use crate::column::core::Core;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, SpanId};
-use crate::size_class::{CHUNK, CHUNK_SPANS, CLASS_COUNT, Class, SPAN_WORDS, slot_starts};
+use crate::size_class::{CHUNK, CHUNK_SPANS, Class, SPAN_WORDS, slot_starts};
 use crate::sync::Ordering::{Relaxed, Release};
 
 /// What starts at a span.
@@ -143,8 +143,7 @@ impl Core {
         }
         let cell = CellId::at_offset(page.cell());
         let known = cell.offset() == page.cell() && (self.rows().have(cell) || owner.is_shared() && cell.is_published_class());
-        let class = meta.class.load(Relaxed) as usize;
-        if !known || class >= CLASS_COUNT || cell.class() != class {
+        if !known {
             return Err(damage!("a span belongs to a cell that there is not", "M3"));
         }
         let head = Head::Slots { index, cell, shared: owner.is_shared() };

@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) mark: u64,
     /// Whether a full pool is no refusal yet: no alternative serves, and nothing is counted.
     pub(super) on_trial: bool,
+    /// The batch that it is part of; 0 if of none.
+    pub(super) batch: u64,
     column: Column,
 }
 
@@ -134,6 +136,7 @@ impl MemoryAllocationService {
                 planned_ns,
                 mark: MARK,
                 on_trial: false,
+                batch: 0,
                 column: Column::Hashed,
             });
         }
@@ -147,6 +150,7 @@ impl MemoryAllocationService {
                 planned_ns,
                 mark: MARK,
                 on_trial: false,
+                batch: 0,
                 column: Column::Remembered(decision),
             }),
             Recall::Miss(undecided) => {
@@ -154,7 +158,7 @@ impl MemoryAllocationService {
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
                 let column = Column::Compete(Box::new(Folded::new(&features)), undecided);
-                Ok(Plan { encoding, strategy, node: None, planned_ns, mark: MARK, on_trial: false, column })
+                Ok(Plan { encoding, strategy, node: None, planned_ns, mark: MARK, on_trial: false, batch: 0, column })
             }
         }
     }
@@ -199,7 +203,7 @@ impl MemoryAllocationService {
                 }
             };
             (state.pool, state.bytes, state.rate) = (placed.pool as u8, placed.bytes, AccessRate::default());
-            state.strategy = Some(concept.strategy);
+            (state.strategy, state.batch) = (Some(concept.strategy), plan.batch);
             // Counted before anybody can find it, and free it.
             self.pools[placed.pool].count_allocation();
             node.set_block(&state, Some(placed.slot.block()));
@@ -261,8 +265,8 @@ impl MemoryAllocationService {
         Ok(())
     }
 
-    /// A request was refused: its node has no home, and is buried if it has no edges either.
-    fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>) {
+    /// A request was refused or undone: its node has no home, and is buried if it has no edges either.
+    pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>) {
         if self.cortex.unplace(node.number) {
             self.registry.bury_locked(node, state);
         }

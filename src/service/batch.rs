@@ -24,6 +24,7 @@ use super::service::MemoryAllocationService;
 use super::slot::{MARK, Slot};
 use crate::guidance::{AllocationError, AllocationRequest, Asked};
 use crate::spike::SpikeTime;
+use crate::sync::Ordering::Relaxed;
 
 impl MemoryAllocationService {
     /// Allocates all of the requests, or none. (Others may see some of them before the last is refused.)
@@ -45,12 +46,13 @@ impl MemoryAllocationService {
         let busy = || (0, AllocationError::Busy { permits: BATCHES, waited: Duration::ZERO });
         let batch = self.durable.as_ref().map(|durable| durable.begin().ok_or_else(busy)).transpose()?;
         let mark = batch.as_ref().map_or(MARK, |batch| batch.mark);
-        let at_once = self.serve_batch(requests, Some(mark), |index, result| match result {
+        let number = self.number_of_batch();
+        let at_once = self.serve_batch(requests, number, Some(mark), |index, result| match result {
             Ok(result) => served.push((index, result)),
             Err(error) => refused = refused.take().or(Some((index, error))),
         });
         if let Some(refused) = refused {
-            self.undo(requests, &served);
+            self.undo(requests, number, &served);
             return Err(refused);
         }
         if let Some(batch) = batch {
@@ -94,7 +96,7 @@ impl MemoryAllocationService {
             }
             answer(index, result);
         };
-        let at_once = self.serve_batch(requests, None, &mut record_and_answer);
+        let at_once = self.serve_batch(requests, self.number_of_batch(), None, &mut record_and_answer);
         for (index, result) in at_once {
             record_and_answer(index, Ok(result));
         }
@@ -105,6 +107,7 @@ impl MemoryAllocationService {
     fn serve_batch(
         &self,
         requests: &[Asked],
+        number: u64,
         mark: Option<u64>,
         mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>),
     ) -> Vec<(usize, AllocationResult)> {
@@ -118,7 +121,7 @@ impl MemoryAllocationService {
             plans.push(None);
             match self.checked(request).and_then(|pool| Ok((pool, self.plan(request, planned_ns)?))) {
                 Ok((pool, mut plan)) => {
-                    (plan.mark, plan.on_trial) = (mark.unwrap_or(plan.mark), true);
+                    (plan.mark, plan.on_trial, plan.batch) = (mark.unwrap_or(plan.mark), true, number);
                     order.push((plan.encoding.first_spike, index));
                     plans[index] = Some((pool, plan));
                 }
@@ -149,10 +152,10 @@ impl MemoryAllocationService {
             !scarce
         });
         if scarce {
-            self.undo(requests, &served);
+            self.undo(requests, number, &served);
             served.clear();
             for (_, plan) in plans.iter_mut().flatten() {
-                // Its edges may have gone with what was undone.
+                // Its node may be dead by now.
                 (plan.node, plan.on_trial) = (None, false);
             }
             // Of equal spikes the first comes first.
@@ -204,10 +207,15 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Undoes what was served. (Unless somebody has deallocated it meanwhile: as if it had not been.)
-    fn undo(&self, requests: &[Asked], served: &[(usize, AllocationResult)]) {
+    /// A number that no other batch has.
+    fn number_of_batch(&self) -> u64 {
+        self.batches.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Undoes what a batch was served. (Unless somebody has deallocated it meanwhile: as if it had not been.)
+    fn undo(&self, requests: &[Asked], number: u64, served: &[(usize, AllocationResult)]) {
         for (index, _) in served {
-            if let Some((pool, _)) = self.take_back(requests[*index].concept_id) {
+            if let Some(pool) = self.undo_of(number, requests[*index].concept_id) {
                 self.pools[pool].forget_allocation();
             }
         }

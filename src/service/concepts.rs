@@ -7,6 +7,8 @@ use std::time::Instant;
 use crossbeam_epoch::Guard;
 
 use super::durable::Durable;
+use super::lock::MutexGuard;
+use super::node::{Node, State};
 use super::result::DeallocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
@@ -110,12 +112,7 @@ impl MemoryAllocationService {
     pub(super) fn take_back(&self, concept_id: &str) -> Option<(usize, u64)> {
         let node = self.registry.find(concept_id)?;
         let mut state = node.lock()?;
-        let slot = Slot::at(node.block()?);
-        node.set_block(&state, None);
-        let (pool, bytes) = (usize::from(state.pool), state.bytes);
-        self.pools[pool].refund(bytes);
-        self.churn.fetch_add(1, Relaxed);
-        self.discard(slot);
+        let (pool, bytes) = self.vacate(&node, &state)?;
         let was_lonely = self.cortex.is_lonely(node.number);
         self.cortex.remove(node.number, |number| {
             if number == node.number {
@@ -130,6 +127,30 @@ impl MemoryAllocationService {
             // Without memory for it, edges that it had may be known again to a concept of its name.
             let _ = durable.end(&self.arena, node.id());
         }
+        Some((pool, bytes))
+    }
+
+    /// Undoes what a batch allocated, unless somebody has freed it since: another concept of that id may be there by then. Its edges
+    /// stay known: others may have made them known. Its pool; the caller counts it.
+    pub(super) fn undo_of(&self, batch: u64, concept_id: &str) -> Option<usize> {
+        let node = self.registry.find(concept_id)?;
+        let mut state = node.lock()?;
+        if state.batch != batch {
+            return None;
+        }
+        let (pool, _) = self.vacate(&node, &state)?;
+        self.abandon(&node, &mut state);
+        Some(pool)
+    }
+
+    /// Gives the memory of a node's concept back, if it is allocated. Its pool and the bytes that were charged.
+    fn vacate(&self, node: &Node, state: &MutexGuard<State>) -> Option<(usize, u64)> {
+        let slot = Slot::at(node.block()?);
+        node.set_block(state, None);
+        let (pool, bytes) = (usize::from(state.pool), state.bytes);
+        self.pools[pool].refund(bytes);
+        self.churn.fetch_add(1, Relaxed);
+        self.discard(slot);
         Some((pool, bytes))
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) rate: AccessRate,
     /// How it was served.
     pub(crate) strategy: Option<AllocationStrategyType>,
+    /// The batch that allocated it; 0 if none did.
+    pub(crate) batch: u64,
 }
 
 impl State {

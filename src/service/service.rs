@@ -72,6 +72,8 @@ pub struct MemoryAllocationService {
     pub(super) was_read: AtomicU32,
     /// Concepts freed or updated.
     pub(super) churn: AtomicU64,
+    /// Batches begun.
+    pub(super) batches: AtomicU64,
     pub(super) relocations: AtomicU64,
     pub(super) allocations: Latencies,
     pub(super) updates: Latencies,
@@ -124,6 +126,7 @@ impl MemoryAllocationService {
             upkeep: Mutex::default(),
             was_read: AtomicU32::new(0),
             churn: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
             relocations: AtomicU64::new(0),
             allocations: Latencies::new(),
             updates: Latencies::new(),

@@ -75,9 +75,9 @@ impl Concept<'_> {
         HEAD + self.concept_type.as_str().len() + self.id.len()
     }
 
-    /// Bytes that its block must have.
+    /// Bytes that its block must have: more than there are, if more are wanted than can be.
     pub(super) fn block_bytes(&self) -> usize {
-        self.before() + self.content.len().max(self.wanted)
+        self.before().saturating_add(self.content.len().max(self.wanted))
     }
 }
 

@@ -53,20 +53,10 @@ pub(crate) trait IndexWords {
         (None, failed)
     }
 
-    /// Claims the lowest free chunk of one leaf: one try, wait-free. If it was the last, the bit above is left to
-    /// the next search.
-    #[inline(always)]
-    fn claim_in(&self, leaf: usize) -> Option<ChunkId> {
-        let word = self.word(0, leaf);
-        let place = NonZeroU64::new(word.load(Ordering::Relaxed))?.trailing_zeros();
-        let bit = 1_u64.wrapping_shl(place);
-        // Acquire: pairs with `give`.
-        (word.fetch_and(!bit, Ordering::Acquire) & bit != 0).then_some(ChunkId((leaf * 64) as u32 + place))
-    }
-
-    /// The leaf that a chunk's bit lies in.
-    fn leaf_of(&self, chunk: ChunkId) -> usize {
-        chunk.index() / 64
+    /// The leaf that a chunk's bit lies in, and the leaf's first chunk.
+    fn leaf_of(&self, chunk: ChunkId) -> (&AtomicU64, ChunkId) {
+        let leaf = chunk.index() / 64;
+        (self.word(0, leaf), ChunkId((leaf * 64) as u32))
     }
 
     /// Whether this chunk is free at the moment.
@@ -130,6 +120,16 @@ pub(crate) trait IndexWords {
             self.settle(level + 1, below / 64);
         }
     }
+}
+
+/// Claims the lowest free chunk of one leaf, whose first one is `first`: one try, wait-free. If it was the last, the bit above is
+/// left to the next search.
+#[inline(always)]
+pub(crate) fn claim_in(leaf: &AtomicU64, first: ChunkId) -> Option<ChunkId> {
+    let place = NonZeroU64::new(leaf.load(Ordering::Relaxed))?.trailing_zeros();
+    let bit = 1_u64.wrapping_shl(place);
+    // Acquire: pairs with `give`.
+    (leaf.fetch_and(!bit, Ordering::Acquire) & bit != 0).then_some(ChunkId(first.0 | place))
 }
 
 fn lowest(word: &AtomicU64) -> Option<usize> {
@@ -202,8 +202,9 @@ mod tests {
         let index = Index([64, 1, 1].map(|words| (0..words).map(|_| AtomicU64::new(0)).collect()));
         (0..64).for_each(|leaf| index.give(ChunkId(leaf * 64 + 5)));
         for leaf in 0..63 {
-            assert_eq!(index.claim_in(leaf), Some(ChunkId(leaf as u32 * 64 + 5)));
-            assert_eq!(index.claim_in(leaf), None);
+            let (word, first) = index.leaf_of(ChunkId(leaf * 64 + 9));
+            assert_eq!(claim_in(word, first), Some(ChunkId(leaf * 64 + 5)));
+            assert_eq!(claim_in(word, first), None);
         }
         assert_eq!(index.claim_first(), (Some(ChunkId(63 * 64 + 5)), 0));
         assert_eq!(index.claim_first(), (None, 0));

@@ -39,7 +39,7 @@ pub(crate) use chunk::{ChunkMap, FRESH_LIST, LISTS, list_of_run};
 pub(crate) use inbox::{Inbox, Next, Parked, Pending};
 #[cfg(not(loom))]
 pub(crate) use index::ChunkIndex;
-pub(crate) use index::IndexWords;
+pub(crate) use index::{IndexWords, claim_in};
 pub(crate) use published::{Claim, PublishedSlot};
 pub(crate) use shared::{SharedKey, SharedState, claim_bit};
 
@@ -64,15 +64,13 @@ pub(crate) struct SpanMeta {
     pub(crate) prev: AtomicU32,
     /// Slots neither under the summary nor in a counted word (S4).
     pub(crate) away: AtomicU32,
-    /// Its size class.
-    pub(crate) class: AtomicU32,
     /// Large blocks: spans of the block.
     pub(crate) spans: AtomicU32,
     /// Large blocks: log2 of the alignment asked for.
     pub(crate) align: AtomicU32,
     /// 1 from before the holder takes the pending units until the span leaves the cell's list (S7).
     pub(crate) busy: AtomicU32,
-    reserved: [u32; 5],
+    reserved: [u32; 6],
     /// What other threads freed of it.
     pub(crate) pending: Pending,
     /// A shared span's column, class and count.
@@ -139,7 +137,7 @@ impl SpanMeta {
 
     /// Forgets all: it is nobody's. If there is nothing to forget, nothing is written.
     pub(crate) fn forget(&self) {
-        let words = [&self.next, &self.prev, &self.away, &self.class, &self.spans, &self.align, &self.busy];
+        let words = [&self.next, &self.prev, &self.away, &self.spans, &self.align, &self.busy];
         let known = words.iter().any(|word| word.load(Relaxed) != 0)
             || self.summary.load(Relaxed) | self.collect.load(Relaxed) != 0
             || !self.pending.is_fresh()

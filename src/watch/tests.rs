@@ -289,10 +289,10 @@ fn shared(head: Head) -> bool {
 /// A cell of column 1 for which `wanted` holds.
 fn cell_where(arena: &Arena, wanted: impl Fn(&crate::column::cell::Cell) -> bool) -> CellId {
     let core = &arena.core;
-    core.block(1).holder.used_cells().find(|id| wanted(&core.cell(1, id.offset()))).unwrap()
+    core.block(1).holder.cells_near_used(core.rows()).find(|id| wanted(&core.cell(1, id.offset()))).unwrap()
 }
 
-const DAMAGES: [Damage; 25] = [
+const DAMAGES: [Damage; 24] = [
     ("M3", false, |arena| {
         let (_, page) = find(arena, slots);
         page.set(Owner::column(3), page.cell());
@@ -301,7 +301,6 @@ const DAMAGES: [Damage; 25] = [
         let (_, page) = find(arena, slots);
         page.set(page.owner(), page.cell() + 64);
     }),
-    ("M3", false, |arena| arena.core.span(find(arena, slots).0).class.store(95, Relaxed)),
     ("M3", false, |arena| arena.core.span(find(arena, large).0).spans.store(1 << 20, Relaxed)),
     ("M3", true, |arena| arena.core.page(SpanId(find(arena, run).0.0 + 1)).leave()),
     ("M3", true, |arena| {
