@@ -15,7 +15,7 @@
 //!
 //! A column has two rows of medium cells, ordinary and aligned, a row for requests with an alignment
 //! above 16 bytes, one for ordered batches, and then a row for each zone. Cells of the first four are
-//! *narrow*: their stacks have room for seven. [row][class]: the cells of one zone lie side by side, seven
+//! *narrow*: their stacks have room for seven. Row by row, class by class: the cells of one zone lie side by side, seven
 //! lines apart, so that their first lines spread over all sets of a cache. An arena in a file or in given
 //! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
 //! ([`Rows`]).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fixture::check;
 use crate::map::ChunkId;
-use crate::span::IndexWords;
+use crate::span::{IndexWords, claim_in};
 use crate::sync::AtomicU64;
 use loom::thread;
 
