@@ -727,6 +727,36 @@ fn spans_are_taken_away_from_a_holder_who_rests_and_nothing_is_given_twice() {
 }
 
 /// A snapshot that finds a slot in a stack before it was counted would have 2^64 allocations, less one.
+/// A thread may be interrupted while it tells of what it freed, for as long as others run. That must not hide from them what is freed
+/// meanwhile: they would take ever more memory for the few blocks that they keep.
+#[test]
+fn threads_that_keep_few_blocks_are_never_refused_while_one_is_interrupted() {
+    const KEEP: usize = 64;
+    let arena = Arena::builder().capacity(16 << 20).columns(1).build().expect("there is memory");
+    let layout = Layout::from_size_align(4096, 16).expect("a block's");
+    let end = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|scope| {
+        for seed in 1..5 {
+            let arena = &arena;
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                let mut kept = Vec::new();
+                while Instant::now() < end {
+                    for _ in 0..1000 {
+                        if kept.len() < KEEP && random.one_in(2) {
+                            kept.push(arena.alloc(Some(ColumnId::new(0)), layout, SpikeTime::NONE).expect("nearly all is free"));
+                        } else if !kept.is_empty() {
+                            // SAFETY: this thread's own block, forgotten.
+                            unsafe { arena.free(kept.swap_remove(random.below(kept.len()))) }.expect("it is handed out");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert!(arena.verify().is_ok());
+}
+
 #[test]
 fn a_snapshot_is_never_absurd_while_a_holder_is_at_work() {
     const SIZES: usize = 64;

@@ -322,6 +322,18 @@ extern "C" fn emptying_run(handle: &Handle, cell: Cell, head: SpanId, meta: &Spa
     handle.freed_status.get()
 }
 
+/// What came out of a cell's inbox.
+pub(crate) enum Accepted {
+    /// A span of the cell, and units of it that others freed slots of.
+    Units(SpanId, u64),
+    /// A span that is not the cell's, or without such units.
+    Other,
+    /// Nothing yet: the first span is not linked.
+    Unlinked,
+    /// Nothing.
+    Nothing,
+}
+
 impl Handle {
     /// A slot for a cell with an empty stack, without growing.
     pub(crate) fn refill_from_spans(&self, cell: Cell) -> Option<Granule> {
@@ -330,7 +342,7 @@ impl Handle {
         }
         let head = cell.list();
         if head == SpanId::NONE {
-            let (head, units) = self.accept(cell)?;
+            let Accepted::Units(head, units) = self.accept(cell) else { return None };
             self.put_to_collect(cell, head, units);
             return self.take_waiting(cell, head);
         }
@@ -513,18 +525,20 @@ impl Handle {
         self.count_given(cell.granules());
     }
 
-    /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked.
+    /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked. Else the chain goes back, and
+    /// what came meanwhile takes its place.
     #[inline(always)]
     fn accept_first(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Option<Arrival> {
         let incoming = Incoming::of(span, self.page(span), meta);
-        let rest = incoming.unlink();
-        cell.set_drain(rest.unwrap_or(span));
-        rest.map(|_| {
-            let entry = incoming.page.read();
-            let owner = entry.owner();
-            let ours = owner.is_column(self.index()) && self.is_at(cell, entry.cell()) && (alone || owner.head(span) == span);
-            incoming.accept(ours)
-        })
+        let Some(rest) = incoming.unlink() else {
+            cell.set_drain(cell.open().inbox.exchange(span));
+            return None;
+        };
+        cell.set_drain(rest);
+        let entry = incoming.page.read();
+        let owner = entry.owner();
+        let ours = owner.is_column(self.index()) && self.is_at(cell, entry.cell()) && (alone || owner.head(span) == span);
+        Some(incoming.accept(ours))
     }
 
     /// A span that came out of an inbox.
@@ -534,12 +548,12 @@ impl Handle {
     }
 
     /// Takes the next span that others freed into from the cell's inbox, and the units of it.
-    pub(crate) fn accept(&self, cell: Cell) -> Option<(SpanId, u64)> {
-        let span = Self::first_arrival(cell)?;
-        let arrival = self.accept_first(cell, span, self.span(span), false)?;
+    pub(crate) fn accept(&self, cell: Cell) -> Accepted {
+        let Some(span) = Self::first_arrival(cell) else { return Accepted::Nothing };
+        let Some(arrival) = self.accept_first(cell, span, self.span(span), false) else { return Accepted::Unlinked };
         if !arrival.ours {
             self.pass_on(span, arrival.units);
-            return None;
+            return Accepted::Other;
         }
         // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
         let units = arrival.units & cell.class().units;
@@ -547,7 +561,7 @@ impl Handle {
         if units == 0 && meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
             meta.leave_alone();
         }
-        (units != 0).then_some((span, units))
+        if units == 0 { Accepted::Other } else { Accepted::Units(span, units) }
     }
 
     #[cold]
@@ -555,13 +569,6 @@ impl Handle {
     fn pass_on(&self, span: SpanId, units: u64) {
         let core = self.core();
         self.incoming(span).pass_on(units, |index, cell| core.inbox(index, cell));
-    }
-
-    /// Whether a call of `accept` that yielded no span may be followed by one that does: not if the
-    /// inbox was empty, or the pusher of `before`, what was left of a chain then, is not done yet.
-    pub(crate) fn may_accept_more(cell: Cell, before: SpanId) -> bool {
-        let rest = cell.drain();
-        rest != SpanId::NONE && rest != before
     }
 
     /// Lists a span that had no units with free slots, and is about to have some (S5).

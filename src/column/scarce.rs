@@ -21,6 +21,7 @@
 use super::cell::Cell;
 use super::core::Core;
 use super::held::Handle;
+use super::refill::Accepted;
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
 use crate::span::SpanMeta;
@@ -137,12 +138,17 @@ impl Handle {
 
     /// Takes back all that others freed of a cell's spans.
     pub(crate) fn collect_all(&self, cell: Cell) {
-        loop {
-            let before = cell.drain();
-            if let Some((span, units)) = self.accept(cell) {
-                self.put_to_collect(cell, span, units);
-            } else if !Self::may_accept_more(cell, before) {
-                break;
+        // Two chains may begin with a span that is not linked yet, the one in the inbox and the one that came out of it; not more.
+        let mut unlinked = 0;
+        while unlinked < 2 {
+            match self.accept(cell) {
+                Accepted::Nothing => break,
+                Accepted::Unlinked => unlinked += 1,
+                Accepted::Other => unlinked = 0,
+                Accepted::Units(span, units) => {
+                    unlinked = 0;
+                    self.put_to_collect(cell, span, units);
+                }
             }
         }
         let mut span = cell.list();

@@ -141,7 +141,10 @@ impl Holder {
             return false;
         }
         let incoming = arena.incoming();
-        let Some(rest) = incoming.unlink() else { return false };
+        let Some(rest) = incoming.unlink() else {
+            self.drain = arena.inbox[self.column].exchange(self.drain);
+            return false;
+        };
         self.drain = rest;
         let arrival = incoming.accept(incoming.is_of(self.column as u32, offset(self.column)));
         if arrival.ours {

@@ -8,12 +8,13 @@
 //! ```text
 //! inbox --> span 9 --> span 4 --> end        push(7):   1. head.swap(7) returned 9
 //!             ^                                         2. 7.next = 9
-//! span 7 -----' (between 1 and 2 its next is "unlinked": the holder stops there and comes back)
+//! span 7 -----' (between 1 and 2 its next is "unlinked": the holder cannot go on there yet)
 //! ```
 //!
 //! Neither side ever waits or tries again: a push is two stores, and a holder that meets an
-//! unlinked span keeps it as the place to go on from (S6). (Who takes the inbox without holding the column
-//! has no such place: see [`Inbox::put_back`] and [`Parked`].) No read-modify-write here needs more of
+//! unlinked span puts it back and has what came meanwhile instead, in one exchange ([`Inbox::exchange`]): its pusher may be
+//! interrupted for long, and everything behind it is hidden until then, but nothing that comes later. (Who takes the inbox without
+//! holding the column has nowhere to keep that: see [`Inbox::put_back`] and [`Parked`].) No read-modify-write here needs more of
 //! the old value than one bit, so that each is one instruction and not a loop (x86-64 has no "or"
 //! that returns what was there).
 
@@ -132,6 +133,14 @@ impl Inbox {
     /// The span that was pushed last: a look.
     pub(crate) fn first(&self) -> SpanId {
         SpanId(self.0.load(Ordering::Acquire))
+    }
+
+    /// Puts back what is left of a chain whose first span is not linked yet, and takes all that was pushed meanwhile. Whoever pushes
+    /// from here on does so in front of that span.
+    #[inline(always)]
+    pub(crate) fn exchange(&self, rest: SpanId) -> SpanId {
+        // Release: who takes the chain again sees what we did to the spans before it.
+        SpanId(self.0.swap(rest.0, Ordering::AcqRel))
     }
 
     /// Puts back what is left of a chain whose first span is not linked yet. False if something is
