@@ -206,6 +206,19 @@ mod allocation_service_tests {
     }
 
     #[test]
+    fn an_update_is_served_from_what_was_freed_just_now() {
+        for bytes in [200, 3_900, 100_000] {
+            let service = open(AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 1, ..AllocationServiceConfig::default() });
+            let content = "x".repeat(bytes);
+            let served = (0..1 << 20).take_while(|n| service.allocate_memory(entity(format!("{n}"), content.as_str())).is_ok()).count();
+            for freed in 1..4 {
+                service.deallocate_memory(format!("{freed}").as_str().into()).unwrap();
+                service.update("0", &content).unwrap_or_else(|error| panic!("{served} of {bytes} bytes: {error}"));
+            }
+        }
+    }
+
+    #[test]
     fn of_all_who_race_for_an_id_one_wins() {
         let service = open(small());
         for round in 0..200 {

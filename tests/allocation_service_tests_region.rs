@@ -96,12 +96,16 @@ fn every_concept_is_there_again_with_all_that_is_known_of_it() {
         assert_eq!(all(&service), concepts);
         assert_eq!(used(&service), pools);
         let metrics = service.get_allocation_metrics();
-        assert_eq!(metrics.active_allocations, concepts.len() as u64);
+        assert_eq!((metrics.active_allocations, metrics.total_allocations), (concepts.len() as u64, 0), "counts are of this opening");
+        assert!(metrics.pool_statistics.iter().all(|pool| pool.allocations + pool.deallocations + pool.expansions == 0));
         assert!((metrics.edge_cut - cut).abs() < 1e-12, "{} and {cut}", metrics.edge_cut);
     }
     // What was freed is free: a new concept takes its id, an old one keeps it.
     let service = open(&folder.file("concepts"));
     service.allocate_memory(request(0)).unwrap();
+    service.deallocate_memory("concept 2".into()).unwrap();
+    let metrics = service.get_allocation_metrics();
+    assert_eq!((metrics.active_allocations, metrics.total_allocations), (concepts.len() as u64, 1));
     assert!(matches!(service.allocate_memory(request(1)), Err(AllocationError::AlreadyExists { .. })));
     assert_eq!(service.update("concept 1", "x").unwrap().memory_slot.version, concepts["concept 1"].version + 1);
 }

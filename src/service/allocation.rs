@@ -419,12 +419,17 @@ impl MemoryAllocationService {
         let node = self.registry.find(concept_id).ok_or_else(not_found)?;
         let mut state = node.lock().ok_or_else(not_found)?;
         let old = node.block().map(Slot::at).ok_or_else(not_found)?;
-        let pinned = self.epoch.pin();
-        let before = old.read(&pinned);
-        let strategy = self.reconsider(&node, &mut state, &Concept { content, ..before }, &features);
+        // Nobody is pinned while memory is looked for: what was freed just now could not come back (V2). The old version cannot go, its
+        // node is locked.
+        let before = {
+            let pinned = self.epoch.pin();
+            let Concept { concept_type, version, wanted, accesses, priority, strategy, pool, .. } = old.read(&pinned);
+            let spike = encoding.first_spike;
+            Concept { id: concept_id, concept_type, content, version, spike, wanted, accesses, priority, strategy, pool }
+        };
+        let strategy = self.reconsider(&node, &mut state, &before, &features);
         let column = self.cortex.column(node.number).unwrap_or(0);
-        let concept =
-            Concept { content, version: before.version + 1, spike: encoding.first_spike, strategy: strategy.strategy_type, ..before };
+        let concept = Concept { version: before.version + 1, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
         let (slot, pool, bytes) = self.take(own, column, &concept, spike, old.mark(), false)?;
@@ -433,9 +438,7 @@ impl MemoryAllocationService {
         self.pools[old_pool].refund(state.bytes);
         self.churn.fetch_add(1, Relaxed);
         if old_pool != pool {
-            // Counted where it lies now: it is no new allocation, and the old pool has freed nothing.
-            self.pools[pool].count_allocation();
-            self.pools[old_pool].forget_allocation();
+            self.pools[pool].carry_over(&self.pools[old_pool]);
         }
         (state.pool, state.bytes, state.strategy) = (pool as u8, bytes, Some(concept.strategy));
         self.discard(old);

@@ -20,7 +20,8 @@
 //! - **Q3, the peak** is the greatest that `used` has been, by all charges that have returned; it never
 //!   falls, and no snapshot has a peak below its `used`.
 //! - **Q4, the watermark**: `used` is at most `reserved` when nobody is inside a method.
-//! - **Q5, the counts**: no snapshot has more deallocations than allocations.
+//! - **Q5, the counts**: they begin at 0 when the service is opened; no snapshot has more deallocations than allocations and
+//!   concepts that were carried over, from before or from another pool.
 
 use crate::guidance::{AllocationError, ConceptType};
 use crate::spike::SpikeTime;
@@ -104,6 +105,9 @@ pub(crate) struct Pool {
     limits: Limits,
     alternatives: Box<[ConceptType]>,
     counts: Counts,
+    /// Concepts that live here and were not allocated here since the service was opened, less those that live elsewhere and were;
+    /// wrapping.
+    carried: AtomicU64,
 }
 
 /// All that changes, on one line: a charge writes several of them.
@@ -141,7 +145,7 @@ impl Pool {
             expansions: zero(),
             alternatives_served: zero(),
         };
-        Self { concept_type, limits, alternatives: alternatives.into(), counts }
+        Self { concept_type, limits, alternatives: alternatives.into(), counts, carried: zero() }
     }
 
     /// The type whose concepts it holds.
@@ -183,8 +187,19 @@ impl Pool {
     pub(crate) fn charge_found(&self, bytes: u64) {
         let now = self.counts.used.fetch_add(bytes, Relaxed) + bytes;
         raise(&self.counts.peak, now);
-        self.grow(now);
-        self.count_allocation();
+        raise(&self.counts.reserved, now);
+        self.carried.fetch_add(1, Relaxed);
+    }
+
+    /// A concept moved here from another pool: it is no new allocation, and the other has freed nothing.
+    pub(crate) fn carry_over(&self, from: &Self) {
+        self.carried.fetch_add(1, Relaxed);
+        from.carried.fetch_sub(1, Relaxed);
+    }
+
+    /// Concepts that live here and are not in the counts, wrapping: see `carry_over` and `charge_found`.
+    pub(crate) fn carried(&self) -> u64 {
+        self.carried.load(Relaxed)
     }
 
     /// Gives `bytes` back that were charged, after their memory was given back. Wait-free.
@@ -199,7 +214,7 @@ impl Pool {
         self.counts.allocations.fetch_add(1, Relaxed);
     }
 
-    /// Takes back the count of a concept that lives: its allocation is undone, or it has moved to another pool.
+    /// Takes back the count of a concept that lives: its allocation is undone.
     pub(crate) fn forget_allocation(&self) {
         self.counts.allocations.fetch_sub(1, Relaxed);
     }

@@ -154,12 +154,13 @@ impl MemoryAllocationService {
         let pool_statistics: Vec<_> = self.pools.iter().map(Pool::statistics).collect();
         let total: u64 = pool_statistics.iter().map(|pool| pool.allocations).sum();
         let gone: u64 = pool_statistics.iter().map(|pool| pool.deallocations).sum();
+        let carried = self.pools.iter().map(Pool::carried).fold(0, u64::wrapping_add);
         let times = self.allocations.summary();
         let (hits, misses) = (self.decisions.hits(), self.decisions.misses());
         let cut = self.cortex.cut();
         AllocationMetrics {
             total_allocations: total,
-            active_allocations: total.saturating_sub(gone),
+            active_allocations: total.wrapping_add(carried).saturating_sub(gone),
             average_allocation_time: times.mean,
             allocation_time_p50: times.p50,
             allocation_time_p99: times.p99,
