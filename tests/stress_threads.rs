@@ -728,10 +728,13 @@ fn spans_are_taken_away_from_a_holder_who_rests_and_nothing_is_given_twice() {
 
 /// A snapshot that finds a slot in a stack before it was counted would have 2^64 allocations, less one.
 /// A thread may be interrupted while it tells of what it freed, for as long as others run. That must not hide from them what is freed
-/// meanwhile: they would take ever more memory for the few blocks that they keep.
+/// meanwhile: they would take ever more memory for the few blocks that they keep. And snapshots tell of no more than those blocks,
+/// whoever is interrupted.
 #[test]
 fn threads_that_keep_few_blocks_are_never_refused_while_one_is_interrupted() {
     const KEEP: usize = 64;
+    /// What is live at most, and as much again that is on its way.
+    const MOST: u64 = 2 * 4 * KEEP as u64 * 4096;
     let arena = Arena::builder().capacity(16 << 20).columns(1).build().expect("there is memory");
     let layout = Layout::from_size_align(4096, 16).expect("a block's");
     let end = Instant::now() + Duration::from_secs(2);
@@ -753,8 +756,14 @@ fn threads_that_keep_few_blocks_are_never_refused_while_one_is_interrupted() {
                 }
             });
         }
+        while Instant::now() < end {
+            let live = arena.metrics().bytes_live;
+            assert!(live <= MOST, "{live}");
+        }
     });
     assert!(arena.verify().is_ok());
+    let peak = arena.metrics().bytes_peak;
+    assert!(peak <= MOST, "{peak}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub(crate) struct HolderSide {
     pub(crate) away_frees: AtomicU64,
     /// Allocations by the holder that went past the cells.
     pub(crate) other_allocs: AtomicU64,
-    /// How many of `bytes_freed_by_others` the holder has taken into account.
+    /// How many of `bytes_by_others` the holder has taken into account.
     pub(crate) bytes_seen: AtomicU64,
     /// The pages of the block that have cells that were used: 1.
     pages: [AtomicU32; PAGE_NOTES],
@@ -105,12 +105,11 @@ pub(crate) struct OpenSide {
     pub(crate) large_chunk: AtomicU32,
     /// Frees of the column's blocks that did not go through its handle.
     pub(crate) frees_by_others: AtomicU64,
-    /// Their bytes.
-    pub(crate) bytes_freed_by_others: AtomicU64,
     /// Allocations without the lease.
     pub(crate) allocs_by_others: AtomicU64,
-    /// Their bytes.
-    pub(crate) bytes_given_to_others: AtomicU64,
+    /// Bytes of the one less those of the other, wrapping. One word: whoever is interrupted between two looks would take what came
+    /// in between for a difference.
+    pub(crate) bytes_by_others: AtomicU64,
 }
 
 /// A column's block, up to its cells.
@@ -348,10 +347,5 @@ impl OpenSide {
         let left_out = spans.map_or(0, |spans| (i64::MAX.cast_unsigned() - spans.min(i64::MAX.cast_unsigned() - 1)).cast_signed());
         let before = self.left_out.swap(left_out, Relaxed);
         self.spans.fetch_add(left_out.wrapping_sub(before), Relaxed);
-    }
-
-    /// Bytes that others freed less bytes that others were given.
-    pub(crate) fn balance_of_others(&self) -> u64 {
-        self.bytes_freed_by_others.load(Relaxed).wrapping_sub(self.bytes_given_to_others.load(Relaxed))
     }
 }

@@ -536,7 +536,7 @@ impl Handle {
     /// Takes into account what others freed of the column, and were given.
     pub(crate) fn hear_of_others(&self) {
         let (holder, open) = (&self.block().holder, &self.block().open);
-        let freed = open.balance_of_others();
+        let freed = open.bytes_by_others.load(Relaxed);
         let unheard = freed.wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
         if unheard != 0 {
             holder.bytes_seen.store(freed, Relaxed);

@@ -294,7 +294,7 @@ impl Core {
         })?;
         let open = &self.block(index).open;
         open.allocs_by_others.fetch_add(1, Relaxed);
-        open.bytes_given_to_others.fetch_add(bytes, Relaxed);
+        open.bytes_by_others.fetch_sub(bytes, Relaxed);
         Ok(p)
     }
 
@@ -312,7 +312,7 @@ impl Core {
                 let open = &self.block(freed.index()).open;
                 // Release: pairs with the snapshot, which reads frees before allocations.
                 open.frees_by_others.fetch_add(1, Release);
-                open.bytes_freed_by_others.fetch_add(freed.granules() * GRANULE as u64, Relaxed);
+                open.bytes_by_others.fetch_add(freed.granules() * GRANULE as u64, Relaxed);
                 Ok(())
             }
             Err(misuse) => Err(self.misused(misuse.of(p))),

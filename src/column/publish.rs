@@ -196,7 +196,7 @@ impl Core {
         let (granule, bytes) = published?;
         let open = &self.block(index).open;
         open.allocs_by_others.fetch_add(1, Relaxed);
-        open.bytes_given_to_others.fetch_add(bytes, Relaxed);
+        open.bytes_by_others.fetch_sub(bytes, Relaxed);
         Ok((NonNull::new(self.address(granule)).unwrap_or(NonNull::dangling()), bytes))
     }
 
@@ -288,7 +288,7 @@ impl Core {
         let open = &self.block(index).open;
         // Release: pairs with the snapshot, which reads frees before allocations.
         open.frees_by_others.fetch_add(1, Ordering::Release);
-        open.bytes_freed_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
+        open.bytes_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
         Ok((index, granules * GRANULE as u64))
     }
 

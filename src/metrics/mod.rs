@@ -65,6 +65,17 @@ struct Sum {
     counts: Counts,
 }
 
+/// Times that a column is looked at again if much was done in it meanwhile.
+const LOOKS: usize = 4;
+
+/// One look at a column.
+#[derive(Default)]
+struct Look {
+    counts: Counts,
+    live: i64,
+    above: i64,
+}
+
 /// What was done in a column, as far as its counters in the region say.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
@@ -109,16 +120,37 @@ impl Core {
     }
 
     fn add_column(&self, index: u32, sum: &mut Sum) {
-        let ColumnBlock { holder, holds, open, .. } = self.block(index);
+        let ColumnBlock { holder, open, .. } = self.block(index);
+        // Who is interrupted while it looks sees numbers of moments far apart: of a few looks the one counts during which the
+        // least was done.
+        let done = || [&open.bytes_by_others, &holder.bytes_seen].map(|bytes| bytes.load(Acquire));
+        let (mut look, mut least) = (Look::default(), u64::MAX);
+        for _ in 0..LOOKS {
+            let before = done();
+            let now = self.look_at(index);
+            let moved = before.iter().zip(done()).map(|(&from, to)| (to.wrapping_sub(from) as i64).unsigned_abs());
+            let moved = moved.fold(0, u64::saturating_add);
+            if moved < least {
+                (look, least) = (now, moved);
+            }
+            if moved == 0 {
+                break;
+            }
+        }
         sum.spans += open.spans();
+        sum.counts = sum.counts.and(look.counts);
+        sum.live += look.live;
+        sum.above = sum.above.max(look.above);
+    }
+
+    fn look_at(&self, index: u32) -> Look {
+        let ColumnBlock { holder, holds, open, .. } = self.block(index);
         let held: u64 = holds.all().map(|held| u64::from(self.place(held).class().bytes)).sum();
         let counts = self.counts(index);
-        sum.counts = sum.counts.and(counts);
         let kept = (counts.stacks + held) as i64;
-        let unheard = open.balance_of_others().wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
+        let unheard = open.bytes_by_others.load(Relaxed).wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
         let (balance, peak) = if holder.is_set_up() { self.handle(index).balance() } else { (0, 0) };
-        sum.live += balance - unheard - kept;
-        sum.above = sum.above.max(peak - balance + unheard + kept);
+        Look { counts, live: balance - unheard - kept, above: peak - balance + unheard + kept }
     }
 }
 
@@ -131,6 +163,8 @@ impl Arena {
         for index in core.used_columns() {
             core.add_column(index, &mut sum);
         }
+        // What is live lies in spans.
+        sum.live = sum.live.min(span_bytes(sum.spans) as i64);
         counters.raise_peak(sum.live);
         let peak = counters.peak.load(Relaxed).max(sum.live + sum.above);
         core.metrics_of(sum.counts, sum.spans, sum.live.max(0).cast_unsigned(), peak)

@@ -116,7 +116,7 @@ impl Core {
         let open = &self.block(index).open;
         open.add_found(spans);
         open.allocs_by_others.fetch_add(blocks, Relaxed);
-        open.bytes_given_to_others.fetch_add(bytes, Relaxed);
+        open.bytes_by_others.fetch_sub(bytes, Relaxed);
         self.note_used(index);
     }
 
