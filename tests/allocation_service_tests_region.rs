@@ -110,6 +110,44 @@ fn every_concept_is_there_again_with_all_that_is_known_of_it() {
     assert_eq!(service.update("concept 1", "x").unwrap().memory_slot.version, concepts["concept 1"].version + 1);
 }
 
+/// More edges than are forgotten at once: what is left of them is not the next concept's of that id.
+#[test]
+fn a_hub_that_is_freed_and_allocated_again_has_the_edges_that_it_gets_then() {
+    let folder = Folder::new("service-hub");
+    for guidance in [false, true] {
+        let path = folder.file(if guidance { "guided" } else { "hashed" });
+        let config = || AllocationServiceConfig { guidance, path: Some(path.clone()), ..AllocationServiceConfig::default() };
+        let service = MemoryAllocationService::open(config()).unwrap();
+        let hub = || AllocationRequest::new("hub", ConceptType::ENTITY, "a hub");
+        service.allocate_memory(hub()).unwrap();
+        for leaf in 0..1000 {
+            let mut request = AllocationRequest::new(format!("leaf {leaf}"), ConceptType::ENTITY, format!("{leaf}"));
+            request.locality_hints = vec!["hub".to_owned()];
+            service.allocate_memory(request).unwrap();
+        }
+        let cut = |service: &MemoryAllocationService| service.get_allocation_metrics().edge_cut;
+        for maintained in [false, true] {
+            service.deallocate_memory("hub".into()).unwrap();
+            while maintained && service.maintain(Duration::from_millis(5)).more {}
+            service.allocate_memory(hub()).unwrap();
+            assert!(cut(&service) < 1e-12, "an edge that was forgotten");
+            let of_leaf = |leaf: u32| service.column_of(&format!("leaf {leaf}"));
+            let home = service.column_of("hub");
+            let near = (0..1000).filter(|&leaf| of_leaf(leaf) == home).take(3);
+            let far = (0..1000).filter(|&leaf| of_leaf(leaf) != home).take(1);
+            let linked: Vec<_> = near.chain(far).collect();
+            for leaf in &linked {
+                service.link("hub", &format!("leaf {leaf}")).unwrap();
+            }
+            assert!((cut(&service) - 1.0 / linked.len() as f64).abs() < 1e-12, "{} of {linked:?}", cut(&service));
+        }
+        let before = cut(&service);
+        drop(service);
+        let service = MemoryAllocationService::open(config()).unwrap();
+        assert!((cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
+    }
+}
+
 #[test]
 fn every_concept_is_there_although_nobody_closed() {
     let folder = Folder::new("service-unclosed");

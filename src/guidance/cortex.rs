@@ -221,11 +221,21 @@ impl Cortex {
     /// [`Cortex::remove`].
     pub fn step(&self) -> Step {
         let Some(mut replacement) = self.replacement.try_lock() else { return Step::Idle };
-        let removed = self.removed.lock().pop();
-        match removed {
-            Some(concept) => self.step_removed(concept),
-            None => replacement.step(&self.graph, &self.homes),
+        match self.forget_some() {
+            Step::Idle => replacement.step(&self.graph, &self.homes),
+            step => step,
         }
+    }
+
+    /// The same, of what is left to forget of removed concepts alone.
+    pub(crate) fn forget_some(&self) -> Step {
+        let removed = self.removed.lock().pop();
+        removed.map_or(Step::Idle, |concept| self.step_removed(concept))
+    }
+
+    /// Whether edges of a removed concept are still to be forgotten: its number is not free then.
+    pub(crate) fn is_to_forget(&self, concept: u32) -> bool {
+        self.removed.lock().contains(&concept)
     }
 
     fn step_removed(&self, concept: u32) -> Step {

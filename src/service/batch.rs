@@ -18,7 +18,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::allocation::{Plan, others_named};
-use super::durable::BATCHES;
+use super::durable::{BATCHES, Batch, Durable};
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::{MARK, Slot};
@@ -43,11 +43,9 @@ impl MemoryAllocationService {
     pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
         let mut served = Vec::new();
         let mut refused = None;
-        let busy = || (0, AllocationError::Busy { permits: BATCHES, waited: Duration::ZERO });
-        let batch = self.durable.as_ref().map(|durable| durable.begin().ok_or_else(busy)).transpose()?;
-        let mark = batch.as_ref().map_or(MARK, |batch| batch.mark);
         let number = self.number_of_batch();
-        let at_once = self.serve_batch(requests, number, Some(mark), |index, result| match result {
+        let mut batch = None;
+        let at_once = self.serve_batch(requests, number, Some(&mut batch), |index, result| match result {
             Ok(result) => served.push((index, result)),
             Err(error) => refused = refused.take().or(Some((index, error))),
         });
@@ -56,6 +54,7 @@ impl MemoryAllocationService {
             return Err(refused);
         }
         if let Some(batch) = batch {
+            let mark = batch.mark;
             batch.commit();
             for request in requests {
                 self.mark_committed(request.concept_id, mark);
@@ -103,15 +102,16 @@ impl MemoryAllocationService {
     }
 
     /// Serves the requests. Those that could be served as asked are returned, in the order of the requests; `answer` is told of
-    /// all others. With the mark of a batch that is all or nothing, stops at the first that is refused.
-    fn serve_batch(
-        &self,
+    /// all others. With `batch` all or nothing: stops at the first that is refused. Then `batch` is what the region knows of it, if
+    /// there is one; it is taken with the permit, so that whoever waits does so in spike order.
+    fn serve_batch<'a>(
+        &'a self,
         requests: &[Asked],
         number: u64,
-        mark: Option<u64>,
+        batch: Option<&mut Option<Batch<'a>>>,
         mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>),
     ) -> Vec<(usize, AllocationResult)> {
-        let all = mark.is_some();
+        let all = batch.is_some();
         let scratch = Bump::new();
         let planned_ns = self.since_open_ns(Instant::now());
         // Pool and plan of each request that can be served.
@@ -121,7 +121,7 @@ impl MemoryAllocationService {
             plans.push(None);
             match self.checked(request).and_then(|pool| Ok((pool, self.plan(request, planned_ns)?))) {
                 Ok((pool, mut plan)) => {
-                    (plan.mark, plan.on_trial, plan.batch) = (mark.unwrap_or(plan.mark), true, number);
+                    (plan.on_trial, plan.batch) = (true, number);
                     order.push((plan.encoding.first_spike, index));
                     plans[index] = Some((pool, plan));
                 }
@@ -143,6 +143,17 @@ impl MemoryAllocationService {
                 return Vec::new();
             }
         };
+        if let Some(batch) = batch
+            && let Some(durable) = &self.durable
+        {
+            let Some(begun) = self.begin_batch(durable, waiting) else {
+                let busy = AllocationError::Busy { permits: BATCHES, waited: waiting.elapsed() };
+                order.iter().min().into_iter().for_each(|(_, index)| answer(*index, Err(busy.clone())));
+                return Vec::new();
+            };
+            plans.iter_mut().flatten().for_each(|(_, plan)| plan.mark = begun.mark);
+            *batch = Some(begun);
+        }
         let waited = waiting.elapsed();
         let mut served = Vec::with_capacity(order.len());
         let mut scarce = false;
@@ -204,6 +215,20 @@ impl MemoryAllocationService {
                     return;
                 }
             }
+        }
+    }
+
+    /// Begins a batch that is all or nothing in the region, which knows of so many at a time as there are records; more permits than
+    /// those leave the last to come waiting here. `None` at the end of the time that callers wait for a permit.
+    fn begin_batch<'a>(&self, durable: &'a Durable, since: Instant) -> Option<Batch<'a>> {
+        loop {
+            if let Some(batch) = durable.begin() {
+                return Some(batch);
+            }
+            if since.elapsed() >= self.admission_timeout {
+                return None;
+            }
+            std::thread::sleep(Duration::from_micros(100));
         }
     }
 

@@ -114,13 +114,18 @@ impl MemoryAllocationService {
         let mut state = node.lock()?;
         let (pool, bytes) = self.vacate(&node, &state)?;
         let was_lonely = self.cortex.is_lonely(node.number);
+        let mut gone = false;
         self.cortex.remove(node.number, |number| {
             if number == node.number {
+                gone = true;
                 self.registry.bury_locked(&node, &mut state);
             } else {
                 self.registry.bury(number);
             }
         });
+        if !gone {
+            self.registry.detach_locked(&node, &mut state);
+        }
         if let Some(durable) = &self.durable
             && !was_lonely
         {

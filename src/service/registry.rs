@@ -140,6 +140,21 @@ impl Registry {
         self.forget_number(node.number);
     }
 
+    /// A node whose lock the caller holds has no slot any more, but edges that are still to be forgotten: they are not those of whoever
+    /// has its id next. Its number is kept until [`release`](Self::release).
+    pub(super) fn detach_locked(&self, node: &Arc<Node>, state: &mut State) {
+        if node.die(state) {
+            self.nodes.pin().remove(node.id());
+        }
+    }
+
+    /// The edges of a number are forgotten: if its node was detached, somebody else may have the number.
+    pub(super) fn release(&self, number: u32) {
+        if self.numbered(number).is_some_and(|node| node.lock().is_none()) {
+            self.forget_number(number);
+        }
+    }
+
     /// Visits every node that is allocated at its time.
     pub(super) fn each_live(&self, mut visit: impl FnMut(&Arc<Node>, NonNull<u8>)) {
         for (Named(node), ()) in &self.nodes.pin() {

@@ -40,6 +40,9 @@ mod tests;
 
 /// Numbers that one step looks at.
 const LOOKS: u32 = 64;
+/// Bytes of the largest concept that is moved: to copy more takes longer than a budget may be exceeded, and what is larger than
+/// many pages gains little by its neighbours.
+const LARGEST_MOVED: usize = 1 << 20;
 /// Concepts that one step lays out.
 const LAID: usize = 64;
 /// A group is laid out anew if more than one in this many neighbours in the order lie in the wrong order,
@@ -93,6 +96,8 @@ pub(super) struct Upkeep {
     untidied: bool,
     /// Concepts that were placed anew since there was nothing to place.
     moved: u64,
+    /// Those that are to move next, each a step of its own, and where to: contents may be large.
+    moving: VecDeque<(u32, u32)>,
 }
 
 /// Steps of sorting.
@@ -262,23 +267,27 @@ impl MemoryAllocationService {
     }
 
     fn step_place(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
-        if !self.guidance {
-            return Went::Done;
-        }
-        match self.cortex.step() {
-            Step::Idle => return Went::Done,
-            Step::Worked => {}
-            Step::Free(numbers) => numbers.into_iter().for_each(|number| self.registry.bury(number)),
-            Step::Move(group) => {
-                let mut relocated = 0;
-                for number in group.concepts {
-                    if let Some(node) = self.registry.numbered(number) {
-                        relocated += u64::from(self.relocate(&node, group.column, None));
-                    }
-                }
+        if let Some((number, column)) = upkeep.moving.pop_front() {
+            if let Some(node) = self.registry.numbered(number) {
+                let relocated = u64::from(self.relocate(&node, column, None));
                 upkeep.moved += relocated;
                 report.relocated += relocated;
             }
+            return Went::More;
+        }
+        // Without guidance nothing moves, but what is known of the dead is forgotten all the same.
+        match if self.guidance { self.cortex.step() } else { self.cortex.forget_some() } {
+            Step::Idle => return Went::Done,
+            Step::Worked => {}
+            Step::Free(numbers) => {
+                for number in numbers {
+                    self.registry.bury(number);
+                    if !self.cortex.is_to_forget(number) {
+                        self.registry.release(number);
+                    }
+                }
+            }
+            Step::Move(group) => upkeep.moving.extend(group.concepts.into_iter().map(|number| (number, group.column))),
         }
         Went::More
     }
@@ -464,6 +473,9 @@ impl MemoryAllocationService {
             let concept = old.read(&pinned);
             let concept = Concept { strategy: state.strategy.unwrap_or(concept.strategy), ..concept };
             let bytes = concept.block_bytes();
+            if bytes > LARGEST_MOVED {
+                return None;
+            }
             let spike = concept.strategy.placement().spike(concept.spike);
             let fits = |block: &NonNull<u8>| self.arena.usable_size(block.as_ptr()) == self.arena.good_size(bytes);
             let to = block.filter(fits).or_else(|| if block.is_none() { self.block(column, bytes, spike) } else { None })?;
