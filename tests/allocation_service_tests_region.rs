@@ -139,13 +139,50 @@ fn a_hub_that_is_freed_and_allocated_again_has_the_edges_that_it_gets_then() {
             for leaf in &linked {
                 service.link("hub", &format!("leaf {leaf}")).unwrap();
             }
-            assert!((cut(&service) - 1.0 / linked.len() as f64).abs() < 1e-12, "{} of {linked:?}", cut(&service));
+            let one_of = 1.0 / f64::from(u32::try_from(linked.len()).unwrap());
+            assert!((cut(&service) - one_of).abs() < 1e-12, "{} of {linked:?}", cut(&service));
         }
         let before = cut(&service);
         drop(service);
         let service = MemoryAllocationService::open(config()).unwrap();
         assert!((cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
     }
+}
+
+/// A concept is freed at the moment at which another is allocated that hints at it: whichever was first, the file says the same.
+#[test]
+fn edges_that_are_made_known_while_others_are_forgotten_are_in_the_file_if_they_are_in_memory() {
+    const PAIRS: usize = 5_000;
+    let folder = Folder::new("service-edges");
+    let path = folder.file("concepts");
+    let config = || AllocationServiceConfig { guidance: false, columns: 2, path: Some(path.clone()), ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config()).unwrap();
+    let hinting = |id: String, hint: &str| {
+        let mut request = AllocationRequest::new(id, ConceptType::ENTITY, "");
+        request.locality_hints = vec![hint.to_owned()];
+        service.allocate_memory(request).unwrap();
+    };
+    (0..PAIRS).for_each(|pair| hinting(format!("x{pair}"), "x0"));
+    let meet = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for pair in 1..PAIRS {
+                meet.wait();
+                service.deallocate_memory(format!("x{pair}").as_str().into()).unwrap();
+            }
+        });
+        for pair in 1..PAIRS {
+            meet.wait();
+            hinting(format!("y{pair}"), &format!("x{pair}"));
+        }
+    });
+    (1..PAIRS).for_each(|pair| hinting(format!("x{pair}"), "x0"));
+    while service.maintain(Duration::from_millis(5)).more {}
+    let cut = service.get_allocation_metrics().edge_cut;
+    drop(service);
+    let service = MemoryAllocationService::open(config()).unwrap();
+    let again = service.get_allocation_metrics().edge_cut;
+    assert!(cut > 0.0 && (again - cut).abs() < 1e-12, "{again} and {cut}");
 }
 
 #[test]

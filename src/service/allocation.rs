@@ -251,18 +251,17 @@ impl MemoryAllocationService {
     /// Makes a request's hints known as edges. Where they cannot be kept for want of memory, they are known for as long as
     /// the service is open.
     pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
-        for (hint, number) in others_named(request).zip(self.registry.numbers_of(others_named(request))) {
-            let _ = self.learn_edge([node.id(), hint.as_bytes()], node.number, number);
-        }
-    }
-
-    /// Makes an edge known, for good if the service lies in a file.
-    pub(super) fn learn_edge(&self, ids: [&[u8]; 2], a: u32, b: u32) -> Result<(), Error> {
         if let Some(durable) = &self.durable {
-            return durable.link(&self.arena, ids, || self.cortex.link(a, b));
+            for hint in others_named(request) {
+                // The number is looked for where nobody forgets edges meanwhile: memory and file must say the same.
+                let link = || self.cortex.link(node.number, self.registry.node(hint).number);
+                let _ = durable.link(&self.arena, [node.id(), hint.as_bytes()], link);
+            }
+            return;
         }
-        self.cortex.link(a, b);
-        Ok(())
+        for number in self.registry.numbers_of(others_named(request)) {
+            self.cortex.link(node.number, number);
+        }
     }
 
     /// A request was refused or undone: its node has no home, and is buried if it has no edges either.

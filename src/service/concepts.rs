@@ -12,7 +12,7 @@ use super::node::{Node, State};
 use super::result::DeallocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
-use crate::guidance::{AllocationError, ConceptType, DeallocationRequest};
+use crate::guidance::{AllocationError, ConceptType, DeallocationRequest, Linked};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
@@ -113,24 +113,26 @@ impl MemoryAllocationService {
         let node = self.registry.find(concept_id)?;
         let mut state = node.lock()?;
         let (pool, bytes) = self.vacate(&node, &state)?;
-        let was_lonely = self.cortex.is_lonely(node.number);
-        let mut gone = false;
-        self.cortex.remove(node.number, |number| {
-            if number == node.number {
-                gone = true;
-                self.registry.bury_locked(&node, &mut state);
-            } else {
-                self.registry.bury(number);
+        let mut forget = || {
+            let was_lonely = self.cortex.is_lonely(node.number);
+            let mut gone = false;
+            self.cortex.remove(node.number, |number| {
+                if number == node.number {
+                    gone = true;
+                    self.registry.bury_locked(&node, &mut state);
+                } else {
+                    self.registry.bury(number);
+                }
+            });
+            if !gone {
+                self.registry.detach_locked(&node, &mut state);
             }
-        });
-        if !gone {
-            self.registry.detach_locked(&node, &mut state);
-        }
-        if let Some(durable) = &self.durable
-            && !was_lonely
-        {
+            !was_lonely
+        };
+        match &self.durable {
             // Without memory for it, edges that it had may be known again to a concept of its name.
-            let _ = durable.end(&self.arena, node.id());
+            Some(durable) => drop(durable.end(&self.arena, node.id(), forget)),
+            None => drop(forget()),
         }
         Some((pool, bytes))
     }
@@ -166,15 +168,21 @@ impl MemoryAllocationService {
     /// [`AllocationError::NotFound`] if one of them is not allocated; [`AllocationError::OutOfMemory`] if the service lies in a
     /// file that has no room left for the edge.
     pub fn link(&self, from: &str, to: &str) -> Result<(), AllocationError> {
-        let number = |id: &str| {
-            let number = self.registry.look(id, |node| node.block().map(|_| node.number)).flatten();
-            number.ok_or_else(|| AllocationError::NotFound { concept_id: id.to_owned() })
-        };
-        let (a, b) = (number(from)?, number(to)?);
-        if a == b {
-            return Ok(());
+        let live = |id: &str| self.registry.look(id, |node| node.block().map(|_| node.number)).flatten();
+        for id in [from, to] {
+            live(id).ok_or_else(|| AllocationError::NotFound { concept_id: id.to_owned() })?;
         }
-        self.learn_edge([from.as_bytes(), to.as_bytes()], a, b)
+        // Looked for again where nobody forgets edges meanwhile, if there is a file: it and memory must say the same.
+        let link = || match (live(from), live(to)) {
+            (Some(a), Some(b)) => self.cortex.link(a, b),
+            _ => Linked::Dropped,
+        };
+        let Some(durable) = &self.durable else {
+            link();
+            return Ok(());
+        };
+        durable
+            .link(&self.arena, [from.as_bytes(), to.as_bytes()], link)
             .map_err(|_| AllocationError::OutOfMemory { asked_bytes: Durable::EDGE_BYTES, capacity_bytes: self.arena.capacity() as u64 })
     }
 

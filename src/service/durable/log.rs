@@ -138,9 +138,11 @@ impl Log {
         if link() == Linked::New { tail.append(arena, first, hash(ends[0]), hash(ends[1])) } else { Ok(()) }
     }
 
-    /// Notes that a concept is no more, if its edges were forgotten (B3).
-    pub(super) fn end(&self, arena: &Arena, first: &AtomicU64, id: &[u8]) -> Result<()> {
-        self.0.lock().append(arena, first, hash(id), END)
+    /// Notes that a concept is no more and its edges are forgotten, if `forget` says that it had any (B3). Nobody makes an edge known
+    /// between the one and the other.
+    pub(super) fn end(&self, arena: &Arena, first: &AtomicU64, id: &[u8], forget: impl FnOnce() -> bool) -> Result<()> {
+        let mut tail = self.0.lock();
+        if forget() { tail.append(arena, first, hash(id), END) } else { Ok(()) }
     }
 
     /// Entries, those that say nothing any more included.

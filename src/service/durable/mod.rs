@@ -135,9 +135,9 @@ impl Durable {
         self.log.link(arena, &self.superblock().log, ids, link)
     }
 
-    /// A concept is no more, and its edges are forgotten (B3).
-    pub(super) fn end(&self, arena: &Arena, id: &[u8]) -> Result<()> {
-        self.log.end(arena, &self.superblock().log, id)
+    /// A concept is no more, and its edges are forgotten by `forget`, which says whether it had any (B3).
+    pub(super) fn end(&self, arena: &Arena, id: &[u8], forget: impl FnOnce() -> bool) -> Result<()> {
+        self.log.end(arena, &self.superblock().log, id, forget)
     }
 
     /// Writes the log anew if most of it says nothing any more, while `edges` are known. As long as it is written, a few
