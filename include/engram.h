@@ -4,7 +4,9 @@
  * Who holds a column allocates and frees in a bounded number of instructions, without locks and system calls; any thread
  * may free any block, wait-free, and allocate without holding a column, lock-free. Every allocation carries a spike time,
  * the nanoseconds until its owner fires first: it chooses where the block lies and, in batches, who is served first.
- * Misuse (double frees, foreign and interior pointers) is always caught and changes nothing.
+ * Misuse (double frees, foreign and interior pointers) is always caught and changes nothing, but for one race: of two threads
+ * that free one block at the same instant, with nothing that orders the one before the other, both may be told that they have
+ * freed it, and the block may be given twice then.
  *
  * A service (engram_service) gives memory to concepts: named content of a type, each type with a quota of its own, placed by
  * what it means, by its neighbours and by how soon it spikes. Its concepts lie in an arena of its own.
@@ -135,7 +137,9 @@ typedef struct engram_arena_config {
   uint32_t columns;
   // Zero.
   uint32_t reserved0;
-  // Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena.
+  // Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. User
+  // memory in it is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is
+  // `ENGRAM_E_INVALID`, and the message says what there is.
   void *memory;
   // Its bytes: at least `engram_arena_size`.
   size_t memory_size;
@@ -392,7 +396,7 @@ engram_status engram_arena_verify(const struct engram_arena *arena);
 // Whether `p` points into the arena's user memory. Any, RT.
 bool engram_arena_contains(const struct engram_arena *arena, const void *p);
 
-// Bytes from the start of user memory to `p`; `SIZE_MAX` if it is foreign. Any, RT.
+// Bytes from the start of user memory to `p`; `SIZE_MAX` if it is foreign, or `arena` NULL. Any, RT.
 size_t engram_arena_offset(const struct engram_arena *arena, const void *p);
 
 // The address at an offset; NULL if it is out of range. Any, RT.
@@ -418,8 +422,12 @@ void *engram_alloc_zeroed(struct engram_arena *arena, uint32_t column, size_t si
 
 // Resizes a block: in place if its size class stays, else moved within its column; alignment and
 // content are kept. NULL `p` is `engram_alloc` with `ENGRAM_COLUMN_ANY`. If refused (size 0 too) NULL,
-// and the block stays as it is. Any, lock-free; time grows with the bytes moved.
-void *engram_realloc(struct engram_arena *arena, void *p, size_t size, uint32_t ttfs_ns);
+// and the block stays as it is. In a region file a block that moves is two until this returns: if the process is killed in the
+// middle, the one to come may be there as well. Any, lock-free; time grows with the bytes moved.
+void *engram_realloc(struct engram_arena *arena,
+                     void *p,
+                     size_t size,
+                     uint32_t ttfs_ns);
 
 // Frees a block; NULL is fine. `ENGRAM_E_DOUBLE_FREE` for the start of a slot that is not handed out,
 // in a span that still serves its class, `ENGRAM_E_BAD_POINTER` for any other pointer; nothing has
@@ -438,8 +446,8 @@ engram_status engram_free_batch(struct engram_arena *arena, void *const *pointer
 
 // Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
 // `served` may be NULL. Returns `ENGRAM_OK`, or the status of the first request refused in the order of
-// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. Any, lock-free; time
-// grows with n log n.
+// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. In a region file each block counts by itself: if
+// the process is killed in the middle, those served so far are there. Any, lock-free; time grows with n log n.
 engram_status engram_alloc_batch(struct engram_arena *arena,
                                  const struct engram_request *requests,
                                  size_t count,

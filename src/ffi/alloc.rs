@@ -66,7 +66,8 @@ pub unsafe extern "C" fn engram_alloc_zeroed(
 
 /// Resizes a block: in place if its size class stays, else moved within its column; alignment and
 /// content are kept. NULL `p` is `engram_alloc` with `ENGRAM_COLUMN_ANY`. If refused (size 0 too) NULL,
-/// and the block stays as it is. Any, lock-free; time grows with the bytes moved.
+/// and the block stays as it is. In a region file a block that moves is two until this returns: if the process is killed in the
+/// middle, the one to come may be there as well. Any, lock-free; time grows with the bytes moved.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_realloc(arena: *mut engram_arena, p: *mut c_void, size: usize, ttfs_ns: u32) -> *mut c_void {
     let spike = SpikeTime::from_nanos(ttfs_ns);

@@ -55,7 +55,9 @@ pub struct engram_arena_config {
     pub columns: u32,
     /// Zero.
     pub reserved0: u32,
-    /// Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena.
+    /// Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. User
+    /// memory in it is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is
+    /// `ENGRAM_E_INVALID`, and the message says what there is.
     pub memory: *mut c_void,
     /// Its bytes: at least `engram_arena_size`.
     pub memory_size: usize,
@@ -245,7 +247,7 @@ pub unsafe extern "C" fn engram_arena_contains(arena: *const engram_arena, p: *c
     unsafe { arena_of(arena) }.map_or_else(|error| fail(error) == ENGRAM_OK, |arena| arena.contains(p.cast()))
 }
 
-/// Bytes from the start of user memory to `p`; `SIZE_MAX` if it is foreign. Any, RT.
+/// Bytes from the start of user memory to `p`; `SIZE_MAX` if it is foreign, or `arena` NULL. Any, RT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_offset(arena: *const engram_arena, p: *const c_void) -> usize {
     // SAFETY: the caller's promise.
@@ -253,7 +255,7 @@ pub unsafe extern "C" fn engram_arena_offset(arena: *const engram_arena, p: *con
         Ok(arena) => arena.offset_of(p.cast()).unwrap_or(usize::MAX),
         Err(error) => {
             fail(error);
-            0
+            usize::MAX
         }
     }
 }
