@@ -499,32 +499,6 @@ fn a_terabyte_of_address_space_opens_serves_both_of_its_ends_and_closes() {
     verify(&arena);
 }
 
-/// Slots of 35,000 bytes lie in runs of nine spans, those of 40,000 in runs of five.
-#[test]
-fn where_a_run_finds_no_room_a_shorter_one_of_a_larger_class_serves() {
-    let arena = arena(8 << 20);
-    let blocks = by_holder(&arena, 0, 4096);
-    let (kept, freed): (Vec<_>, Vec<_>) =
-        blocks.into_iter().partition(|block| arena.offset_of(block.0.as_ptr()).expect("a block of the arena").is_multiple_of(CHUNK / 8));
-    let holder = held(&arena, 0);
-    for block in &freed {
-        // SAFETY: the test's own block, freed once.
-        unsafe { holder.free(block.0) }.expect("it is handed out");
-    }
-    let mut served = 0;
-    while let Ok(block) = holder.alloc(35_000, 16, SpikeTime::NONE) {
-        // SAFETY: a block of at least so many bytes.
-        unsafe { block.write_bytes(7, 35_000) };
-        served += 1;
-    }
-    // Seven spans in a row are free in 32 places: room for a run of five with four slots of 40 KiB, and more in one of two.
-    assert!(served >= 32 * 4, "{served}");
-    assert!(matches!(holder.last_error(), Error::NoMemory { .. }));
-    assert_eq!(arena.metrics().live_blocks() as usize, kept.len() + served);
-    drop(holder);
-    verify(&arena);
-}
-
 /// Bytes of memory that this process has.
 #[cfg(target_os = "linux")]
 fn resident() -> usize {

@@ -8,24 +8,22 @@
 //! 3  give back: what our cells keep, what others freed; then 1 and 2 again a step a kept slot or unit
 //! 4  the same for every column whose lease is free                         the same, for all columns
 //!    from every other one: spans that others freed whole (see `steal`)     one look a cell and a span in an inbox
-//! 5  of a medium class: slots and runs of larger ones                      one look a class and chunk
-//! 6  refuse
+//! 5  refuse
 //! ```
 //!
-//! Steps 2 to 6 are not bounded by P2: they take about 60 instructions for each chunk, 20 for each
+//! Steps 2 to 5 are not bounded by P2: they take about 60 instructions for each chunk, 20 for each
 //! cell in use and 30 for each slot that a cell keeps or unit that others freed, and, in columns that others
 //! hold, a few for each unit of a span that is looked at. Lock-free.
 //!
 //! What else a held column keeps stays with it: the slots in its cells, and spans that are not empty or
 //! that its holder has begun to take back. The holder gives it up by allocating, or by releasing the column.
 
-use super::cell::{Cell, CellId};
+use super::cell::Cell;
 use super::core::Core;
 use super::held::Handle;
 use super::refill::Accepted;
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::CLASS_COUNT;
 use crate::span::SpanMeta;
 use crate::sync::Ordering::Relaxed;
 
@@ -68,32 +66,8 @@ impl Handle {
                 return Some(self.give(granule));
             }
         }
-        if let Some(granule) = self.core().claim_shared_anywhere(self.index(), self.id_of(cell)) {
-            return Some(self.give_shared(cell, granule));
-        }
-        self.alloc_from_larger(cell)
-    }
-
-    /// A slot of a larger medium class: one is free, perhaps, or there is room for its run, which may be shorter.
-    fn alloc_from_larger(&self, cell: Cell) -> Option<*mut u8> {
-        let id = self.id_of(cell);
-        if !cell.is_medium() || id.is_aligned() {
-            return None;
-        }
-        let why = self.error();
-        let mut larger = (id.class() + 1..CLASS_COUNT).map(|class| self.cell(CellId::medium(false, class)));
-        let slot_of = |larger: Cell| {
-            if !larger.is_set_up() {
-                self.set_cell_up(larger);
-            }
-            let kept = larger.pop().or_else(|| self.refill_from_spans(larger));
-            kept.or_else(|| self.grow(larger)).or_else(|| self.grow_anywhere(larger))
-        };
-        let Some(granule) = larger.find_map(slot_of) else {
-            self.refuse(why);
-            return None;
-        };
-        Some(self.give(granule))
+        let granule = self.core().claim_shared_anywhere(self.index(), self.id_of(cell))?;
+        Some(self.give_shared(cell, granule))
     }
 
     /// A slot of the same class that the column has elsewhere.
