@@ -389,8 +389,13 @@ const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
     offsets
 }
 
+/// A table that starts with a page. Where its entries lie in their pages is the same in every build then: a load waits for a store
+/// before it at the same place of another page, and live words are stored all the time (see `LIVE_PHASE`).
+#[repr(align(4096))]
+pub(crate) struct OnPage<T>(pub(crate) T);
+
 /// Bytes from a zone's row to the cell of a size; for size 0, to one that is always empty.
-pub(crate) static CELL_OF_SIZE: [u16; SMALL_MAX + 1] = cell_of_size();
+pub(crate) static CELL_OF_SIZE: OnPage<[u16; SMALL_MAX + 1]> = OnPage(cell_of_size());
 
 /// Bytes that [`MEDIUM_CELL_OF_SIZE`] takes together: every medium class ends at a multiple of them.
 const MEDIUM_STEP: usize = SMALL_MAX / 8;
@@ -741,10 +746,10 @@ mod tests {
         }
         assert!(end as usize <= CELLS_OFFSET + Rows::ALL.bytes());
         assert_eq!((0..BLOCK_LINES as u32 + 9).filter(|&line| Rows::ALL.have(CellId(line))).count(), valid);
-        for (size, &offset) in CELL_OF_SIZE.iter().enumerate().skip(1) {
+        for (size, &offset) in CELL_OF_SIZE.0.iter().enumerate().skip(1) {
             assert_eq!(u32::from(offset) + CELLS_OFFSET as u32, CellId::small(Row::Zone(0), class_of(size)).offset() - NARROW_BYTES as u32);
         }
-        assert!(!CellId::starting(NARROW_BYTES + usize::from(CELL_OF_SIZE[0])).is_valid());
+        assert!(!CellId::starting(NARROW_BYTES + usize::from(CELL_OF_SIZE.0[0])).is_valid());
         for size in SMALL_MAX + 1..=MEDIUM_MAX {
             assert_eq!(medium_cell_of(size), Some(CellId::medium(false, class_of(size)).offset()));
         }

@@ -172,7 +172,7 @@ impl Handle {
         let row = self.rows[octave(spike)].get();
         // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
         // that is always empty.
-        unsafe { Cell::new(row, CELL_OF_SIZE[size] as usize) }
+        unsafe { Cell::new(row, CELL_OF_SIZE.0[size] as usize) }
     }
 
     /// Hands a slot out.
