@@ -665,8 +665,11 @@ engram_status engram_free_unpublish(struct engram_arena *arena,
 uint64_t engram_root(const struct engram_arena *arena,
                      uint32_t slot);
 
-// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. Any, RT.
-engram_status engram_set_root(struct engram_arena *arena, uint32_t slot, uint64_t offset);
+// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. The first block of an arena has offset 0, too: a published
+// block never has (`engram_alloc_publish`). Any, RT.
+engram_status engram_set_root(struct engram_arena *arena,
+                              uint32_t slot,
+                              uint64_t offset);
 
 #ifdef __cplusplus
 }  // extern "C"

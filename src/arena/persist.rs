@@ -115,7 +115,7 @@ impl Arena {
         self.core.header.root(slot).map(|word| word.load(Acquire)).ok_or(Error::Root(slot))
     }
 
-    /// Sets such a word. Any thread, atomic.
+    /// Sets such a word. Any thread, atomic. The first block of an arena has offset 0, too: a published block never has.
     ///
     /// # Errors
     /// [`Error::Root`].

@@ -83,7 +83,8 @@ pub unsafe extern "C" fn engram_root(arena: *const engram_arena, slot: u32) -> u
     })
 }
 
-/// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. Any, RT.
+/// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. The first block of an arena has offset 0, too: a published
+/// block never has (`engram_alloc_publish`). Any, RT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_set_root(arena: *mut engram_arena, slot: u32, offset: u64) -> engram_status {
     // SAFETY: the caller's promise.
