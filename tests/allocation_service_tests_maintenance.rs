@@ -1,0 +1,292 @@
+//! What maintenance of the service brings: neighbours together, few pages, an order by first spike, nothing left sparse.
+#![cfg(not(loom))]
+
+#[path = "common/service.rs"]
+mod opened;
+
+mod allocation_service_tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::thread;
+    use std::time::Duration;
+
+    use engram::SpanView;
+    use engram::service::{AllocationServiceConfig, ConceptType, MemoryAllocationService};
+
+    use super::opened::{entity, open, settle, small, used};
+
+    #[test]
+    fn maintenance_brings_neighbours_together() {
+        let service = open(AllocationServiceConfig { columns: 4, ..small() });
+        // Four cliques of 50, whose edges become known last.
+        for index in 0..200 {
+            service.allocate_memory(entity(index.to_string(), format!("word{} word{}", index * 7919, index * 104_729))).unwrap();
+        }
+        for index in 0..200_usize {
+            for other in (index + 4..200).step_by(4) {
+                service.link(&index.to_string(), &other.to_string()).unwrap();
+            }
+        }
+        let before = service.get_allocation_metrics();
+        let relocated = settle(&service);
+        let after = service.get_allocation_metrics();
+        assert!(after.edge_cut < 0.1 && after.edge_cut < before.edge_cut, "{} to {}", before.edge_cut, after.edge_cut);
+        assert_eq!(after.relocations, relocated);
+        for index in 0..200 {
+            let guard = service.read(&index.to_string()).unwrap();
+            assert_eq!((&*guard, guard.version()), (format!("word{} word{}", index * 7919, index * 104_729).as_bytes(), 1));
+        }
+    }
+
+    #[test]
+    fn maintenance_lays_neighbours_onto_few_pages() {
+        const GROUPS: usize = 100;
+        let service = open(AllocationServiceConfig { columns: 8, ..small() });
+        let ids: Vec<_> = (0..GROUPS * 16).map(|index| format!("{index:04}")).collect();
+        for id in &ids {
+            service.allocate_memory(entity(id.clone(), id.repeat(30))).unwrap();
+        }
+        // Rings of 16, whose edges become known last, and whose members came far apart.
+        for (index, id) in ids.iter().enumerate() {
+            service.link(id, &ids[(index + GROUPS) % ids.len()]).unwrap();
+        }
+        let pages = || {
+            let page = |id: &String| service.read(id).unwrap().as_ptr().addr() >> 12;
+            let of = |group: usize| (0..16).map(|turn| page(&ids[group + turn * GROUPS])).collect::<std::collections::HashSet<_>>().len();
+            (0..GROUPS).map(of).sum::<usize>()
+        };
+        let before = pages();
+        settle(&service);
+        assert!(before > 10 * GROUPS && pages() < 3 * GROUPS, "{before} to {}", pages());
+    }
+
+    #[test]
+    fn once_maintenance_has_no_more_to_do_nothing_is_left_of_what_has_moved() {
+        let service = open(small());
+        for i in 0..4000 {
+            let mut request = entity(format!("c{i}"), "x".repeat(20 + i * 7 % 150));
+            request.locality_hints = vec![format!("c{}", i * 997 % 4000)];
+            service.allocate_memory(request).unwrap();
+        }
+        for i in (0..4000).step_by(3) {
+            service.update(&format!("c{i}"), "updated").unwrap();
+        }
+        // In small steps, so that the arena is tended while there is still something on its way back.
+        while service.maintain(Duration::from_micros(100)).more {}
+        let (mut live, mut empty) = (0, 0);
+        for span in service.heap_map().iter().flat_map(|chunk| &chunk.spans) {
+            if let SpanView::Small { live: blocks, .. } = span {
+                live += blocks;
+                empty += u32::from(*blocks == 0);
+            }
+        }
+        assert_eq!((live, empty), (4000, 0), "blocks, and spans without any");
+    }
+
+    #[test]
+    fn after_churn_maintenance_sorts_by_first_spike() {
+        let service = open(AllocationServiceConfig { capacity_bytes: 64 << 20, columns: 2, ..AllocationServiceConfig::default() });
+        let content = |index: usize| format!("{index} {}", "word ".repeat(index * 7919 % 23));
+        (0..4000).for_each(|index| drop(service.allocate_memory(entity(index.to_string(), content(index))).unwrap()));
+        for index in (0..4000).step_by(2) {
+            service.deallocate_memory(index.to_string().into()).unwrap();
+        }
+        for index in (0..4000).step_by(2) {
+            service.allocate_memory(entity(index.to_string(), content(index * 3))).unwrap();
+        }
+        // Of neighbours in address order within a column: how many spike in the wrong order.
+        let disorder = || {
+            let spikes: Vec<_> =
+                service.concept_ids().iter().map(|id| (service.column_of(id), service.read(id).unwrap().spike())).collect();
+            spikes.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[0].1 > pair[1].1).count()
+        };
+        let before = disorder();
+        let relocated = settle(&service);
+        let after = disorder();
+        assert!(relocated > 0 && after < before / 2, "{before} to {after}, {relocated} relocated");
+    }
+
+    /// Fails if less than three of four spans would do.
+    fn assert_compact(service: &MemoryAllocationService) {
+        let (taken, needed) = spans(service);
+        assert!(taken * 3 <= needed * 4, "{taken} spans for what {needed} would hold");
+    }
+
+    /// Bytes of a concept's block, before rounding.
+    fn block_bytes(id: &str, content: &str) -> usize {
+        48 + ConceptType::ENTITY.as_str().len() + id.len() + content.len()
+    }
+
+    /// Concepts `0..16_000` of 60 to 459 bytes in two columns, laid out by first spike: maintenance has nothing left to do.
+    fn laid_out() -> (MemoryAllocationService, HashMap<String, String>) {
+        let service = open(AllocationServiceConfig { capacity_bytes: 64 << 20, columns: 2, ..AllocationServiceConfig::default() });
+        let content = |index: usize| format!("{index} ").repeat(400)[..60 + index * 7919 % 400].to_owned();
+        let concepts: HashMap<_, _> = (0..16_000).map(|index| (index.to_string(), content(index))).collect();
+        for index in 0..16_000 {
+            let id = index.to_string();
+            let content = concepts[&id].clone();
+            service.allocate_memory(entity(id, content)).unwrap();
+        }
+        for index in (0..16_000).step_by(3) {
+            let id = index.to_string();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            service.allocate_memory(entity(id.as_str(), concepts[&id].as_str())).unwrap();
+        }
+        // With time enough that no call ends early: when it does is a matter of chance.
+        while service.maintain(Duration::from_secs(60)).more {}
+        assert_eq!(settle(&service), 0);
+        (service, concepts)
+    }
+
+    /// Frees three of four concepts, here and there.
+    fn thin_out(service: &MemoryAllocationService, concepts: &mut HashMap<String, String>) {
+        for index in (0..16_000_u64).filter(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 != 0) {
+            let id = index.to_string();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            concepts.remove(&id).unwrap();
+        }
+    }
+
+    /// Spans in use, and the fewest in which the same blocks have room, each column's and class' in spans of its own.
+    fn spans(service: &MemoryAllocationService) -> (usize, usize) {
+        let mut groups = HashMap::<_, (u32, u32)>::new();
+        let mut taken = 0;
+        for span in service.heap_map().iter().flat_map(|chunk| &chunk.spans) {
+            if let SpanView::Small { column, class_bytes, live, slots, .. } = *span {
+                groups.entry((column, class_bytes)).or_insert((0, slots)).0 += live;
+                taken += 1;
+            }
+        }
+        (taken, groups.values().map(|(live, slots)| live.div_ceil(*slots) as usize).sum())
+    }
+
+    /// Chunks in use.
+    fn chunks(service: &MemoryAllocationService) -> usize {
+        service.heap_map().iter().filter(|chunk| chunk.spans.iter().any(|span| *span != SpanView::Free)).count()
+    }
+
+    fn assert_whole(service: &MemoryAllocationService, concepts: &HashMap<String, String>) {
+        assert_eq!(service.concept_ids().len(), concepts.len());
+        for (id, content) in concepts {
+            let guard = service.read(id).unwrap();
+            assert_eq!((&*guard, guard.version()), (content.as_bytes(), 1));
+        }
+    }
+
+    /// Neighbours in address order of each column, class and chunk that spike in the wrong order: where the spans for a class
+    /// go on in another chunk, that may lie before.
+    fn disorder(service: &MemoryAllocationService, concepts: &HashMap<String, String>) -> usize {
+        let mut last = HashMap::new();
+        let wrong = service.concept_ids().into_iter().filter(|id| {
+            let bytes = block_bytes(id, &concepts[id]);
+            // Eight classes an octave.
+            let class = bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(16));
+            let guard = service.read(id).unwrap();
+            let (chunk, spike) = (guard.as_ptr().addr() >> 21, guard.spike());
+            last.insert((service.column_of(id), class), (chunk, spike)).is_some_and(|(last, before)| last == chunk && before > spike)
+        });
+        wrong.count()
+    }
+
+    #[test]
+    fn maintenance_compacts_what_frees_have_left_sparse_and_keeps_its_order() {
+        let (service, mut concepts) = laid_out();
+        assert_eq!(disorder(&service, &concepts), 0);
+        thin_out(&service, &mut concepts);
+        let charged = used(&service, ConceptType::ENTITY);
+        let (before, in_use) = (service.get_allocation_metrics(), chunks(&service));
+        let (taken, needed) = spans(&service);
+        assert!(taken * 2 > needed * 3, "{taken} spans for what {needed} would hold");
+        let moved = settle(&service);
+        let after = service.get_allocation_metrics();
+        let (taken, needed) = spans(&service);
+        assert_eq!(taken, needed);
+        assert!(moved > 0 && moved <= concepts.len() as u64, "each at most once: {moved}");
+        assert!(after.memory_utilization > before.memory_utilization * 2.0);
+        assert!(chunks(&service) <= in_use);
+        assert_eq!((used(&service, ConceptType::ENTITY), settle(&service)), (charged, 0));
+        assert_eq!(disorder(&service, &concepts), 0);
+        assert_whole(&service, &concepts);
+    }
+
+    #[test]
+    fn what_a_reader_holds_stays_where_it_is_while_all_around_it_is_compacted() {
+        let (service, mut concepts) = laid_out();
+        thin_out(&service, &mut concepts);
+        let held: Vec<_> = concepts.iter().take(50).map(|(id, content)| (service.read(id).unwrap(), content.clone())).collect();
+        settle(&service);
+        // Whatever others write into memory that was given back too early.
+        for index in 0..2000 {
+            let id = format!("new-{index}");
+            let content = "x".repeat(60 + index * 7919 % 400);
+            service.allocate_memory(entity(id.as_str(), content.as_str())).unwrap();
+            concepts.insert(id, content);
+        }
+        assert!(held.iter().all(|(guard, content)| **guard == *content.as_bytes()));
+        drop(held);
+        assert_whole(&service, &concepts);
+        for index in 0..2000 {
+            let id = format!("new-{index}");
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            concepts.remove(&id);
+        }
+        settle(&service);
+        assert_compact(&service);
+        assert_whole(&service, &concepts);
+    }
+
+    #[test]
+    fn maintenance_compacts_while_others_allocate_read_and_free() {
+        let (service, mut concepts) = laid_out();
+        thin_out(&service, &mut concepts);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (service, concepts, done) = (&service, &concepts, &done);
+            scope.spawn(move || {
+                while !done.load(Relaxed) {
+                    for (id, content) in concepts {
+                        assert_eq!(*service.read(id).unwrap(), *content.as_bytes());
+                    }
+                }
+            });
+            scope.spawn(move || {
+                while !done.load(Relaxed) {
+                    for index in 0..200 {
+                        let id = format!("mine-{index}");
+                        service.allocate_memory(entity(id.as_str(), "x".repeat(60 + index))).unwrap();
+                        service.deallocate_memory(id.as_str().into()).unwrap();
+                    }
+                }
+            });
+            let mut moved = 0;
+            for _ in 0..100_000 {
+                moved += service.maintain(Duration::from_micros(200)).relocated;
+                if moved as usize > concepts.len() / 2 {
+                    break;
+                }
+            }
+            done.store(true, Relaxed);
+            assert!(moved as usize > concepts.len() / 2, "{moved}");
+        });
+        settle(&service);
+        assert_compact(&service);
+        assert_whole(&service, &concepts);
+    }
+
+    #[test]
+    fn the_same_calls_compact_the_same() {
+        let run = || {
+            let (service, mut concepts) = laid_out();
+            thin_out(&service, &mut concepts);
+            let before = service.get_allocation_metrics().relocations;
+            while service.maintain(Duration::from_secs(60)).more {}
+            assert!(service.get_allocation_metrics().relocations > before);
+            let ids = service.concept_ids();
+            let addresses: Vec<_> = ids.iter().map(|id| service.read(id).unwrap().as_ptr().addr()).collect();
+            let first = addresses.iter().min().copied().unwrap();
+            let offsets: Vec<_> = addresses.into_iter().map(|address| address - first).collect();
+            (ids, offsets)
+        };
+        assert!(run() == run());
+    }
+}
