@@ -169,20 +169,35 @@ impl<'a> Check<'a> {
             }
             self.chain(index, holder.waiting(), ChunkMeta::after, |at| quiet.insert(at.0, index).is_none());
         }
+        // Of those that wait for nothing and are in no list, a column has one: the chunk for single spans. Which one its handle knows,
+        // which is not in a region file; nor may it be asked while somebody holds the column.
         let mut singles = HashMap::new();
+        let known: HashMap<_, _> = core.used_columns().filter_map(|index| Some((index, self.single_of(index)?))).collect();
         for chunk in core.chunk_ids() {
             let meta = core.chunk(chunk);
             let holder = Owner(meta.owner.load(Relaxed)).holder();
             let (list, quiet) = (listed.get(&chunk.0).copied(), quiet.get(&chunk.0).copied());
             let lists = list.map_or(meta.list() == 0, |list| Some(list.0) == holder && list.1 == meta.list());
             let told = Owner(meta.told.load(Relaxed)).index();
-            // Of those that wait for nothing and are in no list, a column has one: the chunk for single spans.
             let waits = quiet.is_some();
-            let is_single =
-                !waits && told.is_none() && list.is_none() && holder.is_some_and(|holder| singles.insert(holder, chunk).is_none());
+            let is_of = |holder: u32| *known.get(&holder).unwrap_or(&chunk) == chunk && singles.insert(holder, chunk).is_none();
+            let is_single = !waits && told.is_none() && list.is_none() && holder.is_some_and(is_of);
             let tells = if waits { quiet == holder && told.is_none() } else { told == holder || is_single };
             self.derived(lists && tells, "S8", chunk.0, || format!("chunk {} is not where it says", chunk.0));
         }
+    }
+
+    /// The chunk from which column `index` takes single spans, if its handle may be asked.
+    fn single_of(&self, index: u32) -> Option<ChunkId> {
+        let core = self.core;
+        let lease = &(index < core.column_count()).then(|| core.block(index))?.open.lease;
+        if !lease.try_take() {
+            return None;
+        }
+        let handle = core.handle(index);
+        let single = handle.is_set_up().then(|| handle.single());
+        lease.give_back();
+        single
     }
 
     /// Follows a chain of chunks of column `index`; `is_new` of each.

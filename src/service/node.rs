@@ -6,8 +6,8 @@
 //! - **N2** a node that is dead stays so, is in no map, and its number may be another's. Who finds one dead
 //!   looks again.
 //! - **N3** a node dies only while nobody holds its lock, without a slot, and without edges, or with edges that are to be
-//!   forgotten (then its number is kept until they are): so nothing is lost with it. (Somebody who has looked it up and adds an edge at that moment adds it to whoever gets the
-//!   number next: evidence is a hint, and that is the price of taking one lock and not two.)
+//!   forgotten (then its number is kept until they are): so nothing is lost with it. (Somebody who has looked it up and
+//!   adds an edge at that moment adds it to whoever gets the number next: evidence is a hint, and that is the price of taking one lock and not two.)
 
 use core::ptr::NonNull;
 
