@@ -129,7 +129,7 @@ impl Core {
             Head::Large { index, .. } => return Some(SpanView::Large { column: index }),
             Head::Slots { index, cell, shared } => (index, cell, shared),
         };
-        let class = Class::at(cell.class() as u32);
+        let class = cell.class_of();
         let (class_bytes, live, slots, kind) = (class.bytes, self.live_slots(span, head, class), u32::from(class.slots), self.kind(cell));
         Some(if shared {
             SpanView::Shared { column, class_bytes, live, slots, kind }
@@ -169,7 +169,7 @@ impl Core {
                     (index, self.live_word(span.first()).load(Relaxed) & 1, span_bytes(u64::from(spans)) as u64)
                 }
                 Head::Slots { index, cell, shared } => {
-                    let class = Class::at(cell.class() as u32);
+                    let class = cell.class_of();
                     let held = if shared { 0 } else { self.held_back_in(index, span, head) };
                     let blocks = self.live_slots(span, head, class).saturating_sub(held);
                     (index, u64::from(blocks), u64::from(class.bytes))

@@ -21,7 +21,7 @@ use crate::column::core::Core;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::recover::Head;
-use crate::size_class::{CHUNK_SPANS, Class, slot_starts};
+use crate::size_class::{CHUNK_SPANS, slot_starts};
 use crate::span::{ChunkMeta, IndexWords, LISTS, Next, SharedKey};
 use crate::sync::Ordering::Relaxed;
 
@@ -353,7 +353,7 @@ impl<'a> Check<'a> {
 
     fn held(&mut self, head: SpanId, found: Head, index: u32, id: CellId) {
         let core = self.core;
-        let (meta, class) = (core.span(head), Class::at(id.class() as u32));
+        let (meta, class) = (core.span(head), id.class_of());
         let says_so = core.page(head).owner().is_run() == class.is_medium();
         self.derived(says_so, "M3", head.0, || format!("span {} does not say whether its slots are of a medium class", head.0));
         let stray = found.words(head).any(|word| core.remote.at(word).load(Relaxed) & !core.live.at(word).load(Relaxed) != 0);

@@ -300,7 +300,7 @@ impl CellId {
         usize::from(CLASS_OF_LINE[self.0 as usize % CLASS_LINES])
     }
 
-    /// The same.
+    /// The same, with all that is known of it.
     #[inline(always)]
     pub(crate) fn class_of(self) -> &'static Class {
         Class::at(self.class() as u32)
@@ -657,7 +657,7 @@ impl Cell {
     /// Whether its numbers are such as a cell of this place can have (K1), for checks: of one that is not, nothing else may
     /// be asked. `granules` is one past the last granule.
     pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
-        let (head, class) = (self.head(), Class::at(id.class() as u32));
+        let (head, class) = (self.head(), id.class_of());
         let (n, limit) = (entries(head.pushes_n.load(Relaxed)), self.limit());
         if limit <= 1 && self.word_bits() != 0 {
             return false;

@@ -474,7 +474,7 @@ impl Handle {
     #[cold]
     pub(crate) fn set_cell_up(&self, cell: Cell) {
         let id = self.id_of(cell);
-        let class = Class::at(id.class() as u32);
+        let class = id.class_of();
         cell.set_up(OfCell { stack: id.stack(class), ..class.of_cell });
         self.block().holder.note_cell(id);
     }

@@ -7,7 +7,7 @@ use super::core::{Core, Misuse};
 use super::held::Handle;
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::size_class::{CLASSES, GRANULE, SMALL_MAX};
+use crate::size_class::{GRANULE, SMALL_MAX};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Relaxed, Release};
 
@@ -301,7 +301,7 @@ impl Core {
     fn shared_slot_anywhere(&self, index: u32, route: Route) -> Option<(NonNull<u8>, u64)> {
         let Route::Cell(id) = route else { return None };
         let granule = self.claim_shared_anywhere(index, id)?;
-        Some((NonNull::new(self.address(granule))?, u64::from(CLASSES[id.class()].bytes)))
+        Some((NonNull::new(self.address(granule))?, u64::from(id.class_of().bytes)))
     }
 
     /// Frees a block without any column held: wait-free.

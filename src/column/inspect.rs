@@ -64,7 +64,7 @@ impl Core {
     /// spans, is the same.
     pub(crate) fn stays(&self, live: Live, size: usize) -> bool {
         match self.route(size, live.align, u32::MAX) {
-            Ok(Route::Cell(id)) => crate::size_class::CLASSES[id.class()].bytes as usize == live.bytes,
+            Ok(Route::Cell(id)) => id.class_of().bytes as usize == live.bytes,
             Ok(Route::Large { size, align }) => {
                 let unit = if size <= CHUNK { SPAN } else { CHUNK };
                 (live.bytes > crate::size_class::MEDIUM_MAX || align > SPAN) && size.next_multiple_of(unit) == live.bytes

@@ -33,7 +33,7 @@ use super::core::{Core, Misuse, span_bytes};
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{CHUNK, CHUNK_SPANS, CLASSES, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
+use crate::size_class::{CHUNK, CHUNK_SPANS, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
 use crate::span::{Claim, PublishedSlot, SharedKey};
 use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 
@@ -137,7 +137,7 @@ impl Core {
     #[cold]
     #[inline(never)]
     pub(crate) fn claim_to_publish(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
-        let class = &CLASSES[id.class()];
+        let class = id.class_of();
         let slots = u32::from(class.slots) - u32::from(Self::has_no_name(head.first()));
         let mut retries = 0;
         let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, slots, &mut retries);
@@ -208,7 +208,7 @@ impl Core {
             self.alloc_shared::<true>(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
         })?;
         self.name_at(granule, intent, place, || {});
-        Ok((granule, u64::from(CLASSES[id.class()].bytes)))
+        Ok((granule, u64::from(id.class_of().bytes)))
     }
 
     fn publish_large(&self, index: u32, size: usize, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
@@ -268,7 +268,7 @@ impl Core {
             let spans = self.span(head).spans.load(Relaxed);
             (spans, u64::from(spans) * SPAN_GRANULES as u64)
         } else {
-            (0, u64::from(CLASSES[id.class()].granules))
+            (0, u64::from(id.class_of().granules))
         };
         if self.options.zero_freed {
             self.zero(granule, granules as usize * GRANULE);

@@ -18,7 +18,7 @@ impl Core {
     pub(crate) fn try_without_lease(&self, index: u32, route: Route) -> Result<(NonNull<u8>, u64)> {
         let (p, bytes) = match route {
             Route::Large { size, align } => self.alloc_large(index, size, align)?,
-            Route::Cell(id) => (self.address(self.alloc_shared::<false>(index, id)?), u64::from(CLASSES[id.class()].bytes)),
+            Route::Cell(id) => (self.address(self.alloc_shared::<false>(index, id)?), u64::from(id.class_of().bytes)),
         };
         // Not null: the region's data does not start at address 0.
         Ok((NonNull::new(p).unwrap_or(NonNull::dangling()), bytes))
@@ -30,7 +30,7 @@ impl Core {
         if let Some(granule) = self.claim_shared::<PUBLISHED>(index, id) {
             return Ok(granule);
         }
-        let class = &CLASSES[id.class()];
+        let class = id.class_of();
         let spans = u32::from(class.spans);
         let open = &self.block(index).open;
         self.charge(index, spans)?;

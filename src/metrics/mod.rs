@@ -16,7 +16,6 @@ mod text;
 use crate::arena::Arena;
 use crate::column::block::ColumnBlock;
 use crate::column::core::{Core, span_bytes};
-use crate::size_class::CLASSES;
 use crate::sync::Ordering::{Acquire, Relaxed};
 
 /// A snapshot of an arena's counters.
@@ -114,7 +113,7 @@ impl Core {
         let allocs = open.allocs_by_others.load(Relaxed).wrapping_add(holder.other_allocs.load(Relaxed));
         let cells = holder.cells_near_used(self.rows()).map(|id| {
             let (allocs, frees, stack) = self.cell(index, id.offset()).counts();
-            Counts { allocs, frees, remote: 0, stacks: stack * u64::from(CLASSES[id.class()].bytes) }
+            Counts { allocs, frees, remote: 0, stacks: stack * u64::from(id.class_of().bytes) }
         });
         cells.fold(Counts { allocs, frees, remote, stacks: 0 }, Counts::and)
     }

@@ -101,7 +101,7 @@ impl Core {
     }
 
     fn rebuild_shared(&self, span: SpanId, index: u32, cell: CellId) {
-        let class = Class::at(cell.class() as u32);
+        let class = cell.class_of();
         self.rebuild_run(span, Owner::shared(index), cell, class);
         let live = self.live_in(span, class);
         self.span(span).shared.open(SharedKey { column: index, cell: cell.0 }, live);
@@ -122,7 +122,7 @@ impl Core {
 
     /// A span or run that the column's holder gives and takes the slots of. True if it has room.
     fn rebuild_slots(&self, handle: &Handle, span: SpanId, id: CellId) -> bool {
-        let class = Class::at(id.class() as u32);
+        let class = id.class_of();
         self.rebuild_run(span, handle.owner_for(class), id, class);
         let cell = handle.cell(id);
         if !cell.is_set_up() {
@@ -140,7 +140,7 @@ impl Core {
     fn list_room(&self, handle: &Handle, span: SpanId) {
         let meta = self.span(span);
         let id = CellId::at_offset(self.page(span).cell());
-        let class = Class::at(id.class() as u32);
+        let class = id.class_of();
         let mut units = 0;
         for (place, word) in (span.first().word()..).take(usize::from(class.spans) * SPAN_WORDS).enumerate() {
             let mut free = slot_starts(id.class(), place as u64) & !self.live.at(word).load(Relaxed);

@@ -6,7 +6,7 @@ use crate::column::cell::CellId;
 use crate::column::core::Core;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, SpanId};
-use crate::size_class::{CHUNK, CHUNK_SPANS, Class, SPAN_WORDS, slot_starts};
+use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN_WORDS, slot_starts};
 use crate::sync::Ordering::{Relaxed, Release};
 
 /// What starts at a span.
@@ -25,7 +25,7 @@ impl Head {
     pub(crate) fn spans(self) -> u32 {
         match self {
             Self::Free => 1,
-            Self::Slots { cell, .. } => u32::from(Class::at(cell.class() as u32).spans),
+            Self::Slots { cell, .. } => u32::from(cell.class_of().spans),
             Self::Large { spans, .. } => spans,
         }
     }
