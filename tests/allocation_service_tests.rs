@@ -425,6 +425,22 @@ mod allocation_service_tests {
         }
     }
 
+    /// While a reader is pinned, what is undone stays where it is: there is no room for the batch a second time.
+    #[test]
+    fn a_batch_undoes_nothing_for_an_id_that_is_taken() {
+        let service = open(AllocationServiceConfig { capacity_bytes: 8 << 20, ..small() });
+        service.allocate_memory(entity("5999", "taken")).unwrap();
+        let guard = service.read("5999").unwrap();
+        let batch: Vec<_> = (0..6000).map(|id| entity(id.to_string(), "x".repeat(900))).collect();
+        let each = service.batch_allocate_each(batch);
+        let refused: Vec<_> = (0..each.len()).filter(|&place| each[place].is_err()).collect();
+        assert!(refused == [5999] && matches!(each[5999], Err(AllocationError::AlreadyExists { .. })), "{refused:?}");
+        drop(guard);
+        let all = vec![entity("one", ""), entity("5999", ""), entity("two", "")];
+        assert!(matches!(service.batch_allocate_memory(all), Err(AllocationError::AlreadyExists { .. })));
+        assert_eq!((service.column_of("one"), service.column_of("two")), (None, None));
+    }
+
     #[test]
     fn in_a_scarce_batch_the_urgent_are_served() {
         let pool = PoolConfig::new(ConceptType::ENTITY, 20_000);

@@ -79,13 +79,18 @@ impl Gate {
     /// # Errors
     /// [`Refused`] if it was not its turn within `timeout`. Who is given a permit just then, goes in.
     pub(crate) fn enter(&self, spike: SpikeTime, timeout: Duration) -> Result<Permit<'_>, Refused> {
-        if self.word.try_take() {
-            return Ok(Permit { gate: self });
+        if let Some(permit) = self.try_enter() {
+            return Ok(permit);
         }
         if timeout.is_zero() {
             return Err(Refused { waited: Duration::ZERO });
         }
         self.wait(spike, timeout)
+    }
+
+    /// Goes in if a permit is free and nobody waits. Lock-free.
+    pub(crate) fn try_enter(&self) -> Option<Permit<'_>> {
+        self.word.try_take().then(|| Permit { gate: self })
     }
 
     #[cold]

@@ -38,28 +38,36 @@ const KEYED_HINTS: usize = 64;
 const RECLAIMS: usize = 256;
 
 /// What is known of a request before it is let in.
-pub(super) struct Plan {
+pub(super) struct Plan<'p> {
     pub(super) encoding: TtfsEncoding,
     pub(super) strategy: Strategy,
-    /// The node of its id, if its hints are edges of that already.
-    pub(super) node: Option<Arc<Node>>,
     /// When it was looked for, since the service was opened.
     planned_ns: u64,
+    column: Column<'p>,
+}
+
+/// How a planned request is served.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    /// The batch that it is part of; 0 if of none.
+    pub(super) batch: u64,
     /// What its slot is marked with: see [`Slot::write`].
     pub(super) mark: u64,
     /// Whether a full pool is no refusal yet: no alternative serves, and nothing is counted.
     pub(super) on_trial: bool,
-    /// The batch that it is part of; 0 if of none.
-    pub(super) batch: u64,
-    column: Column,
+}
+
+impl Terms {
+    /// Those of a request on its own.
+    pub(super) const ALONE: Self = Self { batch: 0, mark: MARK, on_trial: false };
 }
 
 /// How its column is found.
-enum Column {
+enum Column<'p> {
     /// It was decided before.
     Remembered(Decision),
     /// By competition; then it is remembered.
-    Compete(Box<Folded>, Undecided),
+    Compete(&'p Folded, Undecided),
     /// By a hash of the id.
     Hashed,
 }
@@ -95,9 +103,10 @@ impl MemoryAllocationService {
     pub(crate) fn allocate_asked(&self, request: &Asked) -> Result<AllocationResult, AllocationError> {
         let start = Instant::now();
         let own = self.checked(request)?;
-        let mut plan = self.plan(request, self.since_open_ns(start))?;
+        let mut folded = None;
+        let plan = self.plan(request, self.since_open_ns(start), |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let result = self.allocate(request, own, &mut plan, start)?;
+        let result = self.allocate(request, own, &plan, Terms::ALONE, None, start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
@@ -123,22 +132,18 @@ impl MemoryAllocationService {
         entered.map_err(|refused| AllocationError::Busy { permits: self.gate.permits(), waited: refused.waited })
     }
 
-    /// What is known of a request: remembered, or worked out.
-    pub(super) fn plan(&self, request: &Asked, planned_ns: u64) -> Result<Plan, AllocationError> {
+    /// What is known of a request: remembered, or worked out; then `keep` is given what the plan refers to.
+    pub(super) fn plan<'p>(
+        &self,
+        request: &Asked,
+        planned_ns: u64,
+        keep: impl FnOnce(Folded) -> &'p mut Folded,
+    ) -> Result<Plan<'p>, AllocationError> {
         let accesses = request.resource_requirements.expected_accesses_per_s;
         if !self.guidance {
             let features = Features::of(request.stimulus())?;
             let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
-            return Ok(Plan {
-                encoding,
-                strategy: self.engine.strategy_of(request, &features),
-                node: None,
-                planned_ns,
-                mark: MARK,
-                on_trial: false,
-                batch: 0,
-                column: Column::Hashed,
-            });
+            return Ok(Plan { encoding, strategy: self.engine.strategy_of(request, &features), planned_ns, column: Column::Hashed });
         }
         let hints = request.locality_hints;
         let key = DecisionKey::of_asked(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
@@ -146,36 +151,34 @@ impl MemoryAllocationService {
             Recall::Hit(decision) => Ok(Plan {
                 encoding: decision.encoding,
                 strategy: Strategy { strategy_type: decision.strategy, placement: decision.strategy.placement() },
-                node: None,
                 planned_ns,
-                mark: MARK,
-                on_trial: false,
-                batch: 0,
                 column: Column::Remembered(decision),
             }),
             Recall::Miss(undecided) => {
                 let features = Features::of(request.stimulus())?;
                 let encoding = self.ttfs.encode_features(&features, request.priority, accesses)?;
                 let strategy = self.engine.strategy_of(request, &features);
-                let column = Column::Compete(Box::new(Folded::new(&features)), undecided);
-                Ok(Plan { encoding, strategy, node: None, planned_ns, mark: MARK, on_trial: false, batch: 0, column })
+                let column = Column::Compete(keep(Folded::new(&features)), undecided);
+                Ok(Plan { encoding, strategy, planned_ns, column })
             }
         }
     }
 
-    /// Serves a planned request that was let in. Times are counted from `start`.
+    /// Serves a planned request that was let in. `known` is the node of its id, if its hints are edges of that already. Times are
+    /// counted from `start`.
     pub(super) fn allocate(
         &self,
         request: &Asked,
         own: usize,
-        plan: &mut Plan,
+        plan: &Plan<'_>,
+        terms: Terms,
+        mut known: Option<Arc<Node>>,
         start: Instant,
     ) -> Result<AllocationResult, AllocationError> {
         let id = request.concept_id;
         loop {
-            let known = plan.node.take();
             let hints_known = known.is_some();
-            let node = known.unwrap_or_else(|| self.registry.node(id));
+            let node = known.take().unwrap_or_else(|| self.registry.node(id));
             let Some(mut state) = node.lock() else { continue };
             if node.block().is_some() {
                 return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
@@ -195,7 +198,7 @@ impl MemoryAllocationService {
                 strategy: plan.strategy.strategy_type,
                 pool: 0,
             };
-            let placed = match self.place(&node, own, plan, &concept) {
+            let placed = match self.place(&node, own, plan, terms, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
                     self.abandon(&node, &mut state);
@@ -203,7 +206,7 @@ impl MemoryAllocationService {
                 }
             };
             (state.pool, state.bytes, state.rate) = (placed.pool as u8, placed.bytes, AccessRate::default());
-            (state.strategy, state.batch) = (Some(concept.strategy), plan.batch);
+            (state.strategy, state.batch) = (Some(concept.strategy), terms.batch);
             // Counted before anybody can find it, and free it.
             self.pools[placed.pool].count_allocation();
             node.set_block(&state, Some(placed.slot.block()));
@@ -212,10 +215,10 @@ impl MemoryAllocationService {
     }
 
     /// Chooses a column for a node, and puts the concept there.
-    fn place(&self, node: &Node, own: usize, plan: &Plan, concept: &Concept) -> Result<Placed, AllocationError> {
+    fn place(&self, node: &Node, own: usize, plan: &Plan, terms: Terms, concept: &Concept) -> Result<Placed, AllocationError> {
         let (column, confidence, cache_hit) = self.choose(node, plan);
         let spike = plan.strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, concept, spike, plan.mark, plan.on_trial)?;
+        let (slot, pool, bytes) = self.take(own, column, concept, spike, terms)?;
         let guided = !matches!(plan.column, Column::Hashed);
         Ok(Placed { slot, column, confidence, cache_hit, guided, pool, bytes })
     }
@@ -271,21 +274,19 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Charges a pool for a concept and writes it into a block of `column`, with that mark; perhaps on trial (see
-    /// [`Plan`]). The pool and the bytes charged.
+    /// Charges a pool for a concept and writes it into a block of `column`. The pool and the bytes charged.
     pub(super) fn take(
         &self,
         own: usize,
         column: u32,
         concept: &Concept,
         spike: SpikeTime,
-        mark: u64,
-        on_trial: bool,
+        terms: Terms,
     ) -> Result<(Slot, usize, u64), AllocationError> {
         let asked = concept.block_bytes();
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
         let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
-        let pool = self.charge(own, bytes, concept.spike, on_trial).map_err(|full| full.error(self.pools[own].concept_type()))?;
+        let pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(|full| full.error(self.pools[own].concept_type()))?;
         let Some(block) = self.block(column, asked, spike) else {
             self.pools[pool].refund(bytes);
             return Err(no_memory());
@@ -296,7 +297,7 @@ impl MemoryAllocationService {
         }
         let concept = Concept { pool: self.pool_number(pool), ..*concept };
         // SAFETY: V1: the block has at least `asked` bytes and is ours alone.
-        Ok((unsafe { Slot::write(block, &concept, mark) }, pool, bytes))
+        Ok((unsafe { Slot::write(block, &concept, terms.mark) }, pool, bytes))
     }
 
     /// A pool's number in the region.
@@ -431,7 +432,7 @@ impl MemoryAllocationService {
         let concept = Concept { version: before.version + 1, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, &concept, spike, old.mark(), false)?;
+        let (slot, pool, bytes) = self.take(own, column, &concept, spike, Terms { mark: old.mark(), ..Terms::ALONE })?;
         node.set_block(&state, Some(slot.block()));
         let old_pool = usize::from(state.pool);
         self.pools[old_pool].refund(state.bytes);

@@ -6,19 +6,21 @@
 //!
 //! ```text
 //! as asked     related requests mostly come together: what one touches is in the caches for the next
-//!    | refused: something is scarce
+//!    | there is not room for all
 //! undone
 //!    |
 //! by spike     the earliest have the first claim
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
-use super::allocation::{Plan, others_named};
+use super::allocation::{Plan, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
+use super::node::Node;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::{MARK, Slot};
@@ -30,8 +32,8 @@ impl MemoryAllocationService {
     /// Allocates all of the requests, or none. (Others may see some of them before the last is refused.)
     ///
     /// # Errors
-    /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused, in the order
-    /// of the requests if it could never be served, and in spike order otherwise. Nothing is allocated then.
+    /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
+    /// room, else in the order of the requests. Nothing is allocated then.
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_memory(&self, requests: Vec<AllocationRequest>) -> Result<Vec<AllocationResult>, AllocationError> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
@@ -41,13 +43,13 @@ impl MemoryAllocationService {
     /// As [`batch_allocate_memory`](Self::batch_allocate_memory), with content of any bytes; the error says which
     /// request was refused.
     pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
-        let mut served = Vec::new();
+        let mut served = Served::default();
         let mut refused = None;
         let number = self.number_of_batch();
         let mut batch = None;
-        let at_once = self.serve_batch(requests, number, Some(&mut batch), |index, result| match result {
-            Ok(result) => served.push((index, result)),
-            Err(error) => refused = refused.take().or(Some((index, error))),
+        let at_once = self.serve_batch(requests, number, Some(&mut batch), |place, result| match result {
+            Ok(result) => served.push(place, result),
+            Err(error) => refused = refused.take().or(Some((place, error))),
         });
         if let Some(refused) = refused {
             self.undo(requests, number, &served);
@@ -60,9 +62,12 @@ impl MemoryAllocationService {
                 self.mark_committed(request.concept_id, mark);
             }
         }
-        served.sort_unstable_by_key(|(index, _)| *index);
-        let results = at_once.into_iter().chain(served).map(|(_, result)| result);
-        Ok(results.inspect(|result| self.allocations.record(result.allocation_time)).collect())
+        // The one or the other is empty.
+        let results = if served.places.is_empty() { at_once.results } else { served.by_place() };
+        for result in &results {
+            self.allocations.record(result.allocation_time);
+        }
+        Ok(results)
     }
 
     /// A slot of a batch that is committed gets the ordinary mark. Under the node's lock: nobody copies the slot meanwhile.
@@ -76,8 +81,8 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If any
-    /// is, the earliest are served first. (Others may see some of the concepts go and come again then.)
+    /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If there is not
+    /// room for all, the earliest are served first. (Others may see some of the concepts go and come again then.)
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
@@ -87,7 +92,8 @@ impl MemoryAllocationService {
     }
 
     /// As [`batch_allocate_each`](Self::batch_allocate_each), with content of any bytes; tells `answer` of each:
-    /// of those that could never be served first, and of the others in spike order if any is refused.
+    /// of those that could never be served first, then of others that are refused, in spike order; of all others in
+    /// spike order if there is not room for all.
     pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
         let mut record_and_answer = |index, result: Result<AllocationResult, AllocationError>| {
             if let Ok(result) = &result {
@@ -96,8 +102,8 @@ impl MemoryAllocationService {
             answer(index, result);
         };
         let at_once = self.serve_batch(requests, self.number_of_batch(), None, &mut record_and_answer);
-        for (index, result) in at_once {
-            record_and_answer(index, Ok(result));
+        for (place, result) in at_once.places.into_iter().zip(at_once.results) {
+            record_and_answer(place, Ok(result));
         }
     }
 
@@ -110,108 +116,122 @@ impl MemoryAllocationService {
         number: u64,
         batch: Option<&mut Option<Batch<'a>>>,
         mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>),
-    ) -> Vec<(usize, AllocationResult)> {
+    ) -> Served {
         let all = batch.is_some();
         let scratch = Bump::new();
-        let planned_ns = self.since_open_ns(Instant::now());
-        // Pool and plan of each request that can be served.
-        let mut plans = Scratch::with_capacity_in(requests.len(), &scratch);
+        let mut plans = Plans::new(self, requests, &scratch);
         let mut order = Scratch::with_capacity_in(requests.len(), &scratch);
-        for (index, request) in requests.iter().enumerate() {
-            plans.push(None);
-            match self.checked(request).and_then(|pool| Ok((pool, self.plan(request, planned_ns)?))) {
-                Ok((pool, mut plan)) => {
-                    (plan.on_trial, plan.batch) = (true, number);
-                    order.push((plan.encoding.first_spike, index));
-                    plans[index] = Some((pool, plan));
-                }
+        for (place, request) in requests.iter().enumerate() {
+            let pool = self.checked(request);
+            plans.of.push(pool.as_ref().ok().map(|&pool| Planned { pool, node: None, plan: None }));
+            match pool {
+                Ok(_) => order.push(place),
                 Err(error) => {
-                    answer(index, Err(error));
+                    answer(place, Err(error));
                     if all {
-                        return Vec::new();
+                        return Served::default();
                     }
                 }
             }
         }
-        let first = order.iter().min().map_or(SpikeTime::NONE, |(spike, _)| *spike);
+        let mut terms = Terms { batch: number, mark: MARK, on_trial: true };
         let waiting = Instant::now();
-        let permit = match self.admit(first) {
-            Ok(permit) => permit,
-            Err(error) => {
-                order.sort_unstable();
-                order.iter().take(if all { 1 } else { usize::MAX }).for_each(|(_, index)| answer(*index, Err(error.clone())));
-                return Vec::new();
-            }
+        // Who need not wait need not know which spike is the earliest.
+        let permit = match self.gate.try_enter() {
+            Some(permit) => permit,
+            None => match self.admit(plans.earliest(&order)) {
+                Ok(permit) => permit,
+                Err(error) => {
+                    plans.sort(&mut order);
+                    order.iter().take(if all { 1 } else { usize::MAX }).for_each(|&place| answer(place, Err(error.clone())));
+                    return Served::default();
+                }
+            },
         };
         if let Some(batch) = batch
             && let Some(durable) = &self.durable
         {
             let Some(begun) = self.begin_batch(durable, waiting) else {
+                plans.sort(&mut order);
                 let busy = AllocationError::Busy { permits: BATCHES, waited: waiting.elapsed() };
-                order.iter().min().into_iter().for_each(|(_, index)| answer(*index, Err(busy.clone())));
-                return Vec::new();
+                order.first().into_iter().for_each(|&place| answer(place, Err(busy.clone())));
+                return Served::default();
             };
-            plans.iter_mut().flatten().for_each(|(_, plan)| plan.mark = begun.mark);
+            terms.mark = begun.mark;
             *batch = Some(begun);
         }
         let waited = waiting.elapsed();
-        let mut served = Vec::with_capacity(order.len());
-        let mut scarce = false;
-        self.serve_in_order(requests, &mut plans, &order, waited, |index, result| {
-            scarce = result.is_err();
-            served.extend(result.ok().map(|result| (index, result)));
-            !scarce
-        });
-        if scarce {
-            self.undo(requests, number, &served);
-            served.clear();
-            for (_, plan) in plans.iter_mut().flatten() {
-                // Its node may be dead by now.
-                (plan.node, plan.on_trial) = (None, false);
+        let mut served = Served::with_capacity(order.len());
+        let (mut scarce, mut refused) = (false, Vec::new());
+        self.serve_in_order(&mut plans, &order, terms, waited, |place, result| {
+            match result {
+                Ok(result) => served.push(place, result),
+                Err(AllocationError::QuotaExceeded { .. } | AllocationError::OutOfMemory { .. }) => scarce = true,
+                Err(error) => refused.push((place, error)),
             }
-            // Of equal spikes the first comes first.
-            order.sort_unstable();
-            self.serve_in_order(requests, &mut plans, &order, waited, |index, result| {
+            !scarce && (!all || refused.is_empty())
+        });
+        if scarce || all && !refused.is_empty() {
+            self.undo(requests, number, &served);
+            served = Served::default();
+        }
+        if scarce {
+            terms.on_trial = false;
+            plans.forget_nodes();
+            plans.sort(&mut order);
+            self.serve_in_order(&mut plans, &order, terms, waited, |place, result| {
                 let refused = result.is_err();
-                answer(index, result);
+                answer(place, result);
                 !(refused && all)
             });
+        } else {
+            refused.sort_by_key(|(place, _)| (plans.spike(*place), *place));
+            for (place, error) in refused {
+                answer(place, Err(error));
+            }
         }
         drop(permit);
         served
     }
 
-    /// Serves planned requests in this order, and tells `answer` of each, until that is false.
+    /// Serves requests in this order, all of which have `waited` so long, and tells `answer` of each, until that is false.
     fn serve_in_order(
         &self,
-        requests: &[Asked],
-        plans: &mut [Option<(usize, Plan)>],
-        order: &[(SpikeTime, usize)],
+        plans: &mut Plans,
+        order: &[usize],
+        terms: Terms,
         waited: Duration,
         mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>) -> bool,
     ) {
         let mut as_asked = Vec::with_capacity(self.batch_size.min(order.len()));
         for window in order.chunks(self.batch_size) {
             as_asked.clear();
-            as_asked.extend(window.iter().map(|(_, index)| *index));
+            as_asked.extend_from_slice(window);
             as_asked.sort_unstable();
-            for &index in &as_asked {
-                let request = &requests[index];
-                if let Some((_, plan)) = &mut plans[index]
+            for &place in &as_asked {
+                let request = &plans.requests[place];
+                if let Some(planned) = &mut plans.of[place]
                     && others_named(request).next().is_some()
                 {
                     let node = self.registry.node(request.concept_id);
                     self.learn_hints(&node, request);
-                    plan.node = Some(node);
+                    planned.node = Some(node);
                 }
             }
-            for &(_, index) in window {
-                let Some((pool, plan)) = &mut plans[index] else { continue };
-                let mut result = self.allocate(&requests[index], *pool, plan, Instant::now());
-                if let Ok(result) = &mut result {
-                    result.allocation_time += waited;
+            let mut start = Instant::now();
+            for &place in window {
+                let Some((planned, plan)) = plans.plan(place) else { continue };
+                let (pool, node) = (planned.pool, planned.node.take());
+                let mut result = self.allocate(&plans.requests[place], pool, plan, terms, node, start);
+                // When this one ends the next begins: a clock is read once for each.
+                match &mut result {
+                    Ok(result) => {
+                        start += result.allocation_time;
+                        result.allocation_time += waited;
+                    }
+                    Err(_) => start = Instant::now(),
                 }
-                if !answer(index, result) {
+                if !answer(place, result) {
                     return;
                 }
             }
@@ -238,11 +258,91 @@ impl MemoryAllocationService {
     }
 
     /// Undoes what a batch was served. (Unless somebody has deallocated it meanwhile: as if it had not been.)
-    fn undo(&self, requests: &[Asked], number: u64, served: &[(usize, AllocationResult)]) {
-        for (index, _) in served {
-            if let Some(pool) = self.undo_of(number, requests[*index].concept_id) {
+    fn undo(&self, requests: &[Asked], number: u64, served: &Served) {
+        for &place in &served.places {
+            if let Some(pool) = self.undo_of(number, requests[place].concept_id) {
                 self.pools[pool].forget_allocation();
             }
         }
+    }
+}
+
+/// The requests of a batch that were served, by their places in it, and the answer to each.
+#[derive(Default)]
+struct Served {
+    places: Vec<usize>,
+    results: Vec<AllocationResult>,
+}
+
+impl Served {
+    fn with_capacity(requests: usize) -> Self {
+        Self { places: Vec::with_capacity(requests), results: Vec::with_capacity(requests) }
+    }
+
+    fn push(&mut self, place: usize, result: AllocationResult) {
+        self.places.push(place);
+        self.results.push(result);
+    }
+
+    /// The answers, in the order of the requests.
+    fn by_place(self) -> Vec<AllocationResult> {
+        let mut answers: Vec<_> = self.places.into_iter().zip(self.results).collect();
+        answers.sort_unstable_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+/// The requests of a batch, and what is known of each that can be served.
+struct Plans<'p> {
+    service: &'p MemoryAllocationService,
+    requests: &'p [Asked<'p>],
+    scratch: &'p Bump,
+    of: Scratch<'p, Option<Planned<'p>>>,
+    planned_ns: u64,
+}
+
+/// A request that can be served.
+struct Planned<'p> {
+    pool: usize,
+    /// The node of its id, once its hints are edges of that.
+    node: Option<Arc<Node>>,
+    /// Worked out when it is wanted: what is read for it is in the caches then when the request is served.
+    plan: Option<&'p Plan<'p>>,
+}
+
+impl<'p> Plans<'p> {
+    fn new(service: &'p MemoryAllocationService, requests: &'p [Asked<'p>], scratch: &'p Bump) -> Self {
+        let planned_ns = service.since_open_ns(Instant::now());
+        Self { service, requests, scratch, of: Scratch::with_capacity_in(requests.len(), scratch), planned_ns }
+    }
+
+    /// A request that can be served, and its plan.
+    fn plan(&mut self, place: usize) -> Option<(&mut Planned<'p>, &'p Plan<'p>)> {
+        let planned = self.of[place].as_mut()?;
+        let plan = *planned.plan.get_or_insert_with(|| {
+            let plan = self.service.plan(&self.requests[place], self.planned_ns, |features| self.scratch.alloc(features));
+            self.scratch.alloc(plan.unwrap_or_else(|error| unreachable!("a request that was checked: {error}")))
+        });
+        Some((planned, plan))
+    }
+
+    /// When a request spikes.
+    fn spike(&mut self, place: usize) -> SpikeTime {
+        self.plan(place).map_or(SpikeTime::NONE, |(_, plan)| plan.encoding.first_spike)
+    }
+
+    /// When the first of these requests spikes.
+    fn earliest(&mut self, order: &[usize]) -> SpikeTime {
+        order.iter().map(|&place| self.spike(place)).min().unwrap_or(SpikeTime::NONE)
+    }
+
+    /// Brings requests into spike order, those with equal spikes into that in which they were asked.
+    fn sort(&mut self, order: &mut [usize]) {
+        order.sort_unstable_by_key(|&place| (self.spike(place), place));
+    }
+
+    /// Nodes that were found before may be dead by now.
+    fn forget_nodes(&mut self) {
+        self.of.iter_mut().flatten().for_each(|planned| planned.node = None);
     }
 }
