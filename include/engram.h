@@ -38,7 +38,7 @@
  *
  *     cc -std=c99 program.c -Iinclude target/release/libengram.a -lpthread -ldl -lm
  *
- * C99 and C++17. Made by cbindgen from src/ffi: change it there, then run ENGRAM_WRITE_HEADER=1 cargo test --test header.
+ * C99 and C++11. Made by cbindgen from src/ffi: change it there, then run ENGRAM_WRITE_HEADER=1 cargo test --test header.
  */
 
 #ifndef ENGRAM_H
@@ -520,7 +520,7 @@ engram_status engram_service_close(struct engram_service *service);
 
 // Allocates memory for a concept and stores its content. `out` may be NULL.
 //
-// `ENGRAM_E_NULL`: `service`, `concept` or one of its required pointers is NULL. `ENGRAM_E_INVALID`: a part of it is out
+// `ENGRAM_E_NULL`: `service`, `request` or one of its required pointers is NULL. `ENGRAM_E_INVALID`: a part of it is out
 // of its range. `ENGRAM_E_NOT_FOUND`: there is no pool for its type. `ENGRAM_E_EXISTS`: its id is allocated.
 // `ENGRAM_E_QUOTA`: its pool is full, or what is left is kept for earlier spikes. `ENGRAM_E_NO_MEMORY`: no free memory
 // would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. No concept was allocated then, and `*out` has the status.
@@ -528,7 +528,7 @@ engram_status engram_service_close(struct engram_service *service);
 // Any. Waits while as many others run as may, at most for the admission timeout; those who wait go in by their
 // first spike. No system call otherwise, but for host memory.
 engram_status engram_service_allocate(struct engram_service *service,
-                                      const struct engram_concept *concept,
+                                      const struct engram_concept *request,
                                       struct engram_placement *out);
 
 // Allocates many concepts in one call, the earliest first spike first if not all can be served (then other threads may

@@ -45,7 +45,9 @@ fn signatures_values_and_layouts_are_those_that_programs_are_written_against() {
     if let Some(cxx) = cxx() {
         let alone = folder().join("c_face-alone.cpp");
         std::fs::write(&alone, "#include \"engram.h\"\nint main() { return engram_version() == 0; }\n").expect("a source file");
-        run(strict(cxx, &CXX).arg("-c").arg(alone).arg("-o").arg(object("alone")));
+        for standard in ["-std=c++11", "-std=c++17", "-std=c++20"] {
+            run(strict(&cxx, &CXX).arg(standard).arg("-c").arg(&alone).arg("-o").arg(object("alone")));
+        }
     }
 }
 
@@ -116,6 +118,11 @@ fn region_files_and_given_memory_hold_what_was_not_freed() {
 #[test]
 fn threads_share_an_arena() {
     run_c("tests/c/threads.c");
+}
+
+#[test]
+fn a_service_may_be_used_while_a_thread_or_the_program_ends() {
+    assert_eq!(run_c("tests/c/ending.c"), "closed\n");
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> e
 
 /// Allocates memory for a concept and stores its content. `out` may be NULL.
 ///
-/// `ENGRAM_E_NULL`: `service`, `concept` or one of its required pointers is NULL. `ENGRAM_E_INVALID`: a part of it is out
+/// `ENGRAM_E_NULL`: `service`, `request` or one of its required pointers is NULL. `ENGRAM_E_INVALID`: a part of it is out
 /// of its range. `ENGRAM_E_NOT_FOUND`: there is no pool for its type. `ENGRAM_E_EXISTS`: its id is allocated.
 /// `ENGRAM_E_QUOTA`: its pool is full, or what is left is kept for earlier spikes. `ENGRAM_E_NO_MEMORY`: no free memory
 /// would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. No concept was allocated then, and `*out` has the status.
@@ -82,20 +82,20 @@ pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> e
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_allocate(
     service: *mut engram_service,
-    concept: *const engram_concept,
+    request: *const engram_concept,
     out: *mut engram_placement,
 ) -> engram_status {
     // SAFETY: the caller's promise.
-    unsafe { engram_placement::answer(out, allocate(service, concept)) }
+    unsafe { engram_placement::answer(out, allocate(service, request)) }
 }
 
 /// # Safety
-/// `service` is null or open, `concept` null or valid.
-unsafe fn allocate(service: *const engram_service, concept: *const engram_concept) -> Result<AllocationResult, Failure> {
+/// `service` is null or open, `request` null or valid. (Not `concept`: C++20 has that word for itself.)
+unsafe fn allocate(service: *const engram_service, request: *const engram_concept) -> Result<AllocationResult, Failure> {
     // SAFETY: the caller's promise.
-    let (service, concept) = unsafe { (service_of(service)?, concept.as_ref().ok_or(Error::Null("concept"))?) };
+    let (service, request) = unsafe { (service_of(service)?, request.as_ref().ok_or(Error::Null("concept"))?) };
     // SAFETY: the caller's promise.
-    let request = unsafe { concept.request() }?;
+    let request = unsafe { request.request() }?;
     Ok(service.allocate_asked(&request.asked())?)
 }
 

@@ -13,6 +13,7 @@ mod counts;
 mod decision;
 mod fixture;
 mod guards;
+mod ids;
 mod inbox;
 mod index;
 mod lease;

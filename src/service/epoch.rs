@@ -13,6 +13,7 @@ thread_local! {
 }
 
 /// A service's epochs.
+#[derive(Clone)]
 pub(super) struct Epoch {
     collector: Collector,
     /// Tells the threads' handles that the service is open.

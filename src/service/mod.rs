@@ -11,6 +11,7 @@
 //! ```text
 //! config      how it is opened               result      what it answers
 //! slot        a concept in memory            registry    which concepts there are, a node each
+//! node        what is known of an id         ids         from ids to nodes
 //! epoch       who still reads what           text        metrics as JSON and OpenMetrics
 //! pool        what a type may take           admission   who is let in next
 //! engine      how a request is served        latencies   how long operations took
@@ -40,6 +41,7 @@ mod durable;
 mod engine;
 #[cfg(not(loom))]
 mod epoch;
+pub(crate) mod ids;
 #[cfg(not(loom))]
 mod latencies;
 pub(crate) mod lock;

@@ -6,46 +6,25 @@
 //!          '----> number    what guidance knows it by;  number --> node
 //! ```
 //!
-//!
-//! The invariants are those of [`node`](super::node).
+//! The invariants are those of [`node`](super::node) and [`ids`](super::ids).
 
-use core::borrow::Borrow;
-use core::hash::{Hash, Hasher};
+use core::hash::BuildHasher;
 use core::ptr::NonNull;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+use super::epoch::Epoch;
+use super::ids::{Ids, Retired};
 use super::node::{Node, State};
 
 /// All nodes.
 pub(super) struct Registry {
-    nodes: papaya::HashMap<Named, (), foldhash::fast::RandomState>,
+    ids: Ids,
+    hasher: foldhash::fast::RandomState,
     numbers: RwLock<Numbers>,
+    epoch: Epoch,
 }
-
-/// A node, which is found by its id.
-struct Named(Arc<Node>);
-
-impl Borrow<[u8]> for Named {
-    fn borrow(&self) -> &[u8] {
-        self.0.id()
-    }
-}
-
-impl Hash for Named {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id().hash(state);
-    }
-}
-
-impl PartialEq for Named {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id() == other.0.id()
-    }
-}
-
-impl Eq for Named {}
 
 #[derive(Default)]
 struct Numbers {
@@ -55,43 +34,76 @@ struct Numbers {
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { nodes: papaya::HashMap::default(), numbers: RwLock::default() }
+        Self { ids: Ids::new(), hasher: foldhash::fast::RandomState::default(), numbers: RwLock::default(), epoch: Epoch::new() }
+    }
+
+    /// Whose readers hold nodes back.
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    fn hash(&self, id: &[u8]) -> u64 {
+        self.hasher.hash_one(id)
     }
 
     /// The node of an id, if it is known.
     pub(super) fn find(&self, id: &str) -> Option<Arc<Node>> {
-        self.nodes.pin().get_key_value(id.as_bytes()).map(|(named, ())| named.0.clone())
+        let _pinned = self.epoch.pin();
+        // SAFETY: I2: we are pinned; a node that is found has a count, which is given back when nobody is.
+        unsafe {
+            let node = self.ids.find(self.hash(id.as_bytes()), id.as_bytes())?.as_ptr();
+            Arc::increment_strong_count(node);
+            Some(Arc::from_raw(node))
+        }
     }
 
     /// Looks at the node of an id without keeping it.
     pub(super) fn look<T>(&self, id: &str, look: impl FnOnce(&Node) -> T) -> Option<T> {
-        self.nodes.pin().get_key_value(id.as_bytes()).map(|(named, ())| look(&named.0))
+        let _pinned = self.epoch.pin();
+        // SAFETY: I2: we are pinned for as long as we look.
+        unsafe { self.ids.find(self.hash(id.as_bytes()), id.as_bytes()).map(|node| look(node.as_ref())) }
     }
 
     /// The node of an id, made if it is not known.
     pub(super) fn node(&self, id: &str) -> Arc<Node> {
-        let nodes = self.nodes.pin();
-        loop {
-            if let Some((named, ())) = nodes.get_key_value(id.as_bytes()) {
-                return named.0.clone();
-            }
-            let node = self.number(id);
-            if nodes.try_insert(Named(node.clone()), ()).is_ok() {
-                return node;
-            }
-            self.forget_number(node.number);
-        }
+        self.find(id).unwrap_or_else(|| self.make(id))
     }
 
-    /// The numbers of some ids, each made known if it is not. One look after the other, with no locked instruction in
-    /// between, so that they need not wait for each other's memory.
+    /// The same of an id that was not known a moment ago.
+    fn make(&self, id: &str) -> Arc<Node> {
+        let mut writer = self.ids.lock(self.hash(id.as_bytes()));
+        if let Some(node) = writer.find(id.as_bytes()) {
+            return node;
+        }
+        let node = self.number(id);
+        let retired = writer.insert(node.clone());
+        drop(writer);
+        self.retire(retired);
+        node
+    }
+
+    /// The numbers of some ids, each made known if it is not. One look after the other, pinned once, so that they need not
+    /// wait for each other's memory.
     pub(super) fn numbers_of<'a>(&self, ids: impl Iterator<Item = &'a str>) -> SmallVec<[u32; 16]> {
-        let nodes = self.nodes.pin();
-        let number = |id: &str| match nodes.get_key_value(id.as_bytes()) {
-            Some((named, ())) => named.0.number,
-            None => self.node(id).number,
+        let _pinned = self.epoch.pin();
+        let number = |id: &str| {
+            // SAFETY: I2: we are pinned.
+            let known = unsafe { self.ids.find(self.hash(id.as_bytes()), id.as_bytes()).map(|node| node.as_ref().number) };
+            known.unwrap_or_else(|| self.make(id).number)
         };
         ids.map(number).collect()
+    }
+
+    /// Takes a node out of the map.
+    fn forget_id(&self, node: &Node) {
+        let retired = self.ids.lock(self.hash(node.id())).remove(node.id());
+        self.retire(retired);
+    }
+
+    fn retire(&self, retired: Option<Retired>) {
+        if let Some(retired) = retired {
+            self.epoch.pin().defer(move || drop(retired));
+        }
     }
 
     /// A node for an id, with a number of its own.
@@ -136,7 +148,7 @@ impl Registry {
         if !node.die(state) {
             return;
         }
-        self.nodes.pin().remove(node.id());
+        self.forget_id(node);
         self.forget_number(node.number);
     }
 
@@ -144,7 +156,7 @@ impl Registry {
     /// has its id next. Its number is kept until [`release`](Self::release).
     pub(super) fn detach_locked(&self, node: &Arc<Node>, state: &mut State) {
         if node.die(state) {
-            self.nodes.pin().remove(node.id());
+            self.forget_id(node);
         }
     }
 
@@ -157,9 +169,9 @@ impl Registry {
 
     /// Visits every node that is allocated at its time.
     pub(super) fn each_live(&self, mut visit: impl FnMut(&Arc<Node>, NonNull<u8>)) {
-        for (Named(node), ()) in &self.nodes.pin() {
+        for node in (0..self.numbers()).filter_map(|number| self.numbered(number)) {
             if let Some(block) = node.block() {
-                visit(node, block);
+                visit(&node, block);
             }
         }
     }

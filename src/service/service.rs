@@ -104,6 +104,7 @@ impl MemoryAllocationService {
         let cortex = processor.start(config.columns);
         let pools: Box<[Pool]> = config.pool_configurations.iter().map(pool_of).collect();
         let registry = Registry::new();
+        let epoch = registry.epoch().clone();
         let in_file = config.path.is_some();
         let durable = in_file.then(|| Durable::open(&arena, &pools, &registry, &cortex)).transpose()?;
         Ok(Self {
@@ -117,7 +118,7 @@ impl MemoryAllocationService {
             decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),
             pools,
             registry,
-            epoch: Epoch::new(),
+            epoch,
             gate: Gate::new(config.max_concurrent_allocations),
             admission_timeout: config.admission_timeout,
             batch_size: config.batch_size,
