@@ -412,10 +412,15 @@ engram_status engram_column_limit(struct engram_arena *arena, uint32_t index, si
 engram_status engram_maintain(struct engram_arena *arena, uint64_t budget_ns);
 
 // Allocates `size` bytes (1 to the capacity; 0 is `ENGRAM_E_INVALID`) in `column`
-// (`ENGRAM_COLUMN_ANY`: the thread's own), aligned to `align` (a power of two up to 2 MiB; 0 = 16), in
-// the zone of `ttfs_ns`. The content is undefined. NULL if refused: `ENGRAM_E_NO_MEMORY` only if no
-// free memory would serve it. Any, lock-free.
-void *engram_alloc(struct engram_arena *arena, uint32_t column, size_t size, size_t align, uint32_t ttfs_ns);
+// (`ENGRAM_COLUMN_ANY`: the thread's own, or any other if that has no memory for it), aligned to `align` (a power
+// of two up to 2 MiB; 0 = 16), in the zone of `ttfs_ns`. The content is undefined. NULL if refused:
+// `ENGRAM_E_NO_MEMORY` only if no empty span of any column, and no free slot of this one, would serve it (of any one, with
+// `ENGRAM_COLUMN_ANY`). Any, lock-free.
+void *engram_alloc(struct engram_arena *arena,
+                   uint32_t column,
+                   size_t size,
+                   size_t align,
+                   uint32_t ttfs_ns);
 
 // As `engram_alloc`, and the first `size` bytes are zero. Any, lock-free; time grows with `size`.
 void *engram_alloc_zeroed(struct engram_arena *arena, uint32_t column, size_t size, size_t align, uint32_t ttfs_ns);

@@ -425,6 +425,37 @@ mod allocation_service_tests {
         }
     }
 
+    /// When every span is some column's, one whose column has no slot of its class is served from another that has.
+    #[test]
+    fn a_concept_is_refused_only_when_no_column_has_memory_for_it() {
+        for guidance in [false, true] {
+            let service = open(AllocationServiceConfig { columns: 64, guidance, ..small() });
+            let mut state = 1_u64;
+            let mut stored = Vec::new();
+            let refused = loop {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let mut request = entity(format!("id {state}"), "");
+                request.resource_requirements.memory_size = 16 + (state >> 33) as usize % 1000;
+                match service.allocate_memory(request) {
+                    Ok(result) => stored.push(result),
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(refused, AllocationError::OutOfMemory { .. }), "{refused}");
+            let bytes: usize = stored.iter().map(|result| result.memory_slot.size_bytes).sum();
+            // Contents alone, without headers and ids; the largest find no slot any more, small ones would.
+            assert!(bytes > (16 << 20) / 100 * 40, "{} concepts, {bytes} bytes", stored.len());
+            service.allocate_memory(entity("small", "")).unwrap();
+            // Each is where it is said to be.
+            for result in &stored {
+                assert_eq!(result.memory_slot.column, result.cortical_column_id);
+            }
+            for id in service.concept_ids() {
+                assert!(service.column_of(&id).is_some());
+            }
+        }
+    }
+
     /// While a reader is pinned, what is undone stays where it is: there is no room for the batch a second time.
     #[test]
     fn a_batch_undoes_nothing_for_an_id_that_is_taken() {

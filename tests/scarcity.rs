@@ -527,3 +527,26 @@ fn as_many_columns_as_can_be_open_in_4_mib_of_memory_and_each_serves() {
     let taken: usize = outcome.last().parse().unwrap_or_else(|_| panic!("{outcome:?}"));
     assert!(taken < 4 << 20, "{taken} bytes");
 }
+
+/// Who names no column is served from whatever column has a slot, when each span is some column's.
+#[test]
+fn a_request_for_any_column_is_refused_only_when_no_column_has_a_slot() {
+    let arena = arena(CHUNK);
+    let mut blocks = Vec::new();
+    while let Ok(block) = arena.alloc(Some(column(1)), layout(64, 16), SpikeTime::NONE) {
+        blocks.push(Loose(block));
+    }
+    // One of each span is free: all of them are column 1's.
+    let spare: Vec<_> = blocks.iter().step_by(512).map(|block| block.0).collect();
+    for &block in &spare {
+        // SAFETY: a block of ours.
+        unsafe { arena.free(block).unwrap() };
+    }
+    let ask = || arena.alloc(None, layout(64, 16), SpikeTime::NONE);
+    for _ in &spare {
+        ask().unwrap();
+    }
+    assert!(matches!(ask(), Err(Error::NoMemory { size: 64, .. })));
+    assert_eq!(arena.metrics().failed, 2, "each request that is refused counts once");
+    arena.verify().unwrap();
+}

@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::recover::recover;
 use crate::region::header::Found;
 use crate::region::{Backing, Given, RegionOptions};
-use crate::size_class::good_size;
+use crate::size_class::{SMALL_CLASSES, good_size};
 use crate::spike::SpikeTime;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
@@ -225,8 +225,8 @@ impl Arena {
         Column::acquire(&self.core, id)
     }
 
-    /// Allocates in a column, `None` for the calling thread's home column, without holding it.
-    /// Lock-free, no system call. The content is undefined.
+    /// Allocates in a column without holding it; `None`: in the calling thread's home column, or in any other if that has no
+    /// memory for it. Lock-free, no system call. The content is undefined.
     ///
     /// # Errors
     /// [`Error::ZeroSize`](crate::Error::ZeroSize),
@@ -263,7 +263,17 @@ impl Arena {
         let index = self.column_or_home(column).inspect_err(|_| {
             self.core.counters().failed.fetch_add(1, Relaxed);
         })?;
-        self.core.alloc_for(index, size, align, spike.raw())
+        match column {
+            Some(_) => self.core.alloc_for(index, size, align, spike.raw()),
+            None => self.core.alloc_for_any(index, size, align, spike.raw()),
+        }
+    }
+
+    /// Allocates from whatever column keeps a free slot that would serve, perhaps a larger one than is usual, and says from
+    /// which. Looks at all columns.
+    pub(crate) fn alloc_kept(&self, size: usize, spike: SpikeTime) -> Option<(NonNull<u8>, u32)> {
+        let p = self.core.alloc_kept(size, 0, spike.raw(), SMALL_CLASSES)?;
+        Some((p, self.core.page(self.core.granule(p.as_ptr())?.span()).owner().index()?))
     }
 
     /// The same in the usual case; else `None`, and nothing has changed.

@@ -3,11 +3,12 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use super::cell::CellId;
 use super::core::{Core, Misuse};
 use super::held::Handle;
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::size_class::{GRANULE, SMALL_MAX};
+use crate::size_class::{GRANULE, SMALL_CLASSES, SMALL_MAX};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Relaxed, Release};
 
@@ -261,16 +262,73 @@ impl Core {
     /// Allocates for column `index` without holding it: with its lease for this one operation if it
     /// is free, else from its shared spans. Lock-free.
     pub(crate) fn alloc_for(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
+        self.try_alloc_for(index, size, align, spike).map_err(|error| self.counted(error, size, align))
+    }
+
+    /// The same for a request that names no column: `index` is asked first, and if no memory would serve it there, the others.
+    pub(crate) fn alloc_for_any(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
+        let tried = self.try_alloc_for(index, size, align, spike).or_else(|error| match error {
+            Error::NoMemory { .. } => self.alloc_kept(size, align, spike, 0).ok_or(error),
+            _ => Err(error),
+        });
+        tried.map_err(|error| self.counted(error, size, align))
+    }
+
+    /// Counts a refused allocation, and says what was asked for.
+    #[cold]
+    fn counted(&self, error: Error, size: usize, align: usize) -> Error {
+        self.counters().failed.fetch_add(1, Relaxed);
+        error.asked_for(size, align)
+    }
+
+    fn try_alloc_for(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         if let Some(handle) = self.lease(index) {
             let p = NonNull::new(handle.alloc(size, align, spike));
-            let result = p.ok_or_else(|| handle.failed().asked_for(size, align));
+            let result = p.ok_or_else(|| handle.error());
             handle.block().open.lease.give_back();
             return result;
         }
-        self.alloc_without_lease(index, size, align, spike).map_err(|error| {
-            self.counters().failed.fetch_add(1, Relaxed);
-            error.asked_for(size, align)
+        self.alloc_without_lease(index, size, align, spike)
+    }
+
+    /// A free slot that some column keeps, of the class that serves such a request, or, of up to 4 KiB, of the next `larger`
+    /// ones: when no span is free any more, each is a column's, and of one class. Looks at all columns.
+    pub(crate) fn alloc_kept(&self, size: usize, align: usize, spike: u32, larger: usize) -> Option<NonNull<u8>> {
+        // Large blocks are taken from anywhere already.
+        let Route::Cell(id) = self.route(size, align, spike).ok()? else { return None };
+        let exact = self.alloc_kept_by(id);
+        exact.or_else(|| {
+            let (row, class) = (id.row()?, id.class());
+            let last = (class + larger).min(SMALL_CLASSES - 1);
+            (class + 1..=last).find_map(|class| self.alloc_kept_by(CellId::small(row, class)))
         })
+    }
+
+    /// A free slot of a cell like this one in whatever column.
+    fn alloc_kept_by(&self, id: CellId) -> Option<NonNull<u8>> {
+        self.used_columns().find_map(|index| match self.lease(index) {
+            Some(handle) => {
+                let cell = handle.cell(id);
+                let slot = if cell.is_set_up() { cell.pop().or_else(|| handle.refill_from_spans(cell)) } else { None };
+                let p = slot.map(|granule| handle.give(granule)).or_else(|| handle.alloc_from_kin(cell));
+                handle.block().open.lease.give_back();
+                NonNull::new(p?)
+            }
+            None => self.shared_slot(index, id),
+        })
+    }
+
+    /// A slot of a shared span of a column that somebody holds.
+    fn shared_slot(&self, index: u32, id: CellId) -> Option<NonNull<u8>> {
+        let granule = self.claim_shared::<false>(index, id)?;
+        self.note_alloc_by_others(index, u64::from(id.class_of().bytes));
+        NonNull::new(self.address(granule))
+    }
+
+    fn note_alloc_by_others(&self, index: u32, bytes: u64) {
+        let open = &self.block(index).open;
+        open.allocs_by_others.fetch_add(1, Relaxed);
+        open.bytes_by_others.fetch_sub(bytes, Relaxed);
     }
 
     /// The handle of a column whose lease is free, leased to the caller.
@@ -292,9 +350,7 @@ impl Core {
             }
             _ => self.shared_slot_anywhere(index, route).ok_or(error),
         })?;
-        let open = &self.block(index).open;
-        open.allocs_by_others.fetch_add(1, Relaxed);
-        open.bytes_by_others.fetch_sub(bytes, Relaxed);
+        self.note_alloc_by_others(index, bytes);
         Ok(p)
     }
 

@@ -71,7 +71,7 @@ impl Handle {
     }
 
     /// A slot of the same class that the column has elsewhere.
-    fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
+    pub(crate) fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
         let id = self.id_of(cell);
         for row in self.core().rows().all() {
             let Some(kin) = id.kin(row).map(|kin| self.cell(kin)) else { continue };
@@ -88,7 +88,7 @@ impl Handle {
     fn give_shared(&self, cell: Cell, granule: Granule) -> *mut u8 {
         let holder = &self.block().holder;
         crate::sync::bump(&holder.other_allocs, 1);
-        self.count_given(cell.granules());
+        self.count_given(u64::from(self.id_of(cell).class_of().granules));
         self.core().address(granule)
     }
 

@@ -12,7 +12,7 @@
 
 use core::ptr::NonNull;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use twox_hash::XxHash3_128;
 
@@ -34,8 +34,9 @@ use crate::sync::Ordering::Relaxed;
 
 /// Hints that enter the key of a decision, and so those that a remembered decision was made with.
 const KEYED_HINTS: usize = 64;
-/// Tries to have memory that readers still pinned a moment ago: some milliseconds at most.
-const RECLAIMS: usize = 256;
+/// How long a request waits for memory that readers still had pinned a moment ago: longer than a thread that reads is
+/// interrupted for others, mostly.
+const RECLAIM: Duration = Duration::from_millis(20);
 
 /// What is known of a request before it is let in.
 pub(super) struct Plan<'p> {
@@ -72,15 +73,20 @@ enum Column<'p> {
     Hashed,
 }
 
+/// A slot that was taken, its column, the pool that is charged for it, and how much.
+struct Taken {
+    slot: Slot,
+    column: u32,
+    pool: usize,
+    bytes: u64,
+}
+
 /// Where a concept came to lie.
-pub(super) struct Placed {
-    pub(super) slot: Slot,
-    pub(super) column: u32,
-    pub(super) confidence: f64,
-    pub(super) cache_hit: bool,
-    pub(super) guided: bool,
-    pub(super) pool: usize,
-    pub(super) bytes: u64,
+struct Placed {
+    taken: Taken,
+    confidence: f64,
+    cache_hit: bool,
+    guided: bool,
 }
 
 impl MemoryAllocationService {
@@ -205,11 +211,12 @@ impl MemoryAllocationService {
                     return Err(error);
                 }
             };
-            (state.pool, state.bytes, state.rate) = (placed.pool as u8, placed.bytes, AccessRate::default());
+            let Taken { slot, pool, bytes, .. } = placed.taken;
+            (state.pool, state.bytes, state.rate) = (pool as u8, bytes, AccessRate::default());
             (state.strategy, state.batch) = (Some(concept.strategy), terms.batch);
             // Counted before anybody can find it, and free it.
-            self.pools[placed.pool].count_allocation();
-            node.set_block(&state, Some(placed.slot.block()));
+            self.pools[pool].count_allocation();
+            node.set_block(&state, Some(slot.block()));
             return Ok(self.answer(&placed, plan.encoding, plan.strategy, concept.version, start));
         }
     }
@@ -218,9 +225,11 @@ impl MemoryAllocationService {
     fn place(&self, node: &Node, own: usize, plan: &Plan, terms: Terms, concept: &Concept) -> Result<Placed, AllocationError> {
         let (column, confidence, cache_hit) = self.choose(node, plan);
         let spike = plan.strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, concept, spike, terms)?;
-        let guided = !matches!(plan.column, Column::Hashed);
-        Ok(Placed { slot, column, confidence, cache_hit, guided, pool, bytes })
+        let taken = self.take(own, column, concept, spike, terms)?;
+        if taken.column != column {
+            self.cortex.relocated(node.number, taken.column);
+        }
+        Ok(Placed { taken, confidence, cache_hit, guided: !matches!(plan.column, Column::Hashed) })
     }
 
     /// The column of a node, its home from here on; how sure that is, and whether it was remembered.
@@ -274,30 +283,35 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Charges a pool for a concept and writes it into a block of `column`. The pool and the bytes charged.
-    pub(super) fn take(
-        &self,
-        own: usize,
-        column: u32,
-        concept: &Concept,
-        spike: SpikeTime,
-        terms: Terms,
-    ) -> Result<(Slot, usize, u64), AllocationError> {
+    /// Charges a pool for a concept and writes it into a block, of `column` if that has memory for it.
+    fn take(&self, own: usize, column: u32, concept: &Concept, spike: SpikeTime, terms: Terms) -> Result<Taken, AllocationError> {
         let asked = concept.block_bytes();
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
         let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
         let pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(|full| full.error(self.pools[own].concept_type()))?;
-        let Some(block) = self.block(column, asked, spike) else {
+        let Some((block, column)) = self.block(column, asked, spike) else {
             self.pools[pool].refund(bytes);
             return Err(no_memory());
         };
+        // More than usual, if nothing else was left.
+        let usable = self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64);
+        if usable > bytes
+            && let Err(full) = self.charge_one(pool, usable - bytes, concept.spike, terms.on_trial)
+        {
+            // SAFETY: V1: it is ours, and nobody knows of it.
+            let freed = unsafe { self.arena.free(block) };
+            debug_assert!(freed.is_ok(), "{freed:?}");
+            self.pools[pool].refund(bytes);
+            return Err(full.error(self.pools[pool].concept_type()));
+        }
+        let bytes = usable;
         if pool != own {
             self.pools[own].count_alternative();
             self.pools[pool].count_alternative();
         }
         let concept = Concept { pool: self.pool_number(pool), ..*concept };
         // SAFETY: V1: the block has at least `asked` bytes and is ours alone.
-        Ok((unsafe { Slot::write(block, &concept, terms.mark) }, pool, bytes))
+        Ok(Taken { slot: unsafe { Slot::write(block, &concept, terms.mark) }, column, pool, bytes })
     }
 
     /// A pool's number in the region.
@@ -305,35 +319,64 @@ impl MemoryAllocationService {
         self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
     }
 
+    /// Charges a pool. If it is only tried, a refusal is not counted.
+    fn charge_one(&self, pool: usize, bytes: u64, spike: SpikeTime, on_trial: bool) -> Result<(), Full> {
+        self.pools[pool].charge(bytes, spike).inspect_err(|_| {
+            if on_trial {
+                self.pools[pool].forget_refusal();
+            }
+        })
+    }
+
     /// Charges a pool, or else, unless it is only tried, the first of its alternatives that has room.
     fn charge(&self, own: usize, bytes: u64, spike: SpikeTime, on_trial: bool) -> Result<usize, Full> {
-        let full = match self.pools[own].charge(bytes, spike) {
+        let full = match self.charge_one(own, bytes, spike, on_trial) {
             Ok(()) => return Ok(own),
             Err(full) => full,
         };
         if on_trial {
-            self.pools[own].forget_refusal();
             return Err(full);
         }
         let mut others = self.pools[own].alternatives().iter().filter_map(|other| self.find_pool(*other));
         others.find(|&other| self.pools[other].charge(bytes, spike).is_ok()).ok_or(full)
     }
 
-    /// A block of a column. What readers pinned lately may still wait to be given back: that is tried before a
-    /// refusal.
-    pub(super) fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
-        for _ in 0..RECLAIMS {
+    /// A block, of this column if that has memory for it, else of any; and its column. What was discarded lately may still have
+    /// readers: before a refusal they are waited for, [`RECLAIM`] at most.
+    fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<(NonNull<u8>, u32)> {
+        let mut until = None;
+        loop {
             match self.arena.alloc_sized(Some(ColumnId::new(column)), bytes, 0, spike) {
-                Ok(block) => return Some(block),
-                Err(Error::NoMemory { .. }) => {
-                    self.epoch.pin().flush();
-                    // Whoever is pinned gets a chance to go on.
-                    std::thread::yield_now();
-                }
+                Ok(block) => return Some((block, column)),
+                Err(Error::NoMemory { .. }) => {}
                 Err(_) => return None,
             }
+            if let Some(found) = self.arena.alloc_kept(bytes, spike) {
+                return Some(found);
+            }
+            if !self.reclaim(*until.get_or_insert_with(|| Instant::now() + RECLAIM)) {
+                return None;
+            }
         }
-        None
+    }
+
+    /// Waits until something that was discarded is given back. Whether it was.
+    fn reclaim(&self, until: Instant) -> bool {
+        loop {
+            let left = self.discarded.load(Relaxed);
+            if left == 0 {
+                return false;
+            }
+            self.epoch.pin().flush();
+            if self.discarded.load(Relaxed) < left {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            // Whoever is pinned gets a chance to go on.
+            std::thread::yield_now();
+        }
     }
 
     /// Gives a slot's block back, once nobody is pinned who might have found it (V2).
@@ -361,19 +404,20 @@ impl MemoryAllocationService {
     }
 
     fn answer(&self, placed: &Placed, encoding: TtfsEncoding, strategy: Strategy, version: u64, start: Instant) -> AllocationResult {
-        let pool = self.pools[placed.pool].concept_type().to_string();
+        let Taken { slot, column, pool, .. } = placed.taken;
+        let pool = self.pools[pool].concept_type().to_string();
         let zone = strategy.placement.spike(encoding.first_spike).zone();
         AllocationResult {
-            memory_slot: self.slot_of(placed.slot, placed.column, version),
+            memory_slot: self.slot_of(slot, column, version),
             allocation_path: vec![
                 ["pool ", &pool].concat(),
                 ["strategy ", strategy.strategy_type.name()].concat(),
-                numbered("column ", placed.column),
+                numbered("column ", column),
                 numbered("rank ", zone as u32),
             ],
-            neural_pathway_id: numbered("column-", placed.column),
+            neural_pathway_id: numbered("column-", column),
             ttfs_encoding: encoding,
-            cortical_column_id: placed.column,
+            cortical_column_id: column,
             allocation_time: start.elapsed(),
             confidence_score: placed.confidence,
             memory_pool_id: pool,
@@ -432,7 +476,11 @@ impl MemoryAllocationService {
         let concept = Concept { version: before.version + 1, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
-        let (slot, pool, bytes) = self.take(own, column, &concept, spike, Terms { mark: old.mark(), ..Terms::ALONE })?;
+        let taken = self.take(own, column, &concept, spike, Terms { mark: old.mark(), ..Terms::ALONE })?;
+        let Taken { slot, pool, bytes, .. } = taken;
+        if taken.column != column {
+            self.cortex.relocated(node.number, taken.column);
+        }
         node.set_block(&state, Some(slot.block()));
         let old_pool = usize::from(state.pool);
         self.pools[old_pool].refund(state.bytes);
@@ -442,7 +490,7 @@ impl MemoryAllocationService {
         }
         (state.pool, state.bytes, state.strategy) = (pool as u8, bytes, Some(concept.strategy));
         self.discard(old);
-        let placed = Placed { slot, column, confidence: 0.0, cache_hit: false, guided: self.guidance, pool, bytes };
+        let placed = Placed { taken, confidence: 0.0, cache_hit: false, guided: self.guidance };
         let result = self.answer(&placed, encoding, strategy, concept.version, start);
         drop(state);
         self.updates.record(result.allocation_time);

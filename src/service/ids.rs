@@ -267,7 +267,7 @@ mod tests {
         for _ in 0..50_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let id = (state >> 33) % 300;
-            let (hash, name) = (id % 7 + (id % 3 << 32), id.to_string());
+            let (hash, name) = (id % 7 + ((id % 3) << 32), id.to_string());
             if known.remove(&id) {
                 drop(ids.lock(hash).remove(name.as_bytes()).expect("it is in"));
             } else {
@@ -277,7 +277,7 @@ mod tests {
             }
             let looked = (state >> 20) % 300;
             // SAFETY: nobody else has the map.
-            let found = unsafe { ids.find(looked % 7 + (looked % 3 << 32), looked.to_string().as_bytes()) };
+            let found = unsafe { ids.find(looked % 7 + ((looked % 3) << 32), looked.to_string().as_bytes()) };
             assert_eq!(found.is_some(), known.contains(&looked));
         }
     }

@@ -478,7 +478,10 @@ impl MemoryAllocationService {
             }
             let spike = concept.strategy.placement().spike(concept.spike);
             let fits = |block: &NonNull<u8>| self.arena.usable_size(block.as_ptr()) == self.arena.good_size(bytes);
-            let to = block.filter(fits).or_else(|| if block.is_none() { self.block(column, bytes, spike) } else { None })?;
+            let to = match block {
+                Some(block) => Some(block).filter(fits),
+                None => self.arena.alloc_sized(Some(ColumnId::new(column)), bytes, 0, spike).ok(),
+            }?;
             // SAFETY: V1: the block is ours, of that size, and nobody knows of it.
             let slot = unsafe { Slot::write(to, &concept, old.mark()) };
             node.set_block(&state, Some(slot.block()));
