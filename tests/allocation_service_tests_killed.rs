@@ -1,7 +1,7 @@
 //! A service whose process is killed: what was answered for is there, what was in flight is whole or absent.
 //!
 //! At random moments, `ENGRAM_CRASH_ROUNDS` times (20); and after each instruction of an allocation, an update, a free, a
-//! link, a batch and a relocation, or every so many of them unless `ENGRAM_CRASH_ALL` is set.
+//! link, a batch, a relocation and of writing less into the log of edges, or every so many of them unless `ENGRAM_CRASH_ALL` is set.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -263,6 +263,11 @@ const STEPPED: [Stepped; 6] = [
     ("maintenance", |service| assert!(service.maintain(Duration::from_secs(100)).relocated > 0, "nothing was moved")),
 ];
 
+/// After how many instructions it is looked what a kill leaves.
+fn stride(otherwise: u64) -> u64 {
+    if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 1 } else { otherwise }
+}
+
 /// Concepts in both columns, of which two become neighbours: maintenance has something to move.
 fn prepare(service: &MemoryAllocationService) {
     for index in 0..24 {
@@ -281,7 +286,7 @@ fn prepare(service: &MemoryAllocationService) {
 fn a_kill_after_any_instruction_of_an_operation_leaves_it_done_or_not_done() {
     let _alone = alone();
     child::stay_on_one_processor();
-    let stride = if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 1 } else { 25 };
+    let stride = stride(25);
     let folder = Folder::in_memory("stepped");
     let (file, copy) = (folder.file("concepts"), folder.file("copy"));
     println!("| operation | instructions | states |");
@@ -332,4 +337,70 @@ fn a_kill_after_any_instruction_of_an_operation_leaves_it_done_or_not_done() {
         println!("| {name} | {instructions} | {states} |");
         assert!(states > 0 && (before == after || done > 0), "{name} was not stepped through");
     }
+}
+
+/// Edges in both columns and between them, some of which had ended before; and among them so many that are no more that the
+/// next link compacts the log.
+fn fill_log(service: &MemoryAllocationService) {
+    prepare(service);
+    for round in 0..418 {
+        if round % 36 == 0 {
+            let (id, other) = (format!("filler {}", round / 36), format!("filler {}", 12 + round / 36));
+            service.link("a", &id).unwrap();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            service.allocate_memory(concept(&id, "again", &[])).unwrap();
+            service.link("a", &id).unwrap();
+            service.link("filler 12", &other).unwrap();
+            service.link(&id, &other).unwrap();
+        }
+        let (id, hint) = (format!("temporary {}", round % 3), format!("filler {}", round % 24));
+        service.allocate_memory(concept(&id, "", &[&hint])).unwrap();
+        service.deallocate_memory(id.as_str().into()).unwrap();
+    }
+}
+
+fn cut(service: &MemoryAllocationService) -> f64 {
+    service.get_allocation_metrics().edge_cut
+}
+
+#[test]
+fn a_kill_after_any_instruction_of_writing_less_into_the_log_leaves_its_edges() {
+    let _alone = alone();
+    child::stay_on_one_processor();
+    let stride = stride(499);
+    let folder = Folder::in_memory("stepped-log");
+    let (file, copy) = (folder.file("concepts"), folder.file("copy"));
+    let service = open_small(&copy);
+    fill_log(&service);
+    let (before, edges) = (contents(&service), cut(&service));
+    assert!(edges > 0.0 && edges < 1.0, "{edges}");
+    drop(service);
+    let mut child = child::Child::fork(|| {
+        let service = open_small(&file);
+        fill_log(&service);
+        child::stop_to_be_stepped();
+        // An edge that is known: nothing changes but the log.
+        service.link("a", "filler 0").unwrap();
+        // SAFETY: no pointers.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    });
+    assert_eq!(child.wait(), child::Stop::Signal(libc::SIGSTOP));
+    let (mut instructions, mut states, mut seen) = (0_u64, 0, Vec::new());
+    while child.step_or_stop() {
+        instructions += 1;
+        if instructions.is_multiple_of(stride) {
+            let bytes = std::fs::read(&file).unwrap();
+            if bytes == seen {
+                continue;
+            }
+            states += 1;
+            std::fs::write(&copy, &bytes).unwrap();
+            seen = bytes;
+            let service = open_small(&copy);
+            assert_eq!(contents(&service), before, "after {instructions} instructions");
+            assert!((cut(&service) - edges).abs() < 1e-12, "after {instructions} instructions: {} and {edges}", cut(&service));
+        }
+    }
+    println!("{instructions} instructions, {states} states");
+    assert!(states > 100, "{states}: the log was not written");
 }

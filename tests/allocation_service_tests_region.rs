@@ -185,6 +185,91 @@ fn edges_that_are_made_known_while_others_are_forgotten_are_in_the_file_if_they_
     assert!(cut > 0.0 && (again - cut).abs() < 1e-12, "{again} and {cut}");
 }
 
+fn entity(id: impl Into<String>, content: impl Into<String>, hint: &str) -> AllocationRequest {
+    let mut request = AllocationRequest::new(id, ConceptType::ENTITY, content);
+    request.locality_hints = vec![hint.to_owned()];
+    request
+}
+
+fn cut(service: &MemoryAllocationService) -> f64 {
+    service.get_allocation_metrics().edge_cut
+}
+
+/// Allocates concepts as large as a block of the log until there is no memory for one. How many.
+fn fill(service: &MemoryAllocationService) -> usize {
+    let large = |index| service.allocate_memory(AllocationRequest::new(format!("large {index}"), ConceptType::EVENT, "x".repeat(16_000)));
+    (0..10_000).take_while(|&index| large(index).is_ok()).count()
+}
+
+#[test]
+fn a_file_that_is_full_is_opened_again_with_all_its_edges() {
+    let folder = Folder::new("service-full");
+    let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
+    let service = MemoryAllocationService::open(config()).unwrap();
+    let mut last = 0;
+    let refused = loop {
+        match service.allocate_memory(entity(format!("{last}"), "x".repeat(900), &format!("{}", last / 2))) {
+            Ok(_) => last += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, AllocationError::OutOfMemory { .. }) && last > 1000, "{refused} after {last}");
+    let (concepts, before) = (all(&service), cut(&service));
+    drop(service);
+    for _ in 0..3 {
+        let service = MemoryAllocationService::open(config()).unwrap();
+        assert_eq!(all(&service), concepts);
+        assert!(before > 0.0 && (cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
+    }
+}
+
+/// As many edges as would fill the file twice come and go, and nobody maintains.
+#[test]
+fn the_log_of_edges_takes_no_more_than_what_is_live_needs() {
+    let folder = Folder::new("service-log");
+    let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
+    let service = MemoryAllocationService::open(config()).unwrap();
+    for index in 0..300 {
+        service.allocate_memory(entity(format!("kept {index}"), "", &format!("kept {}", index / 2))).unwrap();
+    }
+    let before = cut(&service);
+    for round in 0..100_000 {
+        let id = format!("temporary {}", round % 10);
+        service.allocate_memory(entity(&*id, "", "kept 0")).unwrap();
+        service.deallocate_memory(id.as_str().into()).unwrap();
+    }
+    // Of 64 spans of the file, whole ones.
+    for index in 0..40 {
+        service.allocate_memory(AllocationRequest::new(format!("large {index}"), ConceptType::EVENT, "x".repeat(32_000))).unwrap();
+    }
+    assert!((cut(&service) - before).abs() < 1e-12);
+    drop(service);
+    assert!((cut(&MemoryAllocationService::open(config()).unwrap()) - before).abs() < 1e-12);
+}
+
+/// What says nothing in the log goes although there is hardly memory, and nothing is lost of the memory that there is.
+#[test]
+fn maintenance_of_a_full_file_takes_no_memory() {
+    let folder = Folder::new("service-full-maintained");
+    let config = || AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 2, ..config(&folder.file("concepts")) };
+    let service = MemoryAllocationService::open(config()).unwrap();
+    for index in 0..5_000 {
+        service.allocate_memory(entity(format!("kept {index}"), "", &format!("kept {}", index / 2))).unwrap();
+    }
+    for round in 0..50_000 {
+        let id = format!("temporary {}", round % 10);
+        service.allocate_memory(entity(&*id, "", "kept 0")).unwrap();
+        service.deallocate_memory(id.as_str().into()).unwrap();
+    }
+    let large = fill(&service);
+    service.deallocate_memory("large 0".into()).unwrap();
+    service.deallocate_memory("large 1".into()).unwrap();
+    for _ in 0..100 {
+        service.maintain(Duration::from_millis(5));
+    }
+    assert!(large > 2 && fill(&service) >= 2, "memory for two of {large} was there");
+}
+
 #[test]
 fn every_concept_is_there_although_nobody_closed() {
     let folder = Folder::new("service-unclosed");

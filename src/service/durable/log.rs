@@ -3,32 +3,50 @@
 //! ```text
 //! block   next | - | entry | entry | ...          entry   two ids, by their hashes: an edge
 //!                                                         an id and END: all its edges so far are forgotten
+//!                                                         NOTHING, and anything
 //! ```
 //!
 //! The second word of an entry is written before the first, and a block is zero before it is linked: so what is there
-//! is whole. Ids stand for concepts, and hashes of 64 bits for ids: of a million concepts two have the same with a
-//! probability of 3 in 100 million.
+//! is whole. The log ends with the first entry that is zero. Ids stand for concepts, and hashes of 64 bits for ids: of a
+//! million concepts two have the same with a probability of 3 in 100 million.
+//!
+//! It is compacted in its own blocks, so that this needs no memory, and says the same at any instant:
+//!
+//! ```text
+//! 1 from the end on    an edge that ended since          -> NOTHING       no END is needed any more
+//! 2 from the start on  an END                            -> NOTHING
+//!                      an edge    -> moved up over what is said elsewhere: no END lies between any more
+//! 3 blocks behind the last edge are cut off, and what is left behind it in its block is zeroed, from the end on
+//! ```
 
 use core::ptr::NonNull;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use twox_hash::XxHash3_128;
 
 use parking_lot::Mutex;
 
+use crate::Arena;
 use crate::column::ColumnId;
 use crate::error::{Error, Result};
+use crate::guidance::Linked;
 use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::{Arena, guidance::Linked};
 
 /// Bytes of a block.
 const BLOCK: usize = 16 << 10;
 const WORDS: usize = BLOCK / 8;
 /// Words before the first entry.
 const HEAD: usize = 2;
+/// Entries of a block.
+const ENTRIES: usize = (WORDS - HEAD) / 2;
 /// In place of a second id: the first one is no more. (Hashes of ids are odd.)
 const END: u64 = 2;
+/// In place of a first id: the entry says nothing.
+const NOTHING: u64 = 2;
+/// Entries that edges leave to ends, which thus find room where there is no memory for another block; and ends after which it
+/// is worth the time to make room for an edge then.
+const FOR_ENDS: usize = 128;
 /// Where concepts do not lie in the way: any column would do.
 const COLUMN: ColumnId = ColumnId::new(0);
 
@@ -64,28 +82,24 @@ impl Block {
 }
 
 /// The log of an open service. Appends come one after the other.
-pub(super) struct Log(Mutex<Tail>);
+pub(super) struct Log(Mutex<Entries>);
 
-struct Tail {
-    last: Option<Block>,
-    /// Words of it that are used.
+/// Its entries, through all blocks.
+struct Entries {
+    blocks: Vec<Block>,
+    /// Entries that are written.
     used: usize,
-    entries: u64,
-}
-
-/// What a log says of the concepts that there are.
-pub(super) struct Edges {
-    /// Each once.
-    pub(super) edges: Vec<(u64, u64)>,
-    /// All blocks of the log, by their offsets.
-    pub(super) blocks: Vec<usize>,
+    /// Ends among them.
+    ends: usize,
+    /// Entries that were left when it was compacted.
+    left: usize,
 }
 
 impl Log {
-    /// Reads the log that begins at `first`, of the concepts in `known`.
-    pub(super) fn read(arena: &Arena, first: &AtomicU64, known: impl Fn(u64) -> bool) -> Result<Edges> {
+    /// The log that begins at `first`. Nothing is changed.
+    pub(super) fn find(arena: &Arena, first: &AtomicU64) -> Result<Self> {
         let damaged = || Error::Format { name: arena.name(), why: "the log of its edges is damaged" };
-        let (mut blocks, mut entries) = (Vec::new(), Vec::new());
+        let mut blocks = Vec::new();
         let mut seen = HashSet::new();
         let mut next = first.load(Acquire);
         while next != 0 {
@@ -94,93 +108,162 @@ impl Log {
             if arena.usable_size(block.as_ptr()) < Some(BLOCK) || !seen.insert(offset) {
                 return Err(damaged());
             }
-            blocks.push(offset);
             let block = Block(block.cast());
-            let (pairs, _) = block.words()[HEAD..].as_chunks::<2>();
-            // The first word is written last: without it there is no entry.
-            entries.extend(pairs.iter().map(|[a, b]| (a.load(Acquire), b.load(Relaxed))).take_while(|&(a, _)| a != 0));
+            blocks.push(block);
             next = block.words()[0].load(Acquire);
         }
-        let mut ended = HashMap::new();
-        for (at, &(id, other)) in entries.iter().enumerate() {
-            if other == END {
-                ended.insert(id, at);
-            }
-        }
-        let lives = |id: u64, at: usize| known(id) && ended.get(&id).is_none_or(|&end| end < at);
-        let mut edges: Vec<_> = entries
-            .iter()
-            .enumerate()
-            .filter(|&(at, &(a, b))| b != END && lives(a, at) && lives(b, at))
-            .map(|(_, &(a, b))| (a.min(b), a.max(b)))
-            .collect();
-        edges.sort_unstable();
-        edges.dedup();
-        Ok(Edges { edges, blocks })
+        let mut entries = Entries { blocks, used: 0, ends: 0, left: 0 };
+        // The first word is written last: without it there is no entry.
+        entries.used = (0..entries.room()).take_while(|&at| entries.at(at)[0].load(Acquire) != 0).count();
+        Ok(Self(Mutex::new(entries)))
     }
 
-    /// A log of these edges and no others takes the place of the one at `first`, in one store. The old one's blocks
-    /// are the caller's.
-    pub(super) fn rewrite(arena: &Arena, first: &AtomicU64, edges: &[(u64, u64)]) -> Result<Self> {
-        let mut tail = Tail { last: None, used: WORDS, entries: 0 };
-        let head = AtomicU64::new(0);
-        for &(a, b) in edges {
-            tail.append(arena, &head, a, b)?;
-        }
-        // Release: all of it comes before.
-        first.store(head.load(Relaxed), Release);
-        Ok(Self(Mutex::new(tail)))
+    /// All its blocks.
+    pub(super) fn blocks(&self) -> HashSet<NonNull<u8>> {
+        self.0.lock().blocks.iter().map(|block| block.0.cast()).collect()
     }
 
     /// Makes an edge known by `link`, and notes it if it is new (B3).
     pub(super) fn link(&self, arena: &Arena, first: &AtomicU64, ends: [&[u8]; 2], link: impl FnOnce() -> Linked) -> Result<()> {
-        let mut tail = self.0.lock();
-        if link() == Linked::New { tail.append(arena, first, hash(ends[0]), hash(ends[1])) } else { Ok(()) }
+        let mut entries = self.0.lock();
+        if link() == Linked::New {
+            if let Err(refused) = entries.make_room(arena, first, 1 + FOR_ENDS) {
+                if entries.ends < FOR_ENDS {
+                    return Err(refused);
+                }
+                entries.retain(arena, first, None, |_, _| true)?;
+                entries.make_room(arena, first, 1 + FOR_ENDS)?;
+            }
+            entries.append(hash(ends[0]), hash(ends[1]));
+        }
+        Ok(())
     }
 
     /// Notes that a concept is no more and its edges are forgotten, if `forget` says that it had any (B3). Nobody makes an edge known
     /// between the one and the other.
     pub(super) fn end(&self, arena: &Arena, first: &AtomicU64, id: &[u8], forget: impl FnOnce() -> bool) -> Result<()> {
-        let mut tail = self.0.lock();
-        if forget() { tail.append(arena, first, hash(id), END) } else { Ok(()) }
-    }
-
-    /// Entries, those that say nothing any more included.
-    pub(super) fn entries(&self) -> u64 {
-        self.0.lock().entries
-    }
-
-    /// Puts a log that says the same in fewer entries in this one's place, and frees this one.
-    pub(super) fn compact(&self, arena: &Arena, first: &AtomicU64) -> Result<()> {
-        let mut tail = self.0.lock();
-        let found = Self::read(arena, first, |_| true)?;
-        let new = Self::rewrite(arena, first, &found.edges)?;
-        *tail = new.0.into_inner();
-        for offset in found.blocks {
-            if let Some(block) = arena.at(offset).and_then(NonNull::new) {
-                // SAFETY: B3: a block of the old log, to which nothing leads any more.
-                unsafe { arena.free(block)? };
-            }
+        let mut entries = self.0.lock();
+        if !forget() {
+            return Ok(());
         }
+        if entries.make_room(arena, first, 1).is_err() {
+            return entries.retain(arena, first, Some(hash(id)), |_, _| true);
+        }
+        entries.append(hash(id), END);
         Ok(())
+    }
+
+    /// Compacts it if most of it says nothing any more, while `edges` are known.
+    pub(super) fn compact(&self, arena: &Arena, first: &AtomicU64, edges: u64) -> Result<()> {
+        let mut entries = self.0.lock();
+        let most = 2 * edges as usize + ENTRIES / 2;
+        if entries.ends == 0 || entries.used < most { Ok(()) } else { entries.retain(arena, first, None, |_, _| true) }
+    }
+
+    /// Leaves only those edges that `keep` wants, of each of which it hears in the order in which they came to be known.
+    pub(super) fn retain(&self, arena: &Arena, first: &AtomicU64, keep: impl FnMut(u64, u64) -> bool) -> Result<()> {
+        self.0.lock().retain(arena, first, None, keep)
     }
 }
 
-impl Tail {
-    fn append(&mut self, arena: &Arena, first: &AtomicU64, a: u64, b: u64) -> Result<()> {
-        if self.used + 2 > WORDS {
-            let new = Block::new(arena)?;
-            let next = self.last.as_ref().map_or(first, |last| &last.words()[0]);
-            // Release: it is zero before anything leads to it.
-            next.store(new.offset(arena), Release);
-            (self.last, self.used) = (Some(new), HEAD);
+impl Entries {
+    /// Entries that the blocks have room for.
+    fn room(&self) -> usize {
+        self.blocks.len() * ENTRIES
+    }
+
+    fn at(&self, at: usize) -> &[AtomicU64; 2] {
+        &self.blocks[at / ENTRIES].words()[HEAD..].as_chunks().0[at % ENTRIES]
+    }
+
+    /// What leads to block `index`.
+    fn link_to<'a>(&'a self, first: &'a AtomicU64, index: usize) -> &'a AtomicU64 {
+        if index == 0 { first } else { &self.blocks[index - 1].words()[0] }
+    }
+
+    /// Makes room for `more` entries, fewer than a block has. If the log has become four times what it was compacted to, and a
+    /// block, it is compacted, which takes as long as reading it: seldom enough to be a small part of what the appends took.
+    fn make_room(&mut self, arena: &Arena, first: &AtomicU64, more: usize) -> Result<()> {
+        if self.room() - self.used >= more {
+            return Ok(());
         }
-        if let Some(last) = &self.last {
-            last.words()[self.used + 1].store(b, Relaxed);
-            // Release: the entry is whole once it is there.
-            last.words()[self.used].store(a, Release);
-            self.used += 2;
-            self.entries += 1;
+        if self.ends != 0 && self.used + FOR_ENDS >= 4 * self.left + ENTRIES {
+            self.retain(arena, first, None, |_, _| true)?;
+            if self.room() - self.used >= more {
+                return Ok(());
+            }
+        }
+        let new = Block::new(arena)?;
+        // Release: it is zero before anything leads to it.
+        self.link_to(first, self.blocks.len()).store(new.offset(arena), Release);
+        self.blocks.push(new);
+        Ok(())
+    }
+
+    /// There is room.
+    fn append(&mut self, a: u64, b: u64) {
+        self.put(self.used, a, b);
+        self.used += 1;
+        self.ends += usize::from(b == END);
+    }
+
+    /// Writes an entry in place of one that says nothing, or nothing that others do not say.
+    fn put(&self, at: usize, a: u64, b: u64) {
+        let [one, other] = self.at(at);
+        if one.load(Relaxed) != 0 {
+            // Release: whoever says the same comes before.
+            one.store(NOTHING, Release);
+        }
+        // Release: it is nothing by then.
+        other.store(b, Release);
+        // Release: the entry is whole once it is there.
+        one.store(a, Release);
+    }
+
+    /// Leaves those edges that did not end, `ending` being at its end, and that `keep` wants, and nothing else. Needs no
+    /// memory of the arena.
+    fn retain(&mut self, arena: &Arena, first: &AtomicU64, ending: Option<u64>, mut keep: impl FnMut(u64, u64) -> bool) -> Result<()> {
+        let mut ended: HashSet<u64, foldhash::fast::RandomState> = ending.into_iter().collect();
+        for at in (0..self.used).rev() {
+            let [one, other] = self.at(at);
+            let (a, b) = (one.load(Relaxed), other.load(Relaxed));
+            if b == END {
+                ended.insert(a);
+            } else if ended.contains(&a) || ended.contains(&b) {
+                one.store(NOTHING, Release);
+            }
+        }
+        let mut left = 0;
+        for at in 0..self.used {
+            let [one, other] = self.at(at);
+            let (a, b) = (one.load(Relaxed), other.load(Relaxed));
+            if a == NOTHING {
+                continue;
+            }
+            if b == END || !keep(a, b) {
+                // Release: all that it ended is nothing by then.
+                one.store(NOTHING, Release);
+                continue;
+            }
+            if left < at {
+                self.put(left, a, b);
+            }
+            left += 1;
+        }
+        let needed = if left == 0 { 0 } else { (left + FOR_ENDS).div_ceil(ENTRIES).min(self.blocks.len()) };
+        if needed < self.blocks.len() {
+            // Release: all that is left is said before.
+            self.link_to(first, needed).store(0, Release);
+        }
+        let cut = self.blocks.split_off(needed);
+        for at in (left..self.used.min(self.room())).rev() {
+            // Release: in this order, so that nothing comes to light again behind what is appended.
+            self.at(at)[0].store(0, Release);
+        }
+        (self.used, self.ends, self.left) = (left, 0, left);
+        for block in cut {
+            // SAFETY: B3: a block of the log to which nothing leads any more.
+            unsafe { arena.free(block.0.cast())? };
         }
         Ok(())
     }

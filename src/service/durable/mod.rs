@@ -42,8 +42,6 @@ const MAGIC: u64 = u64::from_le_bytes(*b"engrams1");
 pub(super) const BATCHES: usize = 256;
 /// Names of pools that one region may know in its life.
 const POOLS: usize = 256;
-/// Entries of a log that are too few to write it anew.
-const WORTH_COMPACTING: u64 = 1 << 16;
 /// Bits of a batch's number, and where its record's index begins in a mark.
 const NUMBER_BITS: u32 = 40;
 /// Whether a batch's record is committed.
@@ -140,10 +138,10 @@ impl Durable {
         self.log.end(arena, &self.superblock().log, id, forget)
     }
 
-    /// Writes the log anew if most of it says nothing any more, while `edges` are known. As long as it is written, a few
-    /// nanoseconds for each entry, who makes an edge known waits.
+    /// Compacts the log if most of it says nothing any more, while `edges` are known. Meanwhile, some ten nanoseconds for each
+    /// entry, who makes an edge known waits.
     pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<()> {
-        if self.log.entries() < WORTH_COMPACTING + 4 * edges { Ok(()) } else { self.log.compact(arena, &self.superblock().log) }
+        self.log.compact(arena, &self.superblock().log, edges)
     }
 
     /// Whether a mark is a slot's: the ordinary one, or that of a batch that is committed (B1, B2).

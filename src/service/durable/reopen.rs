@@ -9,9 +9,8 @@
 //! Nothing is freed before all that is kept was found whole, and is configured for: a region that is refused is as it
 //! was.
 
-use core::ptr::NonNull;
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 
 use super::super::config::AllocationServiceError;
 use super::super::pool::Pool;
@@ -20,7 +19,7 @@ use super::super::slot::{MARK, Slot};
 use super::log::hash;
 use super::{Durable, Log};
 use crate::error::Error;
-use crate::guidance::Cortex;
+use crate::guidance::{Cortex, Linked};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
 use crate::{Arena, ConceptType};
@@ -68,7 +67,7 @@ impl Durable {
             Ok(())
         })?;
         let by_hash: HashMap<u64, &[u8]> = kept.keys().map(|&id| (hash(id), id)).collect();
-        let edges = Log::read(arena, &superblock.log, |id| by_hash.contains_key(&id))?;
+        let log = Log::find(arena, &superblock.log)?;
         let mut charged = Vec::with_capacity(kept.len());
         for (&id, found) in &kept {
             let number = found.slot.read(&pinned).pool;
@@ -85,11 +84,8 @@ impl Durable {
             given: "another pool in a region that has known 256".to_owned(),
             allowed: "one of those that the region knows",
         })?;
-        let log: HashSet<usize> = edges.blocks.iter().copied().collect();
-        let special = |found: &NonNull<u8>| {
-            let offset = arena.offset_of(found.as_ptr()).unwrap_or(0);
-            *found == block.cast() || log.contains(&offset)
-        };
+        let mut special = log.blocks();
+        special.insert(block.cast());
         // Nothing is refused from here on.
         for (_, found, pool) in &charged {
             let concept = found.slot.read(&pinned);
@@ -103,25 +99,18 @@ impl Durable {
             cortex.relocated(node.number, found.column);
         }
         let number = |id: u64| by_hash.get(&id).and_then(|id| registry.find(core::str::from_utf8(id).ok()?)).map(|node| node.number);
-        for &(a, b) in &edges.edges {
-            if let (Some(a), Some(b)) = (number(a), number(b)) {
-                cortex.link(a, b);
-            }
-        }
-        for block in unused.into_iter().filter(|block| !special(block)) {
+        // An edge of which one end is no more, or that is known already, says nothing.
+        log.retain(arena, &superblock.log, |a, b| match (number(a), number(b)) {
+            (Some(a), Some(b)) => cortex.link(a, b) != Linked::Known,
+            _ => false,
+        })?;
+        for block in unused.into_iter().filter(|block| !special.contains(block)) {
             Slot::at(block).clear_mark();
             // SAFETY: B1: no slot that counts, and nothing leads to it: it was on its way when the process died.
             unsafe { arena.free(block)? };
         }
         for record in &superblock.batches {
             record.store(0, Relaxed);
-        }
-        let log = Log::rewrite(arena, &superblock.log, &edges.edges)?;
-        for offset in edges.blocks {
-            if let Some(block) = arena.at(offset).and_then(NonNull::new) {
-                // SAFETY: B3: a block of the log that was just replaced.
-                unsafe { arena.free(block)? };
-            }
         }
         Ok(Self { superblock: block, pools: numbers, batches: AtomicU64::new(1), log })
     }
