@@ -271,6 +271,37 @@ fn maintenance_of_a_full_file_takes_no_memory() {
 }
 
 #[test]
+fn an_edge_for_which_there_is_no_room_is_known_neither_in_memory_nor_in_the_file() {
+    let folder = Folder::new("service-no-room");
+    let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
+    let service = MemoryAllocationService::open(config()).unwrap();
+    let id = |index: usize| format!("{index}");
+    for index in 0..4_000 {
+        service.allocate_memory(AllocationRequest::new(id(index), ConceptType::ENTITY, "")).unwrap();
+    }
+    service.link("0", "1").unwrap();
+    fill(&service);
+    let refused = (1..3_999).find(|&index| service.link(&id(index), &id(index + 1)).is_err()).unwrap();
+    for _ in 0..3 {
+        let error = service.link(&id(refused), &id(refused + 1)).unwrap_err();
+        assert!(matches!(error, AllocationError::OutOfMemory { .. }), "{error}");
+    }
+    let before = cut(&service);
+    drop(service);
+    let service = MemoryAllocationService::open(config()).unwrap();
+    assert!((cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
+    // Ends find room, and make it.
+    (0..refused).for_each(|index| drop(service.deallocate_memory(id(index).as_str().into()).unwrap()));
+    assert!(cut(&service) < 1e-12);
+    service.link(&id(refused), &id(refused + 1)).unwrap();
+    let before = cut(&service);
+    drop(service);
+    let service = MemoryAllocationService::open(config()).unwrap();
+    (0..refused).for_each(|index| drop(service.allocate_memory(AllocationRequest::new(id(index), ConceptType::ENTITY, "")).unwrap()));
+    assert!((cut(&service) - before).abs() < 1e-12);
+}
+
+#[test]
 fn every_concept_is_there_although_nobody_closed() {
     let folder = Folder::new("service-unclosed");
     let service = open(&folder.file("concepts"));

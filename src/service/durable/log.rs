@@ -123,17 +123,17 @@ impl Log {
         self.0.lock().blocks.iter().map(|block| block.0.cast()).collect()
     }
 
-    /// Makes an edge known by `link`, and notes it if it is new (B3).
+    /// Makes an edge known by `link`, and notes it if it is new (B3). Without room for it nothing is made known.
     pub(super) fn link(&self, arena: &Arena, first: &AtomicU64, ends: [&[u8]; 2], link: impl FnOnce() -> Linked) -> Result<()> {
         let mut entries = self.0.lock();
-        if link() == Linked::New {
-            if let Err(refused) = entries.make_room(arena, first, 1 + FOR_ENDS) {
-                if entries.ends < FOR_ENDS {
-                    return Err(refused);
-                }
-                entries.retain(arena, first, None, |_, _| true)?;
-                entries.make_room(arena, first, 1 + FOR_ENDS)?;
+        if let Err(refused) = entries.make_room(arena, first, 1 + FOR_ENDS) {
+            if entries.ends < FOR_ENDS {
+                return Err(refused);
             }
+            entries.retain(arena, first, None, |_, _| true)?;
+            entries.make_room(arena, first, 1 + FOR_ENDS)?;
+        }
+        if link() == Linked::New {
             entries.append(hash(ends[0]), hash(ends[1]));
         }
         Ok(())
