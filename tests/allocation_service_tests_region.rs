@@ -29,7 +29,7 @@ fn request(index: usize) -> AllocationRequest {
 }
 
 /// All that is known of a concept.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Known {
     concept_type: ConceptType,
     content: Vec<u8>,
@@ -364,4 +364,55 @@ fn a_region_of_another_program_is_refused_and_left_alone() {
     assert!(matches!(error, AllocationServiceError::Arena(Error::Format { .. })), "{error}");
     let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file("concepts")).build().unwrap();
     assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
+}
+
+/// The file is as long as it was, and still says whether its process died: what it was opened with before is all right again.
+#[test]
+fn a_region_that_is_refused_does_not_grow_and_is_still_to_be_recovered() {
+    let folder = Folder::new("service-refused");
+    let pools = |types: &[ConceptType]| types.iter().map(|&concept_type| PoolConfig::new(concept_type, 1 << 20)).collect();
+    let config = |name: &str, capacity_bytes, types: &[ConceptType]| AllocationServiceConfig {
+        capacity_bytes,
+        pool_configurations: pools(types),
+        ..config(&folder.file(name))
+    };
+    let both = [ConceptType::ENTITY, ConceptType::EVENT];
+    let service = MemoryAllocationService::open(config("closed", 4 << 20, &both)).unwrap();
+    (0..100).for_each(|index| drop(service.allocate_memory(request(index)).unwrap()));
+    let concepts = all(&service);
+    std::fs::copy(folder.file("closed"), folder.file("killed")).unwrap();
+    drop(service);
+    let length = |name: &str| std::fs::metadata(folder.file(name)).unwrap().len();
+    for (name, died) in [("closed", false), ("killed", true)] {
+        let before = length(name);
+        for capacity in [4 << 20, 8 << 20] {
+            let refused = MemoryAllocationService::open(config(name, capacity, &both[..1])).unwrap_err();
+            assert!(matches!(refused, AllocationServiceError::Invalid { .. }), "{refused}");
+            assert_eq!(length(name), before);
+        }
+        let service = MemoryAllocationService::open(config(name, 4 << 20, &both)).unwrap();
+        assert_eq!((service.was_recovered(), all(&service)), (died, concepts.clone()));
+        drop(service);
+        // Who is not refused grows it.
+        let service = MemoryAllocationService::open(config(name, 8 << 20, &both)).unwrap();
+        assert!(!service.was_recovered() && all(&service) == concepts && length(name) > before);
+    }
+}
+
+#[test]
+fn another_programs_region_that_is_refused_is_its_owners_as_before() {
+    let folder = Folder::new("service-refused-foreign");
+    let builder = |name: &str| engram::Arena::builder().capacity(4 << 20).columns(8).path(folder.file(name));
+    let arena = builder("closed").build().unwrap();
+    let block = arena.alloc(None, core::alloc::Layout::new::<[u64; 8]>(), SpikeTime::NONE).unwrap();
+    let offset = arena.offset_of(block.as_ptr()).unwrap();
+    std::fs::copy(folder.file("closed"), folder.file("killed")).unwrap();
+    drop(arena);
+    for (name, died) in [("closed", false), ("killed", true)] {
+        let refused = MemoryAllocationService::open(config(&folder.file(name))).unwrap_err();
+        assert!(matches!(refused, AllocationServiceError::Arena(Error::Format { .. })), "{refused}");
+        let arena = builder(name).build().unwrap();
+        assert_eq!(arena.was_recovered(), died);
+        assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
+    }
 }

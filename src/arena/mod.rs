@@ -16,12 +16,13 @@ mod usage;
 mod verify;
 
 use core::alloc::Layout;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use std::path::PathBuf;
 
 use crate::column::core::{Core, Options, Shape};
 use crate::column::{Column, ColumnId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recover::recover;
 use crate::region::header::Found;
 use crate::region::{Backing, Given, RegionOptions};
@@ -170,17 +171,36 @@ impl ArenaBuilder {
     /// of given memory also [`Error::GivenMemory`](crate::Error::GivenMemory),
     /// [`Error::GivenAlignment`](crate::Error::GivenAlignment).
     pub fn build(self) -> Result<Arena> {
+        self.build_if(|_| Ok::<_, Error>(())).map(|(arena, ())| arena)
+    }
+
+    /// The same, if `judge` does not refuse what is in the arena, which it only reads. A region that is refused is as long as it
+    /// was, and closed if it was: all that is in it is there, and if its process had died, who opens it next hears of it.
+    pub(crate) fn build_if<T, E>(self, judge: impl FnOnce(&Arena) -> core::result::Result<T, E>) -> core::result::Result<(Arena, T), E>
+    where
+        E: From<Error>,
+    {
         let asked = self.options.capacity;
         let (core, found) = Core::open(self.options, &self.backing)?;
         // Handles know where their core lies: it does not move once one is used.
-        let mut core = Box::new(core);
+        let core = Box::new(core);
         recover(&core, found)?;
+        let recovered = matches!(found, Found::Unclosed(_));
+        // Not yet closed by being dropped.
+        let arena = ManuallyDrop::new(Arena { core, recovered });
+        let judged = judge(&arena);
+        // SAFETY: read once: what it is read from is neither used nor dropped afterwards.
+        let mut core = unsafe { core::ptr::read(&raw const arena.core) };
+        if judged.is_err() && !recovered {
+            core.close();
+        }
+        let judged = judged?;
         if core.region.capacity() < asked {
             let (grown, as_found) = core.grow(asked)?;
             core = Box::new(grown);
             recover(&core, as_found)?;
         }
-        Ok(Arena { core, recovered: matches!(found, Found::Unclosed(_)) })
+        Ok((Arena { core, recovered }, judged))
     }
 }
 

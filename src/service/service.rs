@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::admission::Gate;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
-use super::durable::Durable;
+use super::durable::{Durable, Judged};
 use super::engine::AllocationEngine;
 use super::epoch::Epoch;
 use super::latencies::Latencies;
@@ -98,15 +98,18 @@ impl MemoryAllocationService {
     ) -> Result<Self, AllocationServiceError> {
         config.validate()?;
         let builder = Arena::builder().capacity(config.capacity_bytes).columns(config.columns);
-        let mut arena = config.path.as_ref().map_or(builder.clone(), |path| builder.path(path)).build()?;
-        let initial = config.pool_configurations.iter().map(|pool| pool.initial_bytes).sum();
-        arena.touch(initial);
-        let cortex = processor.start(config.columns);
+        let builder = config.path.as_ref().map_or(builder.clone(), |path| builder.path(path));
         let pools: Box<[Pool]> = config.pool_configurations.iter().map(pool_of).collect();
         let registry = Registry::new();
         let epoch = registry.epoch().clone();
-        let in_file = config.path.is_some();
-        let durable = in_file.then(|| Durable::open(&arena, &pools, &registry, &cortex)).transpose()?;
+        let pinned = epoch.pin();
+        let judge = |arena: &Arena| config.path.is_some().then(|| Judged::of(arena, &pools, &pinned)).transpose();
+        let (mut arena, judged) = builder.build_if(judge)?;
+        let initial = config.pool_configurations.iter().map(|pool| pool.initial_bytes).sum();
+        arena.touch(initial);
+        let cortex = processor.start(config.columns);
+        let durable = judged.map(|judged| Durable::open(&arena, judged, &pools, &registry, &cortex)).transpose()?;
+        drop(pinned);
         Ok(Self {
             durable,
             cortex,

@@ -82,9 +82,11 @@ impl Block {
 }
 
 /// The log of an open service. Appends come one after the other.
+#[derive(Default)]
 pub(super) struct Log(Mutex<Entries>);
 
 /// Its entries, through all blocks.
+#[derive(Default)]
 struct Entries {
     blocks: Vec<Block>,
     /// Entries that are written.

@@ -22,6 +22,8 @@
 mod log;
 mod reopen;
 
+pub(super) use reopen::Judged;
+
 use core::ptr::NonNull;
 
 use crate::Arena;
@@ -138,7 +140,7 @@ impl Durable {
         self.log.end(arena, &self.superblock().log, id, forget)
     }
 
-    /// Compacts the log if most of it says nothing any more, while `edges` are known. Meanwhile, some ten nanoseconds for each
+    /// Compacts the log if most of it says nothing any more, while `edges` are known. Meanwhile, up to a hundred nanoseconds for each
     /// entry, who makes an edge known waits.
     pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<()> {
         self.log.compact(arena, &self.superblock().log, edges)
@@ -153,59 +155,57 @@ impl Durable {
         record.load(Relaxed) == CLAIMED | COMMITTED | (mark & ((1 << NUMBER_BITS) - 1))
     }
 
-    /// The superblock of an arena, made if there is none yet.
-    fn superblock_of(arena: &Arena) -> Result<NonNull<Superblock>> {
+    /// The superblock of an arena; `None` if there is none yet, and nothing else.
+    fn superblock_of(arena: &Arena) -> Result<Option<NonNull<Superblock>>> {
         let damaged = |why| Error::Format { name: arena.name(), why };
-        let offset = arena.root(ROOT)?;
-        if offset == 0 {
-            if arena.metrics().live_blocks() != 0 {
-                return Err(damaged("it holds blocks, but no service's: another program's region?"));
-            }
-            let layout = core::alloc::Layout::new::<Superblock>();
-            let block = arena.publish_root(None, layout, SpikeTime::NONE, ROOT)?;
-            // SAFETY: M1: the block was just given to us, and is as large.
-            unsafe { block.write_bytes(0, layout.size()) };
-            let superblock = block.cast::<Superblock>();
-            // SAFETY: as above; zero is a valid superblock.
-            unsafe { superblock.as_ref() }.magic.store(MAGIC, Release);
-            return Ok(superblock);
+        if arena.root(ROOT)? == 0 {
+            let empty = arena.metrics().live_blocks() == 0;
+            return if empty { Ok(None) } else { Err(damaged("it holds blocks, but no service's: another program's region?")) };
         }
-        let block = usize::try_from(offset).ok().and_then(|offset| NonNull::new(arena.at(offset)?));
-        let block = block.filter(|block| arena.usable_size(block.as_ptr()) >= Some(size_of::<Superblock>()));
-        let superblock = block.ok_or_else(|| damaged("its root leads to no superblock of a service"))?.cast::<Superblock>();
+        let block = Self::at_root(arena).ok_or_else(|| damaged("its root leads to no superblock of a service"))?;
         // SAFETY: M1, R1: a live block of at least this size, whatever is in it: atomics.
-        let magic = &unsafe { superblock.as_ref() }.magic;
-        match magic.load(Acquire) {
-            MAGIC => Ok(superblock),
+        match unsafe { block.as_ref() }.magic.load(Acquire) {
+            MAGIC => Ok(Some(block)),
             // The process died before it had written anything; nothing else was allocated before.
-            0 if arena.metrics().live_blocks() == 1 => {
-                // SAFETY: M1: a live block of at least this size, the only one, and our root leads to it.
-                unsafe { superblock.write_bytes(0, 1) };
-                magic.store(MAGIC, Release);
-                Ok(superblock)
-            }
+            0 if arena.metrics().live_blocks() == 1 => Ok(None),
             _ => Err(damaged("its superblock is damaged, or another program's")),
         }
     }
 
-    /// The numbers in the region of some pools; those it does not know yet are added.
+    /// The block that the root leads to, if it does and that is as large as a superblock.
+    fn at_root(arena: &Arena) -> Option<NonNull<Superblock>> {
+        let offset = arena.root(ROOT).ok().filter(|&offset| offset != 0)?;
+        let block = NonNull::new(arena.at(usize::try_from(offset).ok()?)?)?;
+        (arena.usable_size(block.as_ptr()) >= Some(size_of::<Superblock>())).then_some(block.cast())
+    }
+
+    /// Makes the superblock of an arena that has none, in the block that is there for it if the process died before.
+    fn make_superblock(arena: &Arena) -> Result<NonNull<Superblock>> {
+        let publish = || arena.publish_root(None, core::alloc::Layout::new::<Superblock>(), SpikeTime::NONE, ROOT);
+        let block = Self::at_root(arena).map_or_else(|| publish().map(NonNull::cast), Ok)?;
+        // SAFETY: M1: a live block of this size, the only one, and our root leads to it; zero is a valid superblock.
+        unsafe { block.write_bytes(0, 1) };
+        // SAFETY: as above.
+        unsafe { block.as_ref() }.magic.store(MAGIC, Release);
+        Ok(block)
+    }
+
+    /// The numbers in the region of some pools, those of free names for those that it does not know yet.
     fn numbers_of(superblock: &Superblock, types: impl Iterator<Item = ConceptType>) -> Option<Box<[u8]>> {
-        types
-            .map(|concept_type| {
-                let known = (0..POOLS).find(|&number| Self::pool_name(superblock, number) == Some(concept_type));
-                let number = known.or_else(|| {
-                    let free = superblock.pools.iter().position(|pool| pool.length.load(Relaxed) == 0)?;
-                    let mut name = [0; ConceptType::LONGEST];
-                    name[..concept_type.as_str().len()].copy_from_slice(concept_type.as_str().as_bytes());
-                    for (word, bytes) in superblock.pools[free].name.iter().zip(name.chunks_exact(8)) {
-                        word.store(bytes.try_into().map_or(0, u64::from_le_bytes), Relaxed);
-                    }
-                    superblock.pools[free].length.store(concept_type.as_str().len() as u64, Release);
-                    Some(free)
-                })?;
-                Some(number as u8)
-            })
-            .collect()
+        let mut free = (0..POOLS).filter(|&number| superblock.pools[number].length.load(Relaxed) == 0);
+        let known = |concept_type| (0..POOLS).find(|&number| Self::pool_name(superblock, number) == Some(concept_type));
+        types.map(|concept_type| known(concept_type).or_else(|| free.next()).map(|number| number as u8)).collect()
+    }
+
+    /// Gives a pool of the region its name.
+    fn name_pool(superblock: &Superblock, number: u8, concept_type: ConceptType) {
+        let (pool, text) = (&superblock.pools[usize::from(number)], concept_type.as_str().as_bytes());
+        let mut name = [0; ConceptType::LONGEST];
+        name[..text.len()].copy_from_slice(text);
+        for (word, bytes) in pool.name.iter().zip(name.chunks_exact(8)) {
+            word.store(bytes.try_into().map_or(0, u64::from_le_bytes), Relaxed);
+        }
+        pool.length.store(text.len() as u64, Release);
     }
 
     /// The name of a pool of the region.

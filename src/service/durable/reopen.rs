@@ -6,18 +6,21 @@
 //! the log          --> edges between those that are kept
 //! ```
 //!
-//! Nothing is freed before all that is kept was found whole, and is configured for: a region that is refused is as it
-//! was.
+//! A region is judged first, and nothing of it is changed: all that is kept was found whole, and is configured for. Then
+//! nothing is refused any more.
 
+use core::ptr::NonNull;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+
+use crossbeam_epoch::Guard;
 
 use super::super::config::AllocationServiceError;
 use super::super::pool::Pool;
 use super::super::registry::Registry;
-use super::super::slot::{MARK, Slot};
+use super::super::slot::{Concept, MARK, Slot};
 use super::log::hash;
-use super::{Durable, Log};
+use super::{Durable, Log, Superblock};
 use crate::error::Error;
 use crate::guidance::{Cortex, Linked};
 use crate::sync::AtomicU64;
@@ -31,64 +34,87 @@ struct Found {
     column: u32,
 }
 
-impl Durable {
-    /// Finds what is in the arena's region and makes it known to the parts of a service that is being opened.
-    pub(in crate::service) fn open(
-        arena: &Arena,
-        pools: &[Pool],
-        registry: &Registry,
-        cortex: &Cortex,
-    ) -> Result<Self, AllocationServiceError> {
-        let block = Self::superblock_of(arena)?;
+/// What a service is opened with: all that is in a region, read while `'a` is pinned.
+pub(in crate::service) struct Judged<'a> {
+    superblock: Option<NonNull<Superblock>>,
+    /// What is kept, and the pool that it is charged to, in the order of its places: so numbers are the same in every run.
+    kept: Vec<(Concept<'a>, Found, usize)>,
+    /// Other blocks than superblock and log.
+    unused: Vec<NonNull<u8>>,
+    log: Log,
+    /// The number in the region of each pool.
+    numbers: Box<[u8]>,
+}
+
+impl<'a> Judged<'a> {
+    /// Looks at what is in the arena's region, and changes nothing.
+    pub(in crate::service) fn of(arena: &Arena, pools: &[Pool], pinned: &'a Guard) -> Result<Self, AllocationServiceError> {
+        let types = || pools.iter().map(Pool::concept_type);
+        let Some(block) = Durable::superblock_of(arena)? else {
+            let numbers = (0..).zip(types()).map(|(number, _)| number).collect();
+            return Ok(Self { superblock: None, kept: Vec::new(), unused: Vec::new(), log: Log::default(), numbers });
+        };
         // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
         let superblock = unsafe { block.as_ref() };
-        let pinned = crossbeam_epoch::pin();
-        let mut kept: HashMap<&[u8], Found> = HashMap::new();
+        let log = Log::find(arena, &superblock.log)?;
+        let mut special = log.blocks();
+        special.insert(block.cast());
+        let mut newest: HashMap<&str, (Concept<'_>, Found)> = HashMap::new();
         let mut unused = Vec::new();
         arena.each_block(|column, block, usable| {
             let found = Found { slot: Slot::at(block), usable, column };
-            if !Self::counts(superblock, found.slot.mark()) {
-                unused.push(block);
+            if !Durable::counts(superblock, found.slot.mark()) {
+                unused.extend(Some(block).filter(|block| !special.contains(block)));
                 return Ok(());
             }
             if !found.slot.is_whole(usable) {
                 return Err(Error::Format { name: arena.name(), why: "the slot of a concept in it is damaged" });
             }
-            let concept = found.slot.read(&pinned);
-            match kept.entry(concept.id.as_bytes()) {
+            let concept = found.slot.read(pinned);
+            match newest.entry(concept.id) {
                 Entry::Vacant(entry) => {
-                    entry.insert(found);
+                    entry.insert((concept, found));
                 }
                 Entry::Occupied(mut entry) => {
-                    let newer = concept.version > entry.get().slot.read(&pinned).version;
-                    unused.push(if newer { entry.insert(found).slot.block() } else { block });
+                    let newer = concept.version > entry.get().0.version;
+                    unused.push(if newer { entry.insert((concept, found)).1.slot.block() } else { block });
                 }
             }
             Ok(())
         })?;
-        let by_hash: HashMap<u64, &[u8]> = kept.keys().map(|&id| (hash(id), id)).collect();
-        let log = Log::find(arena, &superblock.log)?;
-        let mut charged = Vec::with_capacity(kept.len());
-        for (&id, found) in &kept {
-            let number = found.slot.read(&pinned).pool;
-            let name = Self::pool_name(superblock, usize::from(number));
+        let mut kept = Vec::with_capacity(newest.len());
+        for (concept, found) in newest.into_values() {
+            let name = Durable::pool_name(superblock, usize::from(concept.pool));
             let pool = pools.iter().position(|pool| Some(pool.concept_type()) == name);
-            let pool = pool.ok_or_else(|| Self::unknown_pool(name, number))?;
-            charged.push((id, found, pool));
+            kept.push((concept, found, pool.ok_or_else(|| Durable::unknown_pool(name, concept.pool))?));
         }
-        // In the order of their places, so that numbers are the same in every run.
-        charged.sort_unstable_by_key(|(_, found, _)| found.slot.block());
-        let numbers = Self::numbers_of(superblock, pools.iter().map(Pool::concept_type));
-        let numbers = numbers.ok_or(AllocationServiceError::Invalid {
+        kept.sort_unstable_by_key(|(_, found, _)| found.slot.block());
+        let numbers = Durable::numbers_of(superblock, types()).ok_or(AllocationServiceError::Invalid {
             what: "pool_configurations",
             given: "another pool in a region that has known 256".to_owned(),
             allowed: "one of those that the region knows",
         })?;
-        let mut special = log.blocks();
-        special.insert(block.cast());
-        // Nothing is refused from here on.
-        for (_, found, pool) in &charged {
-            let concept = found.slot.read(&pinned);
+        Ok(Self { superblock: Some(block), kept, unused, log, numbers })
+    }
+}
+
+impl Durable {
+    /// Makes what is in the arena's region known to the parts of a service that is being opened.
+    pub(in crate::service) fn open(
+        arena: &Arena,
+        judged: Judged<'_>,
+        pools: &[Pool],
+        registry: &Registry,
+        cortex: &Cortex,
+    ) -> Result<Self, Error> {
+        let Judged { superblock, kept, unused, log, numbers } = judged;
+        let block = superblock.map_or_else(|| Self::make_superblock(arena), Ok)?;
+        // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
+        let superblock = unsafe { block.as_ref() };
+        for (&number, pool) in numbers.iter().zip(pools) {
+            Self::name_pool(superblock, number, pool.concept_type());
+        }
+        for (concept, found, pool) in &kept {
             let node = registry.node(concept.id);
             if let Some(mut state) = node.lock() {
                 (state.pool, state.bytes, state.strategy) = (*pool as u8, found.usable as u64, Some(concept.strategy));
@@ -98,13 +124,14 @@ impl Durable {
             pools[*pool].charge_found(found.usable as u64);
             cortex.relocated(node.number, found.column);
         }
-        let number = |id: u64| by_hash.get(&id).and_then(|id| registry.find(core::str::from_utf8(id).ok()?)).map(|node| node.number);
+        let by_hash: HashMap<u64, &str> = kept.iter().map(|(concept, ..)| (hash(concept.id.as_bytes()), concept.id)).collect();
+        let number = |id: u64| by_hash.get(&id).and_then(|id| registry.find(id)).map(|node| node.number);
         // An edge of which one end is no more, or that is known already, says nothing.
         log.retain(arena, &superblock.log, |a, b| match (number(a), number(b)) {
             (Some(a), Some(b)) => cortex.link(a, b) != Linked::Known,
             _ => false,
         })?;
-        for block in unused.into_iter().filter(|block| !special.contains(block)) {
+        for block in unused {
             Slot::at(block).clear_mark();
             // SAFETY: B1: no slot that counts, and nothing leads to it: it was on its way when the process died.
             unsafe { arena.free(block)? };
