@@ -515,7 +515,9 @@ engram_status engram_service_config_init(struct engram_service_config *config, s
 // pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
 // not zero, or a pool that misses of which the region file has concepts; `ENGRAM_E_OS` if the system refuses; of region files
 // also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
-// there. Any, blocking.
+// there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it next with
+// what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Any,
+// blocking.
 engram_status engram_service_open(const struct engram_service_config *config,
                                   struct engram_service **out);
 
@@ -573,7 +575,8 @@ engram_status engram_service_update(struct engram_service *service,
 // bytes have fallen: they have when this returns, even if somebody still has the content pinned; 0 on failure.
 //
 // `ENGRAM_E_NULL`: `service` or `id` is NULL. `ENGRAM_E_INVALID`: the id is not 1 to 255 bytes of UTF-8.
-// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits only for who is changing the same concept, some microseconds.
+// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits only for who is changing the same concept, some microseconds, and in a file
+// for who is writing to its log of edges.
 engram_status engram_service_deallocate(struct engram_service *service,
                                         const char *id,
                                         size_t id_length,
@@ -583,7 +586,9 @@ engram_status engram_service_deallocate(struct engram_service *service,
 // nothing, and is `ENGRAM_OK`.
 //
 // `ENGRAM_E_NULL`: `service`, `from` or `to` is NULL. `ENGRAM_E_INVALID`: an id is not 1 to 255 bytes of UTF-8.
-// `ENGRAM_E_NOT_FOUND`: one is not allocated. Any; takes a lock for a list's length.
+// `ENGRAM_E_NOT_FOUND`: one is not allocated. `ENGRAM_E_NO_MEMORY`: the service lies in a file that has no room left for the
+// edge; it is not known then, and may be tried again. Any; takes a lock for a list's length, and in a file now and then for
+// as long as its log of edges is compacted.
 engram_status engram_service_link(struct engram_service *service,
                                   const char *from,
                                   size_t from_length,

@@ -33,7 +33,9 @@ fn status_of(result: Result<(), Failure>) -> engram_status {
 /// pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
 /// not zero, or a pool that misses of which the region file has concepts; `ENGRAM_E_OS` if the system refuses; of region files
 /// also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
-/// there. Any, blocking.
+/// there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it next with
+/// what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Any,
+/// blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_open(config: *const engram_service_config, out: *mut *mut engram_service) -> engram_status {
     if out.is_null() {
@@ -284,7 +286,8 @@ pub unsafe extern "C" fn engram_service_update(
 /// bytes have fallen: they have when this returns, even if somebody still has the content pinned; 0 on failure.
 ///
 /// `ENGRAM_E_NULL`: `service` or `id` is NULL. `ENGRAM_E_INVALID`: the id is not 1 to 255 bytes of UTF-8.
-/// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits only for who is changing the same concept, some microseconds.
+/// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits only for who is changing the same concept, some microseconds, and in a file
+/// for who is writing to its log of edges.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_deallocate(
     service: *mut engram_service,
@@ -308,7 +311,9 @@ pub unsafe extern "C" fn engram_service_deallocate(
 /// nothing, and is `ENGRAM_OK`.
 ///
 /// `ENGRAM_E_NULL`: `service`, `from` or `to` is NULL. `ENGRAM_E_INVALID`: an id is not 1 to 255 bytes of UTF-8.
-/// `ENGRAM_E_NOT_FOUND`: one is not allocated. Any; takes a lock for a list's length.
+/// `ENGRAM_E_NOT_FOUND`: one is not allocated. `ENGRAM_E_NO_MEMORY`: the service lies in a file that has no room left for the
+/// edge; it is not known then, and may be tried again. Any; takes a lock for a list's length, and in a file now and then for
+/// as long as its log of edges is compacted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_link(
     service: *mut engram_service,

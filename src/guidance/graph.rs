@@ -320,6 +320,11 @@ impl Graph {
         self.shard(concept).read().neighbours(concept).len()
     }
 
+    /// Whether `is` says so of a neighbour of a concept.
+    pub(crate) fn any_neighbour(&self, concept: u32, is: impl Fn(u32) -> bool) -> bool {
+        self.shard(concept).read().neighbours(concept).iter().any(|&neighbour| is(neighbour))
+    }
+
     /// Replaces `row` by at most `most` neighbours of a concept: all of them, or every `s`-th with the
     /// weight `s`.
     pub(crate) fn sample(&self, concept: u32, most: usize, row: &mut Vec<Tie>) {

@@ -26,7 +26,7 @@ use super::slot::{Concept, MARK, Slot};
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
-    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Folded, Recall,
+    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Folded, Linked, Recall,
     Stimulus, Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
 };
 use crate::spike::SpikeTime;
@@ -260,26 +260,41 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Makes a request's hints known as edges. Where they cannot be kept for want of memory, they are known for as long as
-    /// the service is open.
+    /// Makes a request's hints known as edges. One for which the file has no room is not made known: memory and file say the same.
     pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
+        let link = |number| {
+            // Nobody else would bury who is only hinted at, and has no edge.
+            if self.cortex.link(node.number, number) == Linked::Dropped && self.cortex.is_lonely(number) {
+                self.registry.bury(number);
+            }
+        };
         if let Some(durable) = &self.durable {
             for hint in others_named(request) {
                 // The number is looked for where nobody forgets edges meanwhile: memory and file must say the same.
-                let link = || self.cortex.link(node.number, self.registry.node(hint).number);
-                let _ = durable.link(&self.arena, [node.id(), hint.as_bytes()], link);
+                let mut known = None;
+                let linked = || {
+                    let hinted = known.insert(self.registry.node(hint));
+                    self.cortex.link(node.number, hinted.number)
+                };
+                let _ = durable.link(&self.arena, [node.id(), hint.as_bytes()], linked);
+                if let Some(hinted) = known
+                    && self.cortex.is_lonely(hinted.number)
+                {
+                    self.registry.bury(hinted.number);
+                }
             }
             return;
         }
-        for number in self.registry.numbers_of(others_named(request)) {
-            self.cortex.link(node.number, number);
-        }
+        self.registry.numbers_of(others_named(request)).into_iter().for_each(link);
     }
 
-    /// A request was refused or undone: its node has no home, and is buried if it has no edges either.
+    /// A request was refused or undone: its node has no home. It is buried if it has no edges, and if none of them leads to a
+    /// concept that is placed, they are forgotten first: who is refused again and again leaves nothing behind.
     pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>) {
         if self.cortex.unplace(node.number) {
             self.registry.bury_locked(node, state);
+        } else if !self.cortex.has_placed_neighbour(node.number) {
+            self.forget_edges(node, state);
         }
     }
 

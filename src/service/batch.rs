@@ -214,8 +214,11 @@ impl MemoryAllocationService {
                     && others_named(request).next().is_some()
                 {
                     let node = self.registry.node(request.concept_id);
-                    self.learn_hints(&node, request);
-                    planned.node = Some(node);
+                    // Of one that is there already the hints say nothing.
+                    if node.block().is_none() {
+                        self.learn_hints(&node, request);
+                        planned.node = Some(node);
+                    }
                 }
             }
             let mut start = Instant::now();
@@ -257,11 +260,19 @@ impl MemoryAllocationService {
         self.batches.fetch_add(1, Relaxed) + 1
     }
 
-    /// Undoes what a batch was served. (Unless somebody has deallocated it meanwhile: as if it had not been.)
+    /// Undoes what a batch was served. (Unless somebody has deallocated it meanwhile: as if it had not been.) Hints that were made
+    /// known are forgotten, but for those that name, or are named by, concepts that are there.
     fn undo(&self, requests: &[Asked], number: u64, served: &Served) {
         for &place in &served.places {
             if let Some(pool) = self.undo_of(number, requests[place].concept_id) {
                 self.pools[pool].forget_allocation();
+            }
+        }
+        for node in requests.iter().filter_map(|request| self.registry.find(request.concept_id)) {
+            if let Some(mut state) = node.lock()
+                && node.block().is_none()
+            {
+                self.abandon(&node, &mut state);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use core::ops::Deref;
 use core::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_epoch::Guard;
@@ -113,28 +114,33 @@ impl MemoryAllocationService {
         let node = self.registry.find(concept_id)?;
         let mut state = node.lock()?;
         let (pool, bytes) = self.vacate(&node, &state)?;
+        self.forget_edges(&node, &mut state);
+        Some((pool, bytes))
+    }
+
+    /// Forgets the edges of a node that has no block, and buries it.
+    pub(super) fn forget_edges(&self, node: &Arc<Node>, state: &mut MutexGuard<State>) {
         let mut forget = || {
             let was_lonely = self.cortex.is_lonely(node.number);
             let mut gone = false;
             self.cortex.remove(node.number, |number| {
                 if number == node.number {
                     gone = true;
-                    self.registry.bury_locked(&node, &mut state);
+                    self.registry.bury_locked(node, state);
                 } else {
                     self.registry.bury(number);
                 }
             });
             if !gone {
-                self.registry.detach_locked(&node, &mut state);
+                self.registry.detach_locked(node, state);
             }
             !was_lonely
         };
         match &self.durable {
-            // Without memory for it, edges that it had may be known again to a concept of its name.
+            // It finds room, or makes it: its edges are forgotten in the file, too.
             Some(durable) => drop(durable.end(&self.arena, node.id(), forget)),
             None => drop(forget()),
         }
-        Some((pool, bytes))
     }
 
     /// Undoes what a batch allocated, unless somebody has freed it since: another concept of that id may be there by then. Its edges

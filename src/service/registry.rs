@@ -176,3 +176,65 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        AllocationEngine, AllocationRequest, AllocationServiceConfig, ConceptType, MemoryAllocationService, MultiColumnProcessor,
+        PoolConfig, TtfsIntegrationService,
+    };
+    use crate::guidance::GraphLimits;
+
+    fn hinting(id: String, hints: Vec<String>) -> AllocationRequest {
+        AllocationRequest { locality_hints: hints, ..AllocationRequest::new(id, ConceptType::ENTITY, "content") }
+    }
+
+    fn tight(path: Option<std::path::PathBuf>) -> AllocationServiceConfig {
+        AllocationServiceConfig {
+            capacity_bytes: 8 << 20,
+            columns: 2,
+            path,
+            pool_configurations: vec![PoolConfig::new(ConceptType::ENTITY, 16)],
+            ..AllocationServiceConfig::default()
+        }
+    }
+
+    /// Whoever is refused again and again would fill the host's memory.
+    #[test]
+    fn refused_requests_leave_neither_nodes_nor_edges_behind() {
+        let folder = std::env::temp_dir().join(format!("engram-refused-{}", std::process::id()));
+        let _ = std::fs::remove_file(&folder);
+        for path in [None, Some(folder.clone())] {
+            let service = MemoryAllocationService::open(tight(path)).unwrap();
+            for round in 0..50 {
+                let request =
+                    |which: u32| hinting(format!("r{round} {which}"), vec![format!("h{round} {which}"), format!("r{round} {}", which + 1)]);
+                service.allocate_memory(request(0)).unwrap_err();
+                service.batch_allocate_memory((0..20).map(request).collect()).unwrap_err();
+                assert!(service.batch_allocate_each((0..20).map(request).collect()).iter().all(Result::is_err));
+            }
+            assert_eq!((service.cortex.edges(), service.registry.numbers.read().free.len()), (0, service.registry.numbers() as usize));
+        }
+        std::fs::remove_file(folder).unwrap();
+    }
+
+    #[test]
+    fn a_batch_refused_for_an_id_that_is_taken_tells_that_concept_nothing() {
+        let service = MemoryAllocationService::open(AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() }).unwrap();
+        service.allocate_memory(hinting("taken".to_owned(), vec![])).unwrap();
+        let batch = vec![hinting("new".to_owned(), vec![]), hinting("taken".to_owned(), vec!["hinted".to_owned()])];
+        service.batch_allocate_memory(batch).unwrap_err();
+        assert_eq!(service.cortex.edges(), 0);
+    }
+
+    /// Hints beyond what is kept of edges.
+    #[test]
+    fn a_hint_that_is_not_kept_leaves_no_node_behind() {
+        let processor = MultiColumnProcessor::new().with_limits(GraphLimits { edges: 3, ..GraphLimits::default() });
+        let config = AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() };
+        let service = MemoryAllocationService::new(AllocationEngine::new(), TtfsIntegrationService::new(), processor, config).unwrap();
+        service.allocate_memory(hinting("it".to_owned(), (0..1000).map(|hint| hint.to_string()).collect())).unwrap();
+        let known = service.registry.numbers() as usize - service.registry.numbers.read().free.len();
+        assert_eq!((service.cortex.edges(), known), (3, 4));
+    }
+}

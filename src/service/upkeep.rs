@@ -243,7 +243,7 @@ impl MemoryAllocationService {
             pool.shrink();
         }
         if let Some(durable) = &self.durable {
-            // Without memory for it the old log stays, which says the same.
+            // It needs no memory; it could only fail if a block of the log were none.
             let _ = durable.compact(&self.arena, self.cortex.edges());
         }
     }
