@@ -35,7 +35,7 @@ fn decide(criterion: &mut Criterion) {
             (encoding, cortex.place(next, &features, &strategy.placement))
         });
     });
-    let cache = DecisionCache::new(1000, Duration::from_secs(3600));
+    let cache = DecisionCache::new(1000, Duration::from_secs(3600)).expect("memory for 1,000 decisions");
     let encoding = encoder.encode(request.stimulus(), request.priority, 0.0).expect("content is in range");
     let decision = Decision { column: 3, encoding, strategy: Balanced, confidence: 0.5 };
     if let Recall::Miss(undecided) = cache.recall(DecisionKey::of(&request, &[], 0), 0) {

@@ -102,7 +102,7 @@
 // Read often: an earlier zone, near its neighbours.
 #define ENGRAM_STRATEGY_HIGH_PERFORMANCE 1u
 
-// A large slot: where there is room, freed memory first.
+// A large slot: where there is room.
 #define ENGRAM_STRATEGY_RESOURCE_OPTIMIZED 2u
 
 // None of these.

@@ -8,8 +8,8 @@ mod allocation_service_tests {
     use std::time::Duration;
 
     use engram::guidance::{
-        AllocationStrategyType, Decision, DecisionCache, DecisionKey, Evidence, Features, Recall, Stimulus, Strategy, TtfsEncoding,
-        TtfsIntegrationService, first_spike,
+        AllocationStrategyType, Decision, DecisionCache, DecisionKey, Evidence, Features, Placement, Recall, Stimulus, Strategy,
+        TtfsEncoding, TtfsIntegrationService, first_spike,
     };
     use engram::{AllocationError, AllocationPriority, AllocationRequest, ConceptType, ResourceRequirements, SpikeTime};
     use proptest::collection::vec;
@@ -142,7 +142,7 @@ mod allocation_service_tests {
 
     #[test]
     fn a_decision_from_the_cache_is_the_one_that_was_made() {
-        let cache = DecisionCache::new(100, Duration::from_secs(3600));
+        let cache = DecisionCache::new(100, Duration::from_secs(3600)).unwrap();
         let encoder = TtfsIntegrationService::new();
         let decide = |request: &AllocationRequest| {
             let features = Features::of(request.stimulus()).expect("valid");
@@ -179,7 +179,9 @@ mod allocation_service_tests {
         assert!(often.placement.spike(SpikeTime::from_nanos(5_000_000)) < SpikeTime::from_nanos(5_000_000));
         let large = of(Evidence { slot_bytes: 1 << 20, ..Default::default() });
         assert_eq!(large.strategy_type, AllocationStrategyType::ResourceOptimized);
-        assert!(!large.placement.ordered && large.placement.load_weight > often.placement.load_weight);
+        assert!(large.placement.load_weight > often.placement.load_weight);
+        let earliest = Placement { zones_earlier: u8::MAX, ..often.placement };
+        assert_eq!(earliest.spike(SpikeTime::from_nanos(5_000_000)), SpikeTime::from_nanos(0));
     }
 
     proptest! {

@@ -20,7 +20,7 @@ pub const ENGRAM_PRIORITY_CRITICAL: u32 = 3;
 pub const ENGRAM_STRATEGY_HIGH_COMPLEXITY: u32 = 0;
 /// Read often: an earlier zone, near its neighbours.
 pub const ENGRAM_STRATEGY_HIGH_PERFORMANCE: u32 = 1;
-/// A large slot: where there is room, freed memory first.
+/// A large slot: where there is room.
 pub const ENGRAM_STRATEGY_RESOURCE_OPTIMIZED: u32 = 2;
 /// None of these.
 pub const ENGRAM_STRATEGY_BALANCED: u32 = 3;

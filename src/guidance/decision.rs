@@ -21,6 +21,7 @@
 //! Times are nanoseconds of any one clock that the caller reads, so that this module asks none.
 
 use core::time::Duration;
+use std::collections::TryReserveError;
 
 use super::{AllocationStrategyType, TtfsEncoding};
 use crate::spike::SpikeTime;
@@ -79,7 +80,7 @@ pub struct Undecided {
 /// use engram::guidance::{AllocationStrategyType::Balanced, Decision, DecisionCache, DecisionKey, Recall, TtfsIntegrationService};
 /// use engram::{AllocationRequest, ConceptType};
 /// # fn main() -> Result<(), engram::AllocationError> {
-/// let cache = DecisionCache::new(1000, Duration::from_secs(3600));
+/// let cache = DecisionCache::new(1000, Duration::from_secs(3600)).expect("128,000 bytes");
 /// let request = AllocationRequest::new("cat-1", ConceptType::ENTITY, "a cat");
 /// let key = DecisionKey::of(&request, &request.locality_hints, 0);
 ///
@@ -111,14 +112,20 @@ struct Counts {
 impl DecisionCache {
     /// A cache for `decisions` decisions, at most 16,777,216, each for `ttl`; with 0 of either it remembers
     /// nothing. Takes 128 bytes a decision, here and never later.
-    pub fn new(decisions: usize, ttl: Duration) -> Self {
+    ///
+    /// # Errors
+    /// [`TryReserveError`] if there is not so much memory.
+    pub fn new(decisions: usize, ttl: Duration) -> Result<Self, TryReserveError> {
         let sets = (decisions.min(DECISIONS_MAX) * 2).div_ceil(WAYS);
-        Self {
-            entries: (0..sets * WAYS).map(|_| Entry::new()).collect(),
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(sets * WAYS)?;
+        entries.extend((0..sets * WAYS).map(|_| Entry::new()));
+        Ok(Self {
+            entries: entries.into(),
             ttl_ns: ttl.as_nanos().try_into().unwrap_or(u64::MAX),
             generation: AtomicU64::new(1),
             counts: core::array::from_fn(|_| Counts { hits: AtomicU64::new(0), misses: AtomicU64::new(0) }),
-        }
+        })
     }
 
     /// What is known of a request as of `now_ns`. Wait-free.

@@ -1,12 +1,12 @@
 //! How a request is served: four strategies, the first that matches, each with its effect on placement.
 //!
 //! ```text
-//!                     when                       content   load     zones     ordered
-//!                                                weight    weight   earlier   batch
-//! HighComplexity      content dense and long     0.2       1        0         yes
-//! HighPerformance     read often                 0.05      1        1         yes
-//! ResourceOptimized   a large slot               0.05      2        0         no
-//! Balanced            all others                 0.1       1        0         yes
+//!                     when                       content   load     zones
+//!                                                weight    weight   earlier
+//! HighComplexity      content dense and long     0.2       1        0
+//! HighPerformance     read often                 0.05      1        1
+//! ResourceOptimized   a large slot               0.05      2        0
+//! Balanced            all others                 0.1       1        0
 //! ```
 //!
 //! - **Content weight**: what likeness counts for beside known edges when a column is chosen. In placing
@@ -16,8 +16,6 @@
 //!   there is room.
 //! - **Zones earlier**: what is read often lies with what spikes an octave sooner, so that few pages hold
 //!   all that is hot. The first spike itself stays as it is; only the place changes.
-//! - **Ordered**: a batch is laid out by spike time in untouched memory, so that a walk through it is a walk
-//!   through memory. Slots above a page gain nothing from it, and rather take freed memory.
 
 use core::fmt;
 
@@ -47,7 +45,7 @@ pub enum AllocationStrategyType {
     HighComplexity,
     /// Read often: an earlier zone, near its neighbours.
     HighPerformance,
-    /// A large slot: where there is room, freed memory first.
+    /// A large slot: where there is room.
     ResourceOptimized,
     /// None of these.
     Balanced,
@@ -69,11 +67,11 @@ impl AllocationStrategyType {
 
     /// What it means for the place of a concept.
     pub const fn placement(self) -> Placement {
-        let usual = Placement { content_weight: 0.1, load_weight: 1.0, zones_earlier: 0, ordered: true };
+        let usual = Placement { content_weight: 0.1, load_weight: 1.0, zones_earlier: 0 };
         match self {
             Self::HighComplexity => Placement { content_weight: 0.2, ..usual },
             Self::HighPerformance => Placement { content_weight: 0.05, zones_earlier: 1, ..usual },
-            Self::ResourceOptimized => Placement { content_weight: 0.05, load_weight: 2.0, ordered: false, ..usual },
+            Self::ResourceOptimized => Placement { content_weight: 0.05, load_weight: 2.0, ..usual },
             Self::Balanced => usual,
         }
     }
@@ -94,8 +92,6 @@ pub struct Placement {
     pub load_weight: f64,
     /// Zones before that of the spike time.
     pub zones_earlier: u8,
-    /// Whether a batch lays it out by spike time, in untouched memory.
-    pub ordered: bool,
 }
 
 impl Placement {
@@ -103,7 +99,10 @@ impl Placement {
     /// for each zone. What does not spike stays so.
     pub const fn spike(&self, spike: SpikeTime) -> SpikeTime {
         match spike.as_nanos() {
-            Some(nanos) => SpikeTime::from_nanos(nanos >> self.zones_earlier),
+            Some(nanos) => SpikeTime::from_nanos(match nanos.checked_shr(self.zones_earlier as u32) {
+                Some(earlier) => earlier,
+                None => 0,
+            }),
             None => SpikeTime::NONE,
         }
     }

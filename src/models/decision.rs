@@ -40,7 +40,7 @@ fn what_is_read_was_written_together() {
 fn what_was_decided_before_all_was_forgotten_is_not_recalled() {
     check(2, || {
         let key = DecisionKey::for_models(7);
-        let shared = Arc::new((DecisionCache::new(1, core::time::Duration::MAX), AtomicU64::new(0)));
+        let shared = Arc::new((DecisionCache::new(1, core::time::Duration::MAX).unwrap(), AtomicU64::new(0)));
         let decider = {
             let shared = shared.clone();
             thread::spawn(move || {

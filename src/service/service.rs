@@ -18,6 +18,7 @@ use super::result::AllocationMetrics;
 use super::slot::Slot;
 use super::upkeep::Upkeep;
 use crate::arena::{Arena, ChunkView};
+use crate::error::Error;
 use crate::guidance::{Cortex, DecisionCache, MultiColumnProcessor, TtfsIntegrationService};
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -97,6 +98,8 @@ impl MemoryAllocationService {
         config: AllocationServiceConfig,
     ) -> Result<Self, AllocationServiceError> {
         config.validate()?;
+        let no_memory = Error::Os { what: "give memory for remembered decisions", code: libc::ENOMEM };
+        let decisions = DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl).map_err(|_| no_memory)?;
         let builder = Arena::builder().capacity(config.capacity_bytes).columns(config.columns);
         let builder = config.path.as_ref().map_or(builder.clone(), |path| builder.path(path));
         let pools: Box<[Pool]> = config.pool_configurations.iter().map(pool_of).collect();
@@ -118,7 +121,7 @@ impl MemoryAllocationService {
             discarded: Arc::default(),
             engine,
             ttfs,
-            decisions: DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl),
+            decisions,
             pools,
             registry,
             epoch,

@@ -94,6 +94,8 @@ pub(super) struct Upkeep {
     sorted_at: u64,
     /// Whether slots were given back since the arena's maintenance began its round.
     untidied: bool,
+    /// How often nothing was given back, one time after the other.
+    held_up: u32,
     /// Concepts that were placed anew since there was nothing to place.
     moved: u64,
     /// Those that are to move next, each a step of its own, and where to: contents may be large.
@@ -232,7 +234,7 @@ impl MemoryAllocationService {
 
     fn tidy(&self, upkeep: &mut Upkeep, budget: Duration, report: &mut MaintenanceReport) {
         let start = Instant::now();
-        let more = self.collect(start, budget, &mut upkeep.untidied);
+        let more = self.collect(start, budget, upkeep);
         // Nobody has the arena but us, and one thread at a time gets here: nobody else is at it.
         let left = budget.saturating_sub(start.elapsed());
         let (maintained, decommitted) = self.arena.maintain_and_count(left).unwrap_or((Maintained::All, 0));
@@ -248,21 +250,21 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Gives back what was discarded: until nothing is left, or readers hold it up, or the budget is used up. Whether more
-    /// can be given back now; `any`, if any was.
-    fn collect(&self, start: Instant, budget: Duration, any: &mut bool) -> bool {
+    /// Gives back what was discarded: until nothing is left, or readers hold it up, or the budget is used up; something is
+    /// done whatever the budget is. Whether more can be given back now.
+    fn collect(&self, start: Instant, budget: Duration, upkeep: &mut Upkeep) -> bool {
         let mut left = self.discarded.load(Relaxed);
-        let mut held_up = 0;
-        while left > 0 && held_up < EPOCHS {
-            if start.elapsed() >= budget {
-                return true;
-            }
+        while left > 0 && upkeep.held_up < EPOCHS {
             self.epoch.pin().flush();
             let now = self.discarded.load(Relaxed);
-            held_up = if now < left { 0 } else { held_up + 1 };
-            *any |= now < left;
+            upkeep.held_up = if now < left { 0 } else { upkeep.held_up + 1 };
+            upkeep.untidied |= now < left;
             left = now;
+            if left > 0 && start.elapsed() >= budget {
+                return true;
+            }
         }
+        upkeep.held_up = 0;
         false
     }
 

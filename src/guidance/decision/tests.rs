@@ -22,7 +22,7 @@ fn decision(number: u32) -> Decision {
 }
 
 fn cache(decisions: usize) -> DecisionCache {
-    DecisionCache::new(decisions, Duration::from_secs(10))
+    DecisionCache::new(decisions, Duration::from_secs(10)).unwrap()
 }
 
 fn remember(cache: &DecisionCache, number: u32, now_ns: u64) -> bool {
@@ -86,7 +86,7 @@ fn hits_and_misses_are_counted() {
 
 #[test]
 fn a_cache_of_size_0_or_time_0_remembers_nothing_and_does_not_fail() {
-    for cache in [cache(0), DecisionCache::new(8, Duration::ZERO)] {
+    for cache in [cache(0), DecisionCache::new(8, Duration::ZERO).unwrap()] {
         remember(&cache, 1, 0);
         assert!(!known(&cache, 1, 0));
     }
