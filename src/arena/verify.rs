@@ -104,11 +104,6 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// Whether as many as are wanted were found to break an invariant.
-    fn is_full(&self, invariant: &'static str) -> bool {
-        self.told.get(invariant).copied().unwrap_or(0) >= self.most
-    }
-
     /// Notes that an invariant about what is derived does not hold.
     fn derived(&mut self, holds: bool, invariant: &'static str, at: impl Into<u64>, what: impl FnOnce() -> String) {
         self.note(holds, invariant, at.into(), true, what);
@@ -120,8 +115,12 @@ impl<'a> Check<'a> {
     }
 
     fn note(&mut self, holds: bool, invariant: &'static str, at: u64, derived: bool, what: impl FnOnce() -> String) {
-        if !holds && !self.is_full(invariant) {
-            *self.told.entry(invariant).or_default() += 1;
+        if holds {
+            return;
+        }
+        let told = self.told.entry(invariant).or_default();
+        if *told < self.most {
+            *told += 1;
             self.found.push(Finding { invariant, at, what: what(), derived });
         }
     }
@@ -396,13 +395,17 @@ impl<'a> Check<'a> {
 
     /// S5: the lists of cells are the spans with summaries.
     fn lists(&mut self) {
-        let core = self.core;
+        let (core, mut seen) = (self.core, HashSet::new());
         for (index, id) in self.used_cells() {
             let said = |what: String| format!("the list of cell {} of column {index} {what}", id.0);
             let (mut span, mut before, mut listed) = (core.cell(index, id.offset()).list(), SpanId::NONE, 0);
-            while span != SpanId::NONE && !self.is_full("S5") {
+            while span != SpanId::NONE {
                 if !self.has(span) {
                     self.derived(false, "S1", span.0, || said(format!("names span {}, which there is not", span.0)));
+                    break;
+                }
+                if !seen.insert(span.0) {
+                    self.derived(false, "S5", span.0, || said(format!("goes in a circle, or into another list, at span {}", span.0)));
                     break;
                 }
                 let (meta, page) = (core.span(span), core.page(span));
@@ -412,7 +415,6 @@ impl<'a> Check<'a> {
                 (before, span, listed) = (span, meta.next(), listed + 1);
             }
             let with_room = self.with_room.get(&(index, id.0)).copied().unwrap_or(0);
-            // A list that goes round was told of at each round.
             self.derived(listed == with_room, "S5", id.0, || said(format!("has {listed} spans; {with_room} have free slots")));
         }
     }

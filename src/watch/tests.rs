@@ -429,6 +429,19 @@ fn findings_of_each_invariant_end_at_the_number_that_was_asked_for() {
 }
 
 #[test]
+fn a_list_that_goes_in_a_circle_is_followed_once_whatever_number_was_asked_for() {
+    let scratch = Scratch::new("circle");
+    let arena = builder(&scratch.0).build().unwrap();
+    populate(&arena);
+    let id = cell_where(&arena, |cell| cell.list() != SpanId::NONE);
+    let span = arena.core.cell(1, id.offset()).list();
+    arena.core.span(span).next.store(span.0, Relaxed);
+    let found = RegionView::open(&scratch.0).unwrap().findings(usize::MAX);
+    assert!(found.iter().any(|finding| finding.invariant == "S5" && finding.what.contains("circle")), "{found:#?}");
+    assert!(found.len() < 5, "{found:#?}");
+}
+
+#[test]
 fn spans_say_what_their_blocks_are_for() {
     let scratch = Scratch::new("kinds");
     let arena = builder(&scratch.0).build().unwrap();
