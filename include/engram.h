@@ -171,7 +171,9 @@ typedef struct engram_metrics {
   uint64_t bytes_committed;
   // Bytes in blocks, rounded to their classes.
   uint64_t bytes_live;
-  // The highest of them, and what the stacks of cells kept then.
+  // The highest of them, and what the stacks of cells kept then; never falls. What others freed of a held column counts until
+  // the column takes it back, so that for one column it is at most the highest `bytes_committed`. What several columns had at
+  // one moment is known when metrics are taken: in between it may be too low, or too high by what one column had after another.
   uint64_t bytes_peak;
   // Blocks given; moved reallocations included. `allocs - frees` blocks are live.
   uint64_t allocs;

@@ -78,12 +78,10 @@ pub(crate) struct HolderSide {
     filled: AtomicU32,
     /// Frees by the holder that went past the cells: large and shared blocks, resets.
     pub(crate) other_frees: AtomicU64,
-    /// Frees by the holder of blocks of other columns.
-    pub(crate) away_frees: AtomicU64,
     /// Allocations by the holder that went past the cells.
     pub(crate) other_allocs: AtomicU64,
-    /// How many of `bytes_by_others` the holder has taken into account.
-    pub(crate) bytes_seen: AtomicU64,
+    /// Frees by the holder of blocks of other columns.
+    pub(crate) away_frees: AtomicU64,
     /// The pages of the block that have cells that were used: 1.
     pages: [AtomicU32; PAGE_NOTES],
     /// The first chunk of each list of chunks with free spans: list 1 first (S8).
@@ -107,9 +105,11 @@ pub(crate) struct OpenSide {
     pub(crate) frees_by_others: AtomicU64,
     /// Allocations without the lease.
     pub(crate) allocs_by_others: AtomicU64,
-    /// Bytes of the one less those of the other, wrapping. One word: whoever is interrupted between two looks would take what came
-    /// in between for a difference.
+    /// Bytes of the one less those of the other, wrapping, the holder's large and shared blocks among them. One word: whoever is
+    /// interrupted between two looks would take what came in between for a difference.
     pub(crate) bytes_by_others: AtomicU64,
+    /// Bytes of the spans that thieves took away, and that the holder does not know of.
+    pub(crate) bytes_stolen: AtomicU64,
 }
 
 /// A column's block, up to its cells.

@@ -568,11 +568,11 @@ impl Core {
         }
     }
 
-    /// A column's balance has changed by `bytes`, and was at most `above` higher meanwhile.
-    pub(crate) fn report(&self, bytes: i64, above: i64) {
+    /// A column's bytes have changed by `bytes`; they were at most `above` higher meanwhile, and `peak` at most.
+    pub(crate) fn report(&self, bytes: i64, above: i64, peak: i64) {
         let counters = self.counters();
         let reported = counters.reported.fetch_add(bytes, Relaxed) + bytes;
-        counters.raise_peak(reported + above);
+        counters.raise_peak(peak.max(reported + above));
     }
 
     /// Notes that a column is in use, for those who look through all of them.

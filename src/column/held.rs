@@ -16,10 +16,12 @@
 //!
 //! Invariants
 //! - **L1** who uses a handle has the lease of its column: nobody else reads or writes what is not atomic.
-//! - **L2** the *balance* is the granules that left their spans, for blocks and for stacks, less those
-//!   that went back, as far as this column's holders know, and `peak` the highest balance that was noted.
+//! - **L2** the *balance* is the granules that are away from the column's spans (S4): those of blocks, of what stacks keep, and of
+//!   what others freed and the holder has not taken back; `peak` is the highest balance that was noted.
 //!   `level` = `i64::MAX` - (`peak` - balance), wrapping: negative exactly if the balance is above the
-//!   peak. So a refill only adds, and the comparison that finds a new peak is left to the next spill.
+//!   peak. So a refill only adds, and the comparison that finds a new peak is left to the next spill. What was freed by others and
+//!   is handed out again was away all the time: it is counted in `again`. An allocation without holding the column leaves what others
+//!   freed by then out of the level (`heard`), which its end sets right; a holder does not, for want of the instructions.
 //! - **L3** a holder that has met a block of a span that others freed into is *watchful* until it releases the column: all
 //!   its frees look at the remote map, too. Spans of both kinds come up in no order, so that a processor could not tell
 //!   which way the next free goes.
@@ -27,9 +29,9 @@
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
 
-use super::block::{ColumnBlock, Hold};
+use super::block::{ColumnBlock, Hold, OpenSide};
 use super::cell::{CELL_OF_SIZE, Cell, CellId};
-use super::core::Core;
+use super::core::{Core, span_bytes};
 use super::refill::{refilling, spilling, spilling_run};
 use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
@@ -38,7 +40,7 @@ use crate::map::{ChunkId, Entry, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, OfCell, SMALL_MAX, SPAN_WORDS};
 use crate::span::{ChunkMeta, IndexWords, SpanMeta};
 use crate::spike::{ZONES, octave, zone_of_octave};
-use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, bump};
 
 /// What a face notes of a call that is refused; the status of a refused free, which is not 0. So the C face's calls have nothing to
 /// do after a step that may refuse, and need no stack frame.
@@ -64,8 +66,8 @@ pub(crate) struct Handle {
     number: Slot<u32>,
     level: AtomicI64,
     peak: AtomicI64,
-    /// Bytes of the balance that the arena's counters know of.
-    told: Slot<i64>,
+    /// Granules that others freed and the holder has taken back, or handed out again.
+    again: AtomicU64,
     /// The status of a free that went well, 0. Read, not written into the code: if the
     /// compiler knew it, a free that spills would come back for it and need a stack frame.
     pub(crate) freed_status: Slot<i32>,
@@ -88,6 +90,10 @@ pub(crate) struct Handle {
     leaf: Slot<*const AtomicU64>,
     /// The row of cells for each octave of spike time.
     rows: [Slot<*const u8>; 32],
+    /// Bytes of the column that the arena's counters know of.
+    told: Slot<i64>,
+    /// Granules of what others freed that the level leaves out already; 0 while somebody holds the column (L2).
+    heard: AtomicI64,
 }
 
 // SAFETY: zero is valid: null pointers, and an uninitialised error; `set_up` comes before any use.
@@ -505,6 +511,18 @@ impl Handle {
         }
     }
 
+    /// Counts granules that others freed and that are handed out again (L2).
+    #[inline(always)]
+    pub(crate) fn count_again(&self, granules: u64) {
+        bump(&self.again, granules);
+    }
+
+    /// Counts granules that others freed and that went back (L2).
+    pub(crate) fn count_back(&self, granules: u64) {
+        self.count_again(granules);
+        self.count_taken(granules as i64);
+    }
+
     /// Counts granules that left their spans (L2). Whether that is a new peak is looked at when some go back.
     #[inline(always)]
     pub(crate) fn count_given(&self, granules: u64) {
@@ -520,37 +538,65 @@ impl Handle {
         if level < granules {
             // It was above the peak (it has wrapped). No call, so that a spill needs no stack frame.
             let below = i64::MAX.wrapping_sub(granules);
-            self.peak.store(self.peak.load(Relaxed).wrapping_add(left.wrapping_sub(below)), Relaxed);
             self.level.store(below, Relaxed);
+            // Release: who sees the new peak sees no level above the old one.
+            self.peak.store(self.peak.load(Relaxed).wrapping_add(left.wrapping_sub(below)), Release);
         }
     }
 
-    /// Bytes that left their spans less those that went back by this column's holders, and the highest
-    /// that was. Any thread may ask; exact while the column is at rest.
-    pub(crate) fn balance(&self) -> (i64, i64) {
-        let peak = self.peak.load(Relaxed);
-        let balance = balance_of(self.level.load(Relaxed), peak);
-        (balance * GRANULE as i64, peak.max(balance) * GRANULE as i64)
+    /// Bytes in blocks and stacks of the column, and by how much the level was above what it is, and the most that it was (L2). Any
+    /// thread may ask; exact while the column is at rest.
+    pub(crate) fn bytes(&self, open: &OpenSide) -> (i64, i64, i64) {
+        let peak = self.peak.load(Acquire);
+        let level = balance_of(self.level.load(Relaxed), peak);
+        let highest = peak.max(level);
+        let balance = level + self.heard.load(Relaxed) + self.again.load(Relaxed).cast_signed();
+        let bytes = (balance * GRANULE as i64).wrapping_sub(open.bytes_by_others.load(Relaxed).cast_signed());
+        (bytes, (highest - level) * GRANULE as i64, highest * GRANULE as i64)
     }
 
-    /// Takes into account what others freed of the column, and were given.
+    /// Words that change with what others do, and with what is taken back of it.
+    pub(crate) fn heard_of(&self) -> [u64; 2] {
+        [self.again.load(Acquire), self.heard.load(Acquire).cast_unsigned()].map(|granules| granules.wrapping_mul(GRANULE as u64))
+    }
+
+    /// Leaves what others freed, and was not taken back, out of the level.
     pub(crate) fn hear_of_others(&self) {
-        let (holder, open) = (&self.block().holder, &self.block().open);
-        let freed = open.bytes_by_others.load(Relaxed);
-        let unheard = freed.wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
-        if unheard != 0 {
-            holder.bytes_seen.store(freed, Relaxed);
-            self.count_taken(unheard / GRANULE as i64);
+        let freed = self.block().open.bytes_by_others.load(Relaxed).cast_signed() / GRANULE as i64;
+        self.leave_out(freed.wrapping_sub(self.again.load(Relaxed).cast_signed()).max(0));
+    }
+
+    /// The level is all of the balance again.
+    pub(crate) fn forget_others(&self) {
+        self.leave_out(0);
+    }
+
+    fn leave_out(&self, granules: i64) {
+        let more = granules - self.heard.load(Relaxed);
+        if more != 0 {
+            self.heard.store(granules, Relaxed);
+            self.count_taken(more);
         }
     }
 
-    /// Reports the balance to the arena's counters, and starts a new peak.
+    /// Takes into account which spans thieves took away: what was away from them is not any more.
+    pub(crate) fn hear_of_thieves(&self) {
+        let stolen = self.block().open.bytes_stolen.swap(0, Relaxed);
+        if stolen != 0 {
+            self.count_back(stolen / GRANULE as u64);
+        }
+    }
+
+    /// Reports the column's bytes to the arena's counters, and starts a new peak.
     pub(crate) fn report(&self) {
-        self.hear_of_others();
-        let (balance, peak) = self.balance();
-        self.core().report(balance - self.told.get(), peak - balance);
-        self.told.set(balance);
-        self.peak.store(balance / GRANULE as i64, Relaxed);
+        self.hear_of_thieves();
+        let open = &self.block().open;
+        let (bytes, above, peak) = self.bytes(open);
+        // What is live lies in spans.
+        let bytes = bytes.min(span_bytes(open.spans()) as i64);
+        self.core().report(bytes - self.told.get(), above, peak);
+        self.told.set(bytes);
+        self.peak.store((peak - above) / GRANULE as i64, Relaxed);
         self.level.store(i64::MAX, Relaxed);
     }
 

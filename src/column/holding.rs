@@ -203,7 +203,9 @@ impl Handle {
     /// Takes the column's lease.
     pub(crate) fn acquire(core: &Core, index: u32) -> Result<&Self> {
         core.check_column(index)?;
-        core.lease(index).ok_or(Error::ColumnHeld(index))
+        let handle = core.lease(index).ok_or(Error::ColumnHeld(index))?;
+        handle.forget_others();
+        Ok(handle)
     }
 
     /// Gives the lease back; the next holder sees all that was done.
@@ -253,7 +255,6 @@ impl Core {
             return None;
         }
         let handle = self.handle(index);
-        // What others freed need not be heard of: no slot leaves its span.
         let p = if handle.is_set_up() { handle.alloc_from_stack(size, spike) } else { None };
         lease.give_back();
         NonNull::new(p?)
@@ -285,6 +286,7 @@ impl Core {
         if let Some(handle) = self.lease(index) {
             let p = NonNull::new(handle.alloc(size, align, spike));
             let result = p.ok_or_else(|| handle.error());
+            handle.hear_of_others();
             handle.block().open.lease.give_back();
             return result;
         }
@@ -311,6 +313,7 @@ impl Core {
                 let cell = handle.cell(id);
                 let slot = if cell.is_set_up() { cell.pop().or_else(|| handle.refill_from_spans(cell)) } else { None };
                 let p = slot.map(|granule| handle.give(granule)).or_else(|| handle.alloc_from_kin(cell));
+                handle.hear_of_others();
                 handle.block().open.lease.give_back();
                 NonNull::new(p?)
             }

@@ -361,11 +361,14 @@ impl Handle {
     /// Counts `slots` of a span that its cell gives, or keeps in its stack; `counted` of each slot as in K3.
     #[inline(always)]
     pub(crate) fn count_out(&self, cell: Cell, meta: &SpanMeta, slots: u32, counted: u32) {
+        let granules = u64::from(slots) * cell.granules();
+        cell.count_out(u64::from(slots));
         if counted != 0 {
             meta.away.store(meta.away.load(Relaxed) + slots, Relaxed);
+            self.count_given(granules);
+        } else {
+            self.count_again(granules);
         }
-        cell.count_out(u64::from(slots));
-        self.count_given(u64::from(slots) * cell.granules());
     }
 
     /// The span of an ordered batch's last word, if it is still the cell's and has units above that word under its summary, and
@@ -436,7 +439,7 @@ impl Handle {
         let found = hand_slot_over(self.remote_word(granule), granule.place());
         self.leave_waiting(cell, meta, units.get() & (units.get() - 1));
         found.then(|| {
-            self.count_again(cell);
+            self.count_block_again(cell);
             granule
         })
     }
@@ -514,15 +517,15 @@ impl Handle {
     /// Counts a block that others freed, and hands it out again: it is live.
     #[inline(always)]
     fn give_again(&self, cell: Cell, granule: Granule) -> *mut u8 {
-        self.count_again(cell);
+        self.count_block_again(cell);
         self.address(granule)
     }
 
     /// Counts a block that others freed and that is handed out again.
     #[inline(always)]
-    fn count_again(&self, cell: Cell) {
+    fn count_block_again(&self, cell: Cell) {
         cell.count_out(1);
-        self.count_given(cell.granules());
+        self.count_again(cell.granules());
     }
 
     /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked. Else the chain goes back, and
@@ -755,13 +758,20 @@ impl Handle {
         let meta = self.span(head);
         let units = if cell.is_by_word() { 1 << ((cell.word_base().0 - head.first().0) / 64) } else { word };
         if cell.counted() == 0 {
-            meta.away.store(meta.away.load(Relaxed) - word.count_ones(), Relaxed);
+            self.count_slots_back(cell, meta, word);
         }
         cell.drop_word();
         self.put_under_summary(cell, head, meta, units);
         if meta.away.load(Relaxed) == 0 {
             self.give_span_back(cell, head, meta);
         }
+    }
+
+    /// Counts the slots `free` of a span, which others freed, as back in it (S4, L2).
+    pub(crate) fn count_slots_back(&self, cell: Cell, meta: &SpanMeta, free: u64) {
+        let slots = free.count_ones();
+        meta.away.store(meta.away.load(Relaxed) - slots, Relaxed);
+        self.count_back(u64::from(slots) * cell.granules());
     }
 
     /// Gives an empty span or run (S4) back to its chunk.

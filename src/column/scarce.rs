@@ -88,7 +88,8 @@ impl Handle {
     fn give_shared(&self, cell: Cell, granule: Granule) -> *mut u8 {
         let holder = &self.block().holder;
         crate::sync::bump(&holder.other_allocs, 1);
-        self.count_given(u64::from(self.id_of(cell).class_of().granules));
+        let bytes = u64::from(self.id_of(cell).class_of().bytes);
+        self.block().open.bytes_by_others.fetch_sub(bytes, Relaxed);
         self.core().address(granule)
     }
 
@@ -119,6 +120,7 @@ impl Handle {
     /// and chunks back. Afterwards every free slot lies under its span's summary.
     pub(crate) fn flush(&self) {
         self.core().unpark();
+        self.hear_of_thieves();
         self.finish_holds();
         let cells = self.block().holder.cells_near_used(self.core().rows()).map(|id| self.cell(id));
         for cell in cells.filter(Cell::is_set_up) {
@@ -176,7 +178,7 @@ impl Handle {
             let (_, found) = self.collect_unit(cell, span, unit);
             if found.freed != 0 {
                 summary |= 1 << unit;
-                meta.away.store(meta.away.load(Relaxed) - found.freed.count_ones(), Relaxed);
+                self.count_slots_back(cell, meta, found.freed);
             }
             if found.more {
                 left |= 1 << unit;

@@ -163,7 +163,10 @@ impl Core {
             if let Some(index) = entry.owner().holder()
                 && incoming.steal(entry, || self.units(chain, entry))
             {
-                self.return_spans(index, chain, u32::from(CellId::of(entry).class_of().spans));
+                let class = CellId::of(entry).class_of();
+                // Its slots were all away (S7), and stay so in its holder's eyes until that hears of this.
+                self.block(index).open.bytes_stolen.fetch_add(u64::from(class.slots) * u64::from(class.bytes), Ordering::Relaxed);
+                self.return_spans(index, chain, u32::from(class.spans));
             } else {
                 self.send_on(&incoming);
             }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, Owner};
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
-use crate::sync::bump;
+use crate::sync::{Ordering::Relaxed, bump};
 
 /// Where a request is served.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +117,7 @@ impl Handle {
         }) {
             Ok((p, bytes)) => {
                 bump(&self.block().holder.other_allocs, 1);
-                self.count_given(bytes / GRANULE as u64);
+                self.block().open.bytes_by_others.fetch_sub(bytes, Relaxed);
                 self.report();
                 p
             }
@@ -168,7 +168,7 @@ impl Handle {
             Ok(freed) => {
                 let holder = &self.block().holder;
                 bump(if freed.index() == self.index() { &holder.other_frees } else { &holder.away_frees }, 1);
-                self.count_taken(freed.granules() as i64);
+                self.core().block(freed.index()).open.bytes_by_others.fetch_add(freed.granules() * GRANULE as u64, Relaxed);
                 true
             }
             Err(misuse) => self.refuse_free(granule, misuse),

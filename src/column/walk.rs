@@ -3,12 +3,13 @@
 //! Both go through the chunks of the arena and the spans in use: one look for each chunk and used
 //! span, one step for each word of the column's own spans, whatever the number of blocks.
 
+use super::block::ColumnBlock;
 use super::cell::CellId;
 use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::SPAN_WORDS;
+use crate::size_class::{GRANULE, SPAN_WORDS};
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::bump;
 
@@ -131,8 +132,7 @@ impl Handle {
     fn reset_large(&self, head: SpanId) {
         let core = self.core();
         if let Ok(freed) = core.free_large(head.first(), self.index()) {
-            bump(&self.block().holder.other_frees, 1);
-            self.count_taken(freed.granules() as i64);
+            self.count_past_cells(1, freed.granules());
         }
     }
 
@@ -148,7 +148,7 @@ impl Handle {
                 slots += live.swap(0, AcqRel).count_ones();
             }
         }
-        self.count_reset(slots, class.granules);
+        self.count_past_cells(slots, u64::from(slots) * u64::from(class.granules));
         if slots != 0 {
             core.release_shared(self.index(), head, cell, slots);
         }
@@ -167,7 +167,11 @@ impl Handle {
             self.zero_blocks(word, live.load(Relaxed) & !remote.load(Relaxed), class.bytes as usize);
             slots += clear(live, remote).count_ones();
         }
-        self.count_reset(slots, class.granules);
+        bump(&self.block().holder.other_frees, u64::from(slots));
+        // Others freed the rest of what was away.
+        let away = meta.away.load(Relaxed);
+        self.count_taken(i64::from(slots) * i64::from(class.granules));
+        self.count_back(u64::from(away - slots) * u64::from(class.granules));
         meta.away.store(0, Relaxed);
         self.put_under_summary(cell, head, meta, class.units);
         meta.collect.store(0, Relaxed);
@@ -188,8 +192,10 @@ impl Handle {
         }
     }
 
-    fn count_reset(&self, slots: u32, granules: u16) {
-        bump(&self.block().holder.other_frees, u64::from(slots));
-        self.count_taken(i64::from(slots) * i64::from(granules));
+    /// Counts large or shared blocks that a reset freed.
+    fn count_past_cells(&self, blocks: u32, granules: u64) {
+        let ColumnBlock { holder, open, .. } = self.block();
+        bump(&holder.other_frees, u64::from(blocks));
+        open.bytes_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
     }
 }

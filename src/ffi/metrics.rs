@@ -20,7 +20,9 @@ pub struct engram_metrics {
     pub bytes_committed: u64,
     /// Bytes in blocks, rounded to their classes.
     pub bytes_live: u64,
-    /// The highest of them, and what the stacks of cells kept then.
+    /// The highest of them, and what the stacks of cells kept then; never falls. What others freed of a held column counts until
+    /// the column takes it back, so that for one column it is at most the highest `bytes_committed`. What several columns had at
+    /// one moment is known when metrics are taken: in between it may be too low, or too high by what one column had after another.
     pub bytes_peak: u64,
     /// Blocks given; moved reallocations included. `allocs - frees` blocks are live.
     pub allocs: u64,

@@ -4,12 +4,16 @@
 //! `allocs - frees` is `live_blocks` because it is defined so, and frees are read before
 //! allocations, so that no block seems freed that was never given. It is exact while nothing runs.
 //!
-//! `bytes_peak` is taken where slots leave their spans and come back, not at every block: what the stacks
-//! of the cells keep counts as well (at most 47 slots and 32 KiB a cell in use, or four slots; one of blocks above
-//! 32 KiB, none above 64 KiB), so that it is never below the highest `bytes_live` of a column and its holder. What
-//! a column has had on top of its present slots counts from its last report on (when it is released or reset, and with
-//! every large block), and what others freed of it from its holder's next look (an allocation without
-//! holding, a report): with several columns, or frees by others, the peak is off by at most that much.
+//! `bytes_peak` never falls, and is never below a `bytes_live` that a snapshot said. In between it is taken where slots leave their
+//! spans and come back, not at every block, and is never below the highest `bytes_live` of any one column, blocks in shared
+//! spans and large ones left out. What the stacks of a column's cells keep counts as well (at most 47 slots and 32 KiB a cell in
+//! use, or four slots; one of blocks above 32 KiB, none above 64 KiB), and what others freed of it and the column has not taken
+//! back yet: so for one column it is above the highest `bytes_live` by that, and never above the highest `bytes_committed`.
+//! (An allocation without holding the column leaves out what others freed before.)
+//! Of several columns nobody knows what they had at one moment, but when a snapshot is taken. What one has given back since its last
+//! report (when it is released, reset or maintained, and with every large block) is added to what all others have then, or
+//! reported last. So between snapshots the peak may be too low by what others had and gave back in between, and too high by
+//! what they got, or lost, since: it is never above the sum of the highest that each column had.
 
 mod text;
 
@@ -30,7 +34,8 @@ pub struct Metrics {
     pub bytes_committed: u64,
     /// Bytes in blocks, rounded to their classes.
     pub bytes_live: u64,
-    /// The highest of them, and what cells kept then.
+    /// The highest of them, what cells kept then, and what others had freed of a column that it had not taken back; never falls.
+    /// Of several columns at once it is exact only when a snapshot is taken.
     pub bytes_peak: u64,
     /// Blocks given, moved reallocations included.
     pub allocs: u64,
@@ -61,6 +66,7 @@ struct Sum {
     spans: u64,
     live: i64,
     above: i64,
+    peak: i64,
     counts: Counts,
 }
 
@@ -72,7 +78,10 @@ const LOOKS: usize = 4;
 struct Look {
     counts: Counts,
     live: i64,
+    /// By how much the column's bytes were higher than they are.
     above: i64,
+    /// The most that they were.
+    peak: i64,
 }
 
 /// What was done in a column, as far as its counters in the region say.
@@ -119,10 +128,14 @@ impl Core {
     }
 
     fn add_column(&self, index: u32, sum: &mut Sum) {
-        let ColumnBlock { holder, open, .. } = self.block(index);
+        let open = &self.block(index).open;
         // Who is interrupted while it looks sees numbers of moments far apart: of a few looks the one counts during which the
         // least was done.
-        let done = || [&open.bytes_by_others, &holder.bytes_seen].map(|bytes| bytes.load(Acquire));
+        let handle = self.handle(index);
+        let done = || {
+            let [again, heard] = handle.heard_of();
+            [open.bytes_by_others.load(Acquire), again, heard]
+        };
         let (mut look, mut least) = (Look::default(), u64::MAX);
         for _ in 0..LOOKS {
             let before = done();
@@ -140,16 +153,20 @@ impl Core {
         sum.counts = sum.counts.and(look.counts);
         sum.live += look.live;
         sum.above = sum.above.max(look.above);
+        sum.peak = sum.peak.max(look.peak);
     }
 
     fn look_at(&self, index: u32) -> Look {
-        let ColumnBlock { holder, holds, open, .. } = self.block(index);
-        let held: u64 = holds.all().map(|held| u64::from(self.place(held).class().bytes)).sum();
+        let (block, handle) = (self.block(index), self.handle(index));
+        let held: u64 = block.holds.all().map(|held| u64::from(self.place(held).class().bytes)).sum();
         let counts = self.counts(index);
         let kept = (counts.stacks + held) as i64;
-        let unheard = open.bytes_by_others.load(Relaxed).wrapping_sub(holder.bytes_seen.load(Relaxed)) as i64;
-        let (balance, peak) = if holder.is_set_up() { self.handle(index).balance() } else { (0, 0) };
-        Look { counts, live: balance - unheard - kept, above: peak - balance + unheard + kept }
+        let (bytes, above, peak) = if block.holder.is_set_up() {
+            handle.bytes(&block.open)
+        } else {
+            (block.open.bytes_by_others.load(Relaxed).wrapping_neg().cast_signed(), 0, 0)
+        };
+        Look { counts, live: bytes - kept, above, peak }
     }
 }
 
@@ -164,9 +181,8 @@ impl Arena {
         }
         // What is live lies in spans.
         sum.live = sum.live.min(span_bytes(sum.spans) as i64);
-        counters.raise_peak(sum.live);
-        let peak = counters.peak.load(Relaxed).max(sum.live + sum.above);
-        core.metrics_of(sum.counts, sum.spans, sum.live.max(0).cast_unsigned(), peak)
+        counters.raise_peak(sum.peak.max(sum.live + sum.above));
+        core.metrics_of(sum.counts, sum.spans, sum.live.max(0).cast_unsigned(), counters.peak.load(Relaxed))
     }
 }
 

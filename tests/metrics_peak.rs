@@ -1,0 +1,143 @@
+//! `bytes_peak`: never below what was seen live, never falling, and not raised by what others free.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use engram::{Arena, Column, ColumnId, Metrics, SpikeTime};
+
+fn arena(columns: u32) -> Arena {
+    Arena::builder().columns(columns).build().unwrap()
+}
+
+fn alloc(column: &Column<'_>, size: usize) -> NonNull<u8> {
+    column.alloc(size, 16, SpikeTime::NONE).unwrap()
+}
+
+fn free(arena: &Arena, block: NonNull<u8>) {
+    // SAFETY: nothing uses the block any more.
+    unsafe { arena.free(block) }.unwrap();
+}
+
+fn free_by(column: &Column<'_>, block: NonNull<u8>) {
+    // SAFETY: nothing uses the block any more.
+    unsafe { column.free(block) }.unwrap();
+}
+
+/// Blocks of 1,024 bytes that are live at a time.
+const BLOCKS: usize = 100;
+const LIVE: u64 = BLOCKS as u64 * 1024;
+/// What the stack and the word of their cell may keep, and one span that others freed and that was not taken back.
+const SLACK: u64 = 3 * 32768;
+
+/// Rounds of blocks of column 0, which is held, that `free` frees.
+fn rounds(arena: &Arena, free: impl Fn(NonNull<u8>)) -> Metrics {
+    let column = arena.column(ColumnId::new(0)).unwrap();
+    for _ in 0..1000 {
+        let blocks: Vec<_> = (0..BLOCKS).map(|_| alloc(&column, 1000)).collect();
+        blocks.into_iter().for_each(&free);
+    }
+    arena.metrics()
+}
+
+#[test]
+fn what_others_free_of_a_held_column_does_not_raise_the_peak() {
+    let arena = arena(2);
+    let metrics = rounds(&arena, |block| free(&arena, block));
+    assert_eq!(metrics.bytes_live, 0);
+    assert!((LIVE..=LIVE + SLACK).contains(&metrics.bytes_peak), "{metrics:?}");
+}
+
+#[test]
+fn nor_does_what_the_holder_of_another_column_frees() {
+    let arena = arena(2);
+    let other = arena.column(ColumnId::new(1)).unwrap();
+    let metrics = rounds(&arena, |block| free_by(&other, block));
+    assert_eq!(metrics.bytes_live, 0);
+    assert!((LIVE..=LIVE + SLACK).contains(&metrics.bytes_peak), "{metrics:?}");
+    drop(other);
+    assert!(arena.metrics().bytes_peak <= LIVE + SLACK, "{:?}", arena.metrics());
+}
+
+#[test]
+fn nor_do_large_blocks_that_others_free() {
+    let arena = arena(1);
+    let column = arena.column(ColumnId::new(0)).unwrap();
+    for _ in 0..100 {
+        free(&arena, alloc(&column, 1 << 20));
+    }
+    assert_eq!(arena.metrics().bytes_peak, 1 << 20);
+}
+
+#[test]
+fn the_peak_of_a_holder_is_known_though_nobody_looked() {
+    let arena = arena(1);
+    rounds(&arena, |block| free(&arena, block));
+    let column = arena.column(ColumnId::new(0)).unwrap();
+    let blocks: Vec<_> = (0..10 * BLOCKS).map(|_| alloc(&column, 1000)).collect();
+    for block in blocks {
+        free_by(&column, block);
+    }
+    let peak = arena.metrics().bytes_peak;
+    assert!((10 * LIVE..=10 * LIVE + SLACK).contains(&peak), "{peak}");
+    drop(column);
+    assert_eq!(arena.metrics().bytes_peak, peak);
+}
+
+#[test]
+fn one_column_after_the_other_is_not_both_at_once() {
+    let arena = arena(2);
+    let layout = Layout::from_size_align(1000, 16).unwrap();
+    let alloc_in = |column| arena.alloc(Some(ColumnId::new(column)), layout, SpikeTime::NONE).unwrap();
+    for _ in 0..3 {
+        for column in [0, 1] {
+            let blocks: Vec<_> = (0..10 * BLOCKS).map(|_| alloc_in(column)).collect();
+            assert_eq!(arena.metrics().bytes_live, 10 * LIVE);
+            for block in blocks {
+                free(&arena, block);
+            }
+            let peak = arena.metrics().bytes_peak;
+            assert!((10 * LIVE..=10 * LIVE + SLACK).contains(&peak), "{peak}");
+        }
+    }
+}
+
+#[test]
+fn whoever_allocates_and_frees_it_never_falls_and_is_never_below_what_was_live() {
+    for held in [false, true] {
+        let arena = arena(4);
+        let columns: Vec<_> = (0..4).filter(|_| held).map(|index| arena.column(ColumnId::new(index)).unwrap()).collect();
+        let mut state = 88_172_645_463_325_252_u64;
+        let mut random = move |end: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            ((state >> 11) % end as u64) as usize
+        };
+        let mut blocks: Vec<Option<NonNull<u8>>> = vec![None; 300];
+        let (mut peak, mut most) = (0, 0);
+        for _ in 0..30_000 {
+            let place = random(blocks.len());
+            match blocks[place].take() {
+                Some(block) if held && random(2) == 0 => free_by(&columns[random(4)], block),
+                Some(block) => free(&arena, block),
+                None => {
+                    let most = if random(10) == 0 { 400_000 } else { 3000 };
+                    let size = 1 + random(most);
+                    let (column, spike) = (random(4), SpikeTime::from_nanos(random(50_000_000) as u32));
+                    let layout = Layout::from_size_align(size, 16).unwrap();
+                    let block = match columns.get(column) {
+                        Some(column) => column.alloc(size, 16, spike),
+                        None => arena.alloc(Some(ColumnId::new(column as u32)), layout, spike),
+                    };
+                    blocks[place] = Some(block.unwrap());
+                }
+            }
+            let metrics = arena.metrics();
+            most = most.max(metrics.bytes_live);
+            assert!(metrics.bytes_peak >= peak && metrics.bytes_peak >= most, "{metrics:?} after {peak}, {most}");
+            peak = metrics.bytes_peak;
+        }
+        // Four columns, each with its own last report.
+        assert!(peak <= most * 5 / 2, "{peak}, {most}");
+    }
+}
