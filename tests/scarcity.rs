@@ -13,11 +13,12 @@ mod child;
 #[path = "common/promises.rs"]
 mod promises;
 
+use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
 use std::collections::HashSet;
 use std::time::Duration;
 
-use engram::{Arena, BatchFlags, Column, Error, Maintained, Request, Result, SpikeTime};
+use engram::{Arena, BatchFlags, Column, ColumnId, Error, Maintained, Request, Result, SpikeTime};
 use promises::{CHUNK, Loose, Random, arena, built, column, free_elsewhere, held, in_zone, layout};
 
 const SIZES: [usize; 9] = [16, 48, 96, 1000, 4096, 5000, 36 << 10, 300 << 10, CHUNK];
@@ -549,4 +550,26 @@ fn a_request_for_any_column_is_refused_only_when_no_column_has_a_slot() {
     assert!(matches!(ask(), Err(Error::NoMemory { size: 64, .. })));
     assert_eq!(arena.metrics().failed, 2, "each request that is refused counts once");
     arena.verify().unwrap();
+}
+
+#[test]
+fn a_large_request_above_its_columns_limit_leaves_other_columns_as_they_are() {
+    let arena = Arena::builder().capacity(8 << 20).columns(2).build().unwrap();
+    let (kept, limited) = (Some(ColumnId::new(0)), ColumnId::new(1));
+    arena.limit_column(limited, Some(0)).unwrap();
+    let blocks: Vec<_> = (0..5000).map(|_| arena.alloc(kept, Layout::new::<[u64; 8]>(), SpikeTime::NONE).unwrap()).collect();
+    for block in blocks {
+        // SAFETY: nothing uses the block any more.
+        unsafe { arena.free(block) }.unwrap();
+    }
+    let before = arena.metrics().bytes_committed;
+    assert!(before > 0, "what others freed is kept");
+    let large = Layout::new::<[u8; 300 << 10]>();
+    assert!(matches!(arena.alloc(Some(limited), large, SpikeTime::NONE), Err(Error::Quota { .. })));
+    assert_eq!(arena.metrics().bytes_committed, before);
+    assert!(matches!(arena.publish_root(Some(limited), large, SpikeTime::NONE, 0), Err(Error::Quota { .. })));
+    assert_eq!(arena.metrics().bytes_committed, before);
+    let held = arena.column(limited).unwrap();
+    assert!(matches!(held.alloc(300 << 10, 16, SpikeTime::NONE), Err(Error::Quota { .. })));
+    assert_eq!(arena.metrics().bytes_committed, before);
 }

@@ -212,7 +212,10 @@ impl Core {
     }
 
     fn publish_large(&self, index: u32, size: usize, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
-        let (head, spans) = self.take_large(index, size, align).or_else(|_| {
+        let (head, spans) = self.take_large(index, size, align).or_else(|error| {
+            if !matches!(error, Error::NoMemory { .. }) {
+                return Err(error);
+            }
             self.flush_others(None);
             self.take_large(index, size, align)
         })?;

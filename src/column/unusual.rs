@@ -111,8 +111,13 @@ impl Handle {
     }
 
     fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
-        match self.core().alloc_large(self.index(), size, align).or_else(|_| {
-            self.make_room();
+        match self.core().alloc_large(self.index(), size, align).or_else(|error| {
+            if matches!(error, Error::NoMemory { .. }) {
+                self.make_room();
+            } else {
+                // At its limit: what others keep would not help.
+                self.flush();
+            }
             self.core().alloc_large(self.index(), size, align)
         }) {
             Ok((p, bytes)) => {
