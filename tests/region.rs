@@ -232,3 +232,16 @@ fn metadata_takes_little_of_a_small_arena() {
         assert!(per_mille(capacity, 4) < 30, "{capacity}: {}", per_mille(capacity, 4));
     }
 }
+
+#[test]
+fn a_publication_that_is_refused_is_counted_and_says_what_was_asked_for() {
+    let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+    let publish = |column, size, root| {
+        arena.publish_root(Some(ColumnId::new(column)), Layout::from_size_align(size, 64).unwrap(), SpikeTime::NONE, root)
+    };
+    assert!(matches!(publish(0, 64, 16), Err(Error::Root(16))));
+    assert!(matches!(publish(1, 64, 0), Err(Error::ColumnOutOfRange { .. })));
+    while publish(0, 100_000, 0).is_ok() {}
+    assert_eq!(publish(0, 100_000, 0), Err(Error::NoMemory { size: 100_000, align: 64 }));
+    assert_eq!(arena.metrics().failed, 4);
+}

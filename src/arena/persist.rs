@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use std::path::Path;
 
 use super::Arena;
-use crate::column::ColumnId;
+use crate::column::{ColumnId, publish::Place};
 use crate::error::{Error, Result};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -53,17 +53,23 @@ impl Arena {
         spike: SpikeTime,
         place: *mut u64,
     ) -> Result<NonNull<u8>> {
-        let published = self.column_or_home(column).and_then(|index| {
-            let place = self.core.place_at(place)?;
-            self.core.publish(index, size, align, spike.raw(), place)
-        });
-        match published {
-            Ok((p, _)) => Ok(p),
-            Err(error) => {
-                self.core.counters().failed.fetch_add(1, Relaxed);
-                Err(error.asked_for(size, align))
-            }
-        }
+        self.publish_in(column, size, align, spike, || self.core.place_at(place))
+    }
+
+    /// The same at any place; a refusal is counted.
+    fn publish_in<'a>(
+        &'a self,
+        column: Option<ColumnId>,
+        size: usize,
+        align: usize,
+        spike: SpikeTime,
+        place: impl FnOnce() -> Result<Place<'a>>,
+    ) -> Result<NonNull<u8>> {
+        let published = self.column_or_home(column).and_then(|index| self.core.publish(index, size, align, spike.raw(), place()?));
+        published.map(|(p, _)| p).map_err(|error| {
+            self.core.counters().failed.fetch_add(1, Relaxed);
+            error.asked_for(size, align)
+        })
     }
 
     /// As [`Arena::publish`], and the name is stored in a root (see [`Arena::root`]).
@@ -71,9 +77,7 @@ impl Arena {
     /// # Errors
     /// As [`Arena::alloc`]; [`Error::Root`], [`Error::Publishing`].
     pub fn publish_root(&self, column: Option<ColumnId>, layout: Layout, spike: SpikeTime, slot: usize) -> Result<NonNull<u8>> {
-        let index = self.column_or_home(column)?;
-        let place = self.core.root_place(slot)?;
-        self.core.publish(index, layout.size(), layout.align(), spike.raw(), place).map(|(p, _)| p)
+        self.publish_in(column, layout.size(), layout.align(), spike, || self.core.root_place(slot))
     }
 
     /// Frees the block that `place` names, and stores 0 there, in one step as far as a crash can tell. Wait-free, no
