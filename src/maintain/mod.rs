@@ -17,6 +17,9 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+/// Steps with nothing to do after which the clock is read; after each other step it is.
+const IDLE_STEPS: u32 = 16;
+
 /// Whether maintenance has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maintained {
@@ -27,7 +30,8 @@ pub enum Maintained {
 }
 
 impl Arena {
-    /// Maintains the arena for about `budget`: it stops after the step in which the budget ends.
+    /// Maintains the arena for about `budget`: it stops after the step in which the budget ends, or a few more if there was nothing
+    /// to do. Each call gets on, whatever the budget.
     /// Held columns are left to their holders. Calls the system.
     ///
     /// # Errors
@@ -46,7 +50,7 @@ impl Arena {
         let columns = u64::from(self.columns());
         let end = columns + self.core.chunks.len() as u64;
         let mut at = counters.cursor.load(Relaxed);
-        let mut spans = 0;
+        let (mut spans, mut idle) = (0, 0);
         while at < end {
             let worked = if at < columns {
                 self.tend_column(at as u32)
@@ -56,8 +60,12 @@ impl Arena {
                 decommitted > 0
             };
             at += 1;
-            if worked && start.elapsed() >= budget {
-                break;
+            idle = if worked { IDLE_STEPS } else { idle + 1 };
+            if idle >= IDLE_STEPS {
+                idle = 0;
+                if start.elapsed() >= budget {
+                    break;
+                }
             }
         }
         let result = if at < end { Maintained::More } else { Maintained::All };

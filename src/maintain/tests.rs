@@ -111,3 +111,15 @@ fn a_berth_is_that_of_a_live_block_of_at_most_4_kib() {
     }
     assert_eq!(arena.berth(NonNull::from(&arena).cast()), None);
 }
+
+#[test]
+fn a_budget_ends_though_there_is_nothing_to_do_and_the_round_does_too() {
+    let arena = Arena::builder().capacity(1 << 30).columns(1000).build().unwrap();
+    let steps = 1000 + (1_u32 << 30) / (2 << 20) + 1;
+    let mut calls = 1;
+    while arena.maintain(Duration::ZERO).unwrap() == Maintained::More {
+        calls += 1;
+    }
+    assert_eq!(calls, steps.div_ceil(IDLE_STEPS));
+    assert_eq!(arena.maintain(Duration::MAX).unwrap(), Maintained::All);
+}
