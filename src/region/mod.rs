@@ -33,6 +33,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 pub(crate) use file::{RegionFile, TRUNCATED, is_open_elsewhere, named};
 use header::{Copied, Header};
 pub(crate) use mapping::Mapping;
@@ -450,10 +451,13 @@ impl Region {
         }
     }
 
-    /// The bytes of the whole region, for a copy of it while nobody writes.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: R1, R2; the caller says that nobody writes meanwhile.
-        unsafe { core::slice::from_raw_parts(self.at(0), self.extent.bytes()) }
+    /// Copies whole words of the region, from byte `from` on, a multiple of 8. Others may write meanwhile: each word is one that was there.
+    pub(crate) fn read(&self, from: usize, words: &mut [u64]) {
+        assert!(from.is_multiple_of(8) && from + size_of_val(words) <= self.extent.bytes(), "R2");
+        for (word, at) in words.iter_mut().zip((from..).step_by(8)) {
+            // SAFETY: R1, R2, as just asserted; aligned, as regions start on a page; atomic, as others may write.
+            *word = unsafe { AtomicU64::from_ptr(self.at(at).cast()) }.load(Relaxed);
+        }
     }
 
     /// Copies bytes of the region to another place of it that nobody uses.

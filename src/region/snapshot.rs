@@ -9,7 +9,7 @@ use super::file::{is_open_elsewhere, named, refused, write_at};
 use super::{PAGE, Region};
 use crate::error::{Error, Result};
 
-/// Bytes that are looked at, and written, at a time.
+/// Bytes that are copied, looked at, and written, at a time.
 const PIECE: usize = 1 << 20;
 
 impl Region {
@@ -63,11 +63,15 @@ impl Region {
         false
     }
 
-    /// Copies a part of the region: pages that are zero stay holes.
+    /// Copies a part of the region, whole pages: those that are zero stay holes. If others write meanwhile, what is copied is of
+    /// moments far apart, but no more than that.
     fn copy_part(&self, to: &File, part: Range<usize>) -> io::Result<()> {
-        let bytes = self.bytes();
+        let mut words = vec![0; PIECE / 8];
         for start in part.clone().step_by(PIECE) {
-            let piece = &bytes[start..part.end.min(start + PIECE)];
+            let words = &mut words[..PIECE.min(part.end - start) / 8];
+            self.read(start, words);
+            // SAFETY: the words' own bytes.
+            let piece = unsafe { core::slice::from_raw_parts(words.as_ptr().cast::<u8>(), size_of_val(words)) };
             let mut at = 0;
             while at < piece.len() {
                 let is_zero = |at: usize| piece[at..piece.len().min(at + PAGE)].iter().all(|&byte| byte == 0);
