@@ -65,6 +65,22 @@ pub(crate) struct OfCell {
     pub(crate) reciprocal: u32,
 }
 
+impl OfCell {
+    /// As one word.
+    #[inline(always)]
+    pub(crate) const fn to_bits(self) -> u64 {
+        // SAFETY: plain integers without padding between them.
+        unsafe { core::mem::transmute(self) }
+    }
+
+    /// The other way.
+    #[inline(always)]
+    pub(crate) const fn of_bits(bits: u64) -> Self {
+        // SAFETY: as above; any bits are valid.
+        unsafe { core::mem::transmute(bits) }
+    }
+}
+
 /// A size class.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

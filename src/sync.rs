@@ -1,8 +1,11 @@
 //! The one door to atomics: `std`'s, or loom's under `cfg(loom)`.
 //!
 //! Every lock-free structure of the crate is built of the types below, so that a loom model
-//! runs the code that ships and not a copy of it. No other module names `std::sync::atomic`.
+//! runs the code that ships and not a copy of it. Elsewhere `core::sync::atomic` is named only for the compiler's fences. (Bytes are
+//! never modelled.)
 
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::AtomicU8;
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 

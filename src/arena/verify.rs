@@ -29,7 +29,8 @@ use crate::sync::Ordering::Relaxed;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The invariant's name, as in the module docs and in ARCHITECTURE.md.
+    /// The invariant's name, as in the module docs and in ARCHITECTURE.md; "committed" if a column's spans are not as many as are
+    /// counted against its limit.
     pub invariant: &'static str,
     /// Where: a granule, span, chunk, cell or column number, as `what` says.
     pub at: u64,
@@ -40,8 +41,8 @@ pub struct Finding {
 }
 
 impl Arena {
-    /// Checks every invariant of the module docs. Only meaningful while nothing else uses the arena;
-    /// columns may be held. Takes time that grows with the arena.
+    /// Checks every invariant of the module docs. Only meaningful while nothing else uses the arena (columns may be held): beside
+    /// a thread that works it may find invariants broken that hold. Takes time that grows with the arena.
     ///
     /// # Errors
     /// [`Error::Broken`] names the first invariant that does not hold.
@@ -230,7 +231,9 @@ impl<'a> Check<'a> {
             let sound = cell.is_sound(id, core.region.granules());
             self.derived(sound, "K1", id.0, || format!("cell {} of column {index} has numbers that no such cell has", id.0));
             if sound {
-                let slots = cell.stack().map(|granule| (granule, true)).chain(cell.word().map(|granule| (granule, cell.counted() == 0)));
+                let granules = u64::from(id.class_of().granules);
+                let slots =
+                    cell.stack().map(|granule| (granule, true)).chain(cell.word_of(granules).map(|granule| (granule, cell.counted() == 0)));
                 for (granule, away) in slots {
                     let kept = self.kept.entry(granule.word()).or_default();
                     let once = kept.iter().all(|other| other.granule != granule);

@@ -34,7 +34,6 @@
 //! - **K3** the slots of the word are counted as free by their span (`counted` = 1) or, as long as the
 //!   word came from what others freed, not yet (0): see S4.
 
-use core::cell::Cell as Slot;
 use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::map::{Entry, Granule, SpanId};
@@ -44,7 +43,7 @@ use crate::size_class::{
 };
 use crate::span::Inbox;
 use crate::spike::ZONES;
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, bump};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, bump};
 
 use super::block::CELLS_OFFSET;
 
@@ -55,12 +54,12 @@ pub(crate) struct CellHead {
     pushes_n: AtomicU64,
     word: AtomicU64,
     base: AtomicU64,
-    class: Slot<OfCell>,
+    class: AtomicU64,
     out: AtomicU64,
     spills: AtomicU64,
     list: AtomicU32,
     drain: AtomicU32,
-    counted: Slot<u8>,
+    counted: AtomicU8,
     reserved: [u8; 7],
 }
 
@@ -438,7 +437,7 @@ impl Cell {
 
     #[inline(always)]
     fn head(&self) -> &CellHead {
-        // SAFETY: made by `new` or `of`: a cell of a mapped region (R1), all atomics.
+        // SAFETY: made by `new`: a cell of a mapped region (R1); atomics.
         unsafe { &*self.0 }
     }
 
@@ -509,14 +508,15 @@ impl Cell {
     /// The checked-out slots, lowest first.
     #[inline(always)]
     pub(crate) fn word(&self) -> Slots {
-        let head = self.head();
-        Slots { bits: head.word.load(Relaxed), base: head.base.load(Relaxed), step: self.step() }
+        self.word_of(self.granules())
     }
 
-    /// Granules from one bit of the word to the next.
+    /// The same of a cell whose slots have so many granules, for checks, too.
     #[inline(always)]
-    fn step(&self) -> u64 {
-        if self.is_by_word() { 1 } else { self.granules() }
+    pub(crate) fn word_of(&self, granules: u64) -> Slots {
+        let head = self.head();
+        let step = if granules < WORD_CLASS_GRANULES { 1 } else { granules };
+        Slots { bits: head.word.load(Relaxed), base: head.base.load(Relaxed), step }
     }
 
     /// The checked-out word's bits.
@@ -569,19 +569,26 @@ impl Cell {
     /// First use. The stack of a narrow cell has room for less than the class says.
     #[inline(always)]
     pub(crate) fn set_up(&self, class: OfCell) {
-        self.head().class.set(class);
+        self.head().class.store(class.to_bits(), Relaxed);
+    }
+
+    /// What comes from its class; zero before it is set up. For the holder.
+    #[inline(always)]
+    fn of_class(&self) -> OfCell {
+        // SAFETY: K1: nobody but the holder, who asks, writes it. Not an atomic load: of that no part alone would be read.
+        unsafe { self.head().class.as_ptr().cast::<OfCell>().read() }
     }
 
     /// Entries that the stack may hold; 0 before it is set up.
     #[inline(always)]
     fn limit(&self) -> u8 {
-        self.head().class.get().stack
+        self.of_class().stack
     }
 
     /// Granules of a slot.
     #[inline(always)]
     pub(crate) fn granules(&self) -> u64 {
-        u64::from(self.head().class.get().granules)
+        u64::from(self.of_class().granules)
     }
 
     /// Whether units of its spans are words (else slots); it is set up.
@@ -593,7 +600,7 @@ impl Cell {
     /// Its class' number; it is set up.
     #[inline(always)]
     pub(crate) fn class_index(&self) -> u32 {
-        u32::from(self.head().class.get().index)
+        u32::from(self.of_class().index)
     }
 
     /// Its class; it is set up.
@@ -611,7 +618,7 @@ impl Cell {
     /// What [`Class::unit`] multiplies with; `None` if it is medium, or the sink.
     #[inline(always)]
     pub(crate) fn small_reciprocal(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.head().class.get().reciprocal)
+        NonZeroU32::new(self.of_class().reciprocal)
     }
 
     /// Its address.
@@ -626,13 +633,13 @@ impl Cell {
         let head = self.head();
         head.base.store(base.0, Relaxed);
         head.word.store(word, Relaxed);
-        head.counted.set(counted as u8);
+        head.counted.store(counted as u8, Relaxed);
     }
 
     /// Whether the word's slots are counted as free by their span (K3): 1, else 0.
     #[inline(always)]
     pub(crate) fn counted(&self) -> u32 {
-        u32::from(self.head().counted.get())
+        u32::from(self.head().counted.load(Relaxed))
     }
 
     /// Takes the latest entry of the stack out of the cell, on its way back to its span.
@@ -658,14 +665,16 @@ impl Cell {
     /// be asked. `granules` is one past the last granule.
     pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
         let (head, class) = (self.head(), id.class_of());
-        let (n, limit) = (entries(head.pushes_n.load(Relaxed)), self.limit());
+        // Atomic: its holder may set it up at this moment.
+        let of_class = OfCell::of_bits(head.class.load(Relaxed));
+        let (n, limit) = (entries(head.pushes_n.load(Relaxed)), of_class.stack);
         if limit <= 1 && self.word_bits() != 0 {
             return false;
         }
-        if !self.is_set_up() {
+        if of_class.granules == 0 {
             return limit == 0 && n == 0;
         }
-        let as_set_up = head.class.get() == OfCell { stack: id.stack(class), ..class.of_cell };
+        let as_set_up = of_class == OfCell { stack: id.stack(class), ..class.of_cell };
         as_set_up && n <= limit && self.counted() <= 1 && self.word_base().0 < granules
     }
 

@@ -4,8 +4,8 @@
 use super::file::RegionFile;
 use super::{Given, PAGE};
 use crate::error::{Error, Result};
+use crate::sync::{AtomicU8, Ordering};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, Ordering};
 use std::io;
 
 fn refused(what: &'static str, error: &io::Error) -> Error {
