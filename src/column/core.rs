@@ -276,7 +276,8 @@ pub(crate) struct Core {
     _handles: Mapping,
 }
 
-// SAFETY: all shared state is atomic; what is not (handles) is reached only with the column's lease.
+// SAFETY: all shared state is atomic; what is not (handles) is reached only with the column's lease (L1), but for what does not
+// change once others may reach it (L4).
 unsafe impl Send for Core {}
 // SAFETY: as above.
 unsafe impl Sync for Core {}
@@ -492,8 +493,7 @@ impl Core {
         self.shape.rows.of_zone(if self.options.no_zones { 0 } else { zone })
     }
 
-    /// The inbox of the cell at `offset` bytes from the block of column `index`, which has spans of its own (see
-    /// [`Core::held_block`]). What was read of a span that has another owner by now may be the offset of no cell: then any
+    /// The inbox of the cell at `offset` bytes from the block of column `index`, which has spans of its own (L4). What was read of a span that has another owner by now may be the offset of no cell: then any
     /// inbox will do.
     #[inline(always)]
     pub(crate) fn inbox(&self, index: u32, offset: u32) -> &Inbox {
@@ -553,7 +553,7 @@ impl Core {
     /// The block of a column that has spans which its holder gives and takes the slots of: a load less than [`Core::block`].
     #[inline(always)]
     pub(crate) fn held_block(&self, index: u32) -> &ColumnBlock {
-        // Who owned such a span first had set the handle up.
+        // L4: who owned such a span first had set the handle up.
         self.handle(index).block()
     }
 

@@ -15,7 +15,7 @@
 //! from sizes and spike times to cells.
 //!
 //! Invariants
-//! - **L1** who uses a handle has the lease of its column: nobody else reads or writes what is not atomic.
+//! - **L1** who uses a handle has the lease of its column: nobody else reads or writes what is not atomic, but as L4 says.
 //! - **L2** the *balance* is the granules that are away from the column's spans (S4): those of blocks, of what stacks keep, and of
 //!   what others freed and the holder has not taken back; `peak` is the highest balance that was noted.
 //!   `level` = `i64::MAX` - (`peak` - balance), wrapping: negative exactly if the balance is above the
@@ -25,6 +25,8 @@
 //! - **L3** a holder that has met a block of a span that others freed into is *watchful* until it releases the column: all
 //!   its frees look at the remote map, too. Spans of both kinds come up in no order, so that a processor could not tell
 //!   which way the next free goes.
+//! - **L4** a handle's `block` is set once, before the first page entry names the column as owner of spans with a holder: who has
+//!   read such an entry may read it without the lease.
 
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
@@ -97,7 +99,7 @@ pub(crate) struct Handle {
 }
 
 // SAFETY: zero is valid: null pointers, and an uninitialised error; `set_up` comes before any use.
-// Fields that are not atomic are used by the lease's holder alone (L1).
+// Fields that are not atomic are used by the lease's holder alone (L1), but for `block` (L4).
 unsafe impl crate::region::Plain for Handle {}
 
 const _: () = assert!(size_of::<Handle>() == 512);
@@ -320,7 +322,7 @@ impl Handle {
 
     #[inline(always)]
     pub(crate) fn block(&self) -> &ColumnBlock {
-        // SAFETY: L1: set up, so this is the column's block (R1). Only its named parts are reached
+        // SAFETY: L1 or L4: set up, so this is the column's block (R1). Only its named parts are reached
         // through the reference; cells have the table's own pointer.
         unsafe { &*self.block.get().cast() }
     }
@@ -454,7 +456,7 @@ impl Handle {
     /// The cell at `offset` bytes from the block, where one lies.
     #[inline(always)]
     pub(crate) fn cell_at(&self, offset: u32) -> Cell {
-        // SAFETY: L1: set up; the caller says that a cell lies there.
+        // SAFETY: L1 or L4: set up; the caller says that a cell lies there.
         unsafe { Cell::new(self.block.get(), offset as usize) }
     }
 
