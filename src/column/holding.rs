@@ -71,8 +71,9 @@ impl<'a> Column<'a> {
     }
 
     /// Allocates `size` bytes (1 to the capacity) aligned to `align` (a power of two up to 2 MiB; 0
-    /// means 16), in the zone of `spike`. The content is undefined. Wait-free, no system call;
-    /// README tells how many machine instructions.
+    /// means 16), in the zone of `spike`. The content is undefined. No system call. Wait-free up to 4 KiB, but for the last resort
+    /// before a refusal, which is lock-free and looks through the arena; above, a claim of fresh spans is tried at most eight times
+    /// while others claim in the same chunk, and above 256 KiB it is lock-free. README tells how many machine instructions.
     ///
     /// # Errors
     /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`], [`Error::NoMemory`],
