@@ -403,8 +403,8 @@ fn faults() -> libc::c_long {
 }
 
 /// Allocates and frees blocks of all sizes.
-fn churn(arena: &Arena, kept: &mut [Option<NonNull<u8>>], operations: u32) {
-    let holder = held(arena, 1);
+fn churn(arena: &Arena, index: u32, kept: &mut [Option<NonNull<u8>>], operations: u32) {
+    let holder = held(arena, index);
     let mut random = Random(88_172_645_463_325_252);
     for _ in 0..operations {
         let place = random.below(kept.len());
@@ -427,14 +427,37 @@ fn a_prefaulted_arena_takes_no_page_fault_over_ten_million_operations() {
         let prefaulted = || built(Arena::builder().capacity(128 << 20).columns(4).prefault(true));
         let mut kept = vec![None; 4000];
         // The program's own pages: code and stack.
-        churn(&prefaulted(), &mut kept, 100_000);
+        churn(&prefaulted(), 1, &mut kept, 100_000);
         let arena = prefaulted();
-        // The holder's own page, which lies outside the region.
-        drop(held(&arena, 1));
         let before = faults();
-        churn(&arena, &mut kept, 10_000_000);
+        churn(&arena, 1, &mut kept, 10_000_000);
         report.say(&(faults() - before).to_string());
     });
     assert_eq!(outcome.end, End::Exit(0), "{outcome:?}");
     assert_eq!(outcome.last(), "0", "page faults");
+}
+
+#[test]
+fn nor_does_one_with_many_columns_that_are_all_used() {
+    for capacity in [8 << 20, 64 << 20] {
+        let outcome = fork(|report| {
+            let prefaulted = || built(Arena::builder().capacity(capacity).columns(64).prefault(true));
+            let mut kept = vec![None; 8];
+            let use_all = |arena: &Arena, kept: &mut [Option<NonNull<u8>>]| {
+                for index in 0..64 {
+                    let block = arena.alloc(Some(column(index)), layout(100, 16), SpikeTime::NONE).expect("there is memory");
+                    // SAFETY: our own block.
+                    unsafe { arena.free(block) }.expect("it is handed out");
+                }
+                (0..64).for_each(|index| churn(arena, index, kept, 5000));
+            };
+            use_all(&prefaulted(), &mut kept);
+            let arena = prefaulted();
+            let before = faults();
+            use_all(&arena, &mut kept);
+            report.say(&(faults() - before).to_string());
+        });
+        assert_eq!(outcome.end, End::Exit(0), "{outcome:?}");
+        assert_eq!(outcome.last(), "0", "page faults in {capacity} bytes");
+    }
 }

@@ -110,6 +110,9 @@ pub(crate) struct Shape {
 /// Metadata takes at most so much of the capacity, if fewer rows of cells can bring that about.
 const METADATA_PERCENT: usize = 3;
 
+/// Prefaulting touches the columns' blocks up to so many bytes, however small user memory is: those of 327 columns with all rows.
+const BLOCKS_TOUCHED: usize = 64 << 20;
+
 /// Bytes from a page's start to the page entries. A load waits for a store before it at the same place of another page, and in some
 /// arenas, by where their pages lie in memory, for long. So the first spans' entries and live words have other places in their
 /// pages than the cells of common sizes, the handles and the held free.
@@ -203,10 +206,10 @@ impl Shape {
     }
 
     /// Bytes of metadata that prefaulting touches: all, but for the columns' blocks, which come last,
-    /// if they take more than user memory.
+    /// if they take more than user memory and [`BLOCKS_TOUCHED`].
     fn prefaulted(&self) -> usize {
         let blocks = self.columns as usize * Blocks::stride(self.rows);
-        if blocks <= self.chunks * CHUNK { self.layout.bytes() } else { self.layout.bytes() - blocks }
+        if blocks <= BLOCKS_TOUCHED.max(self.chunks * CHUNK) { self.layout.bytes() } else { self.layout.bytes() - blocks }
     }
 
     /// Bytes that such an arena takes, metadata included.
@@ -408,6 +411,12 @@ impl Core {
         let mut layout = Layout::default();
         let handles = layout.section(options.columns as usize, size_of::<Handle>());
         let mapping = Mapping::anonymous(layout.bytes())?;
+        if options.region.lock {
+            mapping.lock()?;
+        }
+        if options.region.prefault {
+            mapping.prefault(0, layout.bytes());
+        }
         Ok(Self {
             index: ChunkIndex {
                 leaves: region.table(shape.index[0]),
