@@ -16,7 +16,8 @@ pub struct engram_arena {
     pub(crate) arena: Arena,
 }
 
-/// Touch every page of user memory at open.
+/// Touch every page of user memory and of the metadata at open: no page fault later. (Of the metadata 200 KiB for each column, or
+/// less in a file: left out if they take more than user memory and 64 MiB.)
 pub const ENGRAM_ARENA_PREFAULT: u32 = 1 << 0;
 /// Keep the arena in memory (mlock).
 pub const ENGRAM_ARENA_LOCK: u32 = 1 << 1;
