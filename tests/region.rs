@@ -245,3 +245,18 @@ fn a_publication_that_is_refused_is_counted_and_says_what_was_asked_for() {
     assert_eq!(publish(0, 100_000, 0), Err(Error::NoMemory { size: 100_000, align: 64 }));
     assert_eq!(arena.metrics().failed, 4);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_region_is_made_where_a_link_leads_to_nothing_and_the_link_stays() {
+    // There the system looks whether there is room before it takes any.
+    let folder = Folder::in_memory("region-link");
+    let (link, path) = (folder.file("link"), folder.file("region"));
+    std::os::unix::fs::symlink("region", &link).unwrap();
+    // What cannot become a region is taken away again, and not the link.
+    assert!(matches!(builder().capacity(1 << 40).path(&link).build(), Err(Error::File { .. })));
+    assert!(link.is_symlink() && !path.exists());
+    drop(builder().path(&link).build().unwrap());
+    assert!(link.is_symlink() && path.metadata().unwrap().is_file());
+    assert!(!builder().path(&path).build().unwrap().was_recovered());
+}

@@ -73,6 +73,19 @@ fn open_to_read(path: &Path) -> io::Result<File> {
     options.read(true).open(path)
 }
 
+/// Opens a file, or makes it, also where a link leads to nothing; and whether it was not there.
+fn open_or_make(path: &Path, create_new: bool) -> (io::Result<File>, bool) {
+    let mut options = File::options();
+    options.read(true).write(true);
+    if create_new {
+        return (options.create_new(true).open(path), true);
+    }
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (options.create(true).open(path), true),
+        opened => (opened, false),
+    }
+}
+
 #[cfg(unix)]
 fn try_lock(file: &File, share: Share) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -92,22 +105,10 @@ impl RegionFile {
     /// # Errors
     /// [`Error::File`], [`Error::FileExists`], [`Error::FileBusy`], [`Error::Format`].
     pub(crate) fn open(path: &Path, create_new: bool) -> Result<Self> {
-        let name = named(path);
-        let mut options = File::options();
-        options.read(true).write(true);
-        let made = |options: &mut std::fs::OpenOptions| options.create_new(true).open(path);
-        let (opened, created) = match (create_new, options.open(path)) {
-            (true, Ok(_)) => return Err(Error::FileExists(name)),
-            (false, Ok(file)) => (Ok(file), false),
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => match made(&mut options) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && create_new => return Err(Error::FileExists(name)),
-                // Another process made it meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (File::options().read(true).write(true).open(path), false),
-                made => (made, true),
-            },
-            (true, Err(_)) if path.exists() => return Err(Error::FileExists(name)),
-            (_, Err(error)) => (Err(error), false),
-        };
+        let (opened, created) = open_or_make(path, create_new);
+        if create_new && opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            return Err(Error::FileExists(named(path)));
+        }
         let mut file = Self::of(opened, path)?;
         file.lock()?;
         if created {
@@ -290,7 +291,8 @@ impl Drop for RegionFile {
         let _ = match self.undo {
             Undo::Nothing => Ok(()),
             Undo::Empty => self.file.set_len(0),
-            Undo::Remove => std::fs::remove_file(&self.path),
+            // The file, and not a link that leads to it.
+            Undo::Remove => std::fs::canonicalize(&self.path).and_then(std::fs::remove_file),
             Undo::Shorten(bytes) => self.file.set_len(bytes as u64),
         };
     }
