@@ -6,6 +6,8 @@ mod folder;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
+#[cfg(target_os = "linux")]
+use std::os::fd::RawFd;
 
 use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
 use folder::Folder;
@@ -259,4 +261,74 @@ fn a_region_is_made_where_a_link_leads_to_nothing_and_the_link_stays() {
     drop(builder().path(&link).build().unwrap());
     assert!(link.is_symlink() && path.metadata().unwrap().is_file());
     assert!(!builder().path(&path).build().unwrap().was_recovered());
+}
+
+/// What is done in the middle of a call into the library, so that others come between for certain: the library's system calls
+/// come by here, on their way to the system.
+#[cfg(target_os = "linux")]
+mod between {
+    use super::RawFd;
+    use std::cell::RefCell;
+
+    /// The calls that come by.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub enum Call {
+        Lock,
+    }
+
+    type Deed = Box<dyn FnMut(RawFd) -> bool>;
+
+    thread_local! {
+        static DEED: RefCell<Option<(Call, Deed)>> = const { RefCell::new(None) };
+    }
+
+    /// Does `deed` before this thread's next call of the kind, with its descriptor; and again as long as it says so.
+    pub fn before(call: Call, deed: impl FnMut(RawFd) -> bool + 'static) {
+        DEED.set(Some((call, Box::new(deed))));
+    }
+
+    fn passing(call: Call, file: RawFd) {
+        // While it is done, there is none.
+        match DEED.take() {
+            Some((wanted, mut deed)) if wanted == call => {
+                if deed(file) {
+                    DEED.set(Some((wanted, deed)));
+                }
+            }
+            other => DEED.set(other),
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn flock(file: libc::c_int, how: libc::c_int) -> libc::c_int {
+        if how & libc::LOCK_UN == 0 {
+            passing(Call::Lock, file);
+        }
+        // SAFETY: as the caller said.
+        unsafe { libc::syscall(libc::SYS_flock, file, how) as libc::c_int }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_makes_a_region_in_a_file_before_its_maker_has_locked_it_keeps_it() {
+    let folder = Folder::new("region-faster");
+    for new in [false, true] {
+        let path = folder.file("region");
+        let other = path.clone();
+        between::before(between::Call::Lock, move |_| {
+            builder().path(&other).build().unwrap().set_root(1, 77).unwrap();
+            false
+        });
+        if new {
+            assert!(matches!(builder().new_file(&path).build(), Err(Error::FileExists(_))));
+        } else {
+            let arena = builder().path(&path).build().unwrap();
+            assert_eq!(arena.root(1), Ok(77));
+            arena.set_root(2, 78).unwrap();
+        }
+        let arena = builder().path(&path).build().unwrap();
+        assert_eq!((arena.root(1), arena.root(2)), (Ok(77), Ok(if new { 0 } else { 78 })));
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -111,9 +111,11 @@ impl RegionFile {
         }
         let mut file = Self::of(opened, path)?;
         file.lock()?;
-        if created {
-            // Only now: who was faster to lock the new file has made it its own.
+        // Only what is empty is new: who was faster to lock the file may have made it a region.
+        if created && file.bytes()? == 0 {
             file.undo = Undo::Remove;
+        } else if create_new {
+            return Err(Error::FileExists(file.name));
         }
         Ok(file)
     }
