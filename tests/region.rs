@@ -287,6 +287,11 @@ mod between {
         DEED.set(Some((call, Box::new(deed))));
     }
 
+    /// Does nothing more.
+    pub fn nothing() {
+        DEED.set(None);
+    }
+
     fn passing(call: Call, file: RawFd) {
         // While it is done, there is none.
         match DEED.take() {
@@ -331,4 +336,41 @@ fn who_makes_a_region_in_a_file_before_its_maker_has_locked_it_keeps_it() {
         assert_eq!((arena.root(1), arena.root(2)), (Ok(77), Ok(if new { 0 } else { 78 })));
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_lost_its_name_before_it_was_locked_is_not_opened() {
+    let folder = Folder::new("region-nameless");
+    let path = folder.file("region");
+    let with_root = |path: &std::path::Path, root| {
+        let arena = builder().path(path).build().unwrap();
+        arena.set_root(0, root).unwrap();
+        arena
+    };
+    // Removed, as by who created it, and failed.
+    let gone = path.clone();
+    between::before(between::Call::Lock, move |_| {
+        std::fs::remove_file(&gone).unwrap();
+        false
+    });
+    drop(with_root(&path, 1));
+    assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(1));
+    // Replaced by a snapshot.
+    let (source, target) = (with_root(&folder.file("source"), 2), path.clone());
+    between::before(between::Call::Lock, move |_| {
+        source.snapshot(&target).unwrap();
+        false
+    });
+    assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(2));
+    // Again and again.
+    let (aside, target) = (folder.file("aside"), path.clone());
+    between::before(between::Call::Lock, move |_| {
+        std::fs::copy(&target, &aside).unwrap();
+        std::fs::rename(&aside, &target).unwrap();
+        true
+    });
+    assert!(matches!(builder().path(&path).build(), Err(Error::FileBusy(_))));
+    between::nothing();
+    assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(2));
 }

@@ -52,6 +52,8 @@ pub(crate) fn refused(name: &'static str, what: &'static str, error: &io::Error)
 
 /// How often an open tries to lock a file, a millisecond apart: who looks whether it is open has a lock of it for a moment.
 const LOCK_TRIES: u32 = 20;
+/// How often an open begins again because its file was removed or replaced before it was locked.
+const OPEN_TRIES: u32 = 20;
 
 /// Whether somebody has the region file at `path` open. A lock that others may have at the same time is taken for a moment.
 pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
@@ -86,6 +88,19 @@ fn open_or_make(path: &Path, create_new: bool) -> (io::Result<File>, bool) {
     }
 }
 
+/// Whether `path` leads to this file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let which = |about: io::Result<std::fs::Metadata>| about.map(|about| (about.dev(), about.ino())).ok();
+    which(std::fs::metadata(path)).is_some_and(|there| which(file.metadata()) == Some(there))
+}
+
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
 #[cfg(unix)]
 fn try_lock(file: &File, share: Share) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -105,19 +120,26 @@ impl RegionFile {
     /// # Errors
     /// [`Error::File`], [`Error::FileExists`], [`Error::FileBusy`], [`Error::Format`].
     pub(crate) fn open(path: &Path, create_new: bool) -> Result<Self> {
-        let (opened, created) = open_or_make(path, create_new);
-        if create_new && opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            return Err(Error::FileExists(named(path)));
+        for _ in 0..OPEN_TRIES {
+            let (opened, created) = open_or_make(path, create_new);
+            if create_new && opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                return Err(Error::FileExists(named(path)));
+            }
+            let mut file = Self::of(opened, path)?;
+            file.lock()?;
+            // Until then its name may have been taken away, or given to another file.
+            if !is_at(&file.file, path) {
+                continue;
+            }
+            // Only what is empty is new: who was faster to lock the file may have made it a region.
+            if created && file.bytes()? == 0 {
+                file.undo = Undo::Remove;
+            } else if create_new {
+                return Err(Error::FileExists(file.name));
+            }
+            return Ok(file);
         }
-        let mut file = Self::of(opened, path)?;
-        file.lock()?;
-        // Only what is empty is new: who was faster to lock the file may have made it a region.
-        if created && file.bytes()? == 0 {
-            file.undo = Undo::Remove;
-        } else if create_new {
-            return Err(Error::FileExists(file.name));
-        }
-        Ok(file)
+        Err(Error::FileBusy(named(path)))
     }
 
     /// Opens a file to read it, whoever has it open: no lock is taken, and nothing is written.
@@ -291,10 +313,10 @@ impl Drop for RegionFile {
     fn drop(&mut self) {
         // Nobody is left to be told if this fails.
         let _ = match self.undo {
-            Undo::Nothing => Ok(()),
             Undo::Empty => self.file.set_len(0),
-            // The file, and not a link that leads to it.
-            Undo::Remove => std::fs::canonicalize(&self.path).and_then(std::fs::remove_file),
+            // The file, not a link that leads to it, nor what has its name by now.
+            Undo::Remove if is_at(&self.file, &self.path) => std::fs::canonicalize(&self.path).and_then(std::fs::remove_file),
+            Undo::Nothing | Undo::Remove => Ok(()),
             Undo::Shorten(bytes) => self.file.set_len(bytes as u64),
         };
     }
