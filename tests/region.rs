@@ -7,7 +7,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
 #[cfg(target_os = "linux")]
-use std::os::fd::RawFd;
+use std::{os::fd::RawFd, sync::mpsc};
 
 use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
 use folder::Folder;
@@ -373,4 +373,23 @@ fn a_file_that_lost_its_name_before_it_was_locked_is_not_opened() {
     assert!(matches!(builder().path(&path).build(), Err(Error::FileBusy(_))));
     between::nothing();
     assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(2));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_file_is_not_locked_any_more_although_a_forked_child_has_it_open() {
+    let folder = Folder::new("region-forked");
+    let path = folder.file("region");
+    let (copy, taken) = mpsc::channel();
+    between::before(between::Call::Lock, move |file| {
+        // What a child has of a file: the same one opened once, and so the same lock.
+        // SAFETY: no pointers.
+        copy.send(unsafe { libc::dup(file) }).unwrap();
+        false
+    });
+    drop(builder().path(&path).build().unwrap());
+    let again = builder().path(&path).build();
+    // SAFETY: the copy is ours.
+    assert_eq!(unsafe { libc::close(taken.recv().unwrap()) }, 0);
+    again.unwrap();
 }

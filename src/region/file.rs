@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use super::PAGE;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// The file of a region. Its lock ends with it, or with the process.
 pub(crate) struct RegionFile {
-    file: File,
+    file: Unlocking,
     path: PathBuf,
     name: &'static str,
     /// What becomes of it if it does not become a region.
@@ -57,7 +57,29 @@ const OPEN_TRIES: u32 = 20;
 
 /// Whether somebody has the region file at `path` open. A lock that others may have at the same time is taken for a moment.
 pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
-    open_to_read(path).is_ok_and(|file| try_lock(&file, Share::WithReaders).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+    let busy = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    open_to_read(path).map(Unlocking).is_ok_and(|file| try_lock(&file, Share::WithReaders).is_err_and(busy))
+}
+
+/// A file that is unlocked when it is closed: closing it does not, as long as a forked child has it open.
+struct Unlocking(File);
+
+impl Deref for Unlocking {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Unlocking {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        // SAFETY: the file is open. If it is not locked, nothing happens.
+        unsafe {
+            libc::flock(std::os::fd::AsRawFd::as_raw_fd(&self.0), libc::LOCK_UN);
+        }
+    }
 }
 
 /// Who may have a lock of the file at the same time.
@@ -152,8 +174,12 @@ impl RegionFile {
 
     fn of(opened: io::Result<File>, path: &Path) -> Result<Self> {
         let name = named(path);
-        let file =
-            Self { file: opened.map_err(|error| refused(name, "open it", &error))?, path: path.to_owned(), name, undo: Undo::Nothing };
+        let file = Self {
+            file: Unlocking(opened.map_err(|error| refused(name, "open it", &error))?),
+            path: path.to_owned(),
+            name,
+            undo: Undo::Nothing,
+        };
         match file.file.metadata() {
             Ok(about) if about.is_file() => Ok(file),
             Ok(_) => Err(file.damaged("it is no ordinary file")),
