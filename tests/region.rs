@@ -274,6 +274,7 @@ mod between {
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub enum Call {
         Lock,
+        Sync,
     }
 
     type Deed = Box<dyn FnMut(RawFd) -> bool>;
@@ -305,11 +306,18 @@ mod between {
     }
 
     #[unsafe(no_mangle)]
+    extern "C" fn fsync(file: libc::c_int) -> libc::c_int {
+        passing(Call::Sync, file);
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_fsync, file) as libc::c_int }
+    }
+
+    #[unsafe(no_mangle)]
     extern "C" fn flock(file: libc::c_int, how: libc::c_int) -> libc::c_int {
         if how & libc::LOCK_UN == 0 {
             passing(Call::Lock, file);
         }
-        // SAFETY: as the caller said.
+        // SAFETY: no pointers.
         unsafe { libc::syscall(libc::SYS_flock, file, how) as libc::c_int }
     }
 }
@@ -392,4 +400,34 @@ fn a_closed_file_is_not_locked_any_more_although_a_forked_child_has_it_open() {
     // SAFETY: the copy is ours.
     assert_eq!(unsafe { libc::close(taken.recv().unwrap()) }, 0);
     again.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_snapshot_replaces_no_region_that_was_opened_while_it_was_made() {
+    let folder = Folder::new("region-overtaken");
+    let path = folder.file("region");
+    let source = builder().build().unwrap();
+    for there in [false, true] {
+        if there {
+            drop(builder().path(&path).build().unwrap());
+        }
+        let ((opened, open), other) = (mpsc::channel(), path.clone());
+        // All of the copy is written by then.
+        between::before(between::Call::Sync, move |_| {
+            opened.send(builder().path(&other).build().unwrap()).unwrap();
+            false
+        });
+        let refused = source.snapshot(&path).unwrap_err();
+        let arena = open.recv().unwrap();
+        assert!(matches!(refused, Error::FileBusy(_)), "{refused}");
+        arena.set_root(0, 5).unwrap();
+        drop(arena);
+        assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(5));
+        assert_eq!(folder.files(), 1);
+        // What is closed again is replaced.
+        source.snapshot(&path).unwrap();
+        assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(0));
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
 }
 
 /// A file that is unlocked when it is closed: closing it does not, as long as a forked child has it open.
-struct Unlocking(File);
+pub(super) struct Unlocking(File);
 
 impl Deref for Unlocking {
     type Target = File;
@@ -136,6 +136,37 @@ fn try_lock(_file: &File, _share: Share) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Locks a file alone; who has a lock of it for a moment is waited for.
+fn lock(file: &File) -> io::Result<()> {
+    let mut tried = try_lock(file, Share::Nobody);
+    for _ in 1..LOCK_TRIES {
+        if !tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        tried = try_lock(file, Share::Nobody);
+    }
+    tried
+}
+
+/// Locks what is at `path`, so that nobody opens it as a region before it is replaced; `None` if nothing is there that can be
+/// opened. Where there are no locks, nobody has a region open.
+///
+/// # Errors
+/// [`Error::FileBusy`].
+pub(super) fn hold(path: &Path) -> Result<Option<Unlocking>> {
+    for _ in 0..OPEN_TRIES {
+        let Ok(file) = open_to_read(path).map(Unlocking) else { return Ok(None) };
+        if lock(&file).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            break;
+        }
+        if is_at(&file, path) {
+            return Ok(Some(file));
+        }
+    }
+    Err(Error::FileBusy(named(path)))
+}
+
 impl RegionFile {
     /// Opens a file, or makes it, and locks it: nobody else may have it open. With `create_new` it must not exist.
     ///
@@ -148,7 +179,10 @@ impl RegionFile {
                 return Err(Error::FileExists(named(path)));
             }
             let mut file = Self::of(opened, path)?;
-            file.lock()?;
+            lock(&file.file).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => Error::FileBusy(file.name),
+                _ => file.refused("lock it", &error),
+            })?;
             // Until then its name may have been taken away, or given to another file.
             if !is_at(&file.file, path) {
                 continue;
@@ -185,21 +219,6 @@ impl RegionFile {
             Ok(_) => Err(file.damaged("it is no ordinary file")),
             Err(error) => Err(file.refused("look at it", &error)),
         }
-    }
-
-    fn lock(&self) -> Result<()> {
-        let mut tried = try_lock(&self.file, Share::Nobody);
-        for _ in 1..LOCK_TRIES {
-            if !tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            tried = try_lock(&self.file, Share::Nobody);
-        }
-        tried.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Error::FileBusy(self.name),
-            _ => self.refused("lock it", &error),
-        })
     }
 
     /// The file, for a mapping.

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::file::{is_open_elsewhere, named, refused, write_at};
+use super::file::{hold, is_open_elsewhere, named, refused, write_at};
 use super::{PAGE, Region};
 use crate::error::{Error, Result};
 
@@ -16,19 +16,16 @@ impl Region {
     /// Copies the region into a new file at `path`, in place of what is there, as a closed one: `parts` of it, all that
     /// was ever written. Nobody writes meanwhile.
     pub(crate) fn snapshot(&self, path: &Path, parts: &[Range<usize>]) -> Result<()> {
-        let name = named(path);
+        // A copy that could not get its name need not be made.
         if is_open_elsewhere(path) {
-            return Err(Error::FileBusy(name));
+            return Err(Error::FileBusy(named(path)));
         }
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(format!(".{}.unfinished", std::process::id()));
-        let unfinished = PathBuf::from(unfinished);
-        let copied = self.copy_to(&unfinished, parts).and_then(|()| std::fs::rename(&unfinished, path)).and_then(|()| sync_folder(path));
-        copied.map_err(|error| {
-            // The first error is the one to tell.
-            let _ = std::fs::remove_file(&unfinished);
-            refused(name, "copy the region to it", &error)
-        })
+        let unfinished = Unfinished { path: PathBuf::from(unfinished) };
+        self.copy_to(&unfinished.path, parts).map_err(|error| not_copied(path, &error))?;
+        unfinished.take_name(path)?;
+        sync_folder(path).map_err(|error| not_copied(path, &error))
     }
 
     fn copy_to(&self, path: &Path, parts: &[Range<usize>]) -> io::Result<()> {
@@ -86,6 +83,34 @@ impl Region {
             }
         }
         Ok(())
+    }
+}
+
+fn not_copied(path: &Path, error: &io::Error) -> Error {
+    refused(named(path), "copy the region to it", error)
+}
+
+/// A copy that is being made, under a name that goes away with this.
+struct Unfinished {
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// Gives the copy its name, in place of what is there, but of no region that somebody has open.
+    fn take_name(self, path: &Path) -> Result<()> {
+        // A link replaces nothing: so nothing is there, or what is there can be locked.
+        if std::fs::hard_link(&self.path, path).is_ok() {
+            return Ok(());
+        }
+        let _held = hold(path)?;
+        std::fs::rename(&self.path, path).map_err(|error| not_copied(path, &error))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After it was renamed there is none.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
