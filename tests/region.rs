@@ -431,3 +431,76 @@ fn a_snapshot_replaces_no_region_that_was_opened_while_it_was_made() {
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_snapshot_can_have_a_name_of_any_length() {
+    let folder = Folder::new("region-long");
+    let path = folder.file(&"n".repeat(255));
+    builder().build().unwrap().snapshot(&path).unwrap();
+    drop(builder().path(&path).build().unwrap());
+    assert_eq!(folder.files(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_killed_snapshots_left_goes_away_with_the_next_and_what_is_being_written_stays() {
+    let folder = Folder::new("region-left");
+    let path = folder.file("region");
+    let source = builder().build().unwrap();
+    // What copies are called while they are written; such files with other numbers are what others left, or write.
+    let ((name, names), other) = (mpsc::channel(), folder.path().to_owned());
+    between::before(between::Call::Sync, move |_| {
+        name.send(std::fs::read_dir(&other).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap()).unwrap();
+        false
+    });
+    source.snapshot(&path).unwrap();
+    let name = names.recv().unwrap();
+    let with = |digit| folder.file(&name.replace(|any: char| any.is_ascii_digit(), digit));
+    let [left, written] = ["1", "2"].map(with);
+    std::fs::write(&left, [7; 5000]).unwrap();
+    let file = std::fs::File::create(&written).unwrap();
+    file.try_lock().unwrap();
+    source.snapshot(&path).unwrap();
+    assert!(!left.exists() && written.exists(), "{name}");
+    drop(file);
+    source.snapshot(&path).unwrap();
+    assert_eq!(folder.files(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn snapshots_at_the_same_time_do_not_disturb_each_other() {
+    let folder = Folder::new("region-together");
+    let path = folder.file("region");
+    let sources = [1, 2].map(|root| {
+        let arena = builder().build().unwrap();
+        arena.set_root(0, root).unwrap();
+        arena
+    });
+    let [source, other] = sources;
+    let last = |root| {
+        assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(root));
+        assert_eq!(folder.files(), 1);
+    };
+    // Of the same file, from processes of the same number, as two containers have them.
+    let (other, target) = (std::sync::Arc::new(other), path.clone());
+    let another = other.clone();
+    between::before(between::Call::Sync, move |_| {
+        another.snapshot(&target).unwrap();
+        false
+    });
+    source.snapshot(&path).unwrap();
+    last(1);
+    // The copy is made, and not yet locked, when another comes and sweeps. (The first lock looks whether the file is open.)
+    let (target, mut locks) = (path.clone(), 0);
+    between::before(between::Call::Lock, move |_| {
+        locks += 1;
+        if locks == 2 {
+            other.snapshot(&target).unwrap();
+        }
+        locks < 2
+    });
+    source.snapshot(&path).unwrap();
+    last(1);
+}

@@ -52,17 +52,16 @@ pub(crate) fn refused(name: &'static str, what: &'static str, error: &io::Error)
 
 /// How often an open tries to lock a file, a millisecond apart: who looks whether it is open has a lock of it for a moment.
 const LOCK_TRIES: u32 = 20;
-/// How often an open begins again because its file was removed or replaced before it was locked.
-const OPEN_TRIES: u32 = 20;
+/// How often what opens a file begins again because the file was removed or replaced before it was locked.
+pub(super) const OPEN_TRIES: u32 = 20;
 
 /// Whether somebody has the region file at `path` open. A lock that others may have at the same time is taken for a moment.
 pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
-    let busy = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
-    open_to_read(path).map(Unlocking).is_ok_and(|file| try_lock(&file, Share::WithReaders).is_err_and(busy))
+    open_to_read(path).map(Unlocking).is_ok_and(|file| is_taken(&try_lock(&file, Share::WithReaders)))
 }
 
 /// A file that is unlocked when it is closed: closing it does not, as long as a forked child has it open.
-pub(super) struct Unlocking(File);
+pub(super) struct Unlocking(pub(super) File);
 
 impl Deref for Unlocking {
     type Target = File;
@@ -84,13 +83,13 @@ impl Drop for Unlocking {
 
 /// Who may have a lock of the file at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Share {
+pub(super) enum Share {
     Nobody,
     WithReaders,
 }
 
 /// Opens a file to read it; what is no ordinary file is not waited for.
-fn open_to_read(path: &Path) -> io::Result<File> {
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
@@ -112,19 +111,19 @@ fn open_or_make(path: &Path, create_new: bool) -> (io::Result<File>, bool) {
 
 /// Whether `path` leads to this file.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let which = |about: io::Result<std::fs::Metadata>| about.map(|about| (about.dev(), about.ino())).ok();
     which(std::fs::metadata(path)).is_some_and(|there| which(file.metadata()) == Some(there))
 }
 
 #[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> bool {
+pub(super) fn is_at(_file: &File, _path: &Path) -> bool {
     true
 }
 
 #[cfg(unix)]
-fn try_lock(file: &File, share: Share) -> io::Result<()> {
+pub(super) fn try_lock(file: &File, share: Share) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let how = if share == Share::Nobody { libc::LOCK_EX } else { libc::LOCK_SH };
     // SAFETY: the file is open.
@@ -132,15 +131,20 @@ fn try_lock(file: &File, share: Share) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn try_lock(_file: &File, _share: Share) -> io::Result<()> {
+pub(super) fn try_lock(_file: &File, _share: Share) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether a lock is refused because somebody has one.
+pub(super) fn is_taken(tried: &io::Result<()>) -> bool {
+    tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Locks a file alone; who has a lock of it for a moment is waited for.
 fn lock(file: &File) -> io::Result<()> {
     let mut tried = try_lock(file, Share::Nobody);
     for _ in 1..LOCK_TRIES {
-        if !tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        if !is_taken(&tried) {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -157,7 +161,7 @@ fn lock(file: &File) -> io::Result<()> {
 pub(super) fn hold(path: &Path) -> Result<Option<Unlocking>> {
     for _ in 0..OPEN_TRIES {
         let Ok(file) = open_to_read(path).map(Unlocking) else { return Ok(None) };
-        if lock(&file).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        if is_taken(&lock(&file)) {
             break;
         }
         if is_at(&file, path) {

@@ -1,11 +1,14 @@
 //! A copy of a region in a file of its own.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::file::{hold, is_open_elsewhere, named, refused, write_at};
+use super::file::{
+    OPEN_TRIES, Share, Unlocking, hold, is_at, is_open_elsewhere, is_taken, named, open_to_read, refused, try_lock, write_at,
+};
 use super::{PAGE, Region};
 use crate::error::{Error, Result};
 
@@ -20,25 +23,24 @@ impl Region {
         if is_open_elsewhere(path) {
             return Err(Error::FileBusy(named(path)));
         }
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(format!(".{}.unfinished", std::process::id()));
-        let unfinished = Unfinished { path: PathBuf::from(unfinished) };
-        self.copy_to(&unfinished.path, parts).map_err(|error| not_copied(path, &error))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sweep(folder);
+        let unfinished = Unfinished::new(folder).map_err(|error| not_copied(path, &error))?;
+        self.copy_to(&unfinished.file, parts).map_err(|error| not_copied(path, &error))?;
         unfinished.take_name(path)?;
-        sync_folder(path).map_err(|error| not_copied(path, &error))
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| not_copied(path, &error))
     }
 
-    fn copy_to(&self, path: &Path, parts: &[Range<usize>]) -> io::Result<()> {
-        let file = File::options().write(true).create(true).truncate(true).open(path)?;
+    fn copy_to(&self, file: &File, parts: &[Range<usize>]) -> io::Result<()> {
         file.set_len(self.extent().bytes() as u64)?;
-        if !self.clone_into(&file) {
+        if !self.clone_into(file) {
             for part in parts.iter().flat_map(|part| self.written(part.clone())) {
-                self.copy_part(&file, part)?;
+                self.copy_part(file, part)?;
             }
         }
         let mut header = self.header().copy();
         header.close();
-        write_at(&file, &header.to_bytes(), 0)?;
+        write_at(file, &header.to_bytes(), 0)?;
         file.sync_all()
     }
 
@@ -90,12 +92,31 @@ fn not_copied(path: &Path, error: &io::Error) -> Error {
     refused(named(path), "copy the region to it", error)
 }
 
-/// A copy that is being made, under a name that goes away with this.
+/// What the names of unfinished copies begin and end with; between is a number that no other has.
+const UNFINISHED: [&str; 2] = [".engram.", ".unfinished"];
+
+/// A copy that is being made. It is locked, which tells it from what a killed process left, and its name goes away with this.
 struct Unfinished {
+    file: Unlocking,
     path: PathBuf,
 }
 
 impl Unfinished {
+    fn new(folder: &Path) -> io::Result<Self> {
+        for _ in 0..OPEN_TRIES {
+            let random = RandomState::new().build_hasher().finish();
+            let path = folder.join(format!("{}{random:016x}{}", UNFINISHED[0], UNFINISHED[1]));
+            match File::options().write(true).create_new(true).open(&path).map(Unlocking) {
+                // Who sweeps may have it by then. Where there are no locks, nobody sweeps.
+                Ok(file) if is_taken(&try_lock(&file, Share::Nobody)) || !is_at(&file, &path) => {}
+                Ok(file) => return Ok(Self { file, path }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EBUSY))
+    }
+
     /// Gives the copy its name, in place of what is there, but of no region that somebody has open.
     fn take_name(self, path: &Path) -> Result<()> {
         // A link replaces nothing: so nothing is there, or what is there can be locked.
@@ -114,8 +135,17 @@ impl Drop for Unfinished {
     }
 }
 
-/// Brings the new name to disk.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+/// Removes the copies that killed processes left in a folder: those that nobody has locked.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(UNFINISHED[0])
+            && name.ends_with(UNFINISHED[1])
+            && let Ok(left) = open_to_read(&entry.path()).map(Unlocking)
+            && try_lock(&left, Share::Nobody).is_ok()
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
