@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[cfg(target_os = "linux")]
 use std::{os::fd::RawFd, sync::mpsc};
 
-use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
+use engram::{Arena, ArenaBuilder, ColumnId, Error, RegionView, SpikeTime};
 use folder::Folder;
 
 fn builder() -> ArenaBuilder {
@@ -181,6 +181,24 @@ fn a_region_grows_and_does_not_shrink() {
 }
 
 #[test]
+fn a_file_that_grows_in_small_steps_is_as_long_as_a_new_one() {
+    let folder = Folder::new("region-steps");
+    // With so many columns a step is less than the metadata.
+    let builder = |capacity: usize| Arena::builder().capacity(capacity).columns(64).sparse(true).path(folder.file("region"));
+    let mut blocks = BTreeMap::new();
+    for capacity in (1..12).map(|chunks| chunks << 21) {
+        let arena = builder(capacity).build().unwrap();
+        assert!(!arena.was_recovered());
+        check(&arena, &blocks);
+        assert_eq!(std::fs::metadata(folder.file("region")).unwrap().len(), builder(capacity).size().unwrap() as u64);
+        let column = arena.column(ColumnId::new(capacity as u32 >> 21)).unwrap();
+        for bytes in [1000, 100_000, 1_000_000] {
+            blocks.insert(stamp(&arena, column.alloc(bytes, 16, SpikeTime::NONE).unwrap(), bytes), bytes);
+        }
+    }
+}
+
+#[test]
 fn a_column_s_limit_stays() {
     let folder = Folder::new("region-limit");
     let arena = builder().path(folder.file("region")).build().unwrap();
@@ -188,10 +206,16 @@ fn a_column_s_limit_stays() {
     drop(arena);
     for capacity in [32 << 20, 40 << 20, 40 << 20] {
         let arena = builder().capacity(capacity).path(folder.file("region")).build().unwrap();
-        let column = arena.column(ColumnId::new(2)).unwrap();
-        while column.alloc(1000, 16, SpikeTime::NONE).is_ok() {}
-        assert!(matches!(column.last_error(), Error::Quota { limit, used, .. } if (limit, used) == (3 << 15, 3 << 15)));
+        has_limit(&arena, 2);
     }
+}
+
+/// Fills a column up to its limit of three spans.
+fn has_limit(arena: &Arena, column: u32) {
+    let column = arena.column(ColumnId::new(column)).unwrap();
+    while column.alloc(1000, 16, SpikeTime::NONE).is_ok() {}
+    let error = column.last_error();
+    assert!(matches!(error, Error::Quota { limit, used, .. } if (limit, used) == (3 << 15, 3 << 15)), "{error}");
 }
 
 #[test]
@@ -275,17 +299,19 @@ mod between {
     pub enum Call {
         Lock,
         Sync,
+        Length,
+        Seek,
     }
 
     type Deed = Box<dyn FnMut(RawFd) -> bool>;
 
     thread_local! {
-        static DEED: RefCell<Option<(Call, Deed)>> = const { RefCell::new(None) };
+        static DEED: RefCell<Option<(&'static [Call], Deed)>> = const { RefCell::new(None) };
     }
 
-    /// Does `deed` before this thread's next call of the kind, with its descriptor; and again as long as it says so.
-    pub fn before(call: Call, deed: impl FnMut(RawFd) -> bool + 'static) {
-        DEED.set(Some((call, Box::new(deed))));
+    /// Does `deed` before this thread's next call of these, with its descriptor; and again as long as it says so.
+    pub fn before(calls: &'static [Call], deed: impl FnMut(RawFd) -> bool + 'static) {
+        DEED.set(Some((calls, Box::new(deed))));
     }
 
     /// Does nothing more.
@@ -296,9 +322,9 @@ mod between {
     fn passing(call: Call, file: RawFd) {
         // While it is done, there is none.
         match DEED.take() {
-            Some((wanted, mut deed)) if wanted == call => {
+            Some((calls, mut deed)) if calls.contains(&call) => {
                 if deed(file) {
-                    DEED.set(Some((wanted, deed)));
+                    DEED.set(Some((calls, deed)));
                 }
             }
             other => DEED.set(other),
@@ -310,6 +336,20 @@ mod between {
         passing(Call::Sync, file);
         // SAFETY: no pointers.
         unsafe { libc::syscall(libc::SYS_fsync, file) as libc::c_int }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn ftruncate64(file: libc::c_int, bytes: i64) -> libc::c_int {
+        passing(Call::Length, file);
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_ftruncate, file, bytes) as libc::c_int }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn lseek(file: libc::c_int, to: i64, how: libc::c_int) -> i64 {
+        passing(Call::Seek, file);
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_lseek, file, to, how) }
     }
 
     #[unsafe(no_mangle)]
@@ -329,7 +369,7 @@ fn who_makes_a_region_in_a_file_before_its_maker_has_locked_it_keeps_it() {
     for new in [false, true] {
         let path = folder.file("region");
         let other = path.clone();
-        between::before(between::Call::Lock, move |_| {
+        between::before(&[between::Call::Lock], move |_| {
             builder().path(&other).build().unwrap().set_root(1, 77).unwrap();
             false
         });
@@ -358,7 +398,7 @@ fn a_file_that_lost_its_name_before_it_was_locked_is_not_opened() {
     };
     // Removed, as by who created it, and failed.
     let gone = path.clone();
-    between::before(between::Call::Lock, move |_| {
+    between::before(&[between::Call::Lock], move |_| {
         std::fs::remove_file(&gone).unwrap();
         false
     });
@@ -366,14 +406,14 @@ fn a_file_that_lost_its_name_before_it_was_locked_is_not_opened() {
     assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(1));
     // Replaced by a snapshot.
     let (source, target) = (with_root(&folder.file("source"), 2), path.clone());
-    between::before(between::Call::Lock, move |_| {
+    between::before(&[between::Call::Lock], move |_| {
         source.snapshot(&target).unwrap();
         false
     });
     assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(2));
     // Again and again.
     let (aside, target) = (folder.file("aside"), path.clone());
-    between::before(between::Call::Lock, move |_| {
+    between::before(&[between::Call::Lock], move |_| {
         std::fs::copy(&target, &aside).unwrap();
         std::fs::rename(&aside, &target).unwrap();
         true
@@ -389,7 +429,7 @@ fn a_closed_file_is_not_locked_any_more_although_a_forked_child_has_it_open() {
     let folder = Folder::new("region-forked");
     let path = folder.file("region");
     let (copy, taken) = mpsc::channel();
-    between::before(between::Call::Lock, move |file| {
+    between::before(&[between::Call::Lock], move |file| {
         // What a child has of a file: the same one opened once, and so the same lock.
         // SAFETY: no pointers.
         copy.send(unsafe { libc::dup(file) }).unwrap();
@@ -414,7 +454,7 @@ fn a_snapshot_replaces_no_region_that_was_opened_while_it_was_made() {
         }
         let ((opened, open), other) = (mpsc::channel(), path.clone());
         // All of the copy is written by then.
-        between::before(between::Call::Sync, move |_| {
+        between::before(&[between::Call::Sync], move |_| {
             opened.send(builder().path(&other).build().unwrap()).unwrap();
             false
         });
@@ -450,7 +490,7 @@ fn what_killed_snapshots_left_goes_away_with_the_next_and_what_is_being_written_
     let source = builder().build().unwrap();
     // What copies are called while they are written; such files with other numbers are what others left, or write.
     let ((name, names), other) = (mpsc::channel(), folder.path().to_owned());
-    between::before(between::Call::Sync, move |_| {
+    between::before(&[between::Call::Sync], move |_| {
         name.send(std::fs::read_dir(&other).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap()).unwrap();
         false
     });
@@ -486,7 +526,7 @@ fn snapshots_at_the_same_time_do_not_disturb_each_other() {
     // Of the same file, from processes of the same number, as two containers have them.
     let (other, target) = (std::sync::Arc::new(other), path.clone());
     let another = other.clone();
-    between::before(between::Call::Sync, move |_| {
+    between::before(&[between::Call::Sync], move |_| {
         another.snapshot(&target).unwrap();
         false
     });
@@ -494,7 +534,7 @@ fn snapshots_at_the_same_time_do_not_disturb_each_other() {
     last(1);
     // The copy is made, and not yet locked, when another comes and sweeps. (The first lock looks whether the file is open.)
     let (target, mut locks) = (path.clone(), 0);
-    between::before(between::Call::Lock, move |_| {
+    between::before(&[between::Call::Lock], move |_| {
         locks += 1;
         if locks == 2 {
             other.snapshot(&target).unwrap();
@@ -503,4 +543,60 @@ fn snapshots_at_the_same_time_do_not_disturb_each_other() {
     });
     source.snapshot(&path).unwrap();
     last(1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_region_that_is_killed_while_it_grows_has_its_old_shape_or_its_new_one() {
+    let folder = Folder::in_memory("region-growth");
+    let path = folder.file("region");
+    // With so many columns the new metadata would overlap the old.
+    let builder = |capacity: usize, path| Arena::builder().capacity(capacity).columns(64).sparse(true).path(path);
+    let arena = builder(4 << 20, path.clone()).build().unwrap();
+    let mut blocks = BTreeMap::new();
+    for bytes in [100, 1000, 5000, 100_000, 1_000_000] {
+        let p = arena.alloc(None, Layout::from_size_align(bytes, 16).unwrap(), SpikeTime::NONE).unwrap();
+        blocks.insert(stamp(&arena, p, bytes), bytes);
+    }
+    // It lies in the part of the old metadata that the new one will have.
+    arena.limit_column(ColumnId::new(63), Some(3 << 15)).unwrap();
+    drop(arena);
+    // What the file is at all these moments is what a kill would leave.
+    let ((seen, states), file) = (mpsc::channel(), path.clone());
+    let mut last = Vec::new();
+    between::before(&[between::Call::Length, between::Call::Seek], move |_| {
+        let state = std::fs::read(&file).unwrap();
+        if state != last {
+            last.clone_from(&state);
+            seen.send(state).unwrap();
+        }
+        true
+    });
+    drop(builder(6 << 20, path.clone()).build().unwrap());
+    between::nothing();
+    let states: Vec<_> = states.iter().collect();
+    assert!(states.len() > 10);
+    let arena_bytes = builder(8 << 20, path.clone()).size().unwrap();
+    for state in &states {
+        std::fs::write(&path, state).unwrap();
+        check(&builder(6 << 20, path.clone()).build().unwrap(), &blocks);
+        let arena = builder(8 << 20, path.clone()).build().unwrap();
+        assert_eq!(path.metadata().unwrap().len(), arena_bytes as u64);
+        check(&arena, &blocks);
+        has_limit(&arena, 63);
+    }
+    // The metadata is still aside: who looks while it grows on, and becomes shorter, looks again.
+    for seeks in [1, 2] {
+        std::fs::write(&path, &states[states.len() - 2]).unwrap();
+        let (file, mut left) = (path.clone(), seeks);
+        between::before(&[between::Call::Seek], move |_| {
+            left -= 1;
+            if left == 0 {
+                drop(builder(8 << 20, file.clone()).build().unwrap());
+            }
+            left > 0
+        });
+        assert_eq!(RegionView::open(&path).unwrap().metrics().live_blocks(), blocks.len() as u64);
+        between::nothing();
+    }
 }

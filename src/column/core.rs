@@ -251,6 +251,27 @@ impl Shape {
         [self.pages, self.spans, self.live, self.remote]
     }
 
+    /// Copies what is known of the spans, and the columns' limits, to where another shape and extent have it; all else there is zero.
+    fn copy_known(&self, from: Extent, shape: &Self, to: Extent, region: &Region) {
+        for part in region.written(to.metadata..to.bytes()) {
+            region.zero(part);
+        }
+        for (old, new) in self.known().into_iter().zip(shape.known()) {
+            let (old, new) = (old.range(from.metadata), new.range(to.metadata));
+            for part in region.written(old.clone()) {
+                region.copy(part.clone(), new.start + (part.start - old.start));
+            }
+        }
+        for index in 0..self.columns {
+            // What a program has set, and nothing else of a column's block.
+            let limit = |shape: &Self, extent: Extent| shape.block(extent.metadata, index).start + ColumnBlock::LIMIT;
+            let (from, to) = (limit(self, from), limit(shape, to));
+            if !region.written(from..from + 1).is_empty() {
+                region.copy(from..from + size_of::<AtomicI64>(), to);
+            }
+        }
+    }
+
     /// The parts of the metadata that are derived: all but what is known of the spans, and the columns' blocks.
     pub(crate) fn derived(&self) -> [Section; 8] {
         let [leaves, middle, top] = self.index;
@@ -326,12 +347,13 @@ impl Core {
             return Err(file.damaged(TRUNCATED));
         }
         let (from, to) = (described.extent, shape.grown(&options, described.extent)?.1);
+        let bytes = from.bytes_on_the_way(to);
         if to == from {
-            file.reserve(from.bytes(), sparse)?;
+            file.reserve(bytes, sparse)?;
         } else {
-            file.grow(from.bytes(), to.bytes(), sparse)?;
+            file.grow(from.bytes(), bytes, sparse)?;
         }
-        let region = Region::in_file(from, to.bytes(), file, shape.region_options(&options))?;
+        let region = Region::in_file(from, bytes, file, shape.region_options(&options))?;
         Ok((Self::over(region, &shape, options)?, found))
     }
 
@@ -358,7 +380,7 @@ impl Core {
             Error::Config(why) => damaged(why),
             why => why,
         })?;
-        let needed = shape.grown(&options, described.extent)?.1.bytes();
+        let needed = described.extent.bytes_on_the_way(shape.grown(&options, described.extent)?.1);
         if memory.bytes < needed {
             return Err(Error::GivenMemory { needed, given: memory.bytes });
         }
@@ -390,17 +412,12 @@ impl Core {
             let options = Options::described(first);
             let shape = Shape::described(&options, first).ok_or_else(|| file.damaged("its header is damaged: it describes no arena"))?;
             let fits = |file: &RegionFile| Ok(file.bytes()? >= first.extent.bytes());
-            if !fits(&file)? {
-                return Err(file.damaged(TRUNCATED));
-            }
-            let region = Region::copied(first.extent, file)?;
-            let Some(file) = region.file() else { continue };
-            // What was cut off while it was read may have read as a hole.
-            if !fits(file)? {
-                return Err(file.damaged(TRUNCATED));
-            }
-            if described(file)?.1 == first {
-                return Ok((Self::over(region, &shape, options)?, found));
+            let region = if fits(&file)? { Region::copied(first.extent, file) } else { Err(file.damaged(TRUNCATED)) };
+            // By then it may have grown, and what it took on the way may be cut off.
+            let file = RegionFile::look(path)?;
+            if described(&file)?.1 == first {
+                // What was cut off while it was read may have read as a hole.
+                return if fits(&file)? { Ok((Self::over(region?, &shape, options)?, found)) } else { Err(file.damaged(TRUNCATED)) };
             }
         }
         Err(Error::Format { name: named(path), why: "it was opened and grown again and again while it was read" })
@@ -450,30 +467,19 @@ impl Core {
     }
 
     /// The same arena with the capacity that was asked for, for which there is room: what is known of the spans is copied
-    /// to where it belongs then. It has to be recovered once more; it was just now, so nothing else is worth keeping.
+    /// to where it belongs then, by way of a place aside if it would overlap what holds. It has to be recovered once more; it was
+    /// just now, so nothing else is worth keeping.
     pub(crate) fn grow(self, capacity: usize) -> Result<(Self, Found)> {
-        let (old, from) = (self.shape, self.region.extent());
-        let mut region = self.region;
         let options = Options { capacity, ..self.options };
-        let (shape, to) = old.grown(&options, from)?;
-        if region.is_given() {
-            region.zero(to.metadata..to.bytes());
+        let (mut shape, mut extent) = (self.shape, self.region.extent());
+        let (grown, to) = shape.grown(&options, extent)?;
+        let mut region = self.region;
+        while extent != to {
+            let next = extent.on_the_way(to);
+            shape.copy_known(extent, &grown, next, &region);
+            self.header.set_extent(next);
+            (shape, extent) = (grown, next);
         }
-        for (old, new) in old.known().into_iter().zip(shape.known()) {
-            let (old, new) = (old.range(from.metadata), new.range(to.metadata));
-            for part in region.written(old.clone()) {
-                region.copy(part.clone(), new.start + (part.start - old.start));
-            }
-        }
-        for index in 0..self.options.columns {
-            // What a program has set, and nothing else of a column's block.
-            let limit = |shape: &Shape, extent: Extent| shape.block(extent.metadata, index).start + ColumnBlock::LIMIT;
-            let (from, to) = (limit(&old, from), limit(&shape, to));
-            if !region.written(from..from + 1).is_empty() {
-                region.copy(from..from + size_of::<AtomicI64>(), to);
-            }
-        }
-        self.header.set_extent(to);
         region.set_extent(to);
         region.keep();
         Ok((Self::over(region, &shape, options)?, Found::Unclosed(shape.describe(to))))

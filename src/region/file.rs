@@ -283,9 +283,10 @@ impl RegionFile {
         self.reserve(bytes, sparse)
     }
 
-    /// The region in it is whole.
-    pub(crate) fn keep(&mut self) {
+    /// The region in it is whole, and takes so many bytes. What it took on the way is cut off; if that fails, it is only longer.
+    pub(crate) fn keep(&mut self, bytes: usize) {
         self.undo = Undo::Nothing;
+        let _ = self.file.set_len(bytes as u64);
     }
 
     /// Makes the file longer: what is new is zero. It is undone like a creation.

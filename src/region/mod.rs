@@ -169,10 +169,21 @@ impl Extent {
         Self { chunks, data, metadata: data + chunks * CHUNK + PAGE, metadata_bytes }
     }
 
-    /// The same region with more chunks: the new metadata overlaps neither user memory nor the old metadata.
-    pub(crate) fn grown(self, chunks: usize, metadata_bytes: usize) -> Self {
-        let fresh = Self::with_data_at(self.data, chunks, metadata_bytes);
-        Self { metadata: fresh.metadata.max(self.bytes()), ..fresh }
+    /// The same region with more chunks: its parts lie as those of a new one.
+    pub(crate) const fn grown(self, chunks: usize, metadata_bytes: usize) -> Self {
+        Self::with_data_at(self.data, chunks, metadata_bytes)
+    }
+
+    /// Where the metadata goes before it goes where `to` says, so that it is never laid over the one that holds: behind both, if
+    /// they overlap.
+    pub(crate) fn on_the_way(self, to: Self) -> Self {
+        let overlap = to.metadata < self.bytes() && self.metadata < to.bytes();
+        if overlap && self != to { Self { metadata: to.bytes().max(self.bytes()), ..to } } else { to }
+    }
+
+    /// Bytes that the region takes while it becomes `to`.
+    pub(crate) fn bytes_on_the_way(self, to: Self) -> usize {
+        self.on_the_way(to).bytes().max(self.bytes())
     }
 
     /// Bytes of the whole region.
@@ -370,8 +381,9 @@ impl Region {
 
     /// The new region in the file, or the grown one, is whole: it stays.
     pub(crate) fn keep(&mut self) {
+        let bytes = self.extent.bytes();
         if let Some(file) = &mut self.file {
-            file.keep();
+            file.keep(bytes);
         }
     }
 
