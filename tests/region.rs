@@ -248,6 +248,28 @@ fn given_memory_holds_an_arena_and_nothing_else_is_touched() {
 }
 
 #[test]
+fn given_memory_to_grow_in_takes_its_metadata_twice_and_two_megabytes() {
+    for columns in [3, 64] {
+        let builder = |capacity: usize| Arena::builder().capacity(capacity).columns(columns);
+        let size = builder(16 << 20).size().unwrap();
+        let bytes = size + (size - (16 << 20)) + (2 << 20);
+        let layout = Layout::from_size_align(bytes, 4096).unwrap();
+        // SAFETY: the layout is not empty.
+        let memory = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+        let mut blocks = BTreeMap::new();
+        for capacity in (2..=8).map(|chunks| chunks << 21) {
+            // SAFETY: the memory is ours.
+            let arena = unsafe { builder(capacity).memory(memory, bytes) }.build().unwrap();
+            check(&arena, &blocks);
+            let p = arena.alloc(None, Layout::from_size_align(1 << 20, 16).unwrap(), SpikeTime::NONE).unwrap();
+            blocks.insert(stamp(&arena, p, 1 << 20), 1 << 20);
+        }
+        // SAFETY: as it was allocated.
+        unsafe { std::alloc::dealloc(memory.as_ptr(), layout) };
+    }
+}
+
+#[test]
 fn metadata_takes_little_of_a_small_arena() {
     let per_mille = |capacity: usize, columns| {
         let size = Arena::builder().capacity(capacity).columns(columns).size().unwrap();
