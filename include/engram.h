@@ -142,7 +142,7 @@ typedef struct engram_arena_config {
   // memory in it is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is
   // `ENGRAM_E_INVALID`, and the message says what there is.
   void *memory;
-  // Its bytes: at least `engram_arena_size`.
+  // Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
   size_t memory_size;
   // Zero.
   uint32_t reserved[8];
@@ -380,16 +380,20 @@ engram_status engram_arena_config_init(struct engram_arena_config *config, size_
 // the given memory, had not been closed; everything that was not passed to a free is there. Of region files:
 // `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is no region file or a
 // damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
-// asked for; the file is as it was then. Any, blocking.
+// asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened.
+// A link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any,
+// blocking.
 engram_status engram_arena_open(const struct engram_arena_config *config,
                                 struct engram_arena **out);
 
 // Bytes that such an arena takes in a file or in given memory, metadata included: what `memory_size` must be at least; 0
-// if the config is wrong. `config` may be NULL for the defaults. Any, RT.
+// if the config is wrong. `config` may be NULL for the defaults. Memory in which an arena is to grow takes more: this size for
+// the largest capacity, once more what it has above that capacity, and 2 MiB. Any, RT.
 size_t engram_arena_size(const struct engram_arena_config *config);
 
 // Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a
-// column is held, and then it stays open. One thread, while no other uses the arena; blocking.
+// column is held, and then it stays open. A forked child may neither use nor close its parent's arena in a file; it does not
+// keep the file locked. One thread, while no other uses the arena; blocking.
 engram_status engram_arena_close(struct engram_arena *arena);
 
 // Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One
@@ -651,8 +655,10 @@ size_t engram_service_metrics_json(const struct engram_service *service,
 engram_status engram_arena_sync(struct engram_arena *arena);
 
 // Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
-// It is written under another name, brought to disk and renamed. `ENGRAM_E_BUSY` while a column is held, or if the file is an
-// open region. While nothing else uses the arena; blocking.
+// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
+// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
+// followed. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened meanwhile: it is
+// not replaced. While nothing else uses the arena; blocking.
 engram_status engram_arena_snapshot(struct engram_arena *arena,
                                     const char *path);
 

@@ -60,7 +60,7 @@ pub struct engram_arena_config {
     /// memory in it is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is
     /// `ENGRAM_E_INVALID`, and the message says what there is.
     pub memory: *mut c_void,
-    /// Its bytes: at least `engram_arena_size`.
+    /// Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
     pub memory_size: usize,
     /// Zero.
     pub reserved: [u32; 8],
@@ -181,7 +181,9 @@ pub unsafe extern "C" fn engram_arena_config_init(config: *mut engram_arena_conf
 /// the given memory, had not been closed; everything that was not passed to a free is there. Of region files:
 /// `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is no region file or a
 /// damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
-/// asked for; the file is as it was then. Any, blocking.
+/// asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened.
+/// A link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any,
+/// blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, out: *mut *mut engram_arena) -> engram_status {
     if out.is_null() {
@@ -205,7 +207,8 @@ pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, o
 }
 
 /// Bytes that such an arena takes in a file or in given memory, metadata included: what `memory_size` must be at least; 0
-/// if the config is wrong. `config` may be NULL for the defaults. Any, RT.
+/// if the config is wrong. `config` may be NULL for the defaults. Memory in which an arena is to grow takes more: this size for
+/// the largest capacity, once more what it has above that capacity, and 2 MiB. Any, RT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -> usize {
     // SAFETY: the caller's promise.
@@ -217,7 +220,8 @@ pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -
 }
 
 /// Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a
-/// column is held, and then it stays open. One thread, while no other uses the arena; blocking.
+/// column is held, and then it stays open. A forked child may neither use nor close its parent's arena in a file; it does not
+/// keep the file locked. One thread, while no other uses the arena; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_status {
     if arena.is_null() {
