@@ -296,6 +296,29 @@ fn who_replaces_blocks_of_many_spans_stays_in_the_chunks_that_he_has() {
     assert!(chunks.len() * CHUNK < 2 * live, "{} chunks for {live} bytes", chunks.len());
 }
 
+/// A unit of a span that is announced again, and collected before that is heard, would leave an announcement with nothing behind
+/// it; if a fresh span served then, it would take memory without end.
+#[test]
+fn who_replaces_blocks_that_anybody_frees_stays_in_the_memory_that_he_has() {
+    for size in [16, 112, 1000] {
+        let arena = arena(64 << 20);
+        let holder = held(&arena, 0);
+        for ask in [Asking::Holder(&holder), Asking::Anybody(&arena, 1)] {
+            let mut random = Random(88_172_645_463_325_252);
+            let mut blocks: Vec<_> = (0..2000).map(|_| ask.alloc(size, 16, SpikeTime::NONE).unwrap()).collect();
+            let before = arena.metrics().bytes_committed;
+            for _ in 0..200_000 {
+                let block = &mut blocks[random.below(2000)];
+                // SAFETY: nothing uses the block afterwards.
+                unsafe { arena.free(*block) }.unwrap();
+                *block = ask.alloc(size, 16, SpikeTime::NONE).unwrap();
+            }
+            assert_eq!(arena.metrics().bytes_committed, before, "{size} bytes");
+        }
+        verify(&arena);
+    }
+}
+
 /// Leaves an arena in which everything was freed, by holders and by others, in all columns.
 fn used_and_freed(capacity: usize) -> Arena {
     let arena = arena(capacity);

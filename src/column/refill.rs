@@ -9,7 +9,7 @@
 //! Every step is bounded: no loop runs over spans or frees (P2). Each is a function of its own that is
 //! left by a jump, so that none pays for the next and none needs a stack frame; what they do is in
 //! methods, which the search in `scarce` uses too. A unit may turn out to have nothing (its announcement
-//! came late: see `remote`): the next step serves then.
+//! came late: see `remote`): then there is one more look before a fresh span is taken (`looking_again`).
 
 use core::num::{NonZeroU32, NonZeroU64};
 
@@ -66,7 +66,7 @@ extern "C" fn collecting(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     }
     match handle.take_waiting_unit(cell, head, handle.span(head)) {
         Some(granule) => handle.address(granule),
-        None => growing_at_large(handle, cell),
+        None => looking_again(handle, cell),
     }
 }
 
@@ -76,7 +76,7 @@ extern "C" fn collecting(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
 extern "C" fn handing_over(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     match handle.take_waiting_slot(cell, head, handle.span(head)) {
         Some(granule) => handle.address(granule),
-        None => growing_at_large(handle, cell),
+        None => looking_again(handle, cell),
     }
 }
 
@@ -183,7 +183,7 @@ extern "C" fn bringing_slot_in(handle: &Handle, head: SpanId, cell: Cell, units:
 #[inline(never)]
 extern "C" fn finding_nothing(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
     Handle::list_arrived(cell, head, meta, units);
-    growing_at_large(handle, cell)
+    looking_again(handle, cell)
 }
 
 /// A span from the inbox has nothing to take back; the cell has no list.
@@ -191,7 +191,7 @@ extern "C" fn finding_nothing(handle: &Handle, head: SpanId, cell: Cell, units: 
 #[inline(never)]
 extern "C" fn missing(handle: &Handle, cell: Cell, meta: &SpanMeta) -> *mut u8 {
     meta.leave_alone();
-    growing_at_large(handle, cell)
+    looking_again(handle, cell)
 }
 
 /// A span from the inbox is not the cell's any more.
@@ -199,7 +199,7 @@ extern "C" fn missing(handle: &Handle, cell: Cell, meta: &SpanMeta) -> *mut u8 {
 #[inline(never)]
 extern "C" fn passing_on(handle: &Handle, cell: Cell, span: SpanId, units: u64) -> *mut u8 {
     handle.pass_on(span, units);
-    growing_at_large(handle, cell)
+    looking_again(handle, cell)
 }
 
 /// The same for a cell that was never used: from a fresh span. Or size 0 was asked for, which leads to a cell of its own.
@@ -253,6 +253,17 @@ extern "C" fn taking_run(handle: &Handle, cell: Cell) -> *mut u8 {
         return taking_back(handle, span, cell);
     }
     growing_at_large(handle, cell)
+}
+
+/// What was announced was not there, was not ours or could not be reached: one more look at what the cell has and what others
+/// freed. (A fresh span each time would be memory without end, however much is free.)
+#[cold]
+#[inline(never)]
+extern "C" fn looking_again(handle: &Handle, cell: Cell) -> *mut u8 {
+    match handle.refill_from_spans(cell) {
+        Some(granule) => handle.give(granule),
+        None => growing_at_large(handle, cell),
+    }
 }
 
 /// Allocates for an empty cell without spans: from a fresh span or run of any of the column's chunks, a
@@ -447,7 +458,10 @@ impl Handle {
     /// The same where units are words: all of the unit is taken back and checked out, and its first block handed over.
     #[inline(always)]
     fn take_waiting_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
-        let units = NonZeroU32::new(meta.collect.load(Relaxed) as u32)?;
+        let Some(units) = NonZeroU32::new(meta.pending.not_again(meta.collect.load(Relaxed)) as u32) else {
+            self.leave_waiting(cell, meta, 0);
+            return None;
+        };
         let unit = units.trailing_zeros();
         let found = collect_and_give(self.live_unit(head, unit), self.remote_unit(head, unit));
         self.leave_waiting(cell, meta, u64::from(units.get() & units.get().wrapping_sub(u32::from(!found.more))));
@@ -491,7 +505,7 @@ impl Handle {
     #[inline(always)]
     fn take_back(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
         let meta = self.span(span);
-        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return growing_at_large(self, cell) };
+        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return looking_again(self, cell) };
         if !arrival.ours {
             return passing_on(self, cell, span, arrival.units);
         }
@@ -813,5 +827,33 @@ impl Handle {
         self.block().open.refund(1);
         meta.map.give_one(head.place());
         self.note_single_back(chunk, meta);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::arena::Arena;
+    use crate::column::holding::ColumnId;
+    use crate::spike::SpikeTime;
+
+    /// An announcement with nothing behind it: it came so late that its block was collected before. Seen with: a fresh span as soon
+    /// as nothing is found.
+    #[test]
+    fn what_others_freed_is_found_behind_an_announcement_that_came_late() {
+        for size in [64, 1024] {
+            let arena = Arena::builder().capacity(4 << 20).columns(1).build().unwrap();
+            let column = arena.column(ColumnId::new(0)).unwrap();
+            let span = || (0..(32 << 10) / size).map(|_| column.alloc(size, 16, SpikeTime::NONE).unwrap()).collect::<Vec<_>>();
+            let (freed, late) = (span(), span());
+            let before = arena.metrics().bytes_committed;
+            // SAFETY: nothing uses the block afterwards.
+            unsafe { arena.free(freed[9]) }.unwrap();
+            let late = arena.core.granule(late[0].as_ptr()).unwrap().span();
+            assert!(arena.core.span(late).pending.announce(1));
+            arena.core.announce(late, arena.core.span(late));
+            assert_eq!(column.alloc(size, 16, SpikeTime::NONE), Ok(freed[9]));
+            assert_eq!(arena.metrics().bytes_committed, before);
+            arena.verify().unwrap();
+        }
     }
 }

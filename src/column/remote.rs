@@ -16,10 +16,11 @@
 //! others freed *before* its remote bit, so that one of the two tests sees a block that others
 //! freed. (2) before (3): it clears the live bit of the block that it held back *before* it holds back
 //! the next, so that one of the two tests sees a block that the holder freed. (5) before (6), (b)
-//! before (c): every bit set before (b) is collected, every later one is announced anew. An
+//! before (c): every bit set before (b) is collected, every later one is announced anew. A unit that waits for
+//! (c) and is announced again is left to that announcement (`Pending::not_again`): else it would find nothing. Even so an
 //! announcement may be late: its block was collected with others of its unit, or the span was taken away
 //! (see `steal`), and it may have a new life by then, with the same holder or another. So who finds nothing
-//! where something was announced goes on, who is about to push a span looks whose it is, and who finds a span
+//! where something was announced looks once more, who is about to push a span looks whose it is, and who finds a span
 //! in its inbox that is not its own passes it on. One read-
 //! modify-write a free, one more for the first of a unit, three
 //! more for the first of a span; none of them is a loop: wait-free.

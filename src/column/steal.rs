@@ -22,8 +22,8 @@
 //! takes a span's pending units, and clears it when the span leaves its list. Whoever announces
 //! after that and pushes the span publishes the "busy" of before, so that the thief of (2) sees this one
 //! or a later one. It sees 0: then the span was in no list after it was last accepted, everything that
-//! was announced until then was collected, and nothing more is accepted before (6), because the thief
-//! keeps the span "queued". So the holder takes no marked slot back any more, and marks that the thief sees
+//! was announced until then was collected or has been announced again, and nothing more is accepted before (6), because the
+//! thief keeps the span "queued". So the holder takes no marked slot back any more, and marks that the thief sees
 //! one after the other stand there together in the end (S7). Then no slot is left for a stack, a word, the
 //! summary or the held free, and the span in no list: what the holder last did to it comes before it
 //! handed the last slot out, and that before its free, which the thief has seen.

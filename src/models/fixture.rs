@@ -163,8 +163,10 @@ impl Holder {
         }
     }
 
-    /// Takes back what others freed of the units that are waiting. No block comes back twice.
+    /// Takes back what others freed of the units that are waiting and were not announced again. No block comes back twice.
     pub(super) fn collect(&mut self) {
+        self.waiting = self.arena.pending.not_again(self.waiting);
+        self.unlist();
         for unit in 0..2 {
             if self.waiting >> unit & 1 != 0 {
                 let collected = collect(&self.arena.live[unit], &self.arena.remote[unit], u64::MAX);
@@ -211,6 +213,8 @@ impl Holder {
 
     /// Takes back what others freed of a unit that is waiting, and hands the first block out again.
     pub(super) fn collect_and_give(&mut self) -> Option<Granule> {
+        self.waiting = self.arena.pending.not_again(self.waiting);
+        self.unlist();
         if self.waiting == 0 {
             return None;
         }

@@ -86,6 +86,14 @@ impl Pending {
         self.units.swap(0, Ordering::SeqCst)
     }
 
+    /// The units among `waiting` that were not announced again since they were taken. The others are left to their announcement:
+    /// it would find nothing if they were collected before.
+    #[inline(always)]
+    pub(crate) fn not_again(&self, waiting: u64) -> u64 {
+        // Relaxed: who does not see an announcement leaves it to find nothing.
+        waiting & !self.units.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing is pending, for checks and while the column is reset.
     pub(crate) fn is_quiet(&self) -> bool {
         self.units.load(Ordering::SeqCst) == 0 && self.queued.load(Ordering::SeqCst) == 0
