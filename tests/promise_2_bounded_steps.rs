@@ -41,8 +41,8 @@ const STATED: [(&str, usize, usize); 29] = [
     ("ordered batch of 500, mixed sizes: each block", 600, 600),
     ("not held: allocation", 58, 680),
     ("not held: free", 150, 187),
-    ("held by another: allocation", 352, 2690),
-    ("held by another: free", 139, 139),
+    ("held by another: allocation", 352, 940),
+    ("held by another: free", 154, 154),
 ];
 
 /// A row of the table.

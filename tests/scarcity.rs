@@ -319,6 +319,26 @@ fn who_replaces_blocks_that_anybody_frees_stays_in_the_memory_that_he_has() {
     }
 }
 
+/// A fresh span as soon as the one that had room lately is full, or a free that leads allocations to another span each time so that
+/// none becomes empty, would fill the arena with spans that have few blocks.
+#[test]
+fn who_replaces_blocks_of_a_column_that_another_holds_keeps_few_shared_spans() {
+    let arena = arena(64 << 20);
+    let _holder = held(&arena, 0);
+    let (ask, mut random) = (Asking::Anybody(&arena, 0), Random(88_172_645_463_325_252));
+    let alloc = |random: &mut Random| ask.alloc(16 + random.below(240), 16, SpikeTime::NONE).unwrap();
+    let mut blocks: Vec<_> = (0..20_000).map(|_| alloc(&mut random)).collect();
+    for _ in 0..100_000 {
+        let block = &mut blocks[random.below(20_000)];
+        // SAFETY: nothing uses the block afterwards.
+        unsafe { arena.free(*block) }.unwrap();
+        *block = alloc(&mut random);
+    }
+    let metrics = arena.metrics();
+    assert!(2 * metrics.bytes_live > metrics.bytes_committed, "{} of {} bytes", metrics.bytes_live, metrics.bytes_committed);
+    verify(&arena);
+}
+
 /// Leaves an arena in which everything was freed, by holders and by others, in all columns.
 fn used_and_freed(capacity: usize) -> Arena {
     let arena = arena(capacity);

@@ -524,15 +524,14 @@ impl Core {
         self.columns.cell_of(index, id).open().hint()
     }
 
-    /// Notes that a shared span has room; its cell is given by its offset.
+    /// The same of a cell that is given by its offset.
     #[inline(always)]
-    pub(crate) fn set_hint(&self, index: u32, offset: u32, span: SpanId) {
-        let hint = if self.columns.cell_near(offset) == offset {
+    pub(crate) fn hint_at(&self, index: u32, offset: u32) -> &AtomicU32 {
+        if self.columns.cell_near(offset) == offset {
             self.columns.cell(index, offset).open().hint()
         } else {
             self.published_hint(index, offset)
-        };
-        hint.store(span.0, Relaxed);
+        }
     }
 
     #[cold]

@@ -286,7 +286,7 @@ impl Core {
         if owner.is_large() {
             self.leave_large(index, head, spans);
         } else {
-            self.release_shared(index, self.head_of(head), id.offset(), 1);
+            self.release_shared(index, self.head_of(head), id, id.class_of(), 1);
         }
         let open = &self.block(index).open;
         // Release: pairs with the snapshot, which reads frees before allocations.

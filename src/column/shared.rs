@@ -1,17 +1,21 @@
 //! Allocation for a column whose lease somebody else has: single bits of its shared spans.
 //!
-//! A hint for each cell names the shared span that had room lately; its chunk's other spans of the
-//! same cell are tried next, then a fresh span. States decide, hints only guide; see `span::shared`.
+//! A hint for each cell names a shared span with room. It stays there until that span is full, so that others become empty; then
+//! other spans of the same cell are looked for, in its chunk and a few behind it, then a fresh span serves. States decide, hints
+//! only guide; see `span::shared`.
 
 use super::cell::CellId;
 use super::core::{Core, Freed, Misuse};
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::map::{Entry, Granule, Owner, SpanId};
+use crate::map::{ChunkId, Entry, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, CLASSES, Class, SPAN_WORDS, pattern};
 use crate::span::{SharedKey, claim_bit};
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use core::ptr::NonNull;
+
+/// Chunks that are looked through for a shared span with room before a fresh one is taken.
+const LOOKS: u32 = 8;
 
 impl Core {
     /// Serves a request without the lease. Returns the block and its bytes.
@@ -59,19 +63,34 @@ impl Core {
         first
     }
 
-    /// A slot of a shared span that the column has: the hinted one, or another of its chunk.
+    /// A slot of a shared span that the column has: the hinted one, or another of its chunk or of a few behind it.
     pub(crate) fn claim_shared<const PUBLISHED: bool>(&self, index: u32, id: CellId) -> Option<Granule> {
-        let word = self.hint::<PUBLISHED>(index, id);
-        let hint = SpanId(word.load(Relaxed));
+        let hint = SpanId(self.hint::<PUBLISHED>(index, id).load(Relaxed));
         if hint == SpanId::NONE {
             return None;
         }
         if let Some(granule) = self.claim_in::<PUBLISHED>(index, id, hint) {
             return Some(granule);
         }
-        (0..CHUNK_SPANS as u32)
-            .map(|place| hint.chunk().span(place))
+        self.look_around::<PUBLISHED>(index, id, hint)
+    }
+
+    /// The same: one of the span's chunk, or of a few behind it.
+    #[cold]
+    #[inline(never)]
+    fn look_around<const PUBLISHED: bool>(&self, index: u32, id: CellId, hint: SpanId) -> Option<Granule> {
+        let word = self.hint::<PUBLISHED>(index, id);
+        // From there on, so that looks go round.
+        let chunks = self.chunks.len() as u32 - 1;
+        (0..LOOKS.min(chunks)).map(|after| ChunkId((hint.chunk().0 - 1 + after) % chunks + 1)).find_map(|chunk| {
+            let mut used = if self.chunk(chunk).owner.load(Relaxed) == 0 { 0 } else { !self.chunk(chunk).map.free() };
+            core::iter::from_fn(|| {
+                let place = used.trailing_zeros();
+                used &= used.wrapping_sub(1);
+                (place < CHUNK_SPANS as u32).then(|| chunk.span(place))
+            })
             .find_map(|span| self.claim_in::<PUBLISHED>(index, id, span).inspect(|_| word.store(span.0, Relaxed)))
+        })
     }
 
     /// A slot of any shared span of the column that would serve: of the class, whatever the zone.
@@ -152,17 +171,22 @@ impl Core {
         if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
             return Err(Misuse::Twice);
         }
-        self.release_shared(index, place.head, place.cell.offset(), 1);
+        self.release_shared(index, place.head, place.cell, class, 1);
         Ok(Freed::new(index, u64::from(class.granules)))
     }
 
-    /// Gives up reservations of `slots` blocks whose bits are clear, of a span of the cell at `offset`; an empty span goes back.
+    /// Gives up reservations of `slots` blocks whose bits are clear, of a span of this cell and class; an empty span goes back.
     #[inline(always)]
-    pub(crate) fn release_shared(&self, index: u32, head: SpanId, offset: u32, slots: u32) {
-        if self.span(head).shared.release(slots) {
-            self.return_open(index, head, u32::from(CLASSES[CellId::at_offset(offset).class()].spans));
-        } else {
-            self.set_hint(index, offset, head);
+    pub(crate) fn release_shared(&self, index: u32, head: SpanId, id: CellId, class: &Class, slots: u32) {
+        let shared = &self.span(head).shared;
+        if shared.release(slots) {
+            self.return_open(index, head, u32::from(class.spans));
+            return;
+        }
+        // Where the last one had room goes on having it: the others may become empty.
+        let hint = self.hint_at(index, id.offset());
+        if !self.span(SpanId(hint.load(Relaxed))).shared.has_room_like(shared, u32::from(class.slots)) {
+            hint.store(head.0, Relaxed);
         }
     }
 }

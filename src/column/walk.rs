@@ -138,8 +138,8 @@ impl Handle {
 
     fn reset_shared(&self, head: SpanId) {
         let core = self.core();
-        let class = core.class_of(head);
-        let cell = core.page(head).cell();
+        let id = CellId::of(core.page(head).read());
+        let class = id.class_of();
         let mut slots = 0;
         for word in core.words_of(head) {
             let live = core.live.at(word);
@@ -150,7 +150,7 @@ impl Handle {
         }
         self.count_past_cells(slots, u64::from(slots) * u64::from(class.granules));
         if slots != 0 {
-            core.release_shared(self.index(), head, cell, slots);
+            core.release_shared(self.index(), head, id, class, slots);
         }
     }
 

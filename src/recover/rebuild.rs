@@ -106,7 +106,7 @@ impl Core {
         let live = self.live_in(span, class);
         self.span(span).shared.open(SharedKey { column: index, cell: cell.0 }, live);
         if live < u32::from(class.slots) {
-            self.set_hint(index, cell.offset(), span);
+            self.hint_at(index, cell.offset()).store(span.0, Relaxed);
         }
         self.count_found(index, u32::from(class.spans), u64::from(live), u64::from(live) * u64::from(class.bytes));
     }

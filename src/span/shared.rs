@@ -92,6 +92,14 @@ impl SharedState {
         self.0.load(Ordering::Relaxed) & !TAKEN == key.open()
     }
 
+    /// Whether it is an open span of the same cell as `other` with one of its `slots` not taken: a look.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn has_room_like(&self, other: &Self, slots: u32) -> bool {
+        let (state, other) = (self.0.load(Ordering::Relaxed), other.0.load(Ordering::Relaxed));
+        (state ^ other) & !TAKEN == 0 && state & TAKEN < u64::from(slots)
+    }
+
     /// Slots taken.
     pub(crate) fn taken(&self) -> u32 {
         self.0.load(Ordering::Relaxed) as u32
