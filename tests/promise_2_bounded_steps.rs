@@ -11,9 +11,9 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What README states, call and return included: the row, its median, its most; with some room, because what this test
-/// builds differs in what was inlined where.
-const STATED: [(&str, usize, usize); 29] = [
+/// Ceilings for the rows of README's table, call and return included: the row, its median, its most; with some room above what
+/// README states, because what this test builds differs in what was inlined where.
+const STATED: [(&str, usize, usize); 31] = [
     ("churn: allocation", 29, 92),
     ("churn: free", 39, 75),
     ("churn over all zones: allocation", 29, 92),
@@ -22,6 +22,8 @@ const STATED: [(&str, usize, usize); 29] = [
     ("growth: free", 67, 104),
     ("growth over all zones: allocation", 29, 100),
     ("growth over all zones: free", 67, 104),
+    ("growth past 128 MiB: allocation", 29, 330),
+    ("shrinking in no order: free", 67, 112),
     ("taking back: allocation", 29, 100),
     ("taking back: free", 79, 112),
     ("taking back: free by another column's holder", 162, 196),
@@ -39,9 +41,9 @@ const STATED: [(&str, usize, usize); 29] = [
     ("ordered batch of 500, 64 B, spikes ascending: each block", 36, 36),
     ("ordered batch of 500, 64 B: each block", 200, 200),
     ("ordered batch of 500, mixed sizes: each block", 600, 600),
-    ("not held: allocation", 58, 680),
+    ("not held: allocation", 58, 725),
     ("not held: free", 150, 187),
-    ("held by another: allocation", 352, 940),
+    ("held by another: allocation", 370, 950),
     ("held by another: free", 154, 154),
 ];
 

@@ -11,6 +11,8 @@ pub(crate) const ALL: &[fn(&mut Counter)] = &[
     churn_over_zones,
     growth,
     growth_over_zones,
+    growth_past_a_leaf,
+    shrinking,
     take_back,
     watchful,
     exhaustion,
@@ -156,6 +158,27 @@ fn grow(counter: &mut Counter, rows: [RowName; 2], count: usize, spike: fn(&mut 
     let blocks: Vec<_> = (0..count).map(|_| column.count_alloc(counter, rows[0], random.mixed(), spike(&mut random))).collect();
     for block in blocks {
         column.count_free(counter, rows[1], block);
+    }
+}
+
+/// Past the chunks of one word of the chunk index, 64 of 2 MiB.
+fn growth_past_a_leaf(counter: &mut Counter) {
+    const BLOCK: usize = 4096;
+    let arena = Arena::open(1 << 30);
+    let column = arena.hold(1);
+    (0..(120 << 20) / BLOCK).for_each(|_| _ = column.alloc(BLOCK, ENGRAM_TTFS_NONE));
+    for _ in 0..(16 << 20) / BLOCK {
+        column.count_alloc(counter, "growth past 128 MiB: allocation", BLOCK, ENGRAM_TTFS_NONE);
+    }
+}
+
+/// Down to empty in no order: spans go back that lie in the midst of their cells' lists.
+fn shrinking(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(256 << 20), Random::new());
+    let column = arena.hold(1);
+    let mut blocks: Vec<_> = (0..GROWN).map(|_| column.alloc(random.mixed(), ENGRAM_TTFS_NONE)).collect();
+    while !blocks.is_empty() {
+        column.count_free(counter, "shrinking in no order: free", blocks.swap_remove(random.below(blocks.len())));
     }
 }
 
