@@ -2,7 +2,8 @@
 //!
 //! Each allocator gets a process of its own, this program with `--rss`. There every page of every block is written to,
 //! as the recorded program did sooner or later, and the kernel's high-water mark is read before the allocator is
-//! started and after the replay. The code that it runs for the first time is counted with it: some 100 KiB.
+//! started and after the replay. The allocator's code is in memory before: how much of it a start reads for the first time, and how
+//! much when it is loaded, says nothing about blocks.
 
 use crate::adapters::{Adapter, Demand};
 use crate::heap::{Block, Library};
@@ -13,7 +14,7 @@ use crate::workload::replay::Places;
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs};
+use std::{env, fs, ptr};
 
 /// Measures every allocator on every trace.
 pub fn measure(residents: &[Resident], adapters: &[&Adapter], report: &mut Report) -> Result<()> {
@@ -48,10 +49,26 @@ pub fn child(adapter: &Adapter, trace: &Path) -> Result<()> {
     // What reading the trace left in the system's malloc would serve the replay without being counted.
     // SAFETY: no argument is wrong.
     unsafe { libc::malloc_trim(0) };
+    read_code(&adapter.library()?)?;
     let before = reset_peak()?;
     let heap = library.start().enter();
     places.replay(&heap, &trace, Block::touch_pages);
     println!("{} {}", peak()?.saturating_sub(before), trace.peak);
+    Ok(())
+}
+
+/// Brings the file of a library into memory, wherever it is mapped.
+fn read_code(library: &Path) -> Result<()> {
+    let library = library.canonicalize().with_context(|| library.display().to_string())?;
+    let name = library.to_string_lossy();
+    for line in fs::read_to_string("/proc/self/maps").context("/proc/self/maps")?.lines().filter(|line| line.ends_with(&*name)) {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let ends = range.and_then(|(start, end)| Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?)));
+        let (start, end) = ends.with_context(|| format!("a line of /proc/self/maps: {line}"))?;
+        // SAFETY: a mapping of ours; nothing but reading is asked for.
+        let read = unsafe { libc::madvise(ptr::without_provenance_mut(start), end - start, libc::MADV_POPULATE_READ) };
+        ensure!(read == 0, "cannot read {}: {}", library.display(), std::io::Error::last_os_error());
+    }
     Ok(())
 }
 

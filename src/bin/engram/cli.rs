@@ -155,7 +155,7 @@ impl Allocator {
 
 /// A number of bytes such as `4096`, `64M` or `2G`.
 fn bytes(text: &str) -> Result<usize, String> {
-    let wrong = || "expected a whole number of bytes above 0, or one with K, M or G, such as 256M".to_owned();
+    let wrong = || "expected a whole number of bytes above 0, or one with K, M or G, such as 256M; at most 1024G".to_owned();
     let (digits, shift) = match text.trim_end_matches(['K', 'M', 'G', 'k', 'm', 'g']) {
         digits if digits.len() == text.len() => (digits, 0),
         digits => match text[digits.len()..].to_ascii_uppercase().as_str() {
@@ -167,8 +167,8 @@ fn bytes(text: &str) -> Result<usize, String> {
     };
     let number: usize = digits.parse().map_err(|_| wrong())?;
     match number.checked_mul(1 << shift) {
-        Some(0) | None => Err(wrong()),
-        Some(bytes) => Ok(bytes),
+        Some(bytes) if (1..=1 << 40).contains(&bytes) => Ok(bytes),
+        _ => Err(wrong()),
     }
 }
 
@@ -188,7 +188,8 @@ mod tests {
         assert_eq!(bytes("64K"), Ok(64 << 10));
         assert_eq!(bytes("3m"), Ok(3 << 20));
         assert_eq!(bytes("2G"), Ok(2 << 30));
-        for wrong in ["", "0", "0M", "M", "-1", "1.5M", "1MM", "1KM", "1T", "99999999999999999999", "17179869184G"] {
+        assert_eq!(bytes("1024G"), Ok(1 << 40));
+        for wrong in ["", "0", "0M", "M", "-1", "1.5M", "1MM", "1KM", "1T", "1025G", "99999999999999999999", "17179869184G"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }

@@ -12,6 +12,11 @@ pub struct Style {
     pub blocks: bool,
 }
 
+/// Whether standard output is a terminal that knows more than lines.
+pub fn is_screen() -> bool {
+    std::io::stdout().is_terminal() && var_os("TERM").is_none_or(|value| value != "dumb")
+}
+
 impl Style {
     /// Plain ASCII.
     pub const PLAIN: Self = Self { colour: false, blocks: false };
@@ -19,8 +24,7 @@ impl Style {
     /// Of standard output: plain unless it is a terminal, `NO_COLOR` is unset or empty, and `TERM` is not `dumb`.
     pub fn of_stdout() -> Self {
         let unwanted = var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = var_os("TERM").is_some_and(|value| value == "dumb");
-        if !std::io::stdout().is_terminal() || unwanted || dumb {
+        if !is_screen() || unwanted {
             return Self::PLAIN;
         }
         Self { colour: true, blocks: locale_is_utf8() }

@@ -4,7 +4,7 @@
 //! Rates are differences of the file's own counters; they begin with the second look.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{look, state_word, state_words};
 use crate::cli::Top;
 use crate::failure::Failure;
-use crate::report::style::{Style, bytes, grouped};
+use crate::report::style::{Style, bytes, grouped, is_screen};
 
 /// Lines of a terminal that does not say how many it has.
 const USUAL_LINES: usize = 24;
@@ -83,7 +83,7 @@ impl Row {
 /// [`Failure::Output`].
 pub fn top(options: &Top, json: bool) -> Result<(), Failure> {
     let mut view = look(&options.file.path)?;
-    let screen = io::stdout().is_terminal() && !json;
+    let screen = is_screen() && !json;
     let (first, mut taken, mut before) = (Instant::now(), Instant::now(), None);
     for number in 1.. {
         let columns = view.columns();
