@@ -47,6 +47,13 @@ pub(super) struct Plan<'p> {
     column: Column<'p>,
 }
 
+impl Plan<'_> {
+    /// Whether it was decided before.
+    pub(super) fn is_remembered(&self) -> bool {
+        matches!(self.column, Column::Remembered(_))
+    }
+}
+
 /// How a planned request is served.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {

@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
-use super::allocation::{Plan, Terms, others_named};
+use super::allocation::{Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
 use super::node::Node;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::{MARK, Slot};
-use crate::guidance::{AllocationError, AllocationRequest, Asked};
+use crate::guidance::{AllocationError, AllocationRequest, Asked, Features};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
@@ -119,11 +119,11 @@ impl MemoryAllocationService {
     ) -> Served {
         let all = batch.is_some();
         let scratch = Bump::new();
-        let mut plans = Plans::new(self, requests, &scratch);
+        let mut known = Scratch::with_capacity_in(requests.len(), &scratch);
         let mut order = Scratch::with_capacity_in(requests.len(), &scratch);
         for (place, request) in requests.iter().enumerate() {
             let pool = self.checked(request);
-            plans.of.push(pool.as_ref().ok().map(|&pool| Planned { pool, node: None, plan: None }));
+            known.push(pool.as_ref().ok().map(|&pool| Known { pool, node: None, decided: false }));
             match pool {
                 Ok(_) => order.push(place),
                 Err(error) => {
@@ -139,10 +139,10 @@ impl MemoryAllocationService {
         // Who need not wait need not know which spike is the earliest.
         let permit = match self.gate.try_enter() {
             Some(permit) => permit,
-            None => match self.admit(plans.earliest(&order)) {
+            None => match self.admit(order.iter().map(|&place| self.spike_of(&requests[place])).min().unwrap_or(SpikeTime::NONE)) {
                 Ok(permit) => permit,
                 Err(error) => {
-                    plans.sort(&mut order);
+                    self.sort(requests, &mut order);
                     order.iter().take(if all { 1 } else { usize::MAX }).for_each(|&place| answer(place, Err(error.clone())));
                     return Served::default();
                 }
@@ -152,7 +152,7 @@ impl MemoryAllocationService {
             && let Some(durable) = &self.durable
         {
             let Some(begun) = self.begin_batch(durable, waiting) else {
-                plans.sort(&mut order);
+                self.sort(requests, &mut order);
                 let busy = AllocationError::Busy { permits: BATCHES, waited: waiting.elapsed() };
                 order.first().into_iter().for_each(|&place| answer(place, Err(busy.clone())));
                 return Served::default();
@@ -163,7 +163,7 @@ impl MemoryAllocationService {
         let waited = waiting.elapsed();
         let mut served = Served::with_capacity(order.len());
         let (mut scarce, mut refused) = (false, Vec::new());
-        self.serve_in_order(&mut plans, &order, terms, waited, |place, result| {
+        self.serve_in_order(requests, &mut known, &order, terms, waited, |place, result| {
             match result {
                 Ok(result) => served.push(place, result),
                 Err(AllocationError::QuotaExceeded { .. } | AllocationError::OutOfMemory { .. }) => scarce = true,
@@ -177,15 +177,16 @@ impl MemoryAllocationService {
         }
         if scarce {
             terms.on_trial = false;
-            plans.forget_nodes();
-            plans.sort(&mut order);
-            self.serve_in_order(&mut plans, &order, terms, waited, |place, result| {
+            // Nodes that were found before may be dead by now.
+            known.iter_mut().flatten().for_each(|known| known.node = None);
+            self.sort(requests, &mut order);
+            self.serve_in_order(requests, &mut known, &order, terms, waited, |place, result| {
                 let refused = result.is_err();
                 answer(place, result);
                 !(refused && all)
             });
         } else {
-            refused.sort_by_key(|(place, _)| (plans.spike(*place), *place));
+            refused.sort_by_cached_key(|(place, _)| (self.spike_of(&requests[*place]), *place));
             for (place, error) in refused {
                 answer(place, Err(error));
             }
@@ -197,48 +198,68 @@ impl MemoryAllocationService {
     /// Serves requests in this order, all of which have `waited` so long, and tells `answer` of each, until that is false.
     fn serve_in_order(
         &self,
-        plans: &mut Plans,
+        requests: &[Asked],
+        known: &mut [Option<Known>],
         order: &[usize],
         terms: Terms,
         waited: Duration,
         mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>) -> bool,
     ) {
+        let planned_ns = self.since_open_ns(Instant::now());
         let mut as_asked = Vec::with_capacity(self.batch_size.min(order.len()));
         for window in order.chunks(self.batch_size) {
             as_asked.clear();
             as_asked.extend_from_slice(window);
             as_asked.sort_unstable();
             for &place in &as_asked {
-                let request = &plans.requests[place];
-                if let Some(planned) = &mut plans.of[place]
+                let request = &requests[place];
+                if let Some(known) = &mut known[place]
                     && others_named(request).next().is_some()
                 {
                     let node = self.registry.node(request.concept_id);
                     // Of one that is there already the hints say nothing.
                     if node.block().is_none() {
                         self.learn_hints(&node, request);
-                        planned.node = Some(node);
+                        known.node = Some(node);
                     }
                 }
             }
             let mut start = Instant::now();
             for &place in window {
-                let Some((planned, plan)) = plans.plan(place) else { continue };
-                let (pool, node) = (planned.pool, planned.node.take());
-                let mut result = self.allocate(&plans.requests[place], pool, plan, terms, node, start);
+                let (request, Some(known)) = (&requests[place], &mut known[place]) else { continue };
+                let mut folded = None;
+                // Only now: what is read for it is in the caches when the request is served.
+                let plan = self.plan(request, planned_ns, |features| folded.insert(features));
+                let plan = plan.unwrap_or_else(|error| unreachable!("a request that was checked: {error}"));
+                let mut result = self.allocate(request, known.pool, &plan, terms, known.node.take(), start);
                 // When this one ends the next begins: a clock is read once for each.
                 match &mut result {
                     Ok(result) => {
                         start += result.allocation_time;
                         result.allocation_time += waited;
+                        result.cache_hit &= !known.decided;
                     }
                     Err(_) => start = Instant::now(),
                 }
+                known.decided |= !plan.is_remembered();
                 if !answer(place, result) {
                     return;
                 }
             }
         }
+    }
+
+    /// When a request that can be served spikes.
+    fn spike_of(&self, request: &Asked) -> SpikeTime {
+        let accesses = request.resource_requirements.expected_accesses_per_s;
+        let encoding =
+            Features::of(request.stimulus()).and_then(|features| self.ttfs.encode_features(&features, request.priority, accesses));
+        encoding.map_or(SpikeTime::NONE, |encoding| encoding.first_spike)
+    }
+
+    /// Brings requests into spike order, those with equal spikes into that in which they were asked.
+    fn sort(&self, requests: &[Asked], order: &mut [usize]) {
+        order.sort_by_cached_key(|&place| (self.spike_of(&requests[place]), place));
     }
 
     /// Begins a batch that is all or nothing in the region, which knows of so many at a time as there are records; more permits than
@@ -303,57 +324,11 @@ impl Served {
     }
 }
 
-/// The requests of a batch, and what is known of each that can be served.
-struct Plans<'p> {
-    service: &'p MemoryAllocationService,
-    requests: &'p [Asked<'p>],
-    scratch: &'p Bump,
-    of: Scratch<'p, Option<Planned<'p>>>,
-    planned_ns: u64,
-}
-
-/// A request that can be served.
-struct Planned<'p> {
+/// What is known of a request of a batch that can be served.
+struct Known {
     pool: usize,
     /// The node of its id, once its hints are edges of that.
     node: Option<Arc<Node>>,
-    /// Worked out when it is wanted: what is read for it is in the caches then when the request is served.
-    plan: Option<&'p Plan<'p>>,
-}
-
-impl<'p> Plans<'p> {
-    fn new(service: &'p MemoryAllocationService, requests: &'p [Asked<'p>], scratch: &'p Bump) -> Self {
-        let planned_ns = service.since_open_ns(Instant::now());
-        Self { service, requests, scratch, of: Scratch::with_capacity_in(requests.len(), scratch), planned_ns }
-    }
-
-    /// A request that can be served, and its plan.
-    fn plan(&mut self, place: usize) -> Option<(&mut Planned<'p>, &'p Plan<'p>)> {
-        let planned = self.of[place].as_mut()?;
-        let plan = *planned.plan.get_or_insert_with(|| {
-            let plan = self.service.plan(&self.requests[place], self.planned_ns, |features| self.scratch.alloc(features));
-            self.scratch.alloc(plan.unwrap_or_else(|error| unreachable!("a request that was checked: {error}")))
-        });
-        Some((planned, plan))
-    }
-
-    /// When a request spikes.
-    fn spike(&mut self, place: usize) -> SpikeTime {
-        self.plan(place).map_or(SpikeTime::NONE, |(_, plan)| plan.encoding.first_spike)
-    }
-
-    /// When the first of these requests spikes.
-    fn earliest(&mut self, order: &[usize]) -> SpikeTime {
-        order.iter().map(|&place| self.spike(place)).min().unwrap_or(SpikeTime::NONE)
-    }
-
-    /// Brings requests into spike order, those with equal spikes into that in which they were asked.
-    fn sort(&mut self, order: &mut [usize]) {
-        order.sort_unstable_by_key(|&place| (self.spike(place), place));
-    }
-
-    /// Nodes that were found before may be dead by now.
-    fn forget_nodes(&mut self) {
-        self.of.iter_mut().flatten().for_each(|planned| planned.node = None);
-    }
+    /// Whether it was decided in this batch, and undone: that it is remembered is no news then.
+    decided: bool,
 }
