@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ptr::{NonNull, null_mut};
 use std::time::Duration;
 
-use engram::{Arena, BatchFlags, Column, ColumnId, Error, Metrics, Request, SpikeTime};
+use engram::{Arena, BatchFlags, Column, ColumnId, Error, Metrics, Request, SpanView, SpikeTime};
 
 /// An operation and what it is done with: kind, three numbers.
 pub(crate) type Step = (u8, u32, u32, u8);
@@ -154,6 +154,18 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// The column of a block. Where none is named it may be any, as the heap map tells.
+    fn column_of(&self, start: NonNull<u8>) -> u32 {
+        let span = (address(start) - address(self.start())) >> 15;
+        let map = self.arena.map();
+        let chunk = map.iter().find(|chunk| chunk.index as usize == span / 64).expect("a chunk in use");
+        let head = (0..=span % 64).rev().map(|place| &chunk.spans[place]).find(|span| !matches!(span, SpanView::Run));
+        match head {
+            Some(SpanView::Small { column, .. } | SpanView::Shared { column, .. } | SpanView::Large { column }) => *column,
+            other => panic!("{other:?}, with a block in it"),
+        }
+    }
+
     /// The column of this number, if we hold it.
     fn held(&self, number: u32) -> Option<&Column<'a>> {
         self.columns[(number % COLUMNS) as usize].as_ref()
@@ -232,7 +244,7 @@ impl<'a> Model<'a> {
             _ => match self.arena.alloc(id, Layout::from_size_align(size, align).expect("a layout"), spike) {
                 Ok(start) => {
                     self.counts.allocs += 1;
-                    self.given(start, size, align, index);
+                    self.given(start, size, align, if id.is_none() { self.column_of(start) } else { index });
                 }
                 Err(error) => self.refused(error, size, index),
             },
@@ -247,7 +259,13 @@ impl<'a> Model<'a> {
                 index = column.id().index();
                 column.alloc_zeroed(size, align, spike(b >> 8))
             }
-            _ => self.arena.alloc_zeroed(id, Layout::from_size_align(size, align).expect("a layout"), spike(b >> 8)),
+            _ => {
+                let given = self.arena.alloc_zeroed(id, Layout::from_size_align(size, align).expect("a layout"), spike(b >> 8));
+                if let (None, Ok(start)) = (id, &given) {
+                    index = self.column_of(*start);
+                }
+                given
+            }
         };
         match given {
             Ok(start) => {
