@@ -289,4 +289,24 @@ mod allocation_service_tests {
         };
         assert!(run() == run());
     }
+
+    /// Whoever maintains in the pauses of something else has no time to speak of.
+    #[test]
+    fn maintenance_without_a_budget_comes_to_an_end() {
+        let service = open(small());
+        for id in 0..2000 {
+            service.allocate_memory(entity(id.to_string(), "content")).unwrap();
+        }
+        let guard = service.read("1").unwrap();
+        for id in (0..2000).step_by(2) {
+            service.deallocate_memory(id.to_string().as_str().into()).unwrap();
+        }
+        // With a reader who holds everything up, and without.
+        let ends = || (0..200_000).any(|_| !service.maintain(Duration::ZERO).more);
+        assert!(ends());
+        drop(guard);
+        assert!(ends());
+        settle(&service);
+        assert!(ends());
+    }
 }

@@ -508,8 +508,8 @@ impl Core {
         self.shape.rows.of_zone(if self.options.no_zones { 0 } else { zone })
     }
 
-    /// The inbox of the cell at `offset` bytes from the block of column `index`, which has spans of its own (L4). What was read of a span that has another owner by now may be the offset of no cell: then any
-    /// inbox will do.
+    /// The inbox of the cell at `offset` bytes from the block of column `index`, which has spans of its own (L4). What was
+    /// read of a span that has another owner by now may be the offset of no cell: then any inbox will do.
     #[inline(always)]
     pub(crate) fn inbox(&self, index: u32, offset: u32) -> &Inbox {
         &self.handle(index).cell_at(self.columns.cell_near(offset)).open().inbox

@@ -269,9 +269,9 @@ impl MemoryAllocationService {
 
     /// Makes a request's hints known as edges. One for which the file has no room is not made known: memory and file say the same.
     pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
-        let link = |number| {
-            // Nobody else would bury who is only hinted at, and has no edge.
-            if self.cortex.link(node.number, number) == Linked::Dropped && self.cortex.is_lonely(number) {
+        // Nobody else would bury who is only hinted at, and has no edge.
+        let bury_lonely = |number| {
+            if self.cortex.is_lonely(number) {
                 self.registry.bury(number);
             }
         };
@@ -284,15 +284,17 @@ impl MemoryAllocationService {
                     self.cortex.link(node.number, hinted.number)
                 };
                 let _ = durable.link(&self.arena, [node.id(), hint.as_bytes()], linked);
-                if let Some(hinted) = known
-                    && self.cortex.is_lonely(hinted.number)
-                {
-                    self.registry.bury(hinted.number);
+                if let Some(hinted) = known {
+                    bury_lonely(hinted.number);
                 }
             }
             return;
         }
-        self.registry.numbers_of(others_named(request)).into_iter().for_each(link);
+        for number in self.registry.numbers_of(others_named(request)) {
+            if self.cortex.link(node.number, number) == Linked::Dropped {
+                bury_lonely(number);
+            }
+        }
     }
 
     /// A request was refused or undone: its node has no home. It is buried if it has no edges, and if none of them leads to a

@@ -93,8 +93,8 @@ impl MemoryAllocationService {
         found.flatten().ok_or_else(|| AllocationError::NotFound { concept_id: concept_id.to_owned() })
     }
 
-    /// Frees a concept's memory. Its edges are forgotten, in maintenance if it has many or its neighbours do. The pool's used bytes have fallen when this returns,
-    /// even if somebody still has the content pinned.
+    /// Frees a concept's memory. Its edges are forgotten, in maintenance if it has many or its neighbours do. The pool's
+    /// used bytes have fallen when this returns, even if somebody still has the content pinned.
     ///
     /// # Errors
     /// [`AllocationError::NotFound`].

@@ -7,7 +7,8 @@
 //!   looks again.
 //! - **N3** a node dies only while nobody holds its lock, without a slot, and without edges, or with edges that are to be
 //!   forgotten (then its number is kept until they are): so nothing is lost with it. (Somebody who has looked it up and
-//!   adds an edge at that moment adds it to whoever gets the number next: evidence is a hint, and that is the price of taking one lock and not two.)
+//!   adds an edge at that moment adds it to whoever gets the number next: evidence is a hint, and that is the price of
+//!   taking one lock and not two.)
 
 use core::ptr::NonNull;
 
