@@ -5,414 +5,418 @@
 #[path = "common/folder.rs"]
 mod folder;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::Duration;
+mod allocation_service_tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
 
-use engram::service::{AllocationServiceConfig, AllocationServiceError, MemoryAllocationService, PoolConfig};
-use engram::{AllocationError, AllocationRequest, ConceptType, Error, SpikeTime};
-use folder::Folder;
+    use super::folder::Folder;
+    use engram::service::{AllocationServiceConfig, AllocationServiceError, MemoryAllocationService, PoolConfig};
+    use engram::{AllocationError, AllocationRequest, ConceptType, Error, SpikeTime};
 
-fn config(path: &Path) -> AllocationServiceConfig {
-    AllocationServiceConfig { path: Some(path.to_owned()), capacity_bytes: 32 << 20, columns: 8, ..AllocationServiceConfig::default() }
-}
-
-fn open(path: &Path) -> MemoryAllocationService {
-    MemoryAllocationService::open(config(path)).unwrap()
-}
-
-fn request(index: usize) -> AllocationRequest {
-    let concept_type = [ConceptType::ENTITY, ConceptType::EVENT][index % 2];
-    let mut request = AllocationRequest::new(format!("concept {index}"), concept_type, format!("content of the concept {index} "));
-    request.locality_hints = vec![format!("concept {}", index / 2), format!("concept {}", index.saturating_sub(1))];
-    request
-}
-
-/// All that is known of a concept.
-#[derive(Clone, Debug, PartialEq)]
-struct Known {
-    concept_type: ConceptType,
-    content: Vec<u8>,
-    version: u64,
-    spike: SpikeTime,
-    column: u32,
-}
-
-fn all(service: &MemoryAllocationService) -> BTreeMap<String, Known> {
-    let known = |id: &String| {
-        let guard = service.read(id).unwrap();
-        Known {
-            concept_type: *guard.concept_type(),
-            content: guard.to_vec(),
-            version: guard.version(),
-            spike: guard.spike(),
-            column: service.column_of(id).unwrap(),
-        }
-    };
-    service
-        .concept_ids()
-        .into_iter()
-        .map(|id| {
-            let known = known(&id);
-            (id, known)
-        })
-        .collect()
-}
-
-fn used(service: &MemoryAllocationService) -> Vec<(String, u64)> {
-    service.get_allocation_metrics().pool_statistics.iter().map(|pool| (pool.pool_id.clone(), pool.used_bytes)).collect()
-}
-
-/// Concepts allocated, updated, freed, linked, in batches and one by one, and maintained.
-fn populate(service: &MemoryAllocationService) {
-    for index in 0..200 {
-        service.allocate_memory(request(index)).unwrap();
+    fn config(path: &Path) -> AllocationServiceConfig {
+        AllocationServiceConfig { path: Some(path.to_owned()), capacity_bytes: 32 << 20, columns: 8, ..AllocationServiceConfig::default() }
     }
-    service.batch_allocate_memory((200..300).map(request).collect()).unwrap();
-    for result in service.batch_allocate_each((290..400).map(request).collect()) {
-        let _ = result;
-    }
-    for index in (0..400).step_by(3) {
-        service.update(&format!("concept {index}"), &format!("a longer text, of the second version, of concept {index}")).unwrap();
-    }
-    for index in (0..400).step_by(7) {
-        service.deallocate_memory(format!("concept {index}").as_str().into()).unwrap();
-    }
-    service.link("concept 1", "concept 398").unwrap();
-    while service.maintain(Duration::from_millis(5)).more {}
-}
 
-#[test]
-fn every_concept_is_there_again_with_all_that_is_known_of_it() {
-    let folder = Folder::new("service-reopen");
-    let service = open(&folder.file("concepts"));
-    populate(&service);
-    let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
-    assert!(!service.was_recovered() && concepts.len() > 300 && cut > 0.0);
-    drop(service);
-    for _ in 0..2 {
-        let service = open(&folder.file("concepts"));
-        assert!(!service.was_recovered());
-        assert_eq!(all(&service), concepts);
-        assert_eq!(used(&service), pools);
-        let metrics = service.get_allocation_metrics();
-        assert_eq!((metrics.active_allocations, metrics.total_allocations), (concepts.len() as u64, 0), "counts are of this opening");
-        assert!(metrics.pool_statistics.iter().all(|pool| pool.allocations + pool.deallocations + pool.expansions == 0));
-        assert!((metrics.edge_cut - cut).abs() < 1e-12, "{} and {cut}", metrics.edge_cut);
+    fn open(path: &Path) -> MemoryAllocationService {
+        MemoryAllocationService::open(config(path)).unwrap()
     }
-    // What was freed is free: a new concept takes its id, an old one keeps it.
-    let service = open(&folder.file("concepts"));
-    service.allocate_memory(request(0)).unwrap();
-    service.deallocate_memory("concept 2".into()).unwrap();
-    let metrics = service.get_allocation_metrics();
-    assert_eq!((metrics.active_allocations, metrics.total_allocations), (concepts.len() as u64, 1));
-    assert!(matches!(service.allocate_memory(request(1)), Err(AllocationError::AlreadyExists { .. })));
-    assert_eq!(service.update("concept 1", "x").unwrap().memory_slot.version, concepts["concept 1"].version + 1);
-}
 
-/// More edges than are forgotten at once: what is left of them is not the next concept's of that id.
-#[test]
-fn a_hub_that_is_freed_and_allocated_again_has_the_edges_that_it_gets_then() {
-    let folder = Folder::new("service-hub");
-    for guidance in [false, true] {
-        let path = folder.file(if guidance { "guided" } else { "hashed" });
-        let config = || AllocationServiceConfig { guidance, path: Some(path.clone()), ..AllocationServiceConfig::default() };
-        let service = MemoryAllocationService::open(config()).unwrap();
-        let hub = || AllocationRequest::new("hub", ConceptType::ENTITY, "a hub");
-        service.allocate_memory(hub()).unwrap();
-        for leaf in 0..1000 {
-            let mut request = AllocationRequest::new(format!("leaf {leaf}"), ConceptType::ENTITY, format!("{leaf}"));
-            request.locality_hints = vec!["hub".to_owned()];
-            service.allocate_memory(request).unwrap();
-        }
-        let cut = |service: &MemoryAllocationService| service.get_allocation_metrics().edge_cut;
-        for maintained in [false, true] {
-            service.deallocate_memory("hub".into()).unwrap();
-            while maintained && service.maintain(Duration::from_millis(5)).more {}
-            service.allocate_memory(hub()).unwrap();
-            assert!(cut(&service) < 1e-12, "an edge that was forgotten");
-            let of_leaf = |leaf: u32| service.column_of(&format!("leaf {leaf}"));
-            let home = service.column_of("hub");
-            let near = (0..1000).filter(|&leaf| of_leaf(leaf) == home).take(3);
-            let far = (0..1000).filter(|&leaf| of_leaf(leaf) != home).take(1);
-            let linked: Vec<_> = near.chain(far).collect();
-            for leaf in &linked {
-                service.link("hub", &format!("leaf {leaf}")).unwrap();
+    fn request(index: usize) -> AllocationRequest {
+        let concept_type = [ConceptType::ENTITY, ConceptType::EVENT][index % 2];
+        let mut request = AllocationRequest::new(format!("concept {index}"), concept_type, format!("content of the concept {index} "));
+        request.locality_hints = vec![format!("concept {}", index / 2), format!("concept {}", index.saturating_sub(1))];
+        request
+    }
+
+    /// All that is known of a concept.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Known {
+        concept_type: ConceptType,
+        content: Vec<u8>,
+        version: u64,
+        spike: SpikeTime,
+        column: u32,
+    }
+
+    fn all(service: &MemoryAllocationService) -> BTreeMap<String, Known> {
+        let known = |id: &String| {
+            let guard = service.read(id).unwrap();
+            Known {
+                concept_type: *guard.concept_type(),
+                content: guard.to_vec(),
+                version: guard.version(),
+                spike: guard.spike(),
+                column: service.column_of(id).unwrap(),
             }
-            let one_of = 1.0 / f64::from(u32::try_from(linked.len()).unwrap());
-            assert!((cut(&service) - one_of).abs() < 1e-12, "{} of {linked:?}", cut(&service));
+        };
+        service
+            .concept_ids()
+            .into_iter()
+            .map(|id| {
+                let known = known(&id);
+                (id, known)
+            })
+            .collect()
+    }
+
+    fn used(service: &MemoryAllocationService) -> Vec<(String, u64)> {
+        service.get_allocation_metrics().pool_statistics.iter().map(|pool| (pool.pool_id.clone(), pool.used_bytes)).collect()
+    }
+
+    /// Concepts allocated, updated, freed, linked, in batches and one by one, and maintained.
+    fn populate(service: &MemoryAllocationService) {
+        for index in 0..200 {
+            service.allocate_memory(request(index)).unwrap();
+        }
+        service.batch_allocate_memory((200..300).map(request).collect()).unwrap();
+        for result in service.batch_allocate_each((290..400).map(request).collect()) {
+            let _ = result;
+        }
+        for index in (0..400).step_by(3) {
+            service.update(&format!("concept {index}"), &format!("a longer text, of the second version, of concept {index}")).unwrap();
+        }
+        for index in (0..400).step_by(7) {
+            service.deallocate_memory(format!("concept {index}").as_str().into()).unwrap();
+        }
+        service.link("concept 1", "concept 398").unwrap();
+        while service.maintain(Duration::from_millis(5)).more {}
+    }
+
+    #[test]
+    fn every_concept_is_there_again_with_all_that_is_known_of_it() {
+        let folder = Folder::new("service-reopen");
+        let service = open(&folder.file("concepts"));
+        populate(&service);
+        let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
+        assert!(!service.was_recovered() && concepts.len() > 300 && cut > 0.0);
+        drop(service);
+        for _ in 0..2 {
+            let service = open(&folder.file("concepts"));
+            assert!(!service.was_recovered());
+            assert_eq!(all(&service), concepts);
+            assert_eq!(used(&service), pools);
+            let metrics = service.get_allocation_metrics();
+            assert_eq!((metrics.active_allocations, metrics.total_allocations), (concepts.len() as u64, 0), "counts are of this opening");
+            assert!(metrics.pool_statistics.iter().all(|pool| pool.allocations + pool.deallocations + pool.expansions == 0));
+            assert!((metrics.edge_cut - cut).abs() < 1e-12, "{} and {cut}", metrics.edge_cut);
+        }
+        // What was freed is free: a new concept takes its id, an old one keeps it.
+        let service = open(&folder.file("concepts"));
+        service.allocate_memory(request(0)).unwrap();
+        service.deallocate_memory("concept 2".into()).unwrap();
+        let metrics = service.get_allocation_metrics();
+        assert_eq!((metrics.active_allocations, metrics.total_allocations), (concepts.len() as u64, 1));
+        assert!(matches!(service.allocate_memory(request(1)), Err(AllocationError::AlreadyExists { .. })));
+        assert_eq!(service.update("concept 1", "x").unwrap().memory_slot.version, concepts["concept 1"].version + 1);
+    }
+
+    /// More edges than are forgotten at once: what is left of them is not the next concept's of that id.
+    #[test]
+    fn a_hub_that_is_freed_and_allocated_again_has_the_edges_that_it_gets_then() {
+        let folder = Folder::new("service-hub");
+        for guidance in [false, true] {
+            let path = folder.file(if guidance { "guided" } else { "hashed" });
+            let config = || AllocationServiceConfig { guidance, path: Some(path.clone()), ..AllocationServiceConfig::default() };
+            let service = MemoryAllocationService::open(config()).unwrap();
+            let hub = || AllocationRequest::new("hub", ConceptType::ENTITY, "a hub");
+            service.allocate_memory(hub()).unwrap();
+            for leaf in 0..1000 {
+                let mut request = AllocationRequest::new(format!("leaf {leaf}"), ConceptType::ENTITY, format!("{leaf}"));
+                request.locality_hints = vec!["hub".to_owned()];
+                service.allocate_memory(request).unwrap();
+            }
+            let cut = |service: &MemoryAllocationService| service.get_allocation_metrics().edge_cut;
+            for maintained in [false, true] {
+                service.deallocate_memory("hub".into()).unwrap();
+                while maintained && service.maintain(Duration::from_millis(5)).more {}
+                service.allocate_memory(hub()).unwrap();
+                assert!(cut(&service) < 1e-12, "an edge that was forgotten");
+                let of_leaf = |leaf: u32| service.column_of(&format!("leaf {leaf}"));
+                let home = service.column_of("hub");
+                let near = (0..1000).filter(|&leaf| of_leaf(leaf) == home).take(3);
+                let far = (0..1000).filter(|&leaf| of_leaf(leaf) != home).take(1);
+                let linked: Vec<_> = near.chain(far).collect();
+                for leaf in &linked {
+                    service.link("hub", &format!("leaf {leaf}")).unwrap();
+                }
+                let one_of = 1.0 / f64::from(u32::try_from(linked.len()).unwrap());
+                assert!((cut(&service) - one_of).abs() < 1e-12, "{} of {linked:?}", cut(&service));
+            }
+            let before = cut(&service);
+            drop(service);
+            let service = MemoryAllocationService::open(config()).unwrap();
+            assert!((cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
+        }
+    }
+
+    /// A concept is freed at the moment at which another is allocated that hints at it: whichever was first, the file says the same.
+    #[test]
+    fn edges_that_are_made_known_while_others_are_forgotten_are_in_the_file_if_they_are_in_memory() {
+        const PAIRS: usize = 5_000;
+        let folder = Folder::new("service-edges");
+        let path = folder.file("concepts");
+        let config =
+            || AllocationServiceConfig { guidance: false, columns: 2, path: Some(path.clone()), ..AllocationServiceConfig::default() };
+        let service = MemoryAllocationService::open(config()).unwrap();
+        let hinting = |id: String, hint: &str| {
+            let mut request = AllocationRequest::new(id, ConceptType::ENTITY, "");
+            request.locality_hints = vec![hint.to_owned()];
+            service.allocate_memory(request).unwrap();
+        };
+        (0..PAIRS).for_each(|pair| hinting(format!("x{pair}"), "x0"));
+        let meet = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for pair in 1..PAIRS {
+                    meet.wait();
+                    service.deallocate_memory(format!("x{pair}").as_str().into()).unwrap();
+                }
+            });
+            for pair in 1..PAIRS {
+                meet.wait();
+                hinting(format!("y{pair}"), &format!("x{pair}"));
+            }
+        });
+        (1..PAIRS).for_each(|pair| hinting(format!("x{pair}"), "x0"));
+        while service.maintain(Duration::from_millis(5)).more {}
+        let cut = service.get_allocation_metrics().edge_cut;
+        drop(service);
+        let service = MemoryAllocationService::open(config()).unwrap();
+        let again = service.get_allocation_metrics().edge_cut;
+        assert!(cut > 0.0 && (again - cut).abs() < 1e-12, "{again} and {cut}");
+    }
+
+    fn entity(id: impl Into<String>, content: impl Into<String>, hint: &str) -> AllocationRequest {
+        let mut request = AllocationRequest::new(id, ConceptType::ENTITY, content);
+        request.locality_hints = vec![hint.to_owned()];
+        request
+    }
+
+    fn cut(service: &MemoryAllocationService) -> f64 {
+        service.get_allocation_metrics().edge_cut
+    }
+
+    /// Allocates concepts as large as a block of the log until there is no memory for one. How many.
+    fn fill(service: &MemoryAllocationService) -> usize {
+        let large =
+            |index| service.allocate_memory(AllocationRequest::new(format!("large {index}"), ConceptType::EVENT, "x".repeat(16_000)));
+        (0..10_000).take_while(|&index| large(index).is_ok()).count()
+    }
+
+    #[test]
+    fn a_file_that_is_full_is_opened_again_with_all_its_edges() {
+        let folder = Folder::new("service-full");
+        let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
+        let service = MemoryAllocationService::open(config()).unwrap();
+        let mut last = 0;
+        let refused = loop {
+            match service.allocate_memory(entity(format!("{last}"), "x".repeat(900), &format!("{}", last / 2))) {
+                Ok(_) => last += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert!(matches!(refused, AllocationError::OutOfMemory { .. }) && last > 1000, "{refused} after {last}");
+        let (concepts, before) = (all(&service), cut(&service));
+        drop(service);
+        for _ in 0..3 {
+            let service = MemoryAllocationService::open(config()).unwrap();
+            assert_eq!(all(&service), concepts);
+            assert!(before > 0.0 && (cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
+        }
+    }
+
+    /// As many edges as would fill the file twice come and go, and nobody maintains.
+    #[test]
+    fn the_log_of_edges_takes_no_more_than_what_is_live_needs() {
+        let folder = Folder::new("service-log");
+        let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
+        let service = MemoryAllocationService::open(config()).unwrap();
+        for index in 0..300 {
+            service.allocate_memory(entity(format!("kept {index}"), "", &format!("kept {}", index / 2))).unwrap();
+        }
+        let before = cut(&service);
+        for round in 0..100_000 {
+            let id = format!("temporary {}", round % 10);
+            service.allocate_memory(entity(&*id, "", "kept 0")).unwrap();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+        }
+        // Of 64 spans of the file, whole ones.
+        for index in 0..40 {
+            service.allocate_memory(AllocationRequest::new(format!("large {index}"), ConceptType::EVENT, "x".repeat(32_000))).unwrap();
+        }
+        assert!((cut(&service) - before).abs() < 1e-12);
+        drop(service);
+        assert!((cut(&MemoryAllocationService::open(config()).unwrap()) - before).abs() < 1e-12);
+    }
+
+    /// What says nothing in the log goes although there is hardly memory, and nothing is lost of the memory that there is.
+    #[test]
+    fn maintenance_of_a_full_file_takes_no_memory() {
+        let folder = Folder::new("service-full-maintained");
+        let config = || AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 2, ..config(&folder.file("concepts")) };
+        let service = MemoryAllocationService::open(config()).unwrap();
+        for index in 0..5_000 {
+            service.allocate_memory(entity(format!("kept {index}"), "", &format!("kept {}", index / 2))).unwrap();
+        }
+        for round in 0..50_000 {
+            let id = format!("temporary {}", round % 10);
+            service.allocate_memory(entity(&*id, "", "kept 0")).unwrap();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+        }
+        let large = fill(&service);
+        service.deallocate_memory("large 0".into()).unwrap();
+        service.deallocate_memory("large 1".into()).unwrap();
+        for _ in 0..100 {
+            service.maintain(Duration::from_millis(5));
+        }
+        assert!(large > 2 && fill(&service) >= 2, "memory for two of {large} was there");
+    }
+
+    #[test]
+    fn an_edge_for_which_there_is_no_room_is_known_neither_in_memory_nor_in_the_file() {
+        let folder = Folder::new("service-no-room");
+        let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
+        let service = MemoryAllocationService::open(config()).unwrap();
+        let id = |index: usize| format!("{index}");
+        for index in 0..4_000 {
+            service.allocate_memory(AllocationRequest::new(id(index), ConceptType::ENTITY, "")).unwrap();
+        }
+        service.link("0", "1").unwrap();
+        fill(&service);
+        let refused = (1..3_999).find(|&index| service.link(&id(index), &id(index + 1)).is_err()).unwrap();
+        for _ in 0..3 {
+            let error = service.link(&id(refused), &id(refused + 1)).unwrap_err();
+            assert!(matches!(error, AllocationError::OutOfMemory { .. }), "{error}");
         }
         let before = cut(&service);
         drop(service);
         let service = MemoryAllocationService::open(config()).unwrap();
         assert!((cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
-    }
-}
-
-/// A concept is freed at the moment at which another is allocated that hints at it: whichever was first, the file says the same.
-#[test]
-fn edges_that_are_made_known_while_others_are_forgotten_are_in_the_file_if_they_are_in_memory() {
-    const PAIRS: usize = 5_000;
-    let folder = Folder::new("service-edges");
-    let path = folder.file("concepts");
-    let config = || AllocationServiceConfig { guidance: false, columns: 2, path: Some(path.clone()), ..AllocationServiceConfig::default() };
-    let service = MemoryAllocationService::open(config()).unwrap();
-    let hinting = |id: String, hint: &str| {
-        let mut request = AllocationRequest::new(id, ConceptType::ENTITY, "");
-        request.locality_hints = vec![hint.to_owned()];
-        service.allocate_memory(request).unwrap();
-    };
-    (0..PAIRS).for_each(|pair| hinting(format!("x{pair}"), "x0"));
-    let meet = std::sync::Barrier::new(2);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for pair in 1..PAIRS {
-                meet.wait();
-                service.deallocate_memory(format!("x{pair}").as_str().into()).unwrap();
-            }
-        });
-        for pair in 1..PAIRS {
-            meet.wait();
-            hinting(format!("y{pair}"), &format!("x{pair}"));
-        }
-    });
-    (1..PAIRS).for_each(|pair| hinting(format!("x{pair}"), "x0"));
-    while service.maintain(Duration::from_millis(5)).more {}
-    let cut = service.get_allocation_metrics().edge_cut;
-    drop(service);
-    let service = MemoryAllocationService::open(config()).unwrap();
-    let again = service.get_allocation_metrics().edge_cut;
-    assert!(cut > 0.0 && (again - cut).abs() < 1e-12, "{again} and {cut}");
-}
-
-fn entity(id: impl Into<String>, content: impl Into<String>, hint: &str) -> AllocationRequest {
-    let mut request = AllocationRequest::new(id, ConceptType::ENTITY, content);
-    request.locality_hints = vec![hint.to_owned()];
-    request
-}
-
-fn cut(service: &MemoryAllocationService) -> f64 {
-    service.get_allocation_metrics().edge_cut
-}
-
-/// Allocates concepts as large as a block of the log until there is no memory for one. How many.
-fn fill(service: &MemoryAllocationService) -> usize {
-    let large = |index| service.allocate_memory(AllocationRequest::new(format!("large {index}"), ConceptType::EVENT, "x".repeat(16_000)));
-    (0..10_000).take_while(|&index| large(index).is_ok()).count()
-}
-
-#[test]
-fn a_file_that_is_full_is_opened_again_with_all_its_edges() {
-    let folder = Folder::new("service-full");
-    let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
-    let service = MemoryAllocationService::open(config()).unwrap();
-    let mut last = 0;
-    let refused = loop {
-        match service.allocate_memory(entity(format!("{last}"), "x".repeat(900), &format!("{}", last / 2))) {
-            Ok(_) => last += 1,
-            Err(refused) => break refused,
-        }
-    };
-    assert!(matches!(refused, AllocationError::OutOfMemory { .. }) && last > 1000, "{refused} after {last}");
-    let (concepts, before) = (all(&service), cut(&service));
-    drop(service);
-    for _ in 0..3 {
-        let service = MemoryAllocationService::open(config()).unwrap();
-        assert_eq!(all(&service), concepts);
-        assert!(before > 0.0 && (cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
-    }
-}
-
-/// As many edges as would fill the file twice come and go, and nobody maintains.
-#[test]
-fn the_log_of_edges_takes_no_more_than_what_is_live_needs() {
-    let folder = Folder::new("service-log");
-    let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
-    let service = MemoryAllocationService::open(config()).unwrap();
-    for index in 0..300 {
-        service.allocate_memory(entity(format!("kept {index}"), "", &format!("kept {}", index / 2))).unwrap();
-    }
-    let before = cut(&service);
-    for round in 0..100_000 {
-        let id = format!("temporary {}", round % 10);
-        service.allocate_memory(entity(&*id, "", "kept 0")).unwrap();
-        service.deallocate_memory(id.as_str().into()).unwrap();
-    }
-    // Of 64 spans of the file, whole ones.
-    for index in 0..40 {
-        service.allocate_memory(AllocationRequest::new(format!("large {index}"), ConceptType::EVENT, "x".repeat(32_000))).unwrap();
-    }
-    assert!((cut(&service) - before).abs() < 1e-12);
-    drop(service);
-    assert!((cut(&MemoryAllocationService::open(config()).unwrap()) - before).abs() < 1e-12);
-}
-
-/// What says nothing in the log goes although there is hardly memory, and nothing is lost of the memory that there is.
-#[test]
-fn maintenance_of_a_full_file_takes_no_memory() {
-    let folder = Folder::new("service-full-maintained");
-    let config = || AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 2, ..config(&folder.file("concepts")) };
-    let service = MemoryAllocationService::open(config()).unwrap();
-    for index in 0..5_000 {
-        service.allocate_memory(entity(format!("kept {index}"), "", &format!("kept {}", index / 2))).unwrap();
-    }
-    for round in 0..50_000 {
-        let id = format!("temporary {}", round % 10);
-        service.allocate_memory(entity(&*id, "", "kept 0")).unwrap();
-        service.deallocate_memory(id.as_str().into()).unwrap();
-    }
-    let large = fill(&service);
-    service.deallocate_memory("large 0".into()).unwrap();
-    service.deallocate_memory("large 1".into()).unwrap();
-    for _ in 0..100 {
-        service.maintain(Duration::from_millis(5));
-    }
-    assert!(large > 2 && fill(&service) >= 2, "memory for two of {large} was there");
-}
-
-#[test]
-fn an_edge_for_which_there_is_no_room_is_known_neither_in_memory_nor_in_the_file() {
-    let folder = Folder::new("service-no-room");
-    let config = || AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..config(&folder.file("concepts")) };
-    let service = MemoryAllocationService::open(config()).unwrap();
-    let id = |index: usize| format!("{index}");
-    for index in 0..4_000 {
-        service.allocate_memory(AllocationRequest::new(id(index), ConceptType::ENTITY, "")).unwrap();
-    }
-    service.link("0", "1").unwrap();
-    fill(&service);
-    let refused = (1..3_999).find(|&index| service.link(&id(index), &id(index + 1)).is_err()).unwrap();
-    for _ in 0..3 {
-        let error = service.link(&id(refused), &id(refused + 1)).unwrap_err();
-        assert!(matches!(error, AllocationError::OutOfMemory { .. }), "{error}");
-    }
-    let before = cut(&service);
-    drop(service);
-    let service = MemoryAllocationService::open(config()).unwrap();
-    assert!((cut(&service) - before).abs() < 1e-12, "{} and {before}", cut(&service));
-    // Ends find room, and make it.
-    (0..refused).for_each(|index| drop(service.deallocate_memory(id(index).as_str().into()).unwrap()));
-    assert!(cut(&service) < 1e-12);
-    service.link(&id(refused), &id(refused + 1)).unwrap();
-    let before = cut(&service);
-    drop(service);
-    let service = MemoryAllocationService::open(config()).unwrap();
-    (0..refused).for_each(|index| drop(service.allocate_memory(AllocationRequest::new(id(index), ConceptType::ENTITY, "")).unwrap()));
-    assert!((cut(&service) - before).abs() < 1e-12);
-}
-
-#[test]
-fn every_concept_is_there_although_nobody_closed() {
-    let folder = Folder::new("service-unclosed");
-    let service = open(&folder.file("concepts"));
-    populate(&service);
-    let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
-    let copy = folder.file("copy");
-    std::fs::copy(folder.file("concepts"), &copy).unwrap();
-    let again = open(&copy);
-    assert!(again.was_recovered());
-    assert_eq!(all(&again), concepts);
-    assert_eq!(used(&again), pools);
-    assert!((again.get_allocation_metrics().edge_cut - cut).abs() < 1e-12);
-    for id in concepts.keys() {
-        again.deallocate_memory(id.as_str().into()).unwrap();
-    }
-    assert!(used(&again).iter().all(|(_, used)| *used == 0));
-    drop(again);
-    let again = open(&copy);
-    assert!(all(&again).is_empty());
-}
-
-#[test]
-fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
-    let folder = Folder::new("service-pools");
-    let service = open(&folder.file("concepts"));
-    populate(&service);
-    let (before, pools) = (all(&service).len(), used(&service));
-    drop(service);
-    let less = |pools| AllocationServiceConfig { pool_configurations: pools, ..config(&folder.file("concepts")) };
-    let error = MemoryAllocationService::open(less(vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20)])).unwrap_err();
-    assert!(matches!(&error, AllocationServiceError::Invalid { .. }) && error.to_string().contains("event"), "{error}");
-    // What is refused is left alone: the region has not learnt of the pools that it was to be opened with.
-    let other = ConceptType::new("another").unwrap();
-    let known = std::fs::read(folder.file("concepts")).unwrap();
-    let refused = less(vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20), PoolConfig::new(other, 1 << 20)]);
-    MemoryAllocationService::open(refused).unwrap_err();
-    let has = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-    assert!(has(&known, b"event") && !has(&std::fs::read(folder.file("concepts")).unwrap(), b"another"));
-    // In another order, one of them with a quota that is exceeded already.
-    let config = less(vec![PoolConfig::new(ConceptType::EVENT, 1), PoolConfig::new(ConceptType::ENTITY, 1 << 20)]);
-    let service = MemoryAllocationService::open(config).unwrap();
-    assert_eq!(all(&service).len(), before);
-    for (id, bytes) in pools.iter().filter(|(_, bytes)| *bytes != 0) {
-        assert!(used(&service).contains(&(id.clone(), *bytes)));
-    }
-    let mut event = request(1);
-    event.concept_id = "new".to_owned();
-    assert!(matches!(service.allocate_memory(event), Err(AllocationError::QuotaExceeded { .. })));
-}
-
-#[test]
-fn a_region_of_another_program_is_refused_and_left_alone() {
-    let folder = Folder::new("service-foreign");
-    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file("concepts")).build().unwrap();
-    let layout = core::alloc::Layout::new::<[u64; 8]>();
-    let block = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
-    let offset = arena.offset_of(block.as_ptr()).unwrap();
-    drop(arena);
-    let error = MemoryAllocationService::open(config(&folder.file("concepts"))).unwrap_err();
-    assert!(matches!(error, AllocationServiceError::Arena(Error::Format { .. })), "{error}");
-    let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file("concepts")).build().unwrap();
-    assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
-}
-
-/// The file is as long as it was, and still says whether its process died: what it was opened with before is all right again.
-#[test]
-fn a_region_that_is_refused_does_not_grow_and_is_still_to_be_recovered() {
-    let folder = Folder::new("service-refused");
-    let pools = |types: &[ConceptType]| types.iter().map(|&concept_type| PoolConfig::new(concept_type, 1 << 20)).collect();
-    let config = |name: &str, capacity_bytes, types: &[ConceptType]| AllocationServiceConfig {
-        capacity_bytes,
-        pool_configurations: pools(types),
-        ..config(&folder.file(name))
-    };
-    let both = [ConceptType::ENTITY, ConceptType::EVENT];
-    let service = MemoryAllocationService::open(config("closed", 4 << 20, &both)).unwrap();
-    (0..100).for_each(|index| drop(service.allocate_memory(request(index)).unwrap()));
-    let concepts = all(&service);
-    std::fs::copy(folder.file("closed"), folder.file("killed")).unwrap();
-    drop(service);
-    let length = |name: &str| std::fs::metadata(folder.file(name)).unwrap().len();
-    for (name, died) in [("closed", false), ("killed", true)] {
-        let before = length(name);
-        for capacity in [4 << 20, 8 << 20] {
-            let refused = MemoryAllocationService::open(config(name, capacity, &both[..1])).unwrap_err();
-            assert!(matches!(refused, AllocationServiceError::Invalid { .. }), "{refused}");
-            assert_eq!(length(name), before);
-        }
-        let service = MemoryAllocationService::open(config(name, 4 << 20, &both)).unwrap();
-        assert_eq!((service.was_recovered(), all(&service)), (died, concepts.clone()));
+        // Ends find room, and make it.
+        (0..refused).for_each(|index| drop(service.deallocate_memory(id(index).as_str().into()).unwrap()));
+        assert!(cut(&service) < 1e-12);
+        service.link(&id(refused), &id(refused + 1)).unwrap();
+        let before = cut(&service);
         drop(service);
-        // Who is not refused grows it.
-        let service = MemoryAllocationService::open(config(name, 8 << 20, &both)).unwrap();
-        assert!(!service.was_recovered() && all(&service) == concepts && length(name) > before);
+        let service = MemoryAllocationService::open(config()).unwrap();
+        (0..refused).for_each(|index| drop(service.allocate_memory(AllocationRequest::new(id(index), ConceptType::ENTITY, "")).unwrap()));
+        assert!((cut(&service) - before).abs() < 1e-12);
     }
-}
 
-#[test]
-fn another_programs_region_that_is_refused_is_its_owners_as_before() {
-    let folder = Folder::new("service-refused-foreign");
-    let builder = |name: &str| engram::Arena::builder().capacity(4 << 20).columns(8).path(folder.file(name));
-    let arena = builder("closed").build().unwrap();
-    let block = arena.alloc(None, core::alloc::Layout::new::<[u64; 8]>(), SpikeTime::NONE).unwrap();
-    let offset = arena.offset_of(block.as_ptr()).unwrap();
-    std::fs::copy(folder.file("closed"), folder.file("killed")).unwrap();
-    drop(arena);
-    for (name, died) in [("closed", false), ("killed", true)] {
-        let refused = MemoryAllocationService::open(config(&folder.file(name))).unwrap_err();
-        assert!(matches!(refused, AllocationServiceError::Arena(Error::Format { .. })), "{refused}");
-        let arena = builder(name).build().unwrap();
-        assert_eq!(arena.was_recovered(), died);
+    #[test]
+    fn every_concept_is_there_although_nobody_closed() {
+        let folder = Folder::new("service-unclosed");
+        let service = open(&folder.file("concepts"));
+        populate(&service);
+        let (concepts, pools, cut) = (all(&service), used(&service), service.get_allocation_metrics().edge_cut);
+        let copy = folder.file("copy");
+        std::fs::copy(folder.file("concepts"), &copy).unwrap();
+        let again = open(&copy);
+        assert!(again.was_recovered());
+        assert_eq!(all(&again), concepts);
+        assert_eq!(used(&again), pools);
+        assert!((again.get_allocation_metrics().edge_cut - cut).abs() < 1e-12);
+        for id in concepts.keys() {
+            again.deallocate_memory(id.as_str().into()).unwrap();
+        }
+        assert!(used(&again).iter().all(|(_, used)| *used == 0));
+        drop(again);
+        let again = open(&copy);
+        assert!(all(&again).is_empty());
+    }
+
+    #[test]
+    fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
+        let folder = Folder::new("service-pools");
+        let service = open(&folder.file("concepts"));
+        populate(&service);
+        let (before, pools) = (all(&service).len(), used(&service));
+        drop(service);
+        let less = |pools| AllocationServiceConfig { pool_configurations: pools, ..config(&folder.file("concepts")) };
+        let error = MemoryAllocationService::open(less(vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20)])).unwrap_err();
+        assert!(matches!(&error, AllocationServiceError::Invalid { .. }) && error.to_string().contains("event"), "{error}");
+        // What is refused is left alone: the region has not learnt of the pools that it was to be opened with.
+        let other = ConceptType::new("another").unwrap();
+        let known = std::fs::read(folder.file("concepts")).unwrap();
+        let refused = less(vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20), PoolConfig::new(other, 1 << 20)]);
+        MemoryAllocationService::open(refused).unwrap_err();
+        let has = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+        assert!(has(&known, b"event") && !has(&std::fs::read(folder.file("concepts")).unwrap(), b"another"));
+        // In another order, one of them with a quota that is exceeded already.
+        let config = less(vec![PoolConfig::new(ConceptType::EVENT, 1), PoolConfig::new(ConceptType::ENTITY, 1 << 20)]);
+        let service = MemoryAllocationService::open(config).unwrap();
+        assert_eq!(all(&service).len(), before);
+        for (id, bytes) in pools.iter().filter(|(_, bytes)| *bytes != 0) {
+            assert!(used(&service).contains(&(id.clone(), *bytes)));
+        }
+        let mut event = request(1);
+        event.concept_id = "new".to_owned();
+        assert!(matches!(service.allocate_memory(event), Err(AllocationError::QuotaExceeded { .. })));
+    }
+
+    #[test]
+    fn a_region_of_another_program_is_refused_and_left_alone() {
+        let folder = Folder::new("service-foreign");
+        let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file("concepts")).build().unwrap();
+        let layout = core::alloc::Layout::new::<[u64; 8]>();
+        let block = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
+        let offset = arena.offset_of(block.as_ptr()).unwrap();
+        drop(arena);
+        let error = MemoryAllocationService::open(config(&folder.file("concepts"))).unwrap_err();
+        assert!(matches!(error, AllocationServiceError::Arena(Error::Format { .. })), "{error}");
+        let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(folder.file("concepts")).build().unwrap();
         assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
+    }
+
+    /// The file is as long as it was, and still says whether its process died: what it was opened with before is all right again.
+    #[test]
+    fn a_region_that_is_refused_does_not_grow_and_is_still_to_be_recovered() {
+        let folder = Folder::new("service-refused");
+        let pools = |types: &[ConceptType]| types.iter().map(|&concept_type| PoolConfig::new(concept_type, 1 << 20)).collect();
+        let config = |name: &str, capacity_bytes, types: &[ConceptType]| AllocationServiceConfig {
+            capacity_bytes,
+            pool_configurations: pools(types),
+            ..config(&folder.file(name))
+        };
+        let both = [ConceptType::ENTITY, ConceptType::EVENT];
+        let service = MemoryAllocationService::open(config("closed", 4 << 20, &both)).unwrap();
+        (0..100).for_each(|index| drop(service.allocate_memory(request(index)).unwrap()));
+        let concepts = all(&service);
+        std::fs::copy(folder.file("closed"), folder.file("killed")).unwrap();
+        drop(service);
+        let length = |name: &str| std::fs::metadata(folder.file(name)).unwrap().len();
+        for (name, died) in [("closed", false), ("killed", true)] {
+            let before = length(name);
+            for capacity in [4 << 20, 8 << 20] {
+                let refused = MemoryAllocationService::open(config(name, capacity, &both[..1])).unwrap_err();
+                assert!(matches!(refused, AllocationServiceError::Invalid { .. }), "{refused}");
+                assert_eq!(length(name), before);
+            }
+            let service = MemoryAllocationService::open(config(name, 4 << 20, &both)).unwrap();
+            assert_eq!((service.was_recovered(), all(&service)), (died, concepts.clone()));
+            drop(service);
+            // Who is not refused grows it.
+            let service = MemoryAllocationService::open(config(name, 8 << 20, &both)).unwrap();
+            assert!(!service.was_recovered() && all(&service) == concepts && length(name) > before);
+        }
+    }
+
+    #[test]
+    fn another_programs_region_that_is_refused_is_its_owners_as_before() {
+        let folder = Folder::new("service-refused-foreign");
+        let builder = |name: &str| engram::Arena::builder().capacity(4 << 20).columns(8).path(folder.file(name));
+        let arena = builder("closed").build().unwrap();
+        let block = arena.alloc(None, core::alloc::Layout::new::<[u64; 8]>(), SpikeTime::NONE).unwrap();
+        let offset = arena.offset_of(block.as_ptr()).unwrap();
+        std::fs::copy(folder.file("closed"), folder.file("killed")).unwrap();
+        drop(arena);
+        for (name, died) in [("closed", false), ("killed", true)] {
+            let refused = MemoryAllocationService::open(config(&folder.file(name))).unwrap_err();
+            assert!(matches!(refused, AllocationServiceError::Arena(Error::Format { .. })), "{refused}");
+            let arena = builder(name).build().unwrap();
+            assert_eq!(arena.was_recovered(), died);
+            assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
+        }
     }
 }
