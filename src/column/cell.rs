@@ -43,7 +43,7 @@ use crate::size_class::{
 };
 use crate::span::Inbox;
 use crate::spike::ZONES;
-use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, bump};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, bump, by_one_register};
 
 use super::block::CELLS_OFFSET;
 
@@ -433,6 +433,12 @@ impl Cell {
     pub(crate) unsafe fn new(block: *const u8, offset: usize) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { block.add(offset).cast() })
+    }
+
+    /// The same cell, for the fast path: each pop and push loads the counter that the one before stored.
+    #[inline(always)]
+    pub(crate) fn by_one_register(self) -> Self {
+        Self(by_one_register(self.0))
     }
 
     #[inline(always)]

@@ -180,7 +180,7 @@ impl Handle {
         let row = self.rows[octave(spike)].get();
         // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
         // that is always empty.
-        unsafe { Cell::new(row, CELL_OF_SIZE.0[size] as usize) }
+        unsafe { Cell::new(row, CELL_OF_SIZE.0[size] as usize) }.by_one_register()
     }
 
     /// Hands a slot out.
@@ -295,7 +295,7 @@ impl Handle {
         }
         // SAFETY: page entries of our spans hold offsets of cells in our block (M3), as did that of the block held before; or else
         // it is the block's start: a sink, always full (K1).
-        let before = unsafe { Cell::new(block, held_entry.get().cell() as usize) };
+        let before = unsafe { Cell::new(block, held_entry.get().cell() as usize) }.by_one_register();
         held_entry.set(entry);
         if before.push(held) {
             return freed(self);

@@ -409,5 +409,7 @@ pub(crate) fn set_owned(word: &AtomicU64, bit: u64) {
 /// Clears `bit` in a live word that only the caller writes. What recovery must see after it (Y2) is a release.
 #[inline(always)]
 pub(crate) fn clear_owned(word: &AtomicU64, bit: u64) {
-    word.store(word.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+    let old = word.load(Ordering::Relaxed);
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+    word.store(old & !bit, Ordering::Relaxed);
 }
