@@ -63,7 +63,8 @@ pub struct AllocationServiceConfig {
     pub admission_timeout: Duration,
     /// Whether meaning and neighbours decide the column; else a hash of the id does.
     pub guidance: bool,
-    /// Enters that hash.
+    /// Enters all hashes of ids. Who lets strangers choose ids gives one that they cannot know; the same seed and calls on one
+    /// thread give the same offsets.
     pub seed: u64,
 }
 

@@ -86,16 +86,17 @@ pub struct PoolStatistics {
     pub peak_bytes: u64,
     /// The part of the quota that is kept for early spikes.
     pub reserve_bytes: u64,
-    /// Concepts that it took in.
+    /// Concepts allocated in it since the service was opened, less those of undone batches.
     pub allocations: u64,
-    /// Concepts that left it.
+    /// Concepts deallocated from it since then: also those that were there before, and those that an update brought here from
+    /// another pool, so that there may be more of them than of allocations.
     pub deallocations: u64,
     /// Charges that it refused, for want of room.
     pub refusals: u64,
     /// Times that it grew beyond what was ready for use.
     pub expansions: u64,
     /// Requests of its type that another pool served because this one was full, and requests of other types that it
-    /// served for theirs.
+    /// served for theirs; those of undone batches, too.
     pub alternatives_served: u64,
 }
 

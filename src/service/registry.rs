@@ -21,7 +21,8 @@ use super::node::{Node, State};
 /// All nodes.
 pub(super) struct Registry {
     ids: Ids,
-    hasher: foldhash::fast::RandomState,
+    /// The same in each run: when a table of ids is replaced decides when what it holds back comes back, and so where things lie.
+    hasher: foldhash::fast::FixedState,
     numbers: RwLock<Numbers>,
     epoch: Epoch,
 }
@@ -33,8 +34,10 @@ struct Numbers {
 }
 
 impl Registry {
-    pub(super) fn new() -> Self {
-        Self { ids: Ids::new(), hasher: foldhash::fast::RandomState::default(), numbers: RwLock::default(), epoch: Epoch::new() }
+    /// None. `seed` enters the hashes.
+    pub(super) fn new(seed: u64) -> Self {
+        let hasher = foldhash::fast::FixedState::with_seed(seed);
+        Self { ids: Ids::new(), hasher, numbers: RwLock::default(), epoch: Epoch::new() }
     }
 
     /// Whose readers hold nodes back.

@@ -71,7 +71,7 @@ pub struct DeallocationResult {
 pub struct AllocationMetrics {
     /// Concepts allocated since open; updates and relocations are none.
     pub total_allocations: u64,
-    /// Of them, those that live.
+    /// Concepts that live, those that were there at open included.
     pub active_allocations: u64,
     /// Mean time of an allocation, waiting included.
     pub average_allocation_time: Duration,

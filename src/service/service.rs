@@ -103,7 +103,7 @@ impl MemoryAllocationService {
         let builder = Arena::builder().capacity(config.capacity_bytes).columns(config.columns);
         let builder = config.path.as_ref().map_or(builder.clone(), |path| builder.path(path));
         let pools: Box<[Pool]> = config.pool_configurations.iter().map(pool_of).collect();
-        let registry = Registry::new();
+        let registry = Registry::new(config.seed);
         let epoch = registry.epoch().clone();
         let pinned = epoch.pin();
         let judge = |arena: &Arena| config.path.is_some().then(|| Judged::of(arena, &pools, &pinned)).transpose();
