@@ -82,7 +82,8 @@
 // All or none.
 #define ENGRAM_BATCH_ATOMIC (1u << 0)
 
-// Within a column and size class, addresses ascend with spike time; from untouched memory if there is some.
+// Within a column, size class and alignment (all up to 16 bytes are one), addresses ascend with spike time; from untouched memory
+// if there is some.
 #define ENGRAM_BATCH_ORDERED (1u << 1)
 
 // Spikes after all others.
@@ -410,8 +411,10 @@ size_t engram_arena_offset(const struct engram_arena *arena, const void *p);
 void *engram_arena_at(const struct engram_arena *arena, size_t offset);
 
 // Limits the spans that a column may have to `bytes` (rounded down to 32 KiB); `SIZE_MAX` = no
-// limit (default). Past it allocations are `ENGRAM_E_QUOTA`; what the column has above it stays. Any, RT.
-engram_status engram_column_limit(struct engram_arena *arena, uint32_t index, size_t bytes);
+// limit (default). Past it allocations are `ENGRAM_E_QUOTA`; what the column has above it stays. A region file keeps it. Any, RT.
+engram_status engram_column_limit(struct engram_arena *arena,
+                                  uint32_t index,
+                                  size_t bytes);
 
 // Background work for about `budget_ns` nanoseconds: takes back what others freed, gives empty spans
 // to their chunks, chunks to the arena, and their memory to the system. `ENGRAM_MORE` if work is
@@ -657,14 +660,15 @@ engram_status engram_arena_sync(struct engram_arena *arena);
 // Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
 // It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
 // of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
-// followed. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened meanwhile: it is
+// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened meanwhile: it is
 // not replaced. While nothing else uses the arena; blocking.
 engram_status engram_arena_snapshot(struct engram_arena *arena,
                                     const char *path);
 
 // Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
 // a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
-// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`; `ENGRAM_E_INVALID` for a `where`
+// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
+// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
 // that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
 void *engram_alloc_publish(struct engram_arena *arena,
                            uint32_t column,

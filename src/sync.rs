@@ -116,6 +116,7 @@ mod modelled {
 /// not in five to eight cycles, if both give their addresses by a register and a constant, and nothing else is added up on the way.
 /// No instruction.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read there: the address alone passes through")]
 #[inline(always)]
 pub(crate) fn by_one_register<T>(mut address: *const T) -> *const T {
     // SAFETY: no instruction; the address comes out as it went in.

@@ -141,3 +141,23 @@ fn whoever_allocates_and_frees_it_never_falls_and_is_never_below_what_was_live()
         assert!(peak <= most * 5 / 2, "{peak}, {most}");
     }
 }
+
+#[test]
+fn nor_does_maintenance_that_takes_it_back() {
+    let arena = arena(1);
+    let first: Vec<_> =
+        (0..BLOCKS).map(|_| arena.alloc(Some(ColumnId::new(0)), Layout::new::<[u8; 1024]>(), SpikeTime::NONE).unwrap()).collect();
+    for block in first {
+        free(&arena, block);
+    }
+    arena.maintain(core::time::Duration::MAX).unwrap();
+    assert!((LIVE..=LIVE + SLACK).contains(&arena.metrics().bytes_peak), "{:?}", arena.metrics());
+    let column = arena.column(ColumnId::new(0)).unwrap();
+    let second: Vec<_> = (0..BLOCKS).map(|_| alloc(&column, 1024)).collect();
+    for block in second {
+        free(&arena, block);
+    }
+    drop(column);
+    arena.maintain(core::time::Duration::MAX).unwrap();
+    assert!((LIVE..=LIVE + SLACK).contains(&arena.metrics().bytes_peak), "{:?}", arena.metrics());
+}

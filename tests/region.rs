@@ -506,6 +506,22 @@ fn a_snapshot_can_have_a_name_of_any_length() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_snapshot_takes_the_place_of_no_pipe_and_no_device() {
+    let folder = Folder::new("region-pipe");
+    let (path, link) = (folder.file("pipe"), folder.file("link"));
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for path in [&path, &link] {
+        let error = builder().build().unwrap().snapshot(path).unwrap_err();
+        assert!(matches!(error, Error::Format { why: "it is no ordinary file", .. }), "{error}");
+    }
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&std::fs::metadata(&path).unwrap().file_type()));
+    assert_eq!(folder.files(), 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn what_killed_snapshots_left_goes_away_with_the_next_and_what_is_being_written_stays() {
     let folder = Folder::new("region-left");
     let path = folder.file("region");

@@ -261,6 +261,11 @@ fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
     }
     let said = refusal(&engram(["map", &file, "--html", "no/such/folder/map.html"]), 2);
     assert!(said.starts_with("no/such/folder/map.html: cannot be written: "), "{said}");
+    let link = folder.file("link.engram");
+    std::fs::hard_link(&file, &link).unwrap();
+    let said = refusal(&engram(["map", &file, "--html", link.to_str().unwrap()]), 2);
+    assert!(said.contains("link.engram: is a region file, and stays as it is"), "{said}");
+    assert!(sound(&["check", &file]).status.success(), "it is left as it was");
     drop(writer);
 }
 

@@ -94,8 +94,20 @@ impl Held<'_> {
     }
 
     /// Counts an allocation, in the row `refused` if it is.
-    pub(crate) fn count_alloc_or(&self, counter: &mut Counter, [row, refused]: [RowName; 2], size: usize, spike: u32) -> Block {
-        let arguments = [exposed(self.column), size as u64, 16, spike.into(), 0, 0];
+    pub(crate) fn count_alloc_or(&self, counter: &mut Counter, rows: [RowName; 2], size: usize, spike: u32) -> Block {
+        self.count_aligned(counter, rows, size, 16, spike)
+    }
+
+    /// Counts an allocation with an alignment, in the row `refused` if it is.
+    pub(crate) fn count_aligned(
+        &self,
+        counter: &mut Counter,
+        [row, refused]: [RowName; 2],
+        size: usize,
+        align: usize,
+        spike: u32,
+    ) -> Block {
+        let arguments = [exposed(self.column), size as u64, align as u64, spike.into(), 0, 0];
         let name = |block| if block == 0 { refused } else { row };
         // SAFETY: the function's arguments, for a held column.
         touched(unsafe { counter.call(name, 1, face().engram_column_alloc as *const c_void, arguments) })

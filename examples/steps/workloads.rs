@@ -16,6 +16,8 @@ pub(crate) const ALL: &[fn(&mut Counter)] = &[
     take_back,
     watchful,
     exhaustion,
+    without_chunks,
+    alignments,
     medium,
     among_medium,
     batches,
@@ -109,6 +111,38 @@ fn churn(counter: &mut Counter) {
 fn churn_over_zones(counter: &mut Counter) {
     let rows = ["churn over all zones: allocation", "churn over all zones: free"];
     Churn { rows, size: Random::mixed, spike: Random::spike, live: LIVE, counted: 3000 }.run(counter);
+}
+
+/// Up to 4 KiB with the alignments of small types, and with those of cache lines and pages.
+fn alignments(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(512 << 20), Random::new());
+    let column = arena.hold(1);
+    let mut blocks = vec![None; 1000];
+    for round in 0..4000 {
+        let k = random.below(blocks.len());
+        if let Some(block) = blocks[k].take() {
+            column.free(block);
+        }
+        let (row, align) = if round % 2 == 0 {
+            ("aligned to 1 to 8 bytes: allocation", 1 << random.below(4))
+        } else {
+            ("aligned to 32 to 4,096 bytes: allocation", 32 << random.below(8))
+        };
+        blocks[k] = Some(column.count_aligned(counter, [row, row], random.mixed(), align, random.spike()));
+    }
+}
+
+/// More columns than chunks: one after the other takes a block, and whoever comes then finds no free chunk, but free spans in
+/// all of them.
+fn without_chunks(counter: &mut Counter) {
+    let arena = Arena::open(16 << 20);
+    for index in 0..10 {
+        arena.hold(index).alloc(64, ENGRAM_TTFS_NONE);
+    }
+    let (column, mut random) = (arena.hold(11), Random::new());
+    for _ in 0..2000 {
+        column.count_alloc(counter, "no free chunk: allocation", random.mixed(), ENGRAM_TTFS_NONE);
+    }
 }
 
 fn medium(counter: &mut Counter) {

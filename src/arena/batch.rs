@@ -40,7 +40,7 @@ pub struct BatchFlags(u32);
 impl BatchFlags {
     /// All or none.
     pub const ATOMIC: Self = Self(1);
-    /// Within a column and size class, addresses ascend with spike time; from untouched memory if
+    /// Within a column, size class and alignment (all up to 16 bytes are one), addresses ascend with spike time; from untouched memory if
     /// there is some.
     pub const ORDERED: Self = Self(2);
 

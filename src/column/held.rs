@@ -161,6 +161,12 @@ impl Handle {
         if align & !GRANULE != 0 {
             return unusual_align(self, size, align, spike);
         }
+        self.alloc_small(size, spike)
+    }
+
+    /// Allocates up to [`SMALL_MAX`] bytes with an ordinary alignment.
+    #[inline(always)]
+    pub(crate) fn alloc_small(&self, size: usize, spike: u32) -> *mut u8 {
         let cell = self.cell_for(size, spike);
         match cell.pop() {
             Some(granule) => self.give(granule),
@@ -568,6 +574,13 @@ impl Handle {
         self.leave_out(freed.wrapping_sub(self.again.load(Relaxed).cast_signed()).max(0));
     }
 
+    /// What the level left out may have been taken back since.
+    pub(crate) fn hear_again(&self) {
+        if self.heard.load(Relaxed) != 0 {
+            self.hear_of_others();
+        }
+    }
+
     /// The level is all of the balance again.
     pub(crate) fn forget_others(&self) {
         self.leave_out(0);
@@ -624,7 +637,8 @@ impl Handle {
     /// The same of a free, which aborts if the arena is to.
     #[cold]
     pub(crate) fn not_freed(&self) -> i32 {
-        self.note.get().map_or(1, |note| note(self.misused()))
+        // Of a handle of the C face that was given back, `ENGRAM_E_INVALID`; the Rust face asks the handle.
+        self.note.get().map_or(-2, |note| note(self.misused()))
     }
 
     /// Knows why a call is refused.

@@ -129,6 +129,7 @@ impl Handle {
             self.put_word_back(cell);
         }
         self.release_free_chunks();
+        self.hear_again();
     }
 
     /// Gives what a cell's stack keeps back to the spans.

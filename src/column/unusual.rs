@@ -186,7 +186,7 @@ impl Handle {
 #[inline(never)]
 pub(crate) extern "C" fn above_small(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
     // What `route` would find, sooner.
-    if align & !GRANULE == 0
+    if (align & !GRANULE == 0 || is_below_a_granule(align))
         && let Some(offset) = medium_cell_of(size)
     {
         let cell = handle.cell_at(offset);
@@ -198,12 +198,26 @@ pub(crate) extern "C" fn above_small(handle: &Handle, size: usize, align: usize,
     handle.alloc_unusual(size, align, spike)
 }
 
-/// Alignments other than a granule's. Not one with `above_small`: with two ways out, the compiler keeps
+/// Alignments other than a granule's, and sizes of up to 4 KiB. Not one with `above_small`: with two ways out, the compiler keeps
 /// two plain branches on the fast path.
 #[cold]
 #[inline(never)]
 pub(crate) extern "C" fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
+    // Always so: said for the table's bound.
+    if size <= SMALL_MAX && is_below_a_granule(align) { handle.alloc_small(size, spike) } else { aligned(handle, size, align, spike) }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn aligned(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
     handle.alloc_unusual(size, align, spike)
+}
+
+/// Whether it is an alignment that each block has: of a type of up to 8 bytes, say.
+#[inline(always)]
+const fn is_below_a_granule(align: usize) -> bool {
+    // The bits of 1, 2, 4 and 8.
+    align < GRANULE && 0b1_0001_0110_u32 >> align & 1 == 1
 }
 
 /// Blocks of a span that is not plainly ours: of a run of ours, or of a span of ours into which others have freed, or of any of ours

@@ -18,7 +18,7 @@ pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_s
 /// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
 /// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
 /// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
-/// followed. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened meanwhile: it is
+/// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened meanwhile: it is
 /// not replaced. While nothing else uses the arena; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *const c_char) -> engram_status {
@@ -33,7 +33,8 @@ pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *
 
 /// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
 /// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
-/// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`; `ENGRAM_E_INVALID` for a `where`
+/// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
+/// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
 /// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc_publish(

@@ -5,7 +5,8 @@
 //! within its column. The rounds end when few change. Clusters become the nodes of the next level, whose
 //! ties are the sums of theirs: moving one node there moves what belongs together here.
 //!
-//! Everything is done in strokes of about [`STROKE`] nodes or ties, so that no step takes long.
+//! Everything is done in strokes of about [`STROKE`] nodes or ties, so that no step takes long. No list grows by copying
+//! itself: each is made for as much as there can be, of which the system gives only what is written.
 
 use std::ops::Range;
 
@@ -103,8 +104,8 @@ impl Level {
 
     /// Bytes of host memory taken.
     pub(crate) fn bytes(&self) -> usize {
-        let words = self.column.capacity() + self.cluster.capacity() + self.weights.capacity() + self.starts.capacity();
-        words * size_of::<u32>() + self.ties.capacity() * size_of::<Tie>()
+        let words = self.column.len() + self.cluster.len() + self.weights.len() + self.starts.len();
+        words * size_of::<u32>() + self.ties.len() * size_of::<Tie>()
     }
 }
 
@@ -144,21 +145,30 @@ pub(crate) struct Coarsening {
 }
 
 impl Coarsening {
-    /// Of a level of `nodes` nodes that stand for `concepts` concepts, in columns for `limit` each.
-    pub(crate) fn new(nodes: usize, concepts: u32, limit: u32) -> Self {
+    /// Of `level`, whose `nodes` nodes that are somewhere stand for `concepts` concepts, in columns for `limit` each.
+    pub(crate) fn new(graph: &Graph, level: &mut Level, nodes: usize, concepts: u32, limit: u32) -> Self {
         let average = (concepts as usize * SHRINK / nodes.max(1)) as u32;
+        // No more than below, unless edges come meanwhile.
+        let ties = if level.starts.is_empty() { 2 * graph.edges() as usize } else { level.ties.len() };
+        level.cluster.reserve_exact(level.len() - level.cluster.len());
         Self {
             task: Task::Single,
             next: 0,
             member: NONE,
-            of_label: Vec::with_capacity(nodes),
-            chain: Vec::with_capacity(nodes),
-            first: Vec::new(),
-            place: Vec::new(),
+            of_label: Vec::with_capacity(level.len()),
+            chain: Vec::with_capacity(level.len()),
+            first: Vec::with_capacity(nodes),
+            place: Vec::with_capacity(nodes),
             most: (limit / COLUMN_PART).min(average).max(2),
             row: Vec::with_capacity(ROW_MOST),
             near: Tally::new(),
-            above: Level::default(),
+            above: Level {
+                column: Vec::with_capacity(nodes),
+                cluster: Vec::new(),
+                weights: Vec::with_capacity(nodes),
+                starts: Vec::with_capacity(nodes),
+                ties: Vec::with_capacity(ties),
+            },
         }
     }
 
@@ -296,7 +306,7 @@ impl Coarsening {
 
     /// Bytes of host memory taken.
     pub(crate) fn bytes(&self) -> usize {
-        let words = self.of_label.capacity() + self.chain.capacity() + self.first.capacity() + self.place.capacity();
+        let words = self.of_label.len() + self.chain.len() + self.first.len() + self.place.len();
         words * size_of::<u32>() + self.above.bytes()
     }
 }

@@ -181,7 +181,7 @@ impl Plan {
             Phase::Coarsen(coarsening) => self.coarsen(graph, coarsening, read),
             Phase::Refine(stage) => self.refine(graph, stage, search, read),
             Phase::Follow(next) => self.follow(next),
-            Phase::Keep(next) => self.keep(next),
+            Phase::Keep(next) => self.keep(graph, next),
             Phase::Restore(next) => self.restore(next),
             Phase::Done => return false,
         };
@@ -236,14 +236,14 @@ impl Plan {
             return Phase::Measure(concept, worth);
         }
         worth.excess = self.loads.iter().map(|&load| u64::from(load.saturating_sub(self.limit))).sum();
-        self.measured(worth)
+        self.measured(graph, worth)
     }
 
-    fn measured(&mut self, worth: Worth) -> Phase {
+    fn measured(&mut self, graph: &Graph, worth: Worth) -> Phase {
         let before = std::mem::replace(&mut self.best, worth);
         if self.cycle == 0 {
             self.before = worth;
-            return self.begin_level();
+            return self.begin_level(graph);
         }
         if worth >= before {
             self.best = before;
@@ -253,11 +253,11 @@ impl Plan {
         if self.cycle < CYCLES && paid { Phase::Keep(0) } else { Phase::Done }
     }
 
-    fn keep(&mut self, next: usize) -> Phase {
+    fn keep(&mut self, graph: &Graph, next: usize) -> Phase {
         let lowest = &self.levels[0].column;
         let end = lowest.len().min(next + STROKE);
         self.kept[next..end].copy_from_slice(&lowest[next..end]);
-        if end < lowest.len() { Phase::Keep(end) } else { self.begin_level() }
+        if end < lowest.len() { Phase::Keep(end) } else { self.begin_level(graph) }
     }
 
     fn restore(&mut self, next: usize) -> Phase {
@@ -268,10 +268,11 @@ impl Plan {
     }
 
     /// The top level is made coarser, if that is worth while; else it is refined.
-    fn begin_level(&mut self) -> Phase {
+    fn begin_level(&mut self, graph: &Graph) -> Phase {
         let nodes = self.nodes();
         if nodes > FEW.max(self.loads.len() * COLUMN_NODES) && self.levels.len() < LEVELS {
-            Phase::Coarsen(Box::new(Coarsening::new(nodes, self.concepts, self.limit)))
+            let top = self.top();
+            Phase::Coarsen(Box::new(Coarsening::new(graph, &mut self.levels[top], nodes, self.concepts, self.limit)))
         } else {
             self.begin_stage(0)
         }
@@ -284,7 +285,7 @@ impl Plan {
         };
         if above.len() * 10 < self.nodes() * 9 {
             self.levels.push(above);
-            self.begin_level()
+            self.begin_level(graph)
         } else {
             self.begin_stage(0)
         }

@@ -183,6 +183,8 @@ impl Replacement {
     /// Collects the concepts that changed, from `shard` on, and decides what to do about them.
     fn look(&mut self, graph: &Graph, homes: &Homes, shard: usize) -> Step {
         let (mut shard, mut room) = (shard, STROKE);
+        // Room for all there are: it never grows by copying itself, and the system gives only what is written.
+        self.changed.reserve((homes.numbers() as usize).saturating_sub(self.changed.len()));
         while room > 0 {
             let changed = &mut self.changed;
             let more = graph.take_changes(shard, room, |concept| {
@@ -263,7 +265,7 @@ impl Replacement {
             Phase::Carry(carry) => carry.plan.bytes() + (carry.chain.capacity() + carry.first.capacity()) * size_of::<u32>(),
             _ => 0,
         };
-        phase + self.changed.capacity() * size_of::<u32>()
+        phase + self.changed.len() * size_of::<u32>()
     }
 }
 

@@ -23,7 +23,7 @@ const IDLE_STEPS: u32 = 16;
 /// Whether maintenance has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maintained {
-    /// A whole round is done.
+    /// A whole round is done; and, as far as the budget lasted, once more what earlier calls of the round had passed.
     All,
     /// The budget was used up first.
     More,
@@ -47,31 +47,46 @@ impl Arena {
             return Err(Error::Maintaining);
         }
         let start = Instant::now();
+        let end = u64::from(self.columns()) + self.core.chunks.len() as u64;
+        let begun = counters.cursor.load(Relaxed);
+        let (mut at, mut spans) = (begun, 0);
+        let is_used_up = self.maintain_up_to(end, &mut at, &mut spans, start, budget);
+        let result = if at < end { Maintained::More } else { Maintained::All };
+        if at == end {
+            at = 0;
+            // What the calls before have passed may have changed since.
+            if !is_used_up {
+                self.maintain_up_to(begun, &mut at, &mut spans, start, budget);
+                at = 0;
+            }
+        }
+        counters.cursor.store(at, Relaxed);
+        counters.maintaining.store(0, Release);
+        Ok((result, spans * SPAN as u64))
+    }
+
+    /// Takes steps from `at` up to `end`, and counts the spans given back. True if the budget was used up.
+    fn maintain_up_to(&self, end: u64, at: &mut u64, spans: &mut u64, start: Instant, budget: Duration) -> bool {
         let columns = u64::from(self.columns());
-        let end = columns + self.core.chunks.len() as u64;
-        let mut at = counters.cursor.load(Relaxed);
-        let (mut spans, mut idle) = (0, 0);
-        while at < end {
-            let worked = if at < columns {
-                self.tend_column(at as u32)
+        let mut idle = 0;
+        while *at < end {
+            let worked = if *at < columns {
+                self.tend_column(*at as u32)
             } else {
-                let decommitted = self.decommit_chunk((at - columns) as u32);
-                spans += decommitted;
+                let decommitted = self.decommit_chunk((*at - columns) as u32);
+                *spans += decommitted;
                 decommitted > 0
             };
-            at += 1;
+            *at += 1;
             idle = if worked { IDLE_STEPS } else { idle + 1 };
             if idle >= IDLE_STEPS {
                 idle = 0;
                 if start.elapsed() >= budget {
-                    break;
+                    return true;
                 }
             }
         }
-        let result = if at < end { Maintained::More } else { Maintained::All };
-        counters.cursor.store(if at < end { at } else { 0 }, Relaxed);
-        counters.maintaining.store(0, Release);
-        Ok((result, spans * SPAN as u64))
+        false
     }
 
     /// Brings a column's free memory together, if its lease is free. False if there was nothing to do.

@@ -1,3 +1,4 @@
+use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
 
 use super::*;
@@ -122,4 +123,14 @@ fn a_budget_ends_though_there_is_nothing_to_do_and_the_round_does_too() {
     }
     assert_eq!(calls, steps.div_ceil(IDLE_STEPS));
     assert_eq!(arena.maintain(Duration::MAX).unwrap(), Maintained::All);
+}
+
+#[test]
+fn a_call_with_time_left_looks_again_at_what_the_calls_before_had_passed() {
+    let arena = Arena::builder().capacity(64 << 20).columns(64).build().unwrap();
+    let blocks: Vec<_> = (0..1000).map(|_| arena.alloc(Some(COLUMN), Layout::new::<[u8; 4096]>(), SpikeTime::NONE).unwrap()).collect();
+    assert_eq!(arena.maintain(Duration::ZERO), Ok(Maintained::More));
+    free(&arena, &blocks);
+    assert_eq!(arena.maintain(Duration::MAX), Ok(Maintained::All));
+    assert_eq!(arena.metrics().bytes_committed, 0);
 }

@@ -19,6 +19,10 @@ impl Region {
     /// Copies the region into a new file at `path`, in place of what is there, as a closed one: `parts` of it, all that
     /// was ever written. Nobody writes meanwhile.
     pub(crate) fn snapshot(&self, path: &Path, parts: &[Range<usize>]) -> Result<()> {
+        // In place of a file, or of what leads to one or to nothing; not of a device, a pipe or a folder.
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(Error::Format { name: named(path), why: "it is no ordinary file" });
+        }
         // A copy that could not get its name need not be made.
         if is_open_elsewhere(path) {
             return Err(Error::FileBusy(named(path)));

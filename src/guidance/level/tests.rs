@@ -21,7 +21,10 @@ fn ring() -> (Graph, Level) {
 }
 
 fn coarser(graph: &Graph, level: &mut Level, limit: u32) -> Level {
-    let mut coarsening = Coarsening::new(level.len(), 100, limit);
+    let mut coarsening = {
+        let nodes = level.len();
+        Coarsening::new(graph, level, nodes, 100, limit)
+    };
     let mut read = 0;
     loop {
         if let Some(above) = coarsening.step(graph, level, &mut read) {

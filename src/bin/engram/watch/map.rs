@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use engram::RegionView;
 use serde::Serialize;
 
 use super::{look, page, say_json, state_words};
@@ -28,6 +29,10 @@ pub fn map(path: &Path, html: Option<&Path>, json: bool) -> Result<(), Failure> 
     let (chunks, metrics) = (view.map(), view.metrics());
     let file = path.display().to_string();
     if let Some(to) = html {
+        // Whatever name leads to it, this file's or another one's: it may be open.
+        if RegionView::open(to).is_ok() {
+            return Err(Failure::Usage(format!("{}: is a region file, and stays as it is: --html needs another name", to.display())));
+        }
         let page = page::page(&file, view.state(), &metrics, &view.columns(), &chunks);
         std::fs::write(to, page).map_err(|source| Failure::Write { path: to.to_owned(), source })?;
     }
