@@ -46,6 +46,8 @@ const MEMBER_ROW: usize = 64;
 /// Neighbours of each mover that are looked at again.
 pub(crate) const AROUND: usize = 64;
 
+/// Columns that are looked at in about the time that it takes to read a tie.
+const LOADS_FOR_A_TIE: u32 = 64;
 /// Ties that one visit reads at most: the seed's, those of all that join a frontier and of all that join
 /// a group, and those around the movers.
 pub(crate) const VISIT_TIES: u64 = (ROW_MOST + TARGETS * ((GROUP + FRONTIER) + GROUP) * MEMBER_ROW + GROUP * AROUND) as u64;
@@ -146,7 +148,7 @@ impl Search {
             }
         }
         if must && best.1 == NOWHERE {
-            let roomiest = net.roomiest();
+            let roomiest = self.roomiest(net);
             if net.load(roomiest).saturating_add(weight) <= net.limit() {
                 best.1 = roomiest;
             }
@@ -174,9 +176,16 @@ impl Search {
         best.map(|(_, column)| column)
     }
 
+    /// The lightest column. Where there are many it counts as ties that are read, so that a step ends.
+    fn roomiest(&mut self, net: &impl Net) -> u32 {
+        self.read += u64::from(net.columns() / LOADS_FOR_A_TIE);
+        net.roomiest()
+    }
+
     /// The columns to grow for, best first, each with the seed's ties there.
-    fn targets(&self, net: &impl Net, from: u32, weight: u32, must: bool) -> [Option<(i64, u32)>; TARGETS] {
+    fn targets(&mut self, net: &impl Net, from: u32, weight: u32, must: bool) -> [Option<(i64, u32)>; TARGETS] {
         let mut targets = [None; TARGETS];
+        let roomiest = must.then(|| self.roomiest(net));
         let mut offer = |ties: i64, column: u32| {
             let load = net.load(column);
             if column == from || load.saturating_add(weight) > net.limit() {
@@ -198,11 +207,10 @@ impl Search {
         for (column, ties) in self.near.iter() {
             offer(ties, column);
         }
-        if must {
-            let roomiest = net.roomiest();
-            if self.near.get(roomiest).is_none() {
-                offer(0, roomiest);
-            }
+        if let Some(roomiest) = roomiest
+            && self.near.get(roomiest).is_none()
+        {
+            offer(0, roomiest);
         }
         targets
     }

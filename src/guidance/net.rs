@@ -15,7 +15,9 @@ pub(crate) trait Net {
     fn limit(&self) -> u32;
     /// What all nodes of `column` weigh.
     fn load(&self, column: u32) -> u32;
-    /// The lightest column, ties to the lowest number.
+    /// Columns there are.
+    fn columns(&self) -> u32;
+    /// The lightest column, ties to the lowest number. Looks at all of them.
     fn roomiest(&self) -> u32;
     /// The column of `node`.
     fn column(&self, node: u32) -> u32;

@@ -122,6 +122,10 @@ impl Net for Planned<'_> {
         self.loads[column as usize]
     }
 
+    fn columns(&self) -> u32 {
+        self.loads.len() as u32
+    }
+
     fn roomiest(&self) -> u32 {
         (0..self.loads.len()).min_by_key(|&column| self.loads[column]).unwrap_or(0) as u32
     }

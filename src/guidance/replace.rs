@@ -101,6 +101,10 @@ impl Net for Living<'_> {
         self.homes.load(column)
     }
 
+    fn columns(&self) -> u32 {
+        self.homes.columns()
+    }
+
     fn roomiest(&self) -> u32 {
         self.homes.roomiest().0
     }

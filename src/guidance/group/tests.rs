@@ -25,6 +25,10 @@ impl Net for Small {
         self.loads[column as usize]
     }
 
+    fn columns(&self) -> u32 {
+        self.loads.len() as u32
+    }
+
     fn roomiest(&self) -> u32 {
         (0..self.loads.len() as u32).min_by_key(|&column| self.load(column)).unwrap()
     }
@@ -106,6 +110,17 @@ fn a_column_above_its_limit_gives_up_concepts_at_a_loss() {
     assert_eq!((search.visit(&net, 0, Look::Alone), search.movers().to_vec()), (Some(2), vec![0]));
     assert_eq!((search.visit(&net, 0, Look::Together), search.movers().len()), (Some(2), 1), "no more than it must");
     assert_eq!(search.visit(&Small::new(&[0, 0, 0, 0, 1], &clique(0..4), 4), 0, Look::Together), None);
+}
+
+#[test]
+fn looking_through_many_columns_counts_as_reading_ties() {
+    // Four of column 0 that nothing draws anywhere, in one of 6,402 columns.
+    let net = Small::new(&[0, 0, 0, 0, 6400], &clique(0..4), 3);
+    let mut search = Search::new();
+    for look in [Look::Alone, Look::Together] {
+        assert_eq!(search.visit(&net, 0, look), Some(1));
+        assert!(search.take_read() >= 100);
+    }
 }
 
 #[test]
