@@ -20,7 +20,10 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use std::path::PathBuf;
 
+use crate::column::cell::CellId;
 use crate::column::core::{Core, Options, Shape};
+use crate::column::scarce::Kept;
+use crate::column::unusual::Route;
 use crate::column::{Column, ColumnId};
 use crate::error::{Error, Result};
 use crate::recover::recover;
@@ -295,6 +298,29 @@ impl Arena {
     pub(crate) fn alloc_kept(&self, size: usize, spike: SpikeTime) -> Option<(NonNull<u8>, u32)> {
         let p = self.core.alloc_kept(size, 0, spike.raw(), SMALL_CLASSES)?;
         Some((p, self.core.page(self.core.granule(p.as_ptr())?.span()).owner().index()?))
+    }
+
+    /// A slot that this column keeps for such a request, of up to 256 KiB, in whatever zone; no span is taken for it.
+    pub(crate) fn alloc_kept_in(&self, column: u32, size: usize, spike: SpikeTime) -> Kept {
+        self.cell_for(size, spike).map_or(Kept::Nothing, |id| self.core.alloc_kept_in(column, id))
+    }
+
+    /// The same of whatever column, from this one on.
+    pub(crate) fn alloc_kept_from(&self, first: u32, size: usize, spike: SpikeTime) -> Kept {
+        self.cell_for(size, spike).map_or(Kept::Nothing, |id| self.core.alloc_kept_from(first, id))
+    }
+
+    fn cell_for(&self, size: usize, spike: SpikeTime) -> Option<CellId> {
+        match self.core.route(size, 0, spike.raw()) {
+            Ok(Route::Cell(id)) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Allocates in a column from what it has, or from free spans wherever they lie. Before it fails it looks at each chunk once, and at
+    /// nothing else: it leaves out the last resort.
+    pub(crate) fn alloc_growing(&self, column: u32, size: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
+        self.core.alloc_growing(column, size, 0, spike.raw())
     }
 
     /// The same in the usual case; else `None`, and nothing has changed.

@@ -27,6 +27,18 @@ impl Arena {
         Some(Berth { bytes: class.bytes, slots: u32::from(class.slots), span: place.head.0 })
     }
 
+    /// The size class and the column of a block of up to 256 KiB that is handed out.
+    pub(crate) fn kind_of(&self, block: NonNull<u8>) -> Option<(usize, u32)> {
+        let place = self.core.place(self.core.granule(block.as_ptr())?);
+        (!place.owner.is_large()).then(|| Some((place.cell.class(), place.owner.index()?)))?
+    }
+
+    /// Spans that are nobody's, as of this moment. Looks at every chunk.
+    pub(crate) fn free_spans(&self) -> u64 {
+        let free = |chunk| if self.core.index.is_free(chunk) { u64::MAX } else { self.core.chunk(chunk).map.free() };
+        self.core.chunk_ids().map(|chunk| u64::from(free(chunk).count_ones())).sum()
+    }
+
     /// Makes the first `bytes` of user memory ready: the lowest, which are handed out first. The arena is the
     /// caller's alone.
     pub(crate) fn touch(&mut self, bytes: usize) {

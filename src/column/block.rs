@@ -286,6 +286,11 @@ impl HolderSide {
         self.pages[cell.page() % PAGE_NOTES].store(1, Relaxed);
     }
 
+    /// Whether a cell lies on a page of the block that has any in use: else it is not, and its page was never touched.
+    pub(crate) fn may_use(&self, cell: CellId) -> bool {
+        self.pages[cell.page() % PAGE_NOTES].load(Relaxed) != 0
+    }
+
     /// The cells on those pages that have any in use. So pages that were never touched are not.
     pub(crate) fn cells_near_used(&self, rows: Rows) -> impl Iterator<Item = CellId> + '_ {
         let pages = self.pages.iter().enumerate().filter(|(_, noted)| noted.load(Relaxed) != 0);

@@ -460,6 +460,14 @@ impl Cell {
         unsafe { &*self.0.add(1).cast() }
     }
 
+    /// Whether the cell may have free slots: it has one, or is told of one.
+    pub(crate) fn may_have_slots(self) -> bool {
+        let (head, open) = (self.head(), self.open());
+        let kept = u64::from(entries(head.pushes_n.load(Relaxed))) | self.word_bits();
+        let listed = self.list().0 | self.drain().0 | open.hint.load(Relaxed);
+        kept != 0 || listed != SpanId::NONE.0 || !open.inbox.is_empty()
+    }
+
     /// Takes the latest slot of the stack.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Granule> {

@@ -597,6 +597,11 @@ impl Core {
         }
     }
 
+    /// Whether a column is in use.
+    pub(crate) fn is_used(&self, index: u32) -> bool {
+        self.used.at(index as usize / 64).load(Relaxed) >> (index % 64) & 1 != 0
+    }
+
     /// The columns in use, in order.
     pub(crate) fn used_columns(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.used.len()).flat_map(|word| {

@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 use super::cell::CellId;
 use super::core::{Core, Misuse};
 use super::held::Handle;
+use super::scarce::Kept;
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::size_class::{GRANULE, SMALL_CLASSES, SMALL_MAX};
@@ -218,6 +219,14 @@ impl Handle {
         self.block().open.lease.give_back();
     }
 
+    /// Allocates with a lease that is for this alone, and gives it back.
+    fn and_give_back(&self, alloc: impl FnOnce() -> Option<*mut u8>) -> Option<NonNull<u8>> {
+        let p = alloc();
+        self.hear_of_others();
+        self.block().open.lease.give_back();
+        NonNull::new(p?)
+    }
+
     /// Counts a refused allocation and says why.
     #[cold]
     pub(crate) fn failed(&self) -> Error {
@@ -295,31 +304,61 @@ impl Core {
     }
 
     /// A free slot that some column keeps, of the class that serves such a request, or, of up to 4 KiB, of the next `larger`
-    /// ones: when no span is free any more, each is a column's, and of one class. Looks at all columns.
+    /// ones, the least that the first such column has: when no span is free any more, each is a column's, and of one class. Looks
+    /// at all columns.
     pub(crate) fn alloc_kept(&self, size: usize, align: usize, spike: u32, larger: usize) -> Option<NonNull<u8>> {
         // Large blocks are taken from anywhere already.
         let Route::Cell(id) = self.route(size, align, spike).ok()? else { return None };
-        let exact = self.alloc_kept_by(id);
-        exact.or_else(|| {
-            let (row, class) = (id.row()?, id.class());
-            let last = (class + larger).min(SMALL_CLASSES - 1);
-            (class + 1..=last).find_map(|class| self.alloc_kept_by(CellId::small(row, class)))
+        let Some(row) = id.row().filter(|_| larger != 0) else {
+            return match self.alloc_kept_from(0, id) {
+                Kept::Slot(p, _) => Some(p),
+                Kept::Nothing | Kept::Unsure => None,
+            };
+        };
+        let classes = id.class()..=(id.class() + larger).min(SMALL_CLASSES - 1);
+        self.used_columns().find_map(|index| match self.lease(index) {
+            Some(handle) => handle.and_give_back(|| handle.alloc_kept_of(row, classes.clone())),
+            None => classes.clone().find_map(|class| self.shared_slot(index, CellId::small(row, class))),
         })
     }
 
-    /// A free slot of a cell like this one in whatever column.
-    fn alloc_kept_by(&self, id: CellId) -> Option<NonNull<u8>> {
-        self.used_columns().find_map(|index| match self.lease(index) {
-            Some(handle) => {
-                let cell = handle.cell(id);
-                let slot = if cell.is_set_up() { cell.pop().or_else(|| handle.refill_from_spans(cell)) } else { None };
-                let p = slot.map(|granule| handle.give(granule)).or_else(|| handle.alloc_from_kin(cell));
-                handle.hear_of_others();
-                handle.block().open.lease.give_back();
-                NonNull::new(p?)
+    /// A free slot of a cell like this one in whatever column, from this one on.
+    pub(crate) fn alloc_kept_from(&self, first: u32, id: CellId) -> Kept {
+        let mut missing = Kept::Nothing;
+        let (from, before) = (self.used_columns().filter(|&index| index >= first), self.used_columns().take_while(|&index| index < first));
+        for index in from.chain(before) {
+            match self.alloc_kept_in(index, id) {
+                Kept::Nothing => {}
+                Kept::Unsure => missing = Kept::Unsure,
+                slot @ Kept::Slot(..) => return slot,
             }
-            None => self.shared_slot(index, id),
-        })
+        }
+        missing
+    }
+
+    /// A free slot of a cell like this one in this column.
+    pub(crate) fn alloc_kept_in(&self, index: u32, id: CellId) -> Kept {
+        if !self.is_used(index) {
+            return Kept::Nothing;
+        }
+        match self.lease(index) {
+            Some(handle) => handle.and_give_back(|| handle.alloc_kept(id)).map_or(Kept::Nothing, |p| Kept::Slot(p, index)),
+            None => self.shared_slot(index, id).map_or(Kept::Unsure, |p| Kept::Slot(p, index)),
+        }
+    }
+
+    /// Allocates for column `index` without holding it from what it has, or from fresh spans, wherever they lie: unlike `alloc_for`,
+    /// it looks for nothing else, and counts no refusal. Lock-free.
+    pub(crate) fn alloc_growing(&self, index: u32, size: usize, align: usize, spike: u32) -> Option<NonNull<u8>> {
+        let route = self.route(size, align, spike).ok()?;
+        if let Route::Cell(id) = route
+            && let Some(handle) = self.lease(index)
+        {
+            return handle.and_give_back(|| handle.alloc_growing(id));
+        }
+        let (p, bytes) = self.try_without_lease(index, route).ok()?;
+        self.note_alloc_by_others(index, bytes);
+        Some(p)
     }
 
     /// A slot of a shared span of a column that somebody holds.

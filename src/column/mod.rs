@@ -42,7 +42,7 @@ pub(crate) mod publish;
 mod refill;
 pub(crate) mod remote;
 #[cfg(not(loom))]
-mod scarce;
+pub(crate) mod scarce;
 #[cfg(not(loom))]
 mod shared;
 pub(crate) mod steal;

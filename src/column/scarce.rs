@@ -18,14 +18,29 @@
 //! What else a held column keeps stays with it: the slots in its cells, and spans that are not empty or
 //! that its holder has begun to take back. The holder gives it up by allocating, or by releasing the column.
 
-use super::cell::Cell;
+use super::cell::{Cell, CellId, Row};
 use super::core::Core;
 use super::held::Handle;
 use super::refill::Accepted;
 use crate::error::Error;
 use crate::map::{Granule, Owner, SpanId};
+use crate::size_class::SMALL_CLASSES;
 use crate::span::SpanMeta;
 use crate::sync::Ordering::Relaxed;
+use core::ptr::NonNull;
+
+// `alloc_kept_of` has a bit for each.
+const _: () = assert!(SMALL_CLASSES <= u64::BITS as usize);
+
+/// What a search among the slots that columns keep has found.
+pub(crate) enum Kept {
+    /// A block, and its column.
+    Slot(NonNull<u8>, u32),
+    /// None of the columns has any.
+    Nothing,
+    /// Nothing, but others held columns that may have some.
+    Unsure,
+}
 
 impl Handle {
     /// Allocates from a cell that could not be refilled, or refuses. `error` says why it could not.
@@ -74,14 +89,49 @@ impl Handle {
     pub(crate) fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
         let id = self.id_of(cell);
         for row in self.core().rows().all() {
-            let Some(kin) = id.kin(row).map(|kin| self.cell(kin)) else { continue };
-            if kin.is_set_up()
-                && let Some(granule) = kin.pop().or_else(|| self.refill_from_spans(kin))
-            {
-                return Some(self.give(granule));
+            if let Some(p) = id.kin(row).and_then(|kin| self.alloc_from_used(kin)) {
+                return Some(p);
             }
         }
+        if !self.block().holder.may_use(id) {
+            return None;
+        }
         self.core().claim_shared::<false>(self.index(), id).map(|granule| self.give_shared(cell, granule))
+    }
+
+    /// A slot that a cell has, if it was ever used.
+    fn alloc_from_used(&self, id: CellId) -> Option<*mut u8> {
+        let cell = self.block().holder.may_use(id).then(|| self.cell(id)).filter(Cell::is_set_up)?;
+        cell.pop().or_else(|| self.refill_from_spans(cell)).map(|granule| self.give(granule))
+    }
+
+    /// A slot that the column has for such a cell, of whatever zone: no span is taken for it. Bounded.
+    pub(crate) fn alloc_kept(&self, id: CellId) -> Option<*mut u8> {
+        self.alloc_from_used(id).or_else(|| self.alloc_from_kin(self.cell(id)))
+    }
+
+    /// The same of the least of these small classes that the column has a slot of.
+    pub(crate) fn alloc_kept_of(&self, row: Row, classes: core::ops::RangeInclusive<usize>) -> Option<*mut u8> {
+        let near = self.block().holder.cells_near_used(self.core().rows());
+        let small = near.filter(|id| id.row().is_some() && classes.contains(&id.class()));
+        let mut found = small.filter(|&id| self.cell(id).may_have_slots()).fold(0_u64, |found, id| found | 1 << id.class());
+        while found != 0 {
+            if let Some(p) = self.alloc_kept(CellId::small(row, found.trailing_zeros() as usize)) {
+                return Some(p);
+            }
+            found &= found - 1;
+        }
+        None
+    }
+
+    /// A slot of a cell, or of a fresh span for it, wherever that lies; nothing else is looked for. One look a chunk.
+    pub(crate) fn alloc_growing(&self, id: CellId) -> Option<*mut u8> {
+        let cell = self.cell(id);
+        if !cell.is_set_up() {
+            self.set_cell_up(cell);
+        }
+        let kept = cell.pop().or_else(|| self.refill_from_spans(cell));
+        kept.or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)).map(|granule| self.give(granule))
     }
 
     /// Hands out a slot of a shared span.

@@ -52,6 +52,10 @@ impl Core {
         // Last: from here on others claim slots, and free them.
         meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
         self.note_used(index);
+        if !PUBLISHED {
+            // For who looks for its slots. Anybody may: a note is set once, and stays.
+            self.block(index).holder.note_cell(id);
+        }
         self.hint::<PUBLISHED>(index, id).store(head.0, Relaxed);
         Ok(first)
     }

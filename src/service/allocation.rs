@@ -323,8 +323,7 @@ impl MemoryAllocationService {
             && let Err(full) = self.charge_one(pool, usable - bytes, concept.spike, terms.on_trial)
         {
             // SAFETY: V1: it is ours, and nobody knows of it.
-            let freed = unsafe { self.arena.free(block) };
-            debug_assert!(freed.is_ok(), "{freed:?}");
+            unsafe { self.spare.give_back(&self.arena, block) };
             self.pools[pool].refund(bytes);
             return Err(full.error(self.pools[pool].concept_type()));
         }
@@ -368,10 +367,23 @@ impl MemoryAllocationService {
     /// A block, of this column if that has memory for it, else of any; and its column. What was discarded lately may still have
     /// readers: before a refusal they are waited for, [`RECLAIM`] at most.
     fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<(NonNull<u8>, u32)> {
+        let id = ColumnId::new(column);
+        if let Some(block) = self.arena.alloc_at_once(id, bytes, 0, spike) {
+            return Some((block, column));
+        }
         let mut until = None;
         loop {
-            match self.arena.alloc_sized(Some(ColumnId::new(column)), bytes, 0, spike) {
-                Ok(block) => return Some((block, column)),
+            let scarce = self.is_scarce(bytes);
+            if scarce && let Some(found) = self.spare.serve(&self.arena, column, bytes, spike) {
+                return Some(found);
+            }
+            match self.arena.alloc_at_length(Some(id), bytes, 0, spike) {
+                Ok(block) => {
+                    if scarce {
+                        self.spare.note_block(&self.arena, block);
+                    }
+                    return Some((block, column));
+                }
                 Err(Error::NoMemory { .. }) => {}
                 Err(_) => return None,
             }
@@ -384,15 +396,20 @@ impl MemoryAllocationService {
         }
     }
 
+    /// Whether spans are scarce for a block of so many bytes, which might take some.
+    pub(super) fn is_scarce(&self, bytes: usize) -> bool {
+        self.spare.is_scarce(&self.arena, bytes, || self.pools.iter().map(Pool::used_bytes).sum())
+    }
+
     /// Waits until something that was discarded is given back. Whether it was.
     fn reclaim(&self, until: Instant) -> bool {
         loop {
-            let left = self.discarded.load(Relaxed);
+            let left = self.spare.discarded.load(Relaxed);
             if left == 0 {
                 return false;
             }
             self.epoch.pin().flush();
-            if self.discarded.load(Relaxed) < left {
+            if self.spare.discarded.load(Relaxed) < left {
                 return true;
             }
             if Instant::now() >= until {
@@ -408,8 +425,8 @@ impl MemoryAllocationService {
         slot.clear_mark();
         let guard = self.epoch.pin();
         let (arena, pins, block) = (Arc::downgrade(&self.arena), self.pins.clone(), SendBlock(slot.block()));
-        let discarded = self.discarded.clone();
-        discarded.fetch_add(1, Relaxed);
+        let spare = self.spare.clone();
+        spare.discarded.fetch_add(1, Relaxed);
         // SAFETY: V2: nobody can find the slot any more, and who found it is pinned before. The closure owns all
         // that it touches: the arena is open while it has it, or gone and then there is nothing to give back.
         unsafe {
@@ -419,10 +436,9 @@ impl MemoryAllocationService {
                     && pins.retires(block.0)
                 {
                     // A block that was given once is taken back once: this cannot be refused.
-                    let freed = arena.free(block.0);
-                    debug_assert!(freed.is_ok(), "{freed:?}");
+                    spare.give_back(&arena, block.0);
                 }
-                discarded.fetch_sub(1, Relaxed);
+                spare.discarded.fetch_sub(1, Relaxed);
             });
         }
     }

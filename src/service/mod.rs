@@ -18,7 +18,7 @@
 //! allocation  allocate, update               batch       many at once
 //! concepts    read, deallocate, link, list   pins        content that stays for longer
 //! upkeep      maintenance                durable     what a region file keeps, and reopening
-//! service     the parts together, metrics
+//! service     the parts together, metrics    spare       where slots are left, when spans are scarce
 //! ```
 //!
 //! Everything is synchronous, and may be called from any number of threads. Readers wait for nobody: a
@@ -59,6 +59,8 @@ mod result;
 mod service;
 #[cfg(not(loom))]
 mod slot;
+#[cfg(not(loom))]
+mod spare;
 #[cfg(not(loom))]
 mod text;
 #[cfg(not(loom))]

@@ -37,8 +37,7 @@ impl MemoryAllocationService {
     pub(crate) fn unpin(&self, pin: Pin) {
         if self.pins.unpin(pin.block) {
             // SAFETY: E2: it is retired, so that nobody can find it, and this was its last pin.
-            let freed = unsafe { self.arena.free(pin.block) };
-            debug_assert!(freed.is_ok(), "{freed:?}");
+            unsafe { self.spare.give_back(&self.arena, pin.block) };
         }
     }
 

@@ -237,7 +237,6 @@ impl Pool {
     }
 
     /// Bytes that the pool holds.
-    #[cfg(any(test, loom))]
     pub(crate) fn used_bytes(&self) -> u64 {
         self.counts.used.load(Relaxed)
     }

@@ -16,6 +16,7 @@ use super::pool::{Limits, Pool};
 use super::registry::Registry;
 use super::result::AllocationMetrics;
 use super::slot::Slot;
+use super::spare::Spare;
 use super::upkeep::Upkeep;
 use crate::arena::{Arena, ChunkView};
 use crate::error::Error;
@@ -51,8 +52,8 @@ pub struct MemoryAllocationService {
     pub(super) arena: Arc<Arena>,
     /// Needed by them, too.
     pub(super) pins: Arc<Pins>,
-    /// Slots that were discarded and not yet given back.
-    pub(super) discarded: Arc<AtomicU64>,
+    /// And what is known of memory that is free.
+    pub(super) spare: Arc<Spare>,
     /// What it keeps in its file beside slots.
     pub(super) durable: Option<Durable>,
     pub(super) engine: AllocationEngine,
@@ -118,7 +119,7 @@ impl MemoryAllocationService {
             cortex,
             arena: Arc::new(arena),
             pins: Arc::new(Pins::new()),
-            discarded: Arc::default(),
+            spare: Arc::new(Spare::new()),
             engine,
             ttfs,
             decisions,

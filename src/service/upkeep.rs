@@ -30,6 +30,7 @@ use super::service::MemoryAllocationService;
 use super::slot::{Concept, Slot};
 use crate::arena::{BatchFlags, Berth, Request};
 use crate::column::ColumnId;
+use crate::column::scarce::Kept;
 use crate::guidance::{AllocationStrategyType, Features, Step, Stimulus};
 use crate::maintain::Maintained;
 use crate::spike::SpikeTime;
@@ -186,6 +187,11 @@ impl Tally {
         self.pages.insert(block.addr().get() / PAGE);
     }
 
+    /// Spans that the blocks fill.
+    fn spans_needed(&self) -> usize {
+        self.blocks.div_ceil(self.slots.max(1))
+    }
+
     /// Whether the order is wrong too often.
     fn is_disordered(&self) -> bool {
         self.wrong * WRONG > self.blocks.saturating_sub(1)
@@ -194,7 +200,7 @@ impl Tally {
     /// Whether the blocks, of `bytes` each, are too few for what they lie in.
     fn is_sparse(&self, bytes: usize) -> bool {
         let few = |needed: usize, taken: usize| needed * DENSE.1 < taken * DENSE.0;
-        few(self.blocks.div_ceil(self.slots.max(1)), self.spans.len()) || few((self.blocks * bytes).div_ceil(PAGE), self.pages.len())
+        few(self.spans_needed(), self.spans.len()) || few((self.blocks * bytes).div_ceil(PAGE), self.pages.len())
     }
 }
 
@@ -253,10 +259,10 @@ impl MemoryAllocationService {
     /// Gives back what was discarded: until nothing is left, or readers hold it up, or the budget is used up; something is
     /// done whatever the budget is. Whether more can be given back now.
     fn collect(&self, start: Instant, budget: Duration, upkeep: &mut Upkeep) -> bool {
-        let mut left = self.discarded.load(Relaxed);
+        let mut left = self.spare.discarded.load(Relaxed);
         while left > 0 && upkeep.held_up < EPOCHS {
             self.epoch.pin().flush();
-            let now = self.discarded.load(Relaxed);
+            let now = self.spare.discarded.load(Relaxed);
             upkeep.held_up = if now < left { 0 } else { upkeep.held_up + 1 };
             upkeep.untidied |= now < left;
             left = now;
@@ -311,7 +317,10 @@ impl MemoryAllocationService {
             Sort::Lay(mut layout) => {
                 let Some(&Place { group, .. }) = layout.places.first() else { return Went::Done };
                 match layout.judged {
-                    Some((judged, anew)) if judged == group => self.lay(&mut layout.places, group, anew, report),
+                    Some((judged, anew)) if judged == group => {
+                        let goes_on = self.lay(&mut layout.places, group, anew, report);
+                        layout.judged = Some((group, anew && goes_on));
+                    }
                     _ => self.look(&mut layout, group),
                 }
                 upkeep.sort = Sort::Lay(layout);
@@ -379,7 +388,7 @@ impl MemoryAllocationService {
         drop(pinned);
         if looks < LOOKS {
             let seen = core::mem::take(seen);
-            let anew = seen.is_disordered() || seen.is_sparse(group.bytes as usize);
+            let anew = (seen.is_disordered() || seen.is_sparse(group.bytes as usize)) && self.has_room_for(group, &seen);
             (*from, *judged) = (None, Some((group, anew)));
             if anew {
                 // What the group before has left serves this one: a column takes few spans more than it gives back.
@@ -389,9 +398,15 @@ impl MemoryAllocationService {
         }
     }
 
+    /// Whether there are fresh spans for a group beside those that it has, and some more: a group that is laid out in part is in
+    /// no better order, and looks for memory everywhere.
+    fn has_room_for(&self, group: Group, seen: &Tally) -> bool {
+        !self.is_scarce(group.bytes as usize) || self.arena.free_spans() > 2 * seen.spans_needed() as u64
+    }
+
     /// Lays the next concepts of a group out in their order, if it is laid out anew: those that are still in its column, and
-    /// that nobody keeps where they are.
-    fn lay(&self, places: &mut BTreeSet<Place>, group: Group, anew: bool, report: &mut MaintenanceReport) {
+    /// that nobody keeps where they are. Whether there was memory for all of them: else the rest stays where it is.
+    fn lay(&self, places: &mut BTreeSet<Place>, group: Group, anew: bool, report: &mut MaintenanceReport) -> bool {
         let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(LAID);
         let pinned = self.epoch.pin();
         let Group { column, bytes } = group;
@@ -420,14 +435,16 @@ impl MemoryAllocationService {
         let mut blocks = vec![core::ptr::null_mut(); requests.len()];
         // Those that are not served keep their places.
         let _ = self.arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut blocks);
+        let served = !blocks.contains(&core::ptr::null_mut());
         for (node, block) in nodes.iter().zip(blocks) {
             if let Some(block) = NonNull::new(block) {
                 report.relocated += u64::from(self.relocate(node, column, Some(block)));
             }
         }
-        if anew && places.first().is_none_or(|next| next.group != group) {
+        if anew && (!served || places.first().is_none_or(|next| next.group != group)) {
             self.arena.end_order(ColumnId::new(column), bytes as usize);
         }
+        served
     }
 
     fn step_warm(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
@@ -466,6 +483,17 @@ impl MemoryAllocationService {
         changed.is_some_and(|column| self.relocate(node, column, None))
     }
 
+    /// A block of this column to move to. A move is not worth a search, and not a span where they are scarce.
+    fn berth_for(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
+        if !self.is_scarce(bytes) {
+            return self.arena.alloc_growing(column, bytes, spike);
+        }
+        match self.arena.alloc_kept_in(column, bytes, spike) {
+            Kept::Slot(block, _) => Some(block),
+            Kept::Nothing | Kept::Unsure => None,
+        }
+    }
+
     /// Moves a concept to `column`, into `block` if that is given and fits. True if it has moved.
     fn relocate(&self, node: &Arc<Node>, column: u32, block: Option<NonNull<u8>>) -> bool {
         let moved = (|| {
@@ -482,7 +510,7 @@ impl MemoryAllocationService {
             let fits = |block: &NonNull<u8>| self.arena.usable_size(block.as_ptr()) == self.arena.good_size(bytes);
             let to = match block {
                 Some(block) => Some(block).filter(fits),
-                None => self.arena.alloc_sized(Some(ColumnId::new(column)), bytes, 0, spike).ok(),
+                None => self.berth_for(column, bytes, spike),
             }?;
             // SAFETY: V1: the block is ours, of that size, and nobody knows of it.
             let slot = unsafe { Slot::write(to, &concept, old.mark()) };
@@ -494,8 +522,7 @@ impl MemoryAllocationService {
         match (moved, block) {
             (None, Some(unused)) => {
                 // SAFETY: V1: it is ours, and was never published.
-                let freed = unsafe { self.arena.free(unused) };
-                debug_assert!(freed.is_ok(), "{freed:?}");
+                unsafe { self.spare.give_back(&self.arena, unused) };
             }
             (Some(_), _) => {
                 self.relocations.fetch_add(1, Relaxed);

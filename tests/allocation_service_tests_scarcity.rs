@@ -1,0 +1,118 @@
+//! Where there are more columns and sizes than spans, nearly all of the memory serves before anything is refused.
+#![cfg(not(loom))]
+
+#[path = "common/service.rs"]
+mod opened;
+
+mod allocation_service_tests {
+    use std::time::{Duration, Instant};
+
+    use engram::service::{AllocationError, AllocationServiceConfig, ConceptType, MemoryAllocationService, PoolConfig};
+
+    use super::opened::{entity, open, used};
+
+    /// A service whose one pool may have all of its memory.
+    fn narrow(capacity_bytes: usize, columns: u32) -> MemoryAllocationService {
+        let pool_configurations = vec![PoolConfig::new(ConceptType::ENTITY, capacity_bytes)];
+        open(AllocationServiceConfig { capacity_bytes, columns, pool_configurations, ..AllocationServiceConfig::default() })
+    }
+
+    struct Random(u64);
+
+    impl Random {
+        fn within(&mut self, from: usize, to: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            from + (self.0 >> 33) as usize % (to - from + 1)
+        }
+    }
+
+    /// Content of so many bytes, of a few words that many others have too.
+    fn content(random: &mut Random, bytes: usize) -> String {
+        let mut content = format!("w{} w{} ", random.within(0, 5000), random.within(0, 5000));
+        content.extend(std::iter::repeat_n('q', bytes));
+        content.truncate(bytes);
+        content
+    }
+
+    /// Stores `count` concepts of `from` to `to` bytes, or until one is refused. How many were stored.
+    fn load(service: &MemoryAllocationService, name: &str, count: usize, from: usize, to: usize) -> usize {
+        let mut random = Random(7);
+        for number in 0..count {
+            let bytes = random.within(from, to);
+            match service.allocate_memory(entity(format!("{name}{number}"), content(&mut random, bytes))) {
+                Ok(result) => assert_eq!(result.memory_slot.column, result.cortical_column_id),
+                Err(AllocationError::OutOfMemory { .. }) => return number,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        count
+    }
+
+    fn used_percent(service: &MemoryAllocationService, capacity: usize) -> usize {
+        used(service, ConceptType::ENTITY) as usize * 100 / capacity
+    }
+
+    /// Each column's first concept of a size takes a span for many: not the last ones.
+    #[test]
+    fn the_last_spans_are_kept_for_sizes_that_have_none() {
+        let capacity = 64 << 20;
+        let service = narrow(capacity, 1024);
+        assert_eq!(load(&service, "small", 10_000, 50, 149), 10_000);
+        assert!(used_percent(&service, capacity) < 5);
+        let stored = load(&service, "large", usize::MAX, 1000, 1000);
+        assert!(used_percent(&service, capacity) >= 50, "{stored} concepts of 1000 bytes, {} %", used_percent(&service, capacity));
+        for id in service.concept_ids() {
+            assert!(service.column_of(&id).is_some());
+            assert!(!service.read(&id).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn columns_share_what_is_left_until_most_of_it_is_in_use() {
+        for (capacity, columns, least) in [(16 << 20, 64, 70), (16 << 20, 1024, 50)] {
+            let service = narrow(capacity, columns);
+            let stored = load(&service, "id", usize::MAX, 20, 2000);
+            let percent = used_percent(&service, capacity);
+            assert!(percent >= least, "{columns} columns: {stored} concepts, {percent} %");
+        }
+    }
+
+    /// Also of sizes whose slots come in runs of spans.
+    #[test]
+    fn columns_share_runs_too() {
+        let capacity = 64 << 20;
+        let service = narrow(capacity, 64);
+        let stored = load(&service, "id", usize::MAX, 5000, 20_000);
+        let percent = used_percent(&service, capacity);
+        assert!(percent >= 50, "{stored} concepts, {percent} %");
+    }
+
+    /// What was freed of another column is found again, whatever its size was, as long as it is enough.
+    #[test]
+    fn in_full_memory_what_is_freed_serves_what_comes() {
+        let service = narrow(8 << 20, 256);
+        let stored = load(&service, "id", usize::MAX, 20, 2000);
+        let mut random = Random(9);
+        for round in 0..2000 {
+            let number = random.within(0, stored - 1);
+            let id = format!("id{number}");
+            let bytes = service.read(&id).unwrap().len();
+            service.deallocate_memory(id.as_str().into()).unwrap();
+            let again = service.allocate_memory(entity(id, content(&mut random, bytes)));
+            assert!(again.is_ok(), "round {round}: {bytes} bytes: {again:?}");
+        }
+    }
+
+    /// A move that finds no memory costs little: maintenance comes to its end.
+    #[test]
+    fn maintenance_in_scarce_memory_comes_to_an_end() {
+        let service = narrow(64 << 20, 1024);
+        load(&service, "small", 10_000, 50, 149);
+        let start = Instant::now();
+        let mut calls = 0;
+        while service.maintain(Duration::from_millis(2)).more {
+            calls += 1;
+            assert!(calls < 200, "{:?}", start.elapsed());
+        }
+    }
+}
