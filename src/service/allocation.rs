@@ -373,15 +373,15 @@ impl MemoryAllocationService {
         }
         let mut until = None;
         loop {
-            let scarce = self.is_scarce(bytes);
-            if scarce && let Some(found) = self.spare.serve(&self.arena, column, bytes, spike) {
-                return Some(found);
+            if self.spare.is_scarce() {
+                self.spare.count_down(&self.arena, 1, || self.used_bytes());
+                if let Some(found) = self.spare.serve(&self.arena, column, bytes, spike) {
+                    return Some(found);
+                }
             }
             match self.arena.alloc_at_length(Some(id), bytes, 0, spike) {
                 Ok(block) => {
-                    if scarce {
-                        self.spare.note_block(&self.arena, block);
-                    }
+                    self.spare.note_grown(&self.arena, block, bytes, || self.used_bytes());
                     return Some((block, column));
                 }
                 Err(Error::NoMemory { .. }) => {}
@@ -396,9 +396,9 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Whether spans are scarce for a block of so many bytes, which might take some.
-    pub(super) fn is_scarce(&self, bytes: usize) -> bool {
-        self.spare.is_scarce(&self.arena, bytes, || self.pools.iter().map(Pool::used_bytes).sum())
+    /// Bytes that concepts use.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.pools.iter().map(Pool::used_bytes).sum()
     }
 
     /// Waits until something that was discarded is given back. Whether it was.

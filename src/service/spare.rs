@@ -29,7 +29,8 @@ const FREE: (u64, u64) = (1, 2);
 const IN_USE: (u64, u64) = (3, 4);
 /// Or if less than one in so many is free: the last are for what comes next.
 const LAST: u64 = 8;
-/// Free spans are counted anew after so many took one, or might have, as there are chunks: a look at a chunk each, on average.
+/// Free spans are counted anew after so many were taken, or asked for where they are scarce, as there are chunks: a look at a
+/// chunk each, on average.
 const CHUNKS: u64 = 64;
 
 /// Where slots of a class are looked for.
@@ -86,13 +87,16 @@ impl Spare {
         Self { discarded: AtomicU64::new(0), scarce: AtomicU32::new(0), uncounted: AtomicI64::new(0), leads }
     }
 
-    /// Whether spans are scarce for a block of `bytes` that might take some. Concepts use `used` bytes in all.
-    pub(super) fn is_scarce(&self, arena: &Arena, bytes: usize, used: impl FnOnce() -> u64) -> bool {
-        let spans = if bytes <= MEDIUM_MAX { u64::from(CLASSES[class_of(bytes)].spans) } else { bytes.div_ceil(SPAN) as u64 };
+    /// Whether spans are scarce, as far as is known.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.scarce.load(Relaxed) != 0
+    }
+
+    /// So many spans were taken, or else it is time to look whether they still are scarce. Concepts use `used` bytes in all.
+    pub(super) fn count_down(&self, arena: &Arena, spans: u64, used: impl FnOnce() -> u64) {
         if self.uncounted.fetch_sub(spans.cast_signed(), Relaxed) <= 0 {
             self.count(arena, used());
         }
-        self.scarce.load(Relaxed) != 0
     }
 
     #[cold]
@@ -169,10 +173,17 @@ impl Spare {
         }
     }
 
-    /// A column has a block of a span that may have slots of its class, too.
-    pub(super) fn note_block(&self, arena: &Arena, block: NonNull<u8>) {
-        if let Some((class, column)) = arena.kind_of(block) {
+    /// A column has given a block for `bytes` out of what it has, or of a fresh span: it lies at the start of one then. (Or
+    /// sometimes else: the next count is early.)
+    pub(super) fn note_grown(&self, arena: &Arena, block: NonNull<u8>, bytes: usize, used: impl FnOnce() -> u64) {
+        if self.is_scarce()
+            && let Some((class, column)) = arena.kind_of(block)
+        {
             self.note(class, column);
+        }
+        if arena.offset_of(block.as_ptr()).is_some_and(|offset| offset.is_multiple_of(SPAN)) {
+            let spans = if bytes <= MEDIUM_MAX { u64::from(CLASSES[class_of(bytes)].spans) } else { bytes.div_ceil(SPAN) as u64 };
+            self.count_down(arena, spans, used);
         }
     }
 
@@ -181,7 +192,7 @@ impl Spare {
     /// # Safety
     /// As of [`Arena::free`]; and the block is one.
     pub(super) unsafe fn give_back(&self, arena: &Arena, block: NonNull<u8>) {
-        let kind = if self.scarce.load(Relaxed) == 0 { None } else { arena.kind_of(block) };
+        let kind = if self.is_scarce() { arena.kind_of(block) } else { None };
         // SAFETY: the caller's promise.
         let freed = unsafe { arena.free(block) };
         debug_assert!(freed.is_ok(), "{freed:?}");

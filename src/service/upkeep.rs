@@ -388,7 +388,7 @@ impl MemoryAllocationService {
         drop(pinned);
         if looks < LOOKS {
             let seen = core::mem::take(seen);
-            let anew = (seen.is_disordered() || seen.is_sparse(group.bytes as usize)) && self.has_room_for(group, &seen);
+            let anew = (seen.is_disordered() || seen.is_sparse(group.bytes as usize)) && self.has_room_for(&seen);
             (*from, *judged) = (None, Some((group, anew)));
             if anew {
                 // What the group before has left serves this one: a column takes few spans more than it gives back.
@@ -400,8 +400,8 @@ impl MemoryAllocationService {
 
     /// Whether there are fresh spans for a group beside those that it has, and some more: a group that is laid out in part is in
     /// no better order, and looks for memory everywhere.
-    fn has_room_for(&self, group: Group, seen: &Tally) -> bool {
-        !self.is_scarce(group.bytes as usize) || self.arena.free_spans() > 2 * seen.spans_needed() as u64
+    fn has_room_for(&self, seen: &Tally) -> bool {
+        !self.spare.is_scarce() || self.arena.free_spans() > 2 * seen.spans_needed() as u64
     }
 
     /// Lays the next concepts of a group out in their order, if it is laid out anew: those that are still in its column, and
@@ -485,8 +485,10 @@ impl MemoryAllocationService {
 
     /// A block of this column to move to. A move is not worth a search, and not a span where they are scarce.
     fn berth_for(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
-        if !self.is_scarce(bytes) {
-            return self.arena.alloc_growing(column, bytes, spike);
+        if !self.spare.is_scarce() {
+            let block = self.arena.alloc_growing(column, bytes, spike)?;
+            self.spare.note_grown(&self.arena, block, bytes, || self.used_bytes());
+            return Some(block);
         }
         match self.arena.alloc_kept_in(column, bytes, spike) {
             Kept::Slot(block, _) => Some(block),
