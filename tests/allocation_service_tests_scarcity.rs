@@ -5,11 +5,12 @@
 mod opened;
 
 mod allocation_service_tests {
+    use std::thread;
     use std::time::{Duration, Instant};
 
     use engram::service::{AllocationError, AllocationServiceConfig, ConceptType, MemoryAllocationService, PoolConfig};
 
-    use super::opened::{entity, open, used};
+    use super::opened::{entity, open, settle, used};
 
     /// A service whose one pool may have all of its memory.
     fn narrow(capacity_bytes: usize, columns: u32) -> MemoryAllocationService {
@@ -84,7 +85,71 @@ mod allocation_service_tests {
         let service = narrow(capacity, 64);
         let stored = load(&service, "id", usize::MAX, 5000, 20_000);
         let percent = used_percent(&service, capacity);
-        assert!(percent >= 50, "{stored} concepts, {percent} %");
+        assert!(percent >= 70, "{stored} concepts, {percent} %");
+    }
+
+    /// Of any number of threads; and once all is freed all of it is free.
+    #[test]
+    fn threads_share_what_is_left_too() {
+        let capacity = 16 << 20;
+        let service = narrow(capacity, 256);
+        for round in 0..2 {
+            let threads = 4;
+            let stored: usize = thread::scope(|scope| {
+                let load = |thread| load(&service, &format!("{round} {thread} "), usize::MAX, 20, 2000);
+                let loads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || load(thread))).collect();
+                loads.into_iter().map(|load| load.join().unwrap()).sum()
+            });
+            let percent = used_percent(&service, capacity);
+            assert!(percent >= 65, "round {round}: {stored} concepts, {percent} %");
+            let ids = service.concept_ids();
+            assert_eq!(ids.len(), stored);
+            thread::scope(|scope| {
+                for part in ids.chunks(ids.len().div_ceil(threads)) {
+                    let service = &service;
+                    scope.spawn(move || part.iter().for_each(|id| drop(service.deallocate_memory(id.as_str().into()).unwrap())));
+                }
+            });
+            assert_eq!(used(&service, ConceptType::ENTITY), 0);
+            settle(&service);
+        }
+        // What a thread discarded may be given back a moment after it was joined, when its locals are dropped.
+        let start = Instant::now();
+        loop {
+            let mut all = entity("all", "");
+            all.resource_requirements.memory_size = capacity - 4096;
+            if service.allocate_memory(all).is_ok() {
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "{:?}", service.heap_map());
+            settle(&service);
+        }
+    }
+
+    /// As long as columns fill their spans, or half of the memory is free, each concept lies where it should.
+    #[test]
+    fn where_memory_is_plentiful_columns_keep_their_concepts() {
+        let pool_configurations = vec![PoolConfig::new(ConceptType::ENTITY, usize::MAX)];
+        let with = |capacity_bytes| AllocationServiceConfig {
+            capacity_bytes,
+            columns: 8,
+            guidance: false,
+            pool_configurations: pool_configurations.clone(),
+            ..AllocationServiceConfig::default()
+        };
+        let (narrow, wide) = (open(with(16 << 20)), open(with(256 << 20)));
+        let mut random = Random(7);
+        for number in 0..66_000 {
+            let bytes = random.within(50, 149);
+            let request = || {
+                let mut request = entity(format!("id{number}"), "");
+                request.resource_requirements.memory_size = bytes;
+                request
+            };
+            let columns = [&narrow, &wide].map(|service| service.allocate_memory(request()).unwrap().cortical_column_id);
+            assert_eq!(columns[0], columns[1], "{number}, {} %", used_percent(&narrow, 16 << 20));
+        }
+        assert!(used_percent(&narrow, 16 << 20) > 60);
     }
 
     /// What was freed of another column is found again, whatever its size was, as long as it is enough.

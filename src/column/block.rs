@@ -82,7 +82,7 @@ pub(crate) struct HolderSide {
     pub(crate) other_allocs: AtomicU64,
     /// Frees by the holder of blocks of other columns.
     pub(crate) away_frees: AtomicU64,
-    /// The pages of the block that have cells that were used: 1.
+    /// The pages of the block that have cells that were used, or whose columns have shared spans for them: 1. Anybody may set one.
     pages: [AtomicU32; PAGE_NOTES],
     /// The first chunk of each list of chunks with free spans: list 1 first (S8).
     lists: [AtomicU32; LISTS as usize],

@@ -13,7 +13,8 @@
 //! In one of eight calls a quarter of the budget goes to 4 first. The clock is read after every step: mostly a few
 //! microseconds of work, and some hundred where 64 concepts are moved. All moves are the same: a copy beside the old slot,
 //! one swap under the node's lock, and the old one is given back when nobody is pinned (V2). In 2, what is pinned beyond an
-//! epoch stays where it is. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
+//! epoch stays where it is. Where spans are scarce (see `spare`) 1 and 3 move into slots that their columns have, and 2 lays out
+//! what there is room for. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
 //! comes to an end, and moves nothing more before enough has changed. (In order chunk by chunk: where the column's free spans
 //! go on in another chunk, that may lie before.)
 
