@@ -223,19 +223,26 @@ impl MemoryAllocationService {
             return report;
         };
         upkeep.calls = upkeep.calls.wrapping_add(1);
+        // Whether all is tidy: then the round is over. To begin the next one would be to have more to do for ever, where a
+        // round takes as many steps without a budget as there are between two such calls.
+        let mut tidy = false;
         if upkeep.calls.is_multiple_of(TIDIED) {
             self.tidy(&mut upkeep, budget / 4, &mut report);
+            tidy = !report.more;
         }
         let phases = [Self::step_place, Self::step_sort, Self::step_warm];
         for phase in phases {
             while phase(self, &mut upkeep, &mut report) == Went::More {
+                tidy = false;
                 if start.elapsed() >= budget {
                     report.more = true;
                     return report;
                 }
             }
         }
-        self.tidy(&mut upkeep, budget.saturating_sub(start.elapsed()), &mut report);
+        if !tidy {
+            self.tidy(&mut upkeep, budget.saturating_sub(start.elapsed()), &mut report);
+        }
         report
     }
 
