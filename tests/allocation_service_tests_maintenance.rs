@@ -38,6 +38,21 @@ mod allocation_service_tests {
         }
     }
 
+    /// Each edge that it saves takes many moves, but most of the edges that are cut need not be.
+    #[test]
+    fn maintenance_of_what_lies_well_but_could_lie_much_better_moves_a_part_of_it() {
+        let service = open(AllocationServiceConfig { columns: 4, ..small() });
+        for index in 0..4000_usize {
+            let mut request = entity(index.to_string(), "content");
+            request.locality_hints = [index.checked_sub(1), Some(index + 1)].into_iter().flatten().map(|id| id.to_string()).collect();
+            service.allocate_memory(request).unwrap();
+        }
+        let before = service.get_allocation_metrics().edge_cut;
+        let relocated = settle(&service);
+        let after = service.get_allocation_metrics().edge_cut;
+        assert!(after * 2.0 < before && relocated <= 4000, "{before} to {after} by {relocated} moves");
+    }
+
     #[test]
     fn maintenance_lays_neighbours_onto_few_pages() {
         const GROUPS: usize = 100;

@@ -23,7 +23,8 @@
 //! field         receptive fields, learning         recent       columns used lately
 //! columns       the competition of the four voters group        one visit: a concept or a group moves
 //! level         clusters, and clusters of clusters plan         where all concepts should live
-//! replace       steps of re-placement              cortex       all of it behind one door
+//! trim          what of a plan is worth its moves  replace      steps of re-placement
+//! cortex        all of it behind one door
 //! ```
 //!
 //! A module uses only those above it or before it in its line. The requests and errors of the service are
@@ -70,6 +71,8 @@ mod recent;
 mod replace;
 #[cfg(not(loom))]
 mod tally;
+#[cfg(not(loom))]
+mod trim;
 
 pub use access_rate::{AccessRate, HALF_LIFE_S};
 #[cfg(not(loom))]

@@ -36,8 +36,8 @@ use crate::guidance::net::{Net, Tie};
 const CYCLES: u32 = 4;
 /// as long as each leaves fewer edges cut, by more than one of so many.
 const WORTH_WHILE: u64 = 100;
-/// A plan is worth carrying out if it moves no more concepts for each edge that it saves.
-const MOVERS_FOR_AN_EDGE: u64 = 8;
+/// A plan is worth carrying out, whatever else is moved, if it moves no more concepts for each edge that it saves.
+pub(crate) const MOVERS_FOR_AN_EDGE: u64 = 8;
 /// Levels at most.
 const LEVELS: usize = 12;
 /// A level of at most so many nodes for each column is not made coarser,
@@ -171,10 +171,55 @@ impl Plan {
         &self.levels[0].column
     }
 
-    /// Whether it is worth moving so many concepts.
+    /// The same, to be changed: see [`Plan::rename_loads`], [`Plan::shift`] and [`Plan::trimmed`].
+    pub(crate) fn columns_mut(&mut self) -> &mut [u32] {
+        &mut self.levels[0].column
+    }
+
+    /// Each column has another name: a permutation (W1).
+    pub(crate) fn rename_loads(&mut self, names: &[u32]) {
+        let loads = self.loads.clone();
+        names.iter().zip(loads).for_each(|(&name, load)| self.loads[name as usize] = load);
+    }
+
+    /// So many concepts are to be in `to` instead of `from`, if there is room (W1, W2).
+    pub(crate) fn shift(&mut self, from: u32, to: u32, concepts: u32) -> bool {
+        let fits = self.loads[to as usize].saturating_add(concepts) <= self.limit;
+        if fits {
+            self.loads[from as usize] -= concepts;
+            self.loads[to as usize] += concepts;
+        }
+        fits
+    }
+
+    /// It saves so many edges now.
+    pub(crate) fn trimmed(&mut self, saved: u64) {
+        self.best.cut = self.before.cut.saturating_sub(2 * saved);
+    }
+
+    /// Concepts that it is made for.
+    pub(crate) fn concepts(&self) -> u64 {
+        self.concepts.into()
+    }
+
+    /// Edges that are cut without it.
+    pub(crate) fn cut_before(&self) -> u64 {
+        self.before.cut / 2
+    }
+
+    /// Edges that it saves.
+    pub(crate) fn saved(&self) -> u64 {
+        self.before.cut.saturating_sub(self.best.cut) / 2
+    }
+
+    /// Whether columns above the limit have less above it then.
+    pub(crate) fn balances(&self) -> bool {
+        self.before.excess > self.best.excess
+    }
+
+    /// Whether it is worth moving so many concepts, whatever else is moved.
     pub(crate) fn pays(&self, movers: usize) -> bool {
-        let saved = self.before.cut.saturating_sub(self.best.cut) / 2;
-        self.before.excess > self.best.excess || saved * MOVERS_FOR_AN_EDGE >= movers as u64
+        self.balances() || self.saved() * MOVERS_FOR_AN_EDGE >= movers as u64
     }
 
     /// Works on for one stroke; ties read are added to `read`. True while there is more to do.
@@ -267,7 +312,13 @@ impl Plan {
     fn restore(&mut self, next: usize) -> Phase {
         let lowest = &mut self.levels[0].column;
         let end = lowest.len().min(next + STROKE);
-        lowest[next..end].copy_from_slice(&self.kept[next..end]);
+        for (column, &kept) in lowest[next..end].iter_mut().zip(&self.kept[next..end]) {
+            if kept != NOWHERE {
+                self.loads[*column as usize] -= 1;
+                self.loads[kept as usize] += 1;
+            }
+            *column = kept;
+        }
         if end < lowest.len() { Phase::Restore(end) } else { Phase::Done }
     }
 

@@ -2,17 +2,19 @@
 //!
 //! ```text
 //!            changes?            an eighth of all edges is new, or a column is too full
-//!   idle  ------------>  look  ------------------------------------------------------->  plan  --> carry out --> idle
+//!   idle  ------------>  look  -------------------------------------------->  plan  --> trim --> carry out --> idle
 //!                         |  few changes
 //!                         '--------------->  visit the changed concepts where they live  --> idle
 //! ```
 //!
 //! - Few changes: each concept whose evidence changed is visited once, and a group that would gain by
 //!   moving is moved at once ([`group`](crate::guidance::group)).
-//! - Many: a [`Plan`] of the whole. Then, if it saves enough edges for what it moves, each concept whose
-//!   planned column is not its own moves there, column after column; a column is given no more than it has
-//!   room for. While `WordNet` grows, with maintenance after every 1,000 concepts, plans that save less
-//!   than an edge for eight moves make a fourth of all moves and change the cut by less than 0.01.
+//! - Many: a [`Plan`] of the whole, of which [`Trim`] leaves what pays. Then each concept whose planned column is
+//!   not its own moves there, column after column; a column is given no more than it has room for. While
+//!   `WordNet` grows, with maintenance after every 1,000 concepts, plans that save less than an edge for eight
+//!   moves make a fourth of all moves and change the cut by less than 0.01. So those have a *credit*: a move for
+//!   each concept once all edges are new, and as many fewer as fewer are. All moves are paid from it; what
+//!   saves more is carried out though it is used up.
 //!
 //! A step only says what to move. The caller moves it, or does not: nothing here depends on it.
 //!
@@ -26,6 +28,7 @@ use crate::guidance::homes::{Homes, NOWHERE};
 use crate::guidance::level::STROKE;
 use crate::guidance::net::{Net, Tie};
 use crate::guidance::plan::Plan;
+use crate::guidance::trim::Trim;
 
 /// Everything is planned anew when one of so many edges changed since the last plan.
 const REPLAN: u64 = 8;
@@ -65,6 +68,7 @@ enum Phase {
     /// Visiting the concepts that changed.
     Visit,
     Plan(Box<Plan>),
+    Trim(Box<Trim>),
     Carry(Box<Carry>),
 }
 
@@ -83,6 +87,8 @@ struct Carry {
     turn: u32,
     /// Whether a column may be filled by one concept above its limit.
     forced: bool,
+    /// So many moves are made whatever they save.
+    allowance: u64,
 }
 
 /// Concepts as they live now.
@@ -136,6 +142,8 @@ pub(crate) struct Replacement {
     proposed: Option<Move>,
     /// The graph's changes and the number of concepts when the last plan was begun.
     planned_at: (u64, u32),
+    /// Moves that plans may make for less than an edge for eight.
+    credit: u64,
     row: Vec<Tie>,
     read: u64,
 }
@@ -149,6 +157,7 @@ impl Replacement {
             changed: VecDeque::new(),
             proposed: None,
             planned_at: (0, 0),
+            credit: 0,
             row: Vec::with_capacity(AROUND),
             read: 0,
         }
@@ -170,6 +179,12 @@ impl Replacement {
             Phase::Visit => self.visit(graph, homes),
             Phase::Plan(plan) => {
                 if !plan.step(graph, homes, &mut self.search, &mut self.read) {
+                    self.begin_trimming(homes);
+                }
+                Step::Worked
+            }
+            Phase::Trim(trim) => {
+                if !trim.step(graph, homes, &mut self.read) {
                     self.begin_carrying(homes);
                 }
                 Step::Worked
@@ -179,9 +194,16 @@ impl Replacement {
                     self.phase = Phase::Idle;
                     Step::Worked
                 }
+                Step::Move(group) => self.pay(group),
                 step => step,
             },
         }
+    }
+
+    /// A move is paid for.
+    fn pay(&mut self, group: Move) -> Step {
+        self.credit = self.credit.saturating_sub(group.concepts.len() as u64);
+        Step::Move(group)
     }
 
     /// Collects the concepts that changed, from `shard` on, and decides what to do about them.
@@ -211,6 +233,10 @@ impl Replacement {
         let too_full = now != self.planned_at && homes.fullest() > homes.limit_of(now.1);
         if many || too_full {
             self.changed = VecDeque::new();
+            // The credit grows with the part of all edges that is new.
+            let live = u64::from(now.1);
+            let new = u128::from(live) * u128::from(now.0 - self.planned_at.0) / u128::from(graph.edges().max(1));
+            self.credit = self.credit.saturating_add(new as u64).min(live);
             self.planned_at = now;
             self.phase = Phase::Plan(Box::new(Plan::new(homes)));
         } else if self.changed.is_empty() {
@@ -238,7 +264,7 @@ impl Replacement {
             if let Some(column) = column {
                 let proposed = Move { concepts: self.search.movers().to_vec(), column };
                 self.proposed = Some(proposed.clone());
-                return Step::Move(proposed);
+                return self.pay(proposed);
             }
         }
         Step::Worked
@@ -256,9 +282,16 @@ impl Replacement {
         }
     }
 
-    fn begin_carrying(&mut self, homes: &Homes) {
+    fn begin_trimming(&mut self, homes: &Homes) {
         if let Phase::Plan(plan) = std::mem::replace(&mut self.phase, Phase::Idle) {
-            self.phase = Phase::Carry(Box::new(Carry::new(*plan, homes.columns())));
+            self.phase = Phase::Trim(Box::new(Trim::new(*plan, homes, self.credit)));
+        }
+    }
+
+    fn begin_carrying(&mut self, homes: &Homes) {
+        if let Phase::Trim(trim) = std::mem::replace(&mut self.phase, Phase::Idle) {
+            let (plan, allowance) = trim.into_plan();
+            self.phase = Phase::Carry(Box::new(Carry { allowance, ..Carry::new(plan, homes.columns()) }));
         }
     }
 
@@ -266,6 +299,7 @@ impl Replacement {
     pub(crate) fn bytes(&self) -> usize {
         let phase = match &self.phase {
             Phase::Plan(plan) => plan.bytes(),
+            Phase::Trim(trim) => trim.bytes(),
             Phase::Carry(carry) => carry.plan.bytes() + (carry.chain.capacity() + carry.first.capacity()) * size_of::<u32>(),
             _ => 0,
         };
@@ -284,13 +318,15 @@ impl Carry {
             first: vec![NOWHERE; columns as usize],
             turn: 0,
             forced: false,
+            allowance: 0,
         }
     }
 
     fn step(&mut self, homes: &Homes) -> Step {
         if self.unsorted > 0 {
             self.sort(homes);
-            return if self.unsorted > 0 || self.plan.pays(self.movers) { Step::Worked } else { Step::Idle };
+            let agreed = self.unsorted > 0 || self.movers as u64 <= self.allowance || self.plan.pays(self.movers);
+            return if agreed { Step::Worked } else { Step::Idle };
         }
         let limit = homes.limit_of(homes.live());
         let mut work = STROKE;

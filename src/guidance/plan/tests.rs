@@ -39,6 +39,8 @@ impl Plan {
         for (concept, planned) in (0..).zip(&mut self.levels[0].column) {
             *planned = column(concept);
         }
+        self.loads.fill(0);
+        self.levels[0].column.iter().for_each(|&column| self.loads[column as usize] += 1);
     }
 }
 

@@ -154,3 +154,28 @@ fn who_has_gone_is_not_moved() {
         true
     });
 }
+
+/// A path of 2,000 in four columns, 50 in each in turn: 39 edges are cut, and 3 would do.
+fn path() -> (Graph, Homes) {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(4));
+    (0..2000).for_each(|concept| homes.enter(concept, concept / 50 % 4));
+    (1..2000).for_each(|concept| _ = graph.link(concept - 1, concept));
+    (graph, homes)
+}
+
+#[test]
+fn a_plan_that_saves_most_of_a_small_cut_is_worth_many_moves_once() {
+    let (graph, homes) = path();
+    let mut replacement = Replacement::new();
+    let (moved, fullest) = settle(&mut replacement, &graph, &homes, |_| true);
+    let left = cut(&graph, &homes);
+    assert!(left <= 19 && moved <= 1500 && fullest <= 551, "{left} edges are cut after {moved} moves, {fullest} in one column");
+    assert!(u64::from(moved) > 8 * (39 - left), "this needs the credit");
+    assert_eq!(replacement.credit, u64::from(2000 - moved));
+    // They are torn apart again, and a few edges are new: there is no credit for so many moves.
+    (0..2000).for_each(|concept| homes.enter(concept, concept / 50 % 4));
+    (0..300).for_each(|concept| _ = graph.link(concept, concept + 2));
+    replacement.credit = 0;
+    let (moved, _) = settle(&mut replacement, &graph, &homes, |_| true);
+    assert!(moved <= 2000 * 300 / 2299, "{moved} moves");
+}

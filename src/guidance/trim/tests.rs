@@ -1,0 +1,115 @@
+use super::*;
+use crate::guidance::graph::GraphLimits;
+use crate::guidance::group::Search;
+
+/// A plan for what is in `homes`, of which only columns and the edges saved are of interest.
+fn plan(graph: &Graph, homes: &Homes, saved: u64, column: impl Fn(u32) -> u32) -> Plan {
+    let (mut plan, mut search) = (Plan::new(homes), Search::new());
+    while plan.step(graph, homes, &mut search, &mut 0) {}
+    plan.redirect(saved, column);
+    plan
+}
+
+/// Trims in strokes.
+fn trimmed(graph: &Graph, homes: &Homes, plan: Plan, allowance: u64) -> (Plan, u64) {
+    let mut trim = Trim::new(plan, homes, allowance);
+    loop {
+        let mut read = 0;
+        let more = trim.step(graph, homes, &mut read);
+        assert!(read <= (STROKE + 2 * ROW_MOST) as u64, "{read} ties in one step");
+        if !more {
+            assert!(trim.bytes() >= 3 * 4 * homes.numbers() as usize);
+            return trim.into_plan();
+        }
+    }
+}
+
+/// 600 pairs, both halves in one of three columns.
+fn pairs() -> (Graph, Homes) {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(3));
+    for concept in 0..1200 {
+        homes.enter(concept, concept / 2 % 3);
+        graph.link(concept, concept ^ 1);
+    }
+    (graph, homes)
+}
+
+#[test]
+fn a_plan_that_only_names_columns_anew_moves_nobody() {
+    let (graph, homes) = pairs();
+    let plan = plan(&graph, &homes, 0, |concept| (homes.column(concept) + 1) % 3);
+    let (plan, _) = trimmed(&graph, &homes, plan, 0);
+    assert!((0..1200).all(|concept| plan.columns()[concept as usize] == homes.column(concept)));
+}
+
+#[test]
+fn names_are_a_permutation_and_never_worse_than_those_that_were() {
+    // The greatest overlap is 110, and would leave the 100 and 100 of the two columns' own names 0.
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(3));
+    (0..410).for_each(|concept| homes.enter(concept, [0, 1, 1, 2][concept as usize / 100 % 4]));
+    let planned = |concept: u32| match concept {
+        0..200 => 0,
+        200..300 => 1,
+        _ => 2,
+    };
+    let mut trim = Trim::new(plan(&graph, &homes, 0, planned), &homes, 0);
+    while !matches!(trim.phase, Phase::Group(_)) {
+        assert!(trim.step(&graph, &homes, &mut 0));
+    }
+    let mut names = trim.names.clone();
+    names.sort_unstable();
+    assert_eq!(names, [0, 1, 2], "U1");
+    let stay = (0..410).filter(|&concept| trim.plan.columns()[concept as usize] == homes.column(concept)).count();
+    assert!(stay >= (0..410).filter(|&concept| planned(concept) == homes.column(concept)).count());
+}
+
+#[test]
+fn what_saves_nothing_stays_and_what_pays_goes() {
+    // Pairs 0 to 9 are torn, and come together; the next 20 pairs would move for nothing.
+    let (graph, homes) = pairs();
+    (0..10).for_each(|pair| homes.enter(2 * pair, (pair + 1) % 3));
+    let planned = |concept: u32| if (20..60).contains(&concept) { (concept / 2 + 1) % 3 } else { concept / 2 % 3 };
+    let (plan, allowance) = trimmed(&graph, &homes, plan(&graph, &homes, 10, planned), 0);
+    let movers: Vec<_> = (0..1200).filter(|&concept| plan.columns()[concept as usize] != homes.column(concept)).collect();
+    assert_eq!(movers, (0..10).map(|pair| 2 * pair).collect::<Vec<_>>());
+    assert!(plan.pays(movers.len()) && plan.saved() == 10 && allowance == 0);
+}
+
+#[test]
+fn a_plan_that_does_not_pay_is_carried_out_in_part() {
+    // One edge each: for the five that are torn, and for a path of 60 that hangs on another column.
+    let (graph, homes) = pairs();
+    (0..5).for_each(|pair| homes.enter(2 * pair, (pair + 1) % 3));
+    (1200..1260).for_each(|concept| homes.enter(concept, 0));
+    (1201..1260).for_each(|concept| _ = graph.link(concept - 1, concept));
+    graph.link(1200, 2 + 600);
+    let planned = |concept: u32| if concept >= 1200 { 1 } else { concept / 2 % 3 };
+    let movers = |plan: &Plan| (0..1260).filter(|&concept| plan.columns()[concept as usize] != homes.column(concept)).count();
+    let (part, allowance) = trimmed(&graph, &homes, plan(&graph, &homes, 6, planned), 0);
+    assert_eq!((movers(&part), part.saved(), allowance), (5, 5, 0));
+    // All of it, if that is allowed: it saves a share of the cut that is worth the moves.
+    let (whole, allowance) = trimmed(&graph, &homes, plan(&graph, &homes, 6, planned), 65);
+    assert_eq!((movers(&whole), whole.saved(), allowance), (65, 6, 65));
+}
+
+#[test]
+fn nobody_stays_where_there_is_no_room() {
+    // Two columns change all their concepts: only as many as fit may stay for nothing.
+    let (graph, homes) = pairs();
+    let planned = |concept: u32| if homes.column(concept) == 2 { 2 } else { concept % 2 };
+    let (plan, _) = trimmed(&graph, &homes, plan(&graph, &homes, 0, planned), 0);
+    let mut loads = [0; 3];
+    plan.columns().iter().for_each(|&column| loads[column as usize] += 1);
+    assert!(loads.iter().all(|&load| load <= homes.limit_of(1200)), "U2: {loads:?}");
+}
+
+#[test]
+fn who_has_come_or_gone_since_is_left_alone() {
+    let (graph, homes) = pairs();
+    let plan = plan(&graph, &homes, 600, |concept| u32::from(concept >= 600));
+    (0..1000).for_each(|concept| homes.leave(concept));
+    homes.enter(2000, 1);
+    graph.link(2000, 1100);
+    let (plan, _) = trimmed(&graph, &homes, plan, 2000);
+    assert_eq!(plan.columns().len(), 1200);
+}
