@@ -6,12 +6,14 @@
 //! Columns are balanced: with `n` concepts in `k` columns none may have more than
 //!
 //! ```text
-//! C = SLACK * n / k,   SLACK = 1.1,   but at least ROOMY while concepts come, at least FLOOR in maintenance
+//! C = SLACK * n / k,   SLACK = 1.1,   but at least ROOMY while concepts come, or while C is below FEW
 //! ```
 //!
 //! A limit that grew from zero with `n` would scatter the first concepts over all columns, and with
 //! them everything that is placed near them later. So the first [`ROOMY`] concepts of a column are
-//! free, and maintenance evens out what is more than `C` then.
+//! free, and maintenance evens out what is more than `C` then: once `C` is [`FEW`]. With fewer, whole concepts
+//! are too coarse for a balance of SLACK, and to even them out would tear apart what arrival was
+//! free to gather, for nothing.
 //!
 //! Invariants
 //! - **D1** a column's count is the number of concepts whose home it is, and of claims in flight.
@@ -27,8 +29,8 @@ pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// Concepts that a column may have before balance matters to those that come.
 const ROOMY: u32 = 64;
-/// Concepts that a column may have before balance matters to maintenance.
-const FLOOR: u32 = 16;
+/// Concepts of a full column from which on balance matters to maintenance.
+const FEW: u32 = 16;
 
 /// Concept numbers there are: a number from here on has no home.
 pub const CONCEPTS: u32 = 1 << 28;
@@ -44,10 +46,10 @@ type Shelf = Box<[AtomicU32]>;
 /// Made when a concept first needs it.
 type Lazily<T> = Box<[OnceLock<T>]>;
 
-/// `SLACK * live / columns`, at least `floor`: the limit `C` of the module's documentation.
-fn limit(live: u32, columns: u32, floor: u32) -> u32 {
+/// `SLACK * live / columns`, the `C` of the module's documentation.
+fn balanced(live: u32, columns: u32) -> u32 {
     let balanced = u64::from(live) * 11 / (u64::from(columns) * 10);
-    (balanced.min(u64::from(u32::MAX)) as u32).max(floor)
+    balanced.min(u64::from(u32::MAX)) as u32
 }
 
 /// Where each concept lives. Concepts are dense numbers: the highest decides how much memory is taken.
@@ -118,12 +120,13 @@ impl Homes {
 
     /// What a column may have once one more concept is placed.
     pub(crate) fn limit_for_one_more(&self) -> u32 {
-        limit(self.live().saturating_add(1), self.columns(), ROOMY)
+        balanced(self.live().saturating_add(1), self.columns()).max(ROOMY)
     }
 
     /// What maintenance leaves in a column at most, if `live` concepts are placed.
     pub(crate) fn limit_of(&self, live: u32) -> u32 {
-        limit(live, self.columns(), FLOOR)
+        let balanced = balanced(live, self.columns());
+        if balanced < FEW { ROOMY } else { balanced }
     }
 
     /// The concept's column, [`NOWHERE`] if it is not placed.
@@ -263,8 +266,15 @@ mod tests {
         let entered = (0..10_000).filter(|&concept| homes.try_enter(concept, 0) || homes.try_enter(concept, 1 + concept % 7)).count();
         assert_eq!(entered, 10_000);
         assert!(homes.fullest() * 80 <= 11 * 10_000, "D2: {}", homes.fullest());
-        assert_eq!(limit(9, 1, 1), 9);
-        assert_eq!(limit(u32::MAX, 1, 1), u32::MAX);
+        assert_eq!(balanced(9, 1), 9);
+        assert_eq!(balanced(u32::MAX, 1), u32::MAX);
+    }
+
+    #[test]
+    fn maintenance_leaves_what_arrival_may_gather_until_columns_can_be_balanced() {
+        let homes = Homes::new(64);
+        assert_eq!([0, 200, 930, 931, 3723].map(|live| homes.limit_of(live)), [ROOMY, ROOMY, ROOMY, FEW, 63]);
+        assert_eq!(homes.limit_of(3724), ROOMY);
     }
 
     #[test]
