@@ -53,6 +53,21 @@ mod allocation_service_tests {
         assert!(before == 0.0 && after == 0.0, "{before} to {after} by {relocated} moves");
     }
 
+    #[test]
+    fn maintenance_gives_each_hub_a_column_with_its_leaves() {
+        let service = open(small());
+        // Eight hubs, which nobody is known to belong to yet, and then 300 leaves of each.
+        for index in 0..8 * 301 {
+            let mut request = entity(index.to_string(), "content");
+            request.locality_hints = if index < 8 { vec![] } else { vec![((index - 8) / 300).to_string()] };
+            service.allocate_memory(request).unwrap();
+        }
+        let before = service.get_allocation_metrics().edge_cut;
+        settle(&service);
+        let after = service.get_allocation_metrics().edge_cut;
+        assert!(before > 0.5 && after < 0.05, "{before} to {after}");
+    }
+
     /// Each edge that it saves takes many moves, but most of the edges that are cut need not be.
     #[test]
     fn maintenance_of_what_lies_well_but_could_lie_much_better_moves_a_part_of_it() {

@@ -41,7 +41,7 @@ const PATIENCE: usize = 8;
 /// Columns that a group is grown for.
 const TARGETS: usize = 2;
 /// Ties of a node that are read when it joins a frontier, and again when it joins the group.
-const MEMBER_ROW: usize = 64;
+pub(crate) const MEMBER_ROW: usize = 64;
 
 /// Neighbours of each mover that are looked at again.
 pub(crate) const AROUND: usize = 64;

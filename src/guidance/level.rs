@@ -5,12 +5,16 @@
 //! within its column. The rounds end when few change. Clusters become the nodes of the next level, whose
 //! ties are the sums of theirs: moving one node there moves what belongs together here.
 //!
+//! **Stars**, where they are wanted: a concept whose only tie leads to a [hub](is_hub) joins the hub's cluster
+//! even if that gets as heavy as a column; and hubs join none.
+//!
 //! Everything is done in strokes of about [`STROKE`] nodes or ties, so that no step takes long. No list grows by copying
 //! itself: each is made for as much as there can be, of which the system gives only what is written.
 
 use std::ops::Range;
 
 use crate::guidance::graph::{Graph, ROW_MOST};
+use crate::guidance::group::MEMBER_ROW;
 use crate::guidance::homes::NOWHERE;
 use crate::guidance::net::Tie;
 use crate::guidance::tally::Tally;
@@ -27,10 +31,18 @@ const SHRINK: usize = 16;
 /// but not more than this part of a column.
 const COLUMN_PART: u32 = 8;
 
+/// Ties of a hub, at least: one more than a group's members have.
+const HUB: usize = MEMBER_ROW + 1;
+
 /// No node.
 const NONE: u32 = u32::MAX;
 /// Set where a label has its number. Numbers and weights are below it: there are fewer than 2^31 concepts.
 const NUMBERED: u32 = 1 << 31;
+
+/// Whether a concept has so many ties that it joins no group.
+pub(crate) fn is_hub(graph: &Graph, concept: u32) -> bool {
+    graph.degree(concept) >= HUB
+}
 
 /// One level.
 #[derive(Default)]
@@ -139,6 +151,8 @@ pub(crate) struct Coarsening {
     place: Vec<u32>,
     /// What a cluster may weigh.
     most: u32,
+    /// What a star may weigh, 0 if they are clusters as others.
+    star: u32,
     row: Vec<Tie>,
     near: Tally<i64, ROW_MOST, 512>,
     above: Level,
@@ -160,6 +174,7 @@ impl Coarsening {
             first: Vec::with_capacity(nodes),
             place: Vec::with_capacity(nodes),
             most: (limit / COLUMN_PART).min(average).max(2),
+            star: 0,
             row: Vec::with_capacity(ROW_MOST),
             near: Tally::new(),
             above: Level {
@@ -170,6 +185,11 @@ impl Coarsening {
                 ties: Vec::with_capacity(ties),
             },
         }
+    }
+
+    /// With stars that weigh so much at most; 0 is none.
+    pub(crate) fn with_stars(self, star: u32) -> Self {
+        Self { star, ..self }
     }
 
     /// Works on for one stroke. The next level when it is complete; ties read are added to `read`.
@@ -234,9 +254,21 @@ impl Coarsening {
             }
         }
         let (own, weight) = (level.cluster[node as usize], level.weight(node));
+        let mut most = self.most;
+        if self.star > 0 && level.starts.is_empty() {
+            if is_hub(graph, node) {
+                // It waits for its leaves: two hubs in one cluster would share them out.
+                return 1 + self.row.len();
+            }
+            if let [Tie { node: hub, .. }] = self.row[..]
+                && is_hub(graph, hub)
+            {
+                most = self.star;
+            }
+        }
         let mut best = (self.near.get(own).unwrap_or(0), own);
         for (label, sum) in self.near.iter() {
-            if sum > best.0 && self.of_label[label as usize].saturating_add(weight) <= self.most {
+            if sum > best.0 && self.of_label[label as usize].saturating_add(weight) <= most {
                 best = (sum, label);
             }
         }

@@ -14,6 +14,12 @@
 //!    0 <-------                               take over its columns, refine; measure
 //! ```
 //!
+//! **Stars.** A hub has too many ties to join a group, and no cluster outgrows a part of a column. So a hub
+//! that lies apart from its leaves, concepts with no tie but to it, is not found a better place step by step.
+//! If one in [`STRAYS`] of the edges that are cut lead to such leaves, one more cycle comes first: the
+//! leaves follow their hub in the plan, as many as a column of the mean has room for, and each star is a
+//! cluster. Columns that are too full then give stars up as they give up anything.
+//!
 //! Refining visits each node of a level alone, and then each with its group until nothing moves
 //! ([`group`](crate::guidance::group)). Cycles go on while they pay; the best plan counts, and where
 //! concepts are now is one of them.
@@ -24,12 +30,15 @@
 //!
 //! Invariants
 //! - **W1** `loads` is the weight of each column's nodes, on every level.
-//! - **W2** no column above the limit grows, and the lowest level leaves none above it.
+//! - **W2** no column above the limit grows but by leaves that follow their hub, and the lowest level leaves
+//!   none above it.
+
+use std::collections::BTreeMap;
 
 use crate::guidance::graph::{Graph, ROW_MOST};
 use crate::guidance::group::{AROUND, Look, Search};
 use crate::guidance::homes::{Homes, NOWHERE};
-use crate::guidance::level::{Coarsening, Level, STROKE};
+use crate::guidance::level::{Coarsening, Level, STROKE, is_hub};
 use crate::guidance::net::{Net, Tie};
 
 /// Times that the levels are gone up and down at most,
@@ -38,6 +47,8 @@ const CYCLES: u32 = 4;
 const WORTH_WHILE: u64 = 100;
 /// A plan is worth carrying out, whatever else is moved, if it moves no more concepts for each edge that it saves.
 pub(crate) const MOVERS_FOR_AN_EDGE: u64 = 8;
+/// Stars are gathered if one in so many edges that are cut leads to a leaf; else it would be a cycle for little.
+const STRAYS: u64 = 4;
 /// Levels at most.
 const LEVELS: usize = 12;
 /// A level of at most so many nodes for each column is not made coarser,
@@ -55,6 +66,8 @@ enum Phase {
     Gather(usize),
     /// How good is the plan? What the concepts so far said.
     Measure(usize, Worth),
+    /// Leaves follow their hubs: is this one?
+    Stars(usize),
     Coarsen(Box<Coarsening>),
     Refine(Stage),
     /// The level below takes over the columns of the top level.
@@ -90,6 +103,12 @@ struct Stage {
 pub(crate) struct Plan {
     phase: Phase,
     cycle: u32,
+    /// Whether this cycle gathers stars.
+    gathers: bool,
+    /// Leaves in the column of their hub, for each hub that has some elsewhere or there.
+    stars: BTreeMap<u32, u32>,
+    /// Leaves elsewhere.
+    strays: u64,
     /// Concepts at the bottom.
     levels: Vec<Level>,
     /// The columns of the best plan so far, at first where concepts are.
@@ -154,6 +173,9 @@ impl Plan {
         Self {
             phase: Phase::Gather(numbers),
             cycle: 0,
+            gathers: false,
+            stars: BTreeMap::new(),
+            strays: 0,
             levels: vec![Level::lowest(numbers)],
             kept: Vec::with_capacity(numbers),
             best: Worth::default(),
@@ -227,11 +249,12 @@ impl Plan {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Gather(numbers) => self.gather(homes, numbers),
             Phase::Measure(next, worth) => self.measure(graph, next, worth, read),
+            Phase::Stars(next) => self.gather_stars(graph, next),
             Phase::Coarsen(coarsening) => self.coarsen(graph, coarsening, read),
             Phase::Refine(stage) => self.refine(graph, stage, search, read),
             Phase::Follow(next) => self.follow(next),
             Phase::Keep(next) => self.keep(graph, next),
-            Phase::Restore(next) => self.restore(next),
+            Phase::Restore(next) => self.restore(graph, next),
             Phase::Done => return false,
         };
         true
@@ -267,21 +290,25 @@ impl Plan {
     }
 
     fn measure(&mut self, graph: &Graph, next: usize, mut worth: Worth, read: &mut u64) -> Phase {
-        let lowest = &self.levels[0];
+        let concepts = self.levels[0].len();
         let (mut concept, mut work) = (next, 0);
-        while concept < lowest.len() && work < STROKE {
+        while concept < concepts && work < STROKE {
+            let lowest = &self.levels[0];
             let column = lowest.column[concept];
             if column != NOWHERE {
                 graph.sample(concept as u32, ROW_MOST, &mut self.row);
                 let elsewhere = |tie: &&Tie| ![column, NOWHERE].contains(&lowest.planned(tie.node));
                 worth.cut += self.row.iter().filter(elsewhere).map(|tie| u64::from(tie.weight)).sum::<u64>();
                 work += self.row.len();
+                if self.cycle == 0 && !self.gathers {
+                    self.count_leaf(graph, column);
+                }
             }
             work += 1;
             concept += 1;
         }
         *read += work as u64;
-        if concept < lowest.len() {
+        if concept < concepts {
             return Phase::Measure(concept, worth);
         }
         worth.excess = self.loads.iter().map(|&load| u64::from(load.saturating_sub(self.limit))).sum();
@@ -290,9 +317,17 @@ impl Plan {
 
     fn measured(&mut self, graph: &Graph, worth: Worth) -> Phase {
         let before = std::mem::replace(&mut self.best, worth);
+        if std::mem::take(&mut self.gathers) {
+            if worth >= before {
+                self.best = before;
+                return Phase::Restore(0);
+            }
+            return Phase::Keep(0);
+        }
         if self.cycle == 0 {
             self.before = worth;
-            return self.begin_level(graph);
+            self.gathers = self.strays * 2 * STRAYS > worth.cut;
+            return if self.gathers { Phase::Stars(0) } else { self.begin_level(graph) };
         }
         if worth >= before {
             self.best = before;
@@ -309,7 +344,7 @@ impl Plan {
         if end < lowest.len() { Phase::Keep(end) } else { self.begin_level(graph) }
     }
 
-    fn restore(&mut self, next: usize) -> Phase {
+    fn restore(&mut self, graph: &Graph, next: usize) -> Phase {
         let lowest = &mut self.levels[0].column;
         let end = lowest.len().min(next + STROKE);
         for (column, &kept) in lowest[next..end].iter_mut().zip(&self.kept[next..end]) {
@@ -319,15 +354,68 @@ impl Plan {
             }
             *column = kept;
         }
-        if end < lowest.len() { Phase::Restore(end) } else { Phase::Done }
+        if end < lowest.len() {
+            Phase::Restore(end)
+        } else if self.cycle == 0 {
+            self.begin_level(graph)
+        } else {
+            Phase::Done
+        }
+    }
+
+    /// Counts the concept whose row was read, which lives in `column`, if it is a leaf.
+    fn count_leaf(&mut self, graph: &Graph, column: u32) {
+        if let [Tie { node: hub, .. }] = self.row[..]
+            && is_hub(graph, hub)
+        {
+            let there = self.levels[0].planned(hub) == column;
+            self.strays += u64::from(!there);
+            *self.stars.entry(hub).or_default() += u32::from(there);
+        }
+    }
+
+    /// What a star may weigh: a column of the mean has room for it.
+    fn star(&self) -> u32 {
+        self.concepts / self.loads.len() as u32
+    }
+
+    fn gather_stars(&mut self, graph: &Graph, next: usize) -> Phase {
+        let most = self.star();
+        let lowest = &mut self.levels[0];
+        let end = lowest.len().min(next + STROKE);
+        for leaf in next..end {
+            let from = lowest.column[leaf];
+            if from == NOWHERE || !graph.whole(leaf as u32, 1, &mut self.row) {
+                continue;
+            }
+            if let [Tie { node: hub, .. }] = self.row[..]
+                && let Some(leaves) = self.stars.get_mut(&hub)
+                && *leaves + 1 < most
+            {
+                let to = lowest.planned(hub);
+                if to != NOWHERE && to != from {
+                    *leaves += 1;
+                    lowest.column[leaf] = to;
+                    self.loads[from as usize] -= 1;
+                    self.loads[to as usize] += 1;
+                }
+            }
+        }
+        if end < lowest.len() {
+            return Phase::Stars(end);
+        }
+        self.stars = BTreeMap::new();
+        self.begin_level(graph)
     }
 
     /// The top level is made coarser, if that is worth while; else it is refined.
     fn begin_level(&mut self, graph: &Graph) -> Phase {
         let nodes = self.nodes();
         if nodes > FEW.max(self.loads.len() * COLUMN_NODES) && self.levels.len() < LEVELS {
+            let star = if self.gathers { self.star() } else { 0 };
             let top = self.top();
-            Phase::Coarsen(Box::new(Coarsening::new(graph, &mut self.levels[top], nodes, self.concepts, self.limit)))
+            let coarsening = Coarsening::new(graph, &mut self.levels[top], nodes, self.concepts, self.limit);
+            Phase::Coarsen(Box::new(coarsening.with_stars(star)))
         } else {
             self.begin_stage(0)
         }
@@ -379,7 +467,7 @@ impl Plan {
         } else if self.levels.len() > 1 {
             Phase::Follow(0)
         } else {
-            self.cycle += 1;
+            self.cycle += u32::from(!self.gathers);
             Phase::Measure(0, Worth::default())
         }
     }
@@ -423,7 +511,7 @@ impl Plan {
         let levels: usize = self.levels.iter().map(Level::bytes).sum();
         let coarsening = if let Phase::Coarsen(coarsening) = &self.phase { coarsening.bytes() } else { 0 };
         let words = self.loads.capacity() + self.kept.capacity() + 2 * self.queued.capacity();
-        levels + coarsening + words * size_of::<u32>()
+        levels + coarsening + words * size_of::<u32>() + self.stars.len() * 2 * size_of::<(u32, u32)>()
     }
 }
 

@@ -62,6 +62,26 @@ fn clusters_stay_within_columns_and_sizes_and_sum_up_what_they_hold() {
 }
 
 #[test]
+fn a_star_is_a_cluster_as_heavy_as_it_may_be_and_holds_one_hub() {
+    let (graph, mut level) = (Graph::new(GraphLimits::default()), Level::lowest(400));
+    for concept in 0..400 {
+        graph.link(concept, concept % 2);
+        level.column.push(0);
+    }
+    graph.link(0, 1);
+    let mut coarsening = Coarsening::new(&graph, &mut level, 400, 400, 440).with_stars(150);
+    let above = loop {
+        if let Some(above) = coarsening.step(&graph, &mut level, &mut 0) {
+            break above;
+        }
+    };
+    let (one, other) = (level.cluster[0], level.cluster[1]);
+    assert_ne!(one, other);
+    assert_eq!((above.weight(one), above.weight(other)), (150, 150));
+    assert!((2..400).all(|leaf| [one, other].contains(&level.cluster[leaf]) == (above.weight(level.cluster[leaf]) == 150)));
+}
+
+#[test]
 fn long_rows_come_as_samples_of_the_same_weight_or_not_at_all() {
     let (graph, mut level) = ring();
     let above = coarser(&graph, &mut level, 64);

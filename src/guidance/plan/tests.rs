@@ -66,6 +66,43 @@ fn too_full_columns_are_emptied_even_of_what_has_no_edges() {
     assert!(plan.loads.iter().all(|&load| load <= homes.limit_of(1000)), "W2: {:?}", plan.loads);
 }
 
+/// `hubs` hubs in a ring, all in column 0, and of each so many leaves, dealt out over `columns` columns.
+fn stars(hubs: u32, leaves: u32, columns: u32) -> (Graph, Homes) {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(columns));
+    for hub in 0..hubs {
+        homes.enter(hub, 0);
+        graph.link(hub, (hub + 1) % hubs);
+    }
+    for leaf in hubs..hubs * (1 + leaves) {
+        homes.enter(leaf, leaf / hubs % columns);
+        graph.link(leaf % hubs, leaf);
+    }
+    (graph, homes)
+}
+
+#[test]
+fn leaves_that_are_everywhere_follow_their_hubs_into_columns_of_their_own() {
+    let (graph, homes) = stars(8, 300, 8);
+    let (plan, _) = made(&graph, &homes);
+    assert!(cut(&graph, &plan) <= 8, "{} edges are cut", cut(&graph, &plan));
+    let mut loads = vec![0; 8];
+    plan.columns().iter().for_each(|&column| loads[column as usize] += 1);
+    assert_eq!(loads, plan.loads, "W1");
+    assert!(loads.iter().all(|&load| load <= homes.limit_of(8 * 301)), "W2: {loads:?}");
+}
+
+#[test]
+fn a_star_that_is_larger_than_a_column_is_planned_no_worse_than_it_is() {
+    let (graph, homes) = stars(1, 2000, 8);
+    let before = graph.cut(|concept| Some(homes.column(concept))).cut;
+    let (plan, _) = made(&graph, &homes);
+    assert!(cut(&graph, &plan) <= before);
+    let mut loads = vec![0; 8];
+    plan.columns().iter().for_each(|&column| loads[column as usize] += 1);
+    assert_eq!(loads, plan.loads, "W1");
+    assert!(loads.iter().all(|&load| load <= homes.limit_of(2001)), "W2: {loads:?}");
+}
+
 #[test]
 fn a_plan_is_never_worse_than_what_is() {
     // A graph without structure, placed well for what it is: two halves of a random graph.
