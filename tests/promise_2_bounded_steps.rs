@@ -33,7 +33,7 @@ const STATED: [(&str, usize, usize); 34] = [
     ("exhaustion: allocation", 28, 99),
     ("exhaustion: refused allocation", 6500, 8000),
     ("exhaustion: allocation after a free", 28, 259),
-    ("no free chunk: allocation", 28, 830),
+    ("no free chunk: allocation", 28, 890),
     ("aligned to 1 to 8 bytes: allocation", 36, 304),
     ("aligned to 32 to 4,096 bytes: allocation", 106, 295),
     ("4 to 256 KiB: allocation", 76, 402),
