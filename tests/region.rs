@@ -504,6 +504,27 @@ fn a_snapshot_can_have_a_name_of_any_length() {
     assert_eq!(folder.files(), 1);
 }
 
+#[test]
+fn what_is_free_of_shared_spans_serves_who_names_no_column_after_reopening_too() {
+    let folder = Folder::new("region-shared");
+    let open = || Arena::builder().capacity(4 << 20).columns(64).path(folder.file("region")).build().unwrap();
+    let layout = Layout::new::<[u64; 8]>();
+    let arena = open();
+    let held = arena.column(ColumnId::new(40)).unwrap();
+    let blocks: Vec<_> = (0..3000).map(|_| arena.alloc(Some(ColumnId::new(40)), layout, SpikeTime::NONE).unwrap()).collect();
+    drop(held);
+    for block in blocks.iter().step_by(2) {
+        // SAFETY: nothing uses the block.
+        unsafe { arena.free(*block) }.unwrap();
+    }
+    drop(arena);
+    let arena = open();
+    while arena.alloc(Some(ColumnId::new(1)), layout, SpikeTime::NONE).is_ok() {}
+    let served = std::iter::from_fn(|| arena.alloc(None, layout, SpikeTime::NONE).ok()).count();
+    assert!(served >= 1500, "{served}");
+    arena.verify().unwrap();
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_snapshot_takes_the_place_of_no_pipe_and_no_device() {

@@ -28,6 +28,15 @@ impl Core {
         Ok((NonNull::new(p).unwrap_or(NonNull::dangling()), bytes))
     }
 
+    /// Opens a span that is set up, with so many live slots, to all.
+    pub(crate) fn open_shared(&self, head: SpanId, index: u32, id: CellId, live: u32) {
+        if !id.is_published() {
+            // For who looks for its slots. Anybody may: a note is set once, and stays.
+            self.block(index).holder.note_cell(id);
+        }
+        self.span(head).shared.open(SharedKey { column: index, cell: id.0 }, live);
+    }
+
     /// A slot of a shared span of column `index`: lock-free. Of a published class it is the caller's, but not yet live (see
     /// `publish`); the same goes for what is claimed below.
     pub(crate) fn alloc_shared<const PUBLISHED: bool>(&self, index: u32, id: CellId) -> Result<Granule> {
@@ -50,12 +59,8 @@ impl Core {
             self.page(SpanId(head.0 + after)).write(entry.after(after));
         }
         // Last: from here on others claim slots, and free them.
-        meta.shared.open(SharedKey { column: index, cell: id.0 }, 1);
+        self.open_shared(head, index, id, 1);
         self.note_used(index);
-        if !PUBLISHED {
-            // For who looks for its slots. Anybody may: a note is set once, and stays.
-            self.block(index).holder.note_cell(id);
-        }
         self.hint::<PUBLISHED>(index, id).store(head.0, Relaxed);
         Ok(first)
     }

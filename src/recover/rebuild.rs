@@ -7,7 +7,7 @@ use crate::column::core::{Core, span_bytes};
 use crate::column::held::Handle;
 use crate::map::{ChunkId, Entry, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, Class, SPAN_WORDS, slot_starts};
-use crate::span::{IndexWords, SharedKey};
+use crate::span::IndexWords;
 use crate::sync::{AtomicI64, Ordering::Relaxed};
 
 impl Core {
@@ -104,7 +104,7 @@ impl Core {
         let class = cell.class_of();
         self.rebuild_run(span, Owner::shared(index), cell, class);
         let live = self.live_in(span, class);
-        self.span(span).shared.open(SharedKey { column: index, cell: cell.0 }, live);
+        self.open_shared(span, index, cell, live);
         if live < u32::from(class.slots) {
             self.hint_at(index, cell.offset()).store(span.0, Relaxed);
         }
