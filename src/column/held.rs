@@ -48,6 +48,10 @@ use crate::sync::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Or
 /// do after a step that may refuse, and need no stack frame.
 pub(crate) type Note = fn(Error) -> i32;
 
+/// The status of a refused free that nobody wants noted. The Rust face asks why; of the C face's it is a handle that was given back:
+/// `ENGRAM_E_INVALID`.
+const NOT_NOTED: i32 = -2;
+
 /// The owner of no span.
 const NOBODY: u32 = u32::MAX;
 
@@ -637,8 +641,7 @@ impl Handle {
     /// The same of a free, which aborts if the arena is to.
     #[cold]
     pub(crate) fn not_freed(&self) -> i32 {
-        // Of a handle of the C face that was given back, `ENGRAM_E_INVALID`; the Rust face asks the handle.
-        self.note.get().map_or(-2, |note| note(self.misused()))
+        self.note.get().map_or(NOT_NOTED, |note| note(self.misused()))
     }
 
     /// Knows why a call is refused.

@@ -291,7 +291,7 @@ impl Replacement {
     fn begin_carrying(&mut self, homes: &Homes) {
         if let Phase::Trim(trim) = std::mem::replace(&mut self.phase, Phase::Idle) {
             let (plan, allowance) = trim.into_plan();
-            self.phase = Phase::Carry(Box::new(Carry { allowance, ..Carry::new(plan, homes.columns()) }));
+            self.phase = Phase::Carry(Box::new(Carry::new(plan, homes.columns(), allowance)));
         }
     }
 
@@ -308,7 +308,7 @@ impl Replacement {
 }
 
 impl Carry {
-    fn new(plan: Plan, columns: u32) -> Self {
+    fn new(plan: Plan, columns: u32, allowance: u64) -> Self {
         let concepts = plan.columns().len();
         Self {
             plan,
@@ -318,7 +318,7 @@ impl Carry {
             first: vec![NOWHERE; columns as usize],
             turn: 0,
             forced: false,
-            allowance: 0,
+            allowance,
         }
     }
 

@@ -22,7 +22,8 @@
 //! at least a fourth, and that of all concepts that it moves: a path whose 71 cut edges of 20,000 could be 17 is
 //! worth moving two of five concepts, once.
 //!
-//! Everything is done in strokes of about [`STROKE`] concepts, ties or groups; a column is looked at once a step.
+//! Everything is done in strokes of about [`STROKE`] concepts, ties or groups; a column is looked at once a step. Lists are made for
+//! as much as there can be, as a [level](crate::guidance::level)'s.
 //!
 //! Invariants
 //! - **U1** names are a permutation of the columns.
@@ -130,14 +131,14 @@ impl Trim {
             chain: Vec::with_capacity(concepts),
             first: vec![NONE; columns],
             counts: vec![0; columns],
-            met: Vec::new(),
-            overlaps: BinaryHeap::new(),
+            met: Vec::with_capacity(columns),
+            overlaps: BinaryHeap::with_capacity(concepts.min(columns * columns)),
             names: vec![NONE; columns],
             taken: vec![false; columns],
             staying: (0, 0),
             group: Vec::with_capacity(concepts),
-            groups: Vec::new(),
-            front: Vec::new(),
+            groups: Vec::with_capacity(concepts),
+            front: Vec::with_capacity(concepts),
             movers: 0,
             saved,
             row: Vec::with_capacity(ROW_MOST),
@@ -416,14 +417,10 @@ impl Trim {
 
     /// Bytes of host memory taken.
     pub(crate) fn bytes(&self) -> usize {
-        let of_concepts = self.home.capacity() + self.chain.capacity() + self.group.capacity() + self.front.capacity();
-        let of_columns = self.first.capacity() + self.counts.capacity() + self.met.capacity() + self.names.capacity();
+        let of_concepts = self.home.len() + self.chain.len() + self.group.len() + self.front.len();
+        let of_columns = self.first.len() + self.counts.len() + self.met.len() + self.names.len();
         let words = (of_concepts + of_columns) * size_of::<u32>();
-        words
-            + self.taken.capacity()
-            + self.overlaps.capacity() * size_of::<Overlap>()
-            + self.groups.capacity() * size_of::<Group>()
-            + self.plan.bytes()
+        words + self.taken.len() + self.overlaps.len() * size_of::<Overlap>() + self.groups.len() * size_of::<Group>() + self.plan.bytes()
     }
 }
 

@@ -410,6 +410,7 @@ pub(crate) fn set_owned(word: &AtomicU64, bit: u64) {
 #[inline(always)]
 pub(crate) fn clear_owned(word: &AtomicU64, bit: u64) {
     let old = word.load(Ordering::Relaxed);
+    // Through a register, as above: the next load of the word waits longer for one instruction that changes memory.
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
     word.store(old & !bit, Ordering::Relaxed);
 }

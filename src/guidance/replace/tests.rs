@@ -118,7 +118,7 @@ fn full_columns_that_wait_for_each_other_exchange_one_by_one() {
     while plan.step(&graph, &homes, &mut search, &mut 0) {}
     let planned = |concept| if concept < 44 { 1 - concept / 22 } else { 2 };
     plan.redirect(44, planned);
-    let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 3))), ..Replacement::new() };
+    let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 3, 0))), ..Replacement::new() };
     let (moved, fullest) = settle(&mut replacement, &graph, &homes, |_| true);
     assert_eq!((moved, fullest), (44, 23), "one above the limit at most");
     assert!((0..60).all(|concept| homes.column(concept) == planned(concept)));
@@ -134,7 +134,7 @@ fn a_plan_that_saves_little_is_not_carried_out_unless_a_column_is_too_full() {
         let mut search = Search::new();
         while plan.step(&graph, &homes, &mut search, &mut 0) {}
         plan.redirect(1, |concept| u32::from(concept < movers || concept >= 200 + crowded));
-        let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 2))), ..Replacement::new() };
+        let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 2, 0))), ..Replacement::new() };
         replacement.planned_at = (0, homes.live());
         settle(&mut replacement, &graph, &homes, |_| true).0
     };
