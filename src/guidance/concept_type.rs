@@ -58,8 +58,12 @@ impl ConceptType {
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(LONGEST);
-        core::str::from_utf8(&self.0[..end]).unwrap_or_default()
+        core::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The name's bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0[..self.0.partition_point(|&byte| byte != 0)]
     }
 }
 

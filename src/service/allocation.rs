@@ -20,6 +20,7 @@ use super::admission::Permit;
 use super::lock::MutexGuard;
 use super::node::{Node, State};
 use super::pool::{Full, Pool};
+use super::registry::SOME;
 use super::result::{AllocationResult, MemorySlot};
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, MARK, Slot};
@@ -78,6 +79,14 @@ enum Column<'p> {
     Compete(&'p Folded, Undecided),
     /// By a hash of the id.
     Hashed,
+}
+
+/// A block that was found, and its column.
+struct Found {
+    block: NonNull<u8>,
+    column: u32,
+    /// Whether it may be larger than usual, because nothing else was left.
+    any_size: bool,
 }
 
 /// A slot that was taken, its column, the pool that is charged for it, and how much.
@@ -290,9 +299,16 @@ impl MemoryAllocationService {
             }
             return;
         }
-        for number in self.registry.numbers_of(others_named(request)) {
-            if self.cortex.link(node.number, number) == Linked::Dropped {
-                bury_lonely(number);
+        let mut hints = others_named(request);
+        loop {
+            let numbers = self.registry.numbers_of(&mut hints);
+            for &number in &numbers {
+                if self.cortex.link(node.number, number) == Linked::Dropped {
+                    bury_lonely(number);
+                }
+            }
+            if numbers.len() < SOME {
+                return;
             }
         }
     }
@@ -313,12 +329,12 @@ impl MemoryAllocationService {
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
         let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
         let pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(|full| full.error(self.pools[own].concept_type()))?;
-        let Some((block, column)) = self.block(column, asked, spike) else {
+        let Some(Found { block, column, any_size }) = self.block(column, asked, spike) else {
             self.pools[pool].refund(bytes);
             return Err(no_memory());
         };
-        // More than usual, if nothing else was left.
-        let usable = self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64);
+        // Only then it is asked, which touches memory that nothing else needs yet.
+        let usable = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
         if usable > bytes
             && let Err(full) = self.charge_one(pool, usable - bytes, concept.spike, terms.on_trial)
         {
@@ -364,31 +380,33 @@ impl MemoryAllocationService {
         others.find(|&other| self.pools[other].charge(bytes, spike).is_ok()).ok_or(full)
     }
 
-    /// A block, of this column if that has memory for it, else of any; and its column. What was discarded lately may still have
-    /// readers: before a refusal they are waited for, [`RECLAIM`] at most.
-    fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<(NonNull<u8>, u32)> {
+    /// A block, of this column if that has memory for it, else of any. What was discarded lately may still have readers:
+    /// before a refusal they are waited for, [`RECLAIM`] at most.
+    fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<Found> {
         let id = ColumnId::new(column);
+        let usual = |block| Some(Found { block, column, any_size: false });
+        let anywhere = |(block, column)| Some(Found { block, column, any_size: true });
         if let Some(block) = self.arena.alloc_at_once(id, bytes, 0, spike) {
-            return Some((block, column));
+            return usual(block);
         }
         let mut until = None;
         loop {
             if self.spare.is_scarce() {
                 self.spare.count_down(&self.arena, 1, || self.used_bytes());
                 if let Some(found) = self.spare.serve(&self.arena, column, bytes, spike) {
-                    return Some(found);
+                    return anywhere(found);
                 }
             }
             match self.arena.alloc_at_length(Some(id), bytes, 0, spike) {
                 Ok(block) => {
                     self.spare.note_grown(&self.arena, block, bytes, || self.used_bytes());
-                    return Some((block, column));
+                    return usual(block);
                 }
                 Err(Error::NoMemory { .. }) => {}
                 Err(_) => return None,
             }
             if let Some(found) = self.arena.alloc_kept(bytes, spike) {
-                return Some(found);
+                return anywhere(found);
             }
             if !self.reclaim(*until.get_or_insert_with(|| Instant::now() + RECLAIM)) {
                 return None;
@@ -444,14 +462,14 @@ impl MemoryAllocationService {
     }
 
     fn answer(&self, placed: &Placed, encoding: TtfsEncoding, strategy: Strategy, version: u64, start: Instant) -> AllocationResult {
-        let Taken { slot, column, pool, .. } = placed.taken;
-        let pool = self.pools[pool].concept_type().to_string();
+        let Taken { column, pool, .. } = placed.taken;
+        let pool = self.pools[pool].concept_type();
         let zone = strategy.placement.spike(encoding.first_spike).zone();
         AllocationResult {
-            memory_slot: self.slot_of(slot, column, version),
+            memory_slot: self.slot_of(&placed.taken, version),
             allocation_path: vec![
-                ["pool ", &pool].concat(),
-                ["strategy ", strategy.strategy_type.name()].concat(),
+                joined("pool ", pool.as_str()),
+                joined("strategy ", strategy.strategy_type.name()),
                 numbered("column ", column),
                 numbered("rank ", zone as u32),
             ],
@@ -460,19 +478,19 @@ impl MemoryAllocationService {
             cortical_column_id: column,
             allocation_time: start.elapsed(),
             confidence_score: placed.confidence,
-            memory_pool_id: pool,
+            memory_pool_id: pool.as_str().to_owned(),
             allocation_strategy: strategy.strategy_type,
             cache_hit: placed.cache_hit,
             guided: placed.guided,
         }
     }
 
-    fn slot_of(&self, slot: Slot, column: u32, version: u64) -> MemorySlot {
-        let block = slot.block().as_ptr();
+    fn slot_of(&self, taken: &Taken, version: u64) -> MemorySlot {
+        let Taken { slot, column, bytes, .. } = *taken;
         let before = slot.content_at();
         MemorySlot {
-            offset: (self.arena.offset_of(block).unwrap_or(0) + before) as u64,
-            size_bytes: self.arena.usable_size(block).unwrap_or(before) - before,
+            offset: (self.arena.offset_of(slot.block().as_ptr()).unwrap_or(0) + before) as u64,
+            size_bytes: bytes as usize - before,
             column,
             version,
         }
@@ -570,25 +588,15 @@ struct SendBlock(NonNull<u8>);
 // SAFETY: V2: nobody else uses the block by then, and any thread may free it.
 unsafe impl Send for SendBlock {}
 
-/// A label and a number: `format!` without its detours, several times for each allocation.
-fn numbered(label: &str, number: u32) -> String {
-    let mut text = String::with_capacity(label.len() + 10);
+/// Two texts in one: `concat` without its detours, five times for each answer.
+fn joined(label: &str, rest: &str) -> String {
+    let mut text = String::with_capacity(label.len() + rest.len());
     text.push_str(label);
-    let digits = number.checked_ilog10().unwrap_or(0);
-    for place in (0..=digits).rev() {
-        text.push(char::from(b'0' + (number / 10_u32.pow(place) % 10) as u8));
-    }
+    text.push_str(rest);
     text
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_is_followed_by_its_number() {
-        for number in [0, 1, 9, 10, 65_535, u32::MAX] {
-            assert_eq!(numbered("column ", number), format!("column {number}"));
-        }
-    }
+/// A label and a number.
+fn numbered(label: &str, number: u32) -> String {
+    joined(label, itoa::Buffer::new().format(number))
 }

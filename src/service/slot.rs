@@ -72,7 +72,7 @@ pub(super) struct Concept<'a> {
 impl Concept<'_> {
     /// Bytes before the content.
     fn before(&self) -> usize {
-        HEAD + self.concept_type.as_str().len() + self.id.len()
+        HEAD + self.concept_type.as_bytes().len() + self.id.len()
     }
 
     /// Bytes that its block must have: more than there are, if more are wanted than can be.
@@ -91,7 +91,7 @@ impl Slot {
     /// # Safety
     /// The block is the caller's, has [`Concept::block_bytes`] bytes, and nobody else knows of it (V1).
     pub(super) unsafe fn write(block: NonNull<u8>, concept: &Concept, mark: u64) -> Self {
-        let name = concept.concept_type.as_str();
+        let name = concept.concept_type.as_bytes();
         let head = Head {
             mark: AtomicU64::new(0),
             checksum: 0,
@@ -110,7 +110,7 @@ impl Slot {
         // are somebody else's memory, so that they do not overlap with it.
         unsafe {
             block.cast::<Head>().write(head);
-            for part in [name.as_bytes(), concept.id.as_bytes(), concept.content] {
+            for part in [name, concept.id.as_bytes(), concept.content] {
                 block.add(at).copy_from_nonoverlapping(NonNull::from(part).cast(), part.len());
                 at += part.len();
             }

@@ -32,7 +32,7 @@ impl DecisionKey {
                 true
             }
         };
-        chain.add(request.concept_type.as_str().as_bytes());
+        chain.add(request.concept_type.as_bytes());
         let accesses = request.resource_requirements.expected_accesses_per_s.to_bits();
         let small = u64::from(accesses) << 32 | (request.priority as u64) << 1 | u64::from(embedded);
         let numbers = [small, request.content.len() as u64, request.bytes() as u64, context].map(u64::to_le_bytes);

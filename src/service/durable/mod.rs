@@ -199,7 +199,7 @@ impl Durable {
 
     /// Gives a pool of the region its name.
     fn name_pool(superblock: &Superblock, number: u8, concept_type: ConceptType) {
-        let (pool, text) = (&superblock.pools[usize::from(number)], concept_type.as_str().as_bytes());
+        let (pool, text) = (&superblock.pools[usize::from(number)], concept_type.as_bytes());
         let mut name = [0; ConceptType::LONGEST];
         name[..text.len()].copy_from_slice(text);
         for (word, bytes) in pool.name.iter().zip(name.chunks_exact(8)) {
