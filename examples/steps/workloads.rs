@@ -17,6 +17,7 @@ pub(crate) const ALL: &[fn(&mut Counter)] = &[
     watchful,
     exhaustion,
     without_chunks,
+    beside_large,
     alignments,
     medium,
     among_medium,
@@ -142,6 +143,21 @@ fn without_chunks(counter: &mut Counter) {
     let (column, mut random) = (arena.hold(11), Random::new());
     for _ in 0..2000 {
         column.count_alloc(counter, "no free chunk: allocation", random.mixed(), ENGRAM_TTFS_NONE);
+    }
+}
+
+/// A column that grows beside blocks of 1 MiB, half of which are freed again.
+fn beside_large(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(512 << 20), Random::new());
+    let column = arena.hold(1);
+    for round in 0..40 {
+        let large = column.alloc(1 << 20, ENGRAM_TTFS_NONE);
+        for _ in 0..200 {
+            column.count_alloc(counter, "growth beside large blocks: allocation", 1 + random.below(4096), ENGRAM_TTFS_NONE);
+        }
+        if round % 2 == 0 {
+            column.free(large);
+        }
     }
 }
 

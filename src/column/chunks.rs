@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A run is taken from the first chunk of the first list that has it: from where the least is left over, so that long runs
-//! stay whole. If no list has enough, chunks that wait are put in their lists, then the chunk for single spans serves, and
+//! stay whole. If no list has enough, chunks that wait are put in their lists, then the chunk for single spans serves, then what
+//! large blocks have left over in the chunk that had the last one, which becomes one of the column's, and
 //! then the column reserves the lowest free chunk; when there is none, any chunk's free spans serve, whoever reserved it
 //! (that search looks at every chunk: see `scarce`). The next chunk for single spans is one that waits, or the first of the
 //! first list that has any: where there is the least.
@@ -20,7 +21,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 
 use super::held::Handle;
 use crate::map::{ChunkId, Owner, SpanId};
-use crate::span::{ChunkMeta, FRESH_LIST, IndexWords, claim_in, list_of_run};
+use crate::span::{ChunkMap, ChunkMeta, FRESH_LIST, IndexWords, claim_in, list_of_run};
 use crate::sync::Ordering::Relaxed;
 
 /// Chunks that are looked at before a new one is reserved: more than the first that a list offers only if that has less than
@@ -65,13 +66,50 @@ impl Handle {
         if let Some(span) = self.claim_run(single, self.chunk(single), spans) {
             return Some(span);
         }
+        if self.may_have_leftover()
+            && let Some(span) = self.take_leftover(spans)
+        {
+            return Some(span);
+        }
         let chunk = self.reserve_chunk(spans)?;
         self.link_chunk(chunk, self.chunk(chunk), FRESH_LIST);
         Some(chunk.span(0))
     }
 
+    /// Whether the column had a large block.
+    #[inline(always)]
+    fn may_have_leftover(&self) -> bool {
+        self.block().open.large_chunk.load(Relaxed) != ChunkId::NONE.0
+    }
+
+    /// Takes `spans` (1 to 16) spans in a row of what large blocks have left over in the chunk that the column last had one in. The
+    /// chunk becomes the holder's, as if it had reserved it, unless it is another column's.
+    #[cold]
+    #[inline(never)]
+    fn take_leftover(&self, spans: u32) -> Option<SpanId> {
+        let chunk = ChunkId(self.block().open.large_chunk.load(Relaxed));
+        if chunk == self.single() {
+            return None;
+        }
+        let (meta, ours) = (self.chunk(chunk), self.as_owner().0);
+        if ![Owner::large(self.index()).0, ours].contains(&meta.owner.load(Relaxed)) {
+            return None;
+        }
+        let span = self.claim_run(chunk, meta, spans)?;
+        // A chunk of ours that does not wait to be put in a list may be put in one.
+        if ChunkMap::adopt(&meta.owner, self.index()) || meta.told.load(Relaxed) == ours {
+            let list = if spans == 1 { 0 } else { meta.map.list() };
+            self.put_in_list(chunk, meta, list);
+            meta.told.store(if spans == 1 { 0 } else { ours }, Relaxed);
+            if spans == 1 {
+                self.set_single(chunk, meta);
+            }
+        }
+        Some(span)
+    }
+
     fn take_single(&self) -> Option<SpanId> {
-        for _ in 0..LOOKS {
+        for looks in 1..=LOOKS {
             let chunk = self.single();
             if chunk != ChunkId::NONE {
                 let meta = self.chunk(chunk);
@@ -80,9 +118,14 @@ impl Handle {
                 }
                 meta.told.store(self.as_owner().0, Relaxed);
             }
-            if !self.choose_single() {
+            if looks == LOOKS || !self.choose_single() {
                 break;
             }
+        }
+        if self.may_have_leftover()
+            && let Some(span) = self.take_leftover(1)
+        {
+            return Some(span);
         }
         let chunk = self.reserve_chunk(1)?;
         self.set_single(chunk, self.chunk(chunk));
@@ -132,13 +175,24 @@ impl Handle {
         if free.is_power_of_two() { Single::Last(span) } else { Single::Span(span) }
     }
 
-    /// The chunk for single spans is full: there is none. Whether the column has others to choose from.
+    /// The chunk for single spans is full: there is none. Whether the column may have others to choose from.
     #[inline(always)]
     pub(crate) fn leave_single(&self) -> bool {
         self.single_meta().told.store(self.as_owner().0, Relaxed);
         self.set_single(ChunkId::NONE, self.chunk(ChunkId::NONE));
         let holder = &self.block().holder;
-        holder.waiting().0 | holder.filled() != 0
+        holder.waiting().0 | holder.filled() | self.block().open.large_chunk.load(Relaxed) != 0
+    }
+
+    /// Chooses the chunk for single spans, if the column has any, or large blocks have left any over.
+    #[inline(always)]
+    pub(crate) fn choose_next_single(&self) {
+        if !self.choose_single()
+            && self.may_have_leftover()
+            && let Some(span) = self.take_leftover(1)
+        {
+            self.chunk(span.chunk()).map.give_one(span.place());
+        }
     }
 
     /// Chooses the chunk for single spans. False if the column has none.
@@ -323,5 +377,47 @@ impl Handle {
             self.core().index.give(chunk);
         }
         free
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::arena::Arena;
+    use crate::column::holding::ColumnId;
+    use crate::size_class::CHUNK;
+    use crate::spike::SpikeTime;
+
+    /// Chunks that are resident for what one would hold. Seen with: no look at what large blocks have left over.
+    #[test]
+    fn what_large_blocks_leave_over_serves_small_ones_and_is_given_back() {
+        for large_goes_first in [false, true] {
+            let arena = Arena::builder().capacity(4 * CHUNK).columns(2).build().unwrap();
+            let column = arena.column(ColumnId::new(0)).unwrap();
+            let alloc = |size| column.alloc(size, 16, SpikeTime::NONE).unwrap();
+            let large = alloc(1 << 20);
+            // A chunk for single spans and eleven spans more, and runs of four.
+            let others: Vec<_> = [4096; 600].into_iter().chain([100_000; 3]).map(alloc).collect();
+            let chunks: HashSet<_> = others.iter().chain([&large]).map(|block| arena.offset_of(block.as_ptr()).unwrap() / CHUNK).collect();
+            assert_eq!(chunks.len(), 2);
+            arena.verify().unwrap();
+            // SAFETY: nothing uses the blocks afterwards.
+            let free = |block| unsafe { column.free(block) }.unwrap();
+            if large_goes_first {
+                free(large);
+            }
+            others.into_iter().for_each(free);
+            if !large_goes_first {
+                free(large);
+            }
+            arena.verify().unwrap();
+            drop(column);
+            // All chunks in a row: the one that was adopted is there again.
+            let all = core::alloc::Layout::from_size_align(4 * CHUNK, 16).unwrap();
+            let whole = arena.alloc(Some(ColumnId::new(1)), all, SpikeTime::NONE);
+            assert!(whole.is_ok(), "{large_goes_first}: {whole:?}");
+            arena.verify().unwrap();
+        }
     }
 }

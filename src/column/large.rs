@@ -3,14 +3,15 @@
 //! read-modify-write, decides which of two frees is the first.
 //!
 //! Chunks that large blocks reserve are marked (`owner` with the large flag): no holder lists them,
-//! and the free that leaves one empty gives it back.
+//! and the free that leaves one empty gives it back. The column's holder adopts such a chunk when it takes
+//! spans that large blocks have left over (`chunks`): from then on it is one of those that it reserved.
 
 use super::core::{Core, Freed, Misuse, span_bytes};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN, SPAN_GRANULES};
 use crate::span::IndexWords;
-use crate::sync::Ordering::{AcqRel, Relaxed, Release};
+use crate::sync::Ordering::{AcqRel, Relaxed};
 
 const CHUNK_SPANS_U32: u32 = CHUNK_SPANS as u32;
 
@@ -119,8 +120,8 @@ impl Core {
     /// Gives a wholly free chunk that no holder lists back to the arena.
     pub(crate) fn sweep_chunk(&self, chunk: ChunkId) {
         let meta = self.chunk(chunk);
-        if Owner(meta.owner.load(Relaxed)).is_large() && meta.map.claim_all() {
-            self.give_chunk(chunk);
+        if meta.map.sweep(&meta.owner) {
+            self.index.give(chunk);
         }
     }
 
@@ -174,16 +175,11 @@ impl Core {
         }
     }
 
-    /// Gives a chunk that the caller owns whole to whom it belongs: to the column that reserved
-    /// it (it may be in its holder's list), else to the arena.
+    /// Gives a chunk that the caller owns whole to whom it belongs.
     fn give_chunk(&self, chunk: ChunkId) {
         let meta = self.chunk(chunk);
-        let owner = Owner(meta.owner.load(Relaxed));
-        if owner == Owner::NONE || owner.is_large() {
-            meta.owner.store(Owner::NONE.0, Release);
+        if meta.map.disown(&meta.owner) {
             self.index.give(chunk);
-        } else {
-            meta.map.give(0, CHUNK_SPANS_U32);
         }
     }
 }

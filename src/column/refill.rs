@@ -117,7 +117,7 @@ extern "C" fn filling(handle: &Handle, class: &'static Class, cell: Cell, span: 
 #[cold]
 #[inline(never)]
 extern "C" fn choosing(handle: &Handle, class: &'static Class, cell: Cell, span: SpanId) -> *mut u8 {
-    handle.choose_single();
+    handle.choose_next_single();
     giving(handle, class, cell, span)
 }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::fixture::check;
+use crate::map::Owner;
 use crate::span::ChunkMap;
+use crate::sync::AtomicU32;
+use crate::sync::Ordering::Relaxed;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
@@ -115,5 +118,31 @@ fn a_whole_chunk_comes_after_its_last_span() {
             assert_eq!(chunk.0.free(), u64::MAX << 1);
         }
         giver.join().unwrap();
+    });
+}
+
+/// A chunk of large blocks that goes to the arena though its column's holder has made it its own, or that nobody has.
+/// Seen with: `ChunkMap::disown` believing what `sweep` has seen of the owner before it claimed the chunk.
+#[test]
+fn what_large_blocks_leave_over_is_adopted_or_swept() {
+    check(3, || {
+        // The first span is a large block's.
+        let chunk = Arc::new((ChunkMap::new(u64::MAX << 1), AtomicU32::new(Owner::large(5).0)));
+        let free_large = {
+            let chunk = chunk.clone();
+            thread::spawn(move || {
+                chunk.0.give_one(0);
+                chunk.0.free() == u64::MAX && chunk.0.sweep(&chunk.1)
+            })
+        };
+        let (place, _) = chunk.0.claim(1, 1);
+        if let Some(place) = place {
+            assert!(ChunkMap::adopt(&chunk.1, 5));
+            chunk.0.give_one(place);
+        }
+        let swept = free_large.join().unwrap();
+        assert_ne!(swept, place.is_some(), "both have it, or nobody");
+        let left = (Owner(chunk.1.load(Relaxed)), chunk.0.free());
+        assert_eq!(left, if swept { (Owner::NONE, 0) } else { (Owner::column(5), u64::MAX) });
     });
 }

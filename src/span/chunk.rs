@@ -2,7 +2,8 @@
 
 use core::num::NonZeroU64;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::map::Owner;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// How often a claim is tried again when others claim from the same chunk at the same time; then
 /// the caller looks elsewhere. Bounds the steps of a claim.
@@ -126,6 +127,33 @@ impl ChunkMap {
     /// Takes the whole chunk if all of it is free.
     pub(crate) fn claim_all(&self) -> bool {
         self.0.compare_exchange(u64::MAX, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes a chunk of large blocks that is wholly free away from its column. If so it is nobody's, and the caller's to give to the
+    /// arena. `owner` is what the chunk says whose it is.
+    pub(crate) fn sweep(&self, owner: &AtomicU32) -> bool {
+        Owner(owner.load(Ordering::Relaxed)).is_large() && self.claim_all() && self.disown(owner)
+    }
+
+    /// Leaves a chunk that the caller owns whole to whom it belongs: to the column that reserved it (it may be in its
+    /// holder's list), or else, and then that is true, to the arena, which the caller tells.
+    pub(crate) fn disown(&self, owner: &AtomicU32) -> bool {
+        // Looked at now, not before it was claimed: the column's holder may have adopted it meanwhile.
+        let reserved = Owner(owner.load(Ordering::Relaxed));
+        let arenas = reserved == Owner::NONE || reserved.is_large();
+        if arenas {
+            owner.store(Owner::NONE.0, Ordering::Release);
+        } else {
+            self.give(0, u64::BITS);
+        }
+        arenas
+    }
+
+    /// Makes a chunk of a column's large blocks its holder's, who owns a span of it: so nobody claims it whole meanwhile. False if it is
+    /// not a chunk of this column's large blocks.
+    pub(crate) fn adopt(owner: &AtomicU32, index: u32) -> bool {
+        // Relaxed: published with the span, by the release in `give_one` and `give`, to whoever claims it whole.
+        owner.compare_exchange(Owner::large(index).0, Owner::column(index).0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Sets which spans are free, while nobody else uses the chunk.
