@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::writer::{Writer, every_operation};
-use common::{Scratch, engram, refusal, stderr, stdout};
+use common::{Scratch, engram, refusal, stderr, stdout, unread};
 use serde_json::Value;
 
 fn replay(file: &Path, options: &[&str]) -> std::process::Output {
@@ -134,6 +134,37 @@ fn the_text_for_a_pipe_is_plain_and_progress_goes_to_standard_error() {
     assert!(text.contains("Every content was as it should be, and nothing was refused."), "{text}");
     assert!(text.lines().all(|line| line.len() <= 100), "{text}");
     assert!(stderr(&output).contains("round 2 of 2"), "{}", stderr(&output));
+}
+
+#[test]
+fn whoever_stops_reading_hears_no_complaint_of_it() {
+    let trace = Scratch::new("unread.egt", &every_operation().finish());
+    let file = trace.name();
+    for arguments in [&["--help"][..], &["--version"], &["replay", &file, "--rounds", "1"], &["replay", &file, "--rounds", "1", "--json"]] {
+        let output = unread(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("cannot be written"), "{}", stderr(&output));
+    }
+    // What was found is in the exit code, whoever reads.
+    let mut large = Writer::new(1);
+    for _ in 0..64 {
+        large.allocate(0, 1_000_000, 4);
+    }
+    let large = Scratch::new("unread-large.egt", &large.finish());
+    let output = unread(["replay", &large.name(), "--capacity", "8M", "--rounds", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).lines().last().unwrap().contains("operations refused by engram"), "{}", stderr(&output));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told() {
+    for arguments in [&["--help"][..], &["--version"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let program = Command::new(env!("CARGO_BIN_EXE_engram")).args(arguments).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let said = refusal(&program.wait_with_output().unwrap(), 1);
+        assert!(said.starts_with("the report cannot be written: No space left"), "{said}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{engram, refusal, stderr, stdout};
+use common::{engram, refusal, stderr, stdout, unread};
 use engram::{Arena, ArenaBuilder, ColumnId, RegionView, SpikeTime};
 use folder::Folder;
 use serde_json::Value;
@@ -211,6 +211,26 @@ fn check_of_an_open_region_is_a_picture_of_a_moment_and_repairs_nothing() {
     let file = folder.file("region.engram").display().to_string();
     let writer = Writer::start(&file);
     let checked = engram(["check", &file]);
+#[test]
+fn whoever_stops_reading_hears_no_complaint_of_it() {
+    let folder = Folder::new("watch-unread");
+    let (file, foreign) = (folder.file("region.engram").display().to_string(), folder.file("foreign").display().to_string());
+    closed(&file);
+    std::fs::write(&foreign, "no region. ".repeat(1000)).unwrap();
+    for command in [&["info"][..], &["map"], &["check"], &["export"], &["top", "--interval", "1"]] {
+        for json in [&[][..], &["--json"]] {
+            let output = unread([command, &[&file], json].concat());
+            assert!(output.status.success() && output.stderr.is_empty(), "{command:?}: {}", stderr(&output));
+        }
+    }
+    // What was found is in the exit code, whoever reads.
+    for json in [&[][..], &["--json"]] {
+        let output = unread([&["check", &foreign][..], json].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(stderr(&output), format!("engram: {foreign}: not every invariant holds\n"));
+    }
+}
+
     let text = stdout(&checked);
     assert!(text.contains("open in a process\nA picture of a moment"), "{text}");
     assert!(matches!(checked.status.code(), Some(0 | 1)), "{}", stderr(&checked));

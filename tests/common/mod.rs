@@ -12,6 +12,15 @@ pub fn engram<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>)
     Command::new(env!("CARGO_BIN_EXE_engram")).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
+/// Runs `engram` with nobody who reads its standard output.
+pub fn unread<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_engram"));
+    program.args(arguments).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+    program.spawn().unwrap().wait_with_output().unwrap()
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }

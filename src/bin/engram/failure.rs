@@ -90,6 +90,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Nobody reads standard output any more: what was still to be said is nobody's loss.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// 2 for what the caller can mend (options, files), 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -99,4 +104,12 @@ impl Failure {
             _ => ExitCode::FAILURE,
         }
     }
+}
+
+/// What was said, whether or not somebody read it to its end.
+///
+/// # Errors
+/// Any other failure than that nobody reads on.
+pub fn heard_or_not(said: Result<(), Failure>) -> Result<(), Failure> {
+    said.or_else(|failure| if failure.is_unheard() { Ok(()) } else { Err(failure) })
 }

@@ -58,7 +58,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
     };
-    match run(&cli) {
+    end(run(&cli))
+}
+
+/// Says what went wrong, if anything did. Whoever stops reading knows that it did.
+fn end(outcome: Result<(), Failure>) -> ExitCode {
+    match failure::heard_or_not(outcome) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to be told if standard error is gone.
@@ -71,8 +76,7 @@ fn main() -> ExitCode {
 /// Help and version as they are, everything else in one line.
 fn answer(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return end(error.print().and_then(|()| io::stdout().flush()).map_err(Failure::from));
     }
     let text = error.to_string();
     let wrong: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
@@ -131,12 +135,16 @@ fn measure(cli: &Cli, sources: &[Source], options: &Options, with_wordnet: bool)
 
     let report = Report { engram: env!("CARGO_PKG_VERSION"), clock, replays, wordnet, concepts };
     let mut out = io::BufWriter::new(io::stdout().lock());
-    if cli.json {
-        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
+    if json {
+        serde_json::to_writer(&mut out, report).map_err(io::Error::from)?;
         writeln!(out)?;
-    } else {
-        text::write(&mut out, &report, Style::of_stdout())?;
-    }
-    out.flush()?;
+    failure::heard_or_not(say(&report, cli.json))?;
     report.complaint().map_or(Ok(()), |complaint| Err(Failure::Found(complaint)))
+}
+
+fn say(report: &Report, json: bool) -> Result<(), Failure> {
+    } else {
+        text::write(&mut out, report, Style::of_stdout())?;
+    }
+    Ok(out.flush()?)
 }

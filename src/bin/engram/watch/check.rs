@@ -10,7 +10,7 @@ use engram::{Arena, Error, Finding, RegionState, RegionView};
 use serde::Serialize;
 
 use super::{say_json, state_word, state_words};
-use crate::failure::Failure;
+use crate::failure::{Failure, heard_or_not};
 use crate::report::style::Style;
 
 /// The most findings of an invariant that are told.
@@ -56,11 +56,8 @@ impl From<Finding> for Found {
 pub fn check(path: &Path, repair: bool, json: bool) -> Result<(), Failure> {
     let refusal = if repair { repaired(path)? } else { None };
     let report = look_for_findings(path, repair && refusal.is_none())?;
-    if json {
-        say_json(&report)?;
-    } else {
-        write(&report, Style::of_stdout())?;
-    }
+    let said = if json { say_json(&report) } else { write(&report, Style::of_stdout()).map_err(Failure::from) };
+    heard_or_not(said)?;
     match refusal {
         Some(error) => Err(Failure::Found(format!("the repair was refused, and nothing was changed: {error}"))),
         None if report.sound => Ok(()),
