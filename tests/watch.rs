@@ -235,7 +235,7 @@ fn whoever_stops_reading_hears_no_complaint_of_it() {
     assert!(text.contains("open in a process\nA picture of a moment"), "{text}");
     assert!(matches!(checked.status.code(), Some(0 | 1)), "{}", stderr(&checked));
     assert_eq!(json(&engram(["check", &file, "--json"]))["moving"], true);
-    let said = refusal(&engram(["check", "--repair", &file]), 1);
+    let said = refusal(&engram(["check", "--repair", &file]), 2);
     assert!(said.contains("it is open in a process; a region is repaired while nobody has it open"), "{said}");
     writer.kill();
     // Whatever it was at, it is recovered.

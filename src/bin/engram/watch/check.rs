@@ -52,7 +52,8 @@ impl From<Finding> for Found {
 /// Says which invariants of the region file at `path` do not hold, after a repair if that is wanted.
 ///
 /// # Errors
-/// [`Failure::Found`] if there are any, or the repair is refused; [`Failure::Region`], [`Failure::Output`].
+/// [`Failure::Found`] if there are any, or the repair is refused because of them; [`Failure::Usage`] if it is refused because a process
+/// has the file open; [`Failure::Region`], [`Failure::Output`].
 pub fn check(path: &Path, repair: bool, json: bool) -> Result<(), Failure> {
     let refusal = if repair { repaired(path)? } else { None };
     let report = look_for_findings(path, repair && refusal.is_none())?;
@@ -73,14 +74,13 @@ fn repaired(path: &Path) -> Result<Option<Error>, Failure> {
     };
     if info.state == RegionState::Open {
         let file = path.display();
-        return Err(Failure::Found(format!("{file}: it is open in a process; a region is repaired while nobody has it open")));
+        return Err(Failure::Usage(format!("{file}: it is open in a process; a region is repaired while nobody has it open")));
     }
     let capacity = usize::try_from(info.capacity).unwrap_or(usize::MAX);
     // Sparse: its space is reserved or not, as it was.
     match Arena::builder().columns(info.columns).capacity(capacity).path(path).sparse(true).build() {
         Ok(_) => Ok(None),
         Err(error @ Error::Format { .. }) => Ok(Some(error)),
-        Err(error @ Error::FileBusy(_)) => Err(Failure::Found(error.to_string())),
         Err(error) => Err(Failure::Region(error)),
     }
 }
