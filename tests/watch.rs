@@ -21,6 +21,8 @@ use serde_json::Value;
 
 /// Set in the writer's process: the file.
 const WRITER: &str = "ENGRAM_WATCH_WRITER";
+/// The same of one that replaces blocks.
+const REPLACER: &str = "ENGRAM_WATCH_REPLACER";
 
 fn builder(file: &str) -> ArenaBuilder {
     Arena::builder().capacity(256 << 20).columns(12).path(file).sparse(true)
@@ -72,9 +74,13 @@ struct Writer(Child, #[expect(dead_code, reason = "open as long as it may say so
 
 impl Writer {
     fn start(file: &str) -> Self {
+        Self::start_as(WRITER, "writer", file)
+    }
+
+    fn start_as(variable: &str, name: &str, file: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "writer", "--nocapture", "--test-threads=1"])
-            .env(WRITER, file)
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env(variable, file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -206,12 +212,6 @@ fn check_finds_damage_by_name_repairs_what_is_derived_and_refuses_the_rest() {
 }
 
 #[test]
-fn check_of_an_open_region_is_a_picture_of_a_moment_and_repairs_nothing() {
-    let folder = Folder::new("watch-moving");
-    let file = folder.file("region.engram").display().to_string();
-    let writer = Writer::start(&file);
-    let checked = engram(["check", &file]);
-#[test]
 fn whoever_stops_reading_hears_no_complaint_of_it() {
     let folder = Folder::new("watch-unread");
     let (file, foreign) = (folder.file("region.engram").display().to_string(), folder.file("foreign").display().to_string());
@@ -231,6 +231,12 @@ fn whoever_stops_reading_hears_no_complaint_of_it() {
     }
 }
 
+#[test]
+fn check_of_an_open_region_is_a_picture_of_a_moment_and_repairs_nothing() {
+    let folder = Folder::new("watch-moving");
+    let file = folder.file("region.engram").display().to_string();
+    let writer = Writer::start(&file);
+    let checked = engram(["check", &file]);
     let text = stdout(&checked);
     assert!(text.contains("open in a process\nA picture of a moment"), "{text}");
     assert!(matches!(checked.status.code(), Some(0 | 1)), "{}", stderr(&checked));
@@ -246,7 +252,48 @@ fn whoever_stops_reading_hears_no_complaint_of_it() {
     let arena = builder(&file).build().unwrap();
     let text = stdout(&sound(&["check", &file]));
     assert!(text.contains("A picture of a moment") && text.contains("Every invariant holds."), "{text}");
+    // The chunk index is what the metadata begins with: now every chunk is free.
+    let metadata = RegionView::open(&file).unwrap().info().unwrap().metadata;
+    std::fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(&[0xff; 8], metadata.start).unwrap();
+    let checked = engram(["check", &file, "--json"]);
+    assert_eq!((checked.status.code(), &json(&checked)["sound"]), (Some(1), &false.into()), "{}", stdout(&checked));
     drop(arena);
+}
+
+/// Not a test by itself: a process that replaces a thousand blocks, rests, and so on. It ends when its standard input does.
+#[test]
+fn replacer() {
+    let Ok(file) = std::env::var(REPLACER) else { return };
+    let arena = Arena::builder().capacity(64 << 20).columns(8).path(file).build().unwrap();
+    let column = arena.column(ColumnId::new(3)).unwrap();
+    let alloc = |size: u32, spike: u32| column.alloc(size as usize, 16, SpikeTime::from_nanos(spike)).unwrap();
+    let mut blocks: Vec<_> = (16..3016).map(|size| (size, alloc(size, 10_000 * size))).collect();
+    // One of three goes, one stays, one is replaced.
+    // SAFETY: ours, and not used again.
+    blocks.iter().step_by(3).for_each(|&(_, block)| unsafe { column.free(block).unwrap() });
+    println!("ready");
+    let gone = std::thread::spawn(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    while !gone.is_finished() {
+        for (size, block) in blocks.iter_mut().skip(1).step_by(3) {
+            // SAFETY: ours, and not used again.
+            unsafe { column.free(*block).unwrap() };
+            *block = alloc(*size, *size);
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+#[test]
+fn check_of_a_region_in_which_much_is_done_proves_nothing() {
+    let folder = Folder::new("watch-replaced");
+    let file = folder.file("region.engram").display().to_string();
+    let _writer = Writer::start_as(REPLACER, "replacer", &file);
+    for _ in 0..30 {
+        let checked = sound(&["check", &file, "--json"]);
+        let report = json(&checked);
+        let found = report["findings"].as_array().unwrap().len();
+        assert_eq!(report["sound"], if found == 0 { Value::Bool(true) } else { Value::Null }, "{report}");
+    }
 }
 
 #[test]
