@@ -168,6 +168,25 @@ fn a_full_disk_is_told() {
 }
 
 #[test]
+fn what_alignments_take_has_room_in_the_arena_of_a_trace() {
+    let mut trace = Writer::new(2);
+    for log2 in 0..22 {
+        for number in 0..20 {
+            let object = trace.allocate(number % 2, 1 << (log2 / 2), log2);
+            if number % 5 == 0 {
+                trace.reallocate(1 - number % 2, object, 3 << (log2 / 2));
+            }
+        }
+    }
+    for _ in 0..100 {
+        trace.allocate(0, 1, 21);
+    }
+    let trace = Scratch::new("aligned.egt", &trace.finish());
+    let replay = &json(trace.path(), &[])["replays"][0];
+    assert_eq!(replay["faults"]["engram"]["refused"], 0);
+}
+
+#[test]
 fn a_compressed_trace_is_the_same_trace_and_files_are_reported_in_order() {
     let bytes = every_operation().finish();
     let packed = ruzstd::encoding::compress_to_vec(bytes.as_slice(), ruzstd::encoding::CompressionLevel::Fastest);

@@ -238,7 +238,7 @@ impl Planner {
         };
         let mut step = Step::new(object, kind, size, align_log2);
         step.turn = before.map_or(0, |before| self.hand_over(before, thread, &mut step));
-        self.weigh(thread, before.map_or(0, |before| before.size), kind, size);
+        self.weigh(thread, before.map(|before| before.size), kind, size, align_log2);
         self.begin_run(thread, &mut step);
 
         let script = &mut self.scripts[usize::from(thread)];
@@ -294,11 +294,11 @@ impl Planner {
         self.current = Some(thread);
     }
 
-    fn weigh(&mut self, thread: u8, before: u64, kind: Kind, size: u64) {
+    fn weigh(&mut self, thread: u8, before: Option<u64>, kind: Kind, size: u64, align_log2: u8) {
         let after = if kind == Kind::Free { 0 } else { size };
-        self.live = self.live - u128::from(before) + u128::from(after);
-        let released = if kind == Kind::Allocate { 0 } else { rounded(before) };
-        let taken = if kind == Kind::Free { 0 } else { rounded(size) };
+        self.live = self.live - u128::from(before.unwrap_or(0)) + u128::from(after);
+        let released = before.map_or(0, |before| rounded(before, align_log2));
+        let taken = if kind == Kind::Free { 0 } else { rounded(size, align_log2) };
         let (balance, most) = &mut self.balances[usize::from(thread)];
         // A block that grows may lie in two places while it moves.
         *most = (*most).max(*balance + taken);
@@ -326,7 +326,9 @@ impl Planner {
     }
 }
 
-/// What a block of `size` bytes takes at most: an eighth more, at least 16 bytes.
-fn rounded(size: u64) -> i128 {
+/// What a block of `size` bytes takes at most: an eighth more, at least 16 bytes; one with an alignment above that all up to the next
+/// that is aligned so.
+fn rounded(size: u64, align_log2: u8) -> i128 {
+    let size = if align_log2 > 4 { size.max(1).next_multiple_of(1 << align_log2) } else { size };
     i128::from(size + size / 8 + 16)
 }

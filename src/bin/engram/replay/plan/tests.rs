@@ -71,3 +71,16 @@ fn the_demand_of_a_trace_is_what_is_live_in_its_order_and_what_could_be() {
     let left: Vec<_> = plan.leftovers.iter().map(|left| (left.object, left.thread, left.size)).collect();
     assert_eq!(left, [(1, 1, 80), (2, 0, 1_000)]);
 }
+
+#[test]
+fn the_demand_of_a_block_with_an_alignment_is_what_lies_up_to_the_next_one() {
+    let bound = |align_log2: u8, size: u64| {
+        let mut writer = Writer::new(1);
+        writer.allocate(0, size, align_log2);
+        planned(&writer).demand.bound
+    };
+    let eighth_more = |size: u128| size + size / 8 + 16;
+    assert_eq!((bound(0, 100), bound(4, 100)), (eighth_more(100), eighth_more(100)));
+    assert_eq!((bound(6, 100), bound(12, 4_096), bound(12, 4_097)), (eighth_more(128), eighth_more(4_096), eighth_more(8_192)));
+    assert_eq!((bound(21, 0), bound(21, 1)), (eighth_more(2 << 20), eighth_more(2 << 20)));
+}
