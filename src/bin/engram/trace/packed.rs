@@ -19,9 +19,19 @@ const MAX_WINDOW: u64 = 128 << 20;
 
 const FRAME: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Why compressed bytes were refused.
+/// Why compressed bytes were refused, and where.
 #[derive(Debug, thiserror::Error)]
-pub enum PackedError {
+#[error("at byte {at} of the file: {fault}")]
+pub struct PackedError {
+    /// Offset in the file up to which it had been read.
+    pub at: usize,
+    /// What is wrong.
+    pub fault: PackedFault,
+}
+
+/// What is wrong with compressed bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum PackedFault {
     /// The decoder found them broken.
     #[error("damaged zstd stream: {0}")]
     Damaged(String),
@@ -61,7 +71,7 @@ pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, PackedError> {
 pub fn unpack_within(limit: usize, bytes: Vec<u8>) -> Result<Vec<u8>, PackedError> {
     let unpacked = if is_zstd(&bytes) { decompress_within(limit, &bytes)? } else { bytes };
     if unpacked.len() > limit {
-        return Err(PackedError::TooLarge(limit));
+        return Err(PackedError { at: limit, fault: PackedFault::TooLarge(limit) });
     }
     Ok(unpacked)
 }
@@ -84,45 +94,51 @@ pub fn decompress(bytes: &[u8]) -> Result<Vec<u8>, PackedError> {
 }
 
 /// [`decompress`], with another limit than [`MAX_BYTES`].
-fn decompress_within(limit: usize, mut bytes: &[u8]) -> Result<Vec<u8>, PackedError> {
-    let mut content = Vec::new();
-    while !bytes.is_empty() {
-        match StreamingDecoder::new_with_max_window_size(&mut bytes, MAX_WINDOW) {
-            Ok(frame) => append_frame(frame, &mut content, limit)?,
-            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                let rest = usize::try_from(length).ok().and_then(|length| bytes.get(length..));
-                bytes = rest.ok_or_else(|| PackedError::Damaged("a skippable frame is cut short".to_owned()))?;
-            }
-            Err(error) => return Err(damaged(&error)),
-        }
+fn decompress_within(limit: usize, bytes: &[u8]) -> Result<Vec<u8>, PackedError> {
+    let (mut content, mut rest) = (Vec::new(), bytes);
+    while !rest.is_empty() {
+        append_next(&mut rest, &mut content, limit).map_err(|fault| PackedError { at: bytes.len() - rest.len(), fault })?;
     }
     Ok(content)
 }
 
-fn append_frame(mut frame: StreamingDecoder<&mut &[u8], FrameDecoder>, content: &mut Vec<u8>, limit: usize) -> Result<(), PackedError> {
+/// The next frame; `rest` begins where it was read up to.
+fn append_next(rest: &mut &[u8], content: &mut Vec<u8>, limit: usize) -> Result<(), PackedFault> {
+    match StreamingDecoder::new_with_max_window_size(&mut *rest, MAX_WINDOW) {
+        Ok(frame) => append_frame(frame, content, limit),
+        Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+            let behind = usize::try_from(length).ok().and_then(|length| rest.get(length..));
+            *rest = behind.ok_or_else(|| PackedFault::Damaged("a skippable frame is cut short".to_owned()))?;
+            Ok(())
+        }
+        Err(error) => Err(damaged(&error)),
+    }
+}
+
+fn append_frame(mut frame: StreamingDecoder<&mut &[u8], FrameDecoder>, content: &mut Vec<u8>, limit: usize) -> Result<(), PackedFault> {
     let before = content.len();
     let room = (limit - before) as u64 + 1;
     (&mut frame).take(room).read_to_end(content).map_err(|error| damaged(&error))?;
     if content.len() > limit {
-        return Err(PackedError::TooLarge(limit));
+        return Err(PackedFault::TooLarge(limit));
     }
     let frame = &frame.decoder;
     let (stated, found) = (frame.content_size(), (content.len() - before) as u64);
     if stated != 0 && stated != found {
-        return Err(PackedError::Length { stated, found });
+        return Err(PackedFault::Length { stated, found });
     }
     match (frame.get_checksum_from_data(), frame.get_calculated_checksum()) {
-        (Some(stated), Some(found)) if stated != found => Err(PackedError::Checksum { stated, found }),
+        (Some(stated), Some(found)) if stated != found => Err(PackedFault::Checksum { stated, found }),
         _ => Ok(()),
     }
 }
 
 /// What lies at the bottom of the decoder's error.
-fn damaged(error: &(dyn Error + 'static)) -> PackedError {
+fn damaged(error: &(dyn Error + 'static)) -> PackedFault {
     let mut root = error;
     while let Some(cause) = root.source() {
         root = cause;
     }
     let cut = root.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
-    PackedError::Damaged(if cut { "it is cut short".to_owned() } else { root.to_string().replace('\n', " ") })
+    PackedFault::Damaged(if cut { "it is cut short".to_owned() } else { root.to_string().replace('\n', " ") })
 }

@@ -24,7 +24,9 @@ fn frames_follow_each_other_and_skippable_ones_are_skipped() {
     bytes.extend(compressed(second));
     assert_eq!(unpack(bytes.clone()).unwrap(), plain);
     bytes.extend([0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 9]);
-    assert!(matches!(unpack(bytes), Err(PackedError::Damaged(_))));
+    let refused = unpack(bytes.clone()).unwrap_err();
+    assert!(matches!(refused.fault, PackedFault::Damaged(_)));
+    assert_eq!(refused.at, bytes.len() - 1, "{refused}");
 }
 
 #[test]
@@ -40,7 +42,7 @@ fn a_damaged_stream_is_refused_or_content_that_is_the_same() {
             Ok(content) => assert_eq!(content, head, "a change at byte {at} went unnoticed"),
             Err(_) => refused += 1,
         }
-        assert!(unpack(whole[..at].to_vec()).is_err(), "cut at {at}");
+        assert!(unpack(whole[..at].to_vec()).is_err_and(|refused| refused.at <= at), "cut at {at}");
     }
     assert!(refused > whole.len() * 9 / 10, "only {refused} of {}", whole.len());
 }
@@ -55,12 +57,12 @@ fn a_small_stream_of_much_content_is_refused() {
     }
     bytes.extend(block(1));
     assert_eq!(decompress_within(2 << 20, &bytes).unwrap().len(), 9 << 17);
-    assert!(matches!(decompress_within(1 << 20, &bytes), Err(PackedError::TooLarge(_))));
-    assert!(matches!(unpack_within(1 << 20, bytes), Err(PackedError::TooLarge(_))));
+    assert!(matches!(decompress_within(1 << 20, &bytes), Err(PackedError { fault: PackedFault::TooLarge(_), .. })));
+    assert!(matches!(unpack_within(1 << 20, bytes), Err(PackedError { fault: PackedFault::TooLarge(_), .. })));
 }
 
 #[test]
 fn plain_bytes_are_limited_too() {
     assert_eq!(unpack_within(3, vec![1, 2, 3]).unwrap(), [1, 2, 3]);
-    assert!(matches!(unpack_within(2, vec![1, 2, 3]), Err(PackedError::TooLarge(2))));
+    assert!(matches!(unpack_within(2, vec![1, 2, 3]), Err(PackedError { at: 2, fault: PackedFault::TooLarge(2) })));
 }
