@@ -168,6 +168,22 @@ fn a_full_disk_is_told() {
 }
 
 #[test]
+fn rounds_are_an_option_of_what_is_measured_alone() {
+    let trace = Scratch::new("rounds.egt", &every_operation().finish());
+    for arguments in [&["--rounds", "1", "replay", &trace.name()][..], &["replay", "--rounds", "1", &trace.name()]] {
+        let output = engram(arguments);
+        assert!(output.status.success() && stderr(&output).contains("round 1 of 1"), "{}", stderr(&output));
+    }
+    for command in ["info", "map", "top", "check", "export"] {
+        for arguments in [[command, "none.engram", "--rounds", "1"], ["--rounds", "1", command, "none.engram"]] {
+            let said = refusal(&engram(arguments), 2);
+            assert!(said.contains("--rounds"), "{said}");
+        }
+        assert!(!stdout(&engram([command, "--help"])).contains("--rounds"), "{command}");
+    }
+}
+
+#[test]
 fn what_alignments_take_has_room_in_the_arena_of_a_trace() {
     let mut trace = Writer::new(2);
     for log2 in 0..22 {

@@ -18,13 +18,33 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Rounds measured of each pass; medians are reported.
-    #[arg(long, global = true, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
+    /// Of the main run, and of `replay`, where they may also stand.
+    #[command(flatten)]
+    pub rounds: Rounds,
 
     /// One JSON document on standard output instead of the text.
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// How often it is measured.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Rounds {
+    /// Rounds measured of each pass; medians are reported [default: 7].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: Option<u32>,
+}
+
+impl Rounds {
+    /// Their number.
+    pub fn number(self) -> u32 {
+        self.rounds.unwrap_or(7)
+    }
+
+    /// These, or if they are not named, others.
+    pub fn or(self, others: Self) -> Self {
+        Self { rounds: self.rounds.or(others.rounds) }
+    }
 }
 
 /// What can be done besides the main run.
@@ -61,6 +81,10 @@ pub struct Replay {
     /// Do not stamp and check the content of blocks.
     #[arg(long)]
     pub no_verify: bool,
+
+    /// How often it is measured.
+    #[command(flatten)]
+    pub rounds: Rounds,
 }
 
 /// How the arena is made.

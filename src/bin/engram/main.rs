@@ -88,14 +88,18 @@ fn answer(error: &clap::Error) -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         None => {
-            let options = Options { rounds: cli.rounds, arena: ArenaOptions::default(), verify: true };
+            let options = Options { rounds: cli.rounds.number(), arena: ArenaOptions::default(), verify: true };
             let nest = source(NEST_NAME.to_owned(), Path::new("traces/nest_brunel.egt.zst"), NEST.to_vec())?;
             measure(cli, &[nest], &options, true)
         }
         Some(Command::Replay(replay)) => {
-            let options = Options { rounds: cli.rounds, arena: replay.arena, verify: !replay.no_verify };
+            let rounds = replay.rounds.or(cli.rounds).number();
+            let options = Options { rounds, arena: replay.arena, verify: !replay.no_verify };
             let sources = replay.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
             measure(cli, &sources, &options, false)
+        }
+        Some(_) if cli.rounds.rounds.is_some() => {
+            Err(Failure::Usage("--rounds: only the main run and replay measure in rounds".to_owned()))
         }
         Some(Command::Info(file)) => watch::info(&file.path, cli.json),
         Some(Command::Map(options)) => watch::map(&options.file.path, options.html.as_deref(), cli.json),
@@ -123,26 +127,26 @@ fn source(name: String, path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> 
 /// Measures everything, then reports it.
 fn measure(cli: &Cli, sources: &[Source], options: &Options, with_wordnet: bool) -> Result<(), Failure> {
     let steps =
-        sources.len() as u64 * replay::steps(options) + if with_wordnet { wordnet::steps(cli.rounds) + concepts::steps() } else { 0 };
+        sources.len() as u64 * replay::steps(options) + if with_wordnet { wordnet::steps(options.rounds) + concepts::steps() } else { 0 };
     let progress = Progress::new(steps);
     let clock = Clock::calibrate();
     // WordNet first: malloc has a fresh heap for its records.
-    let wordnet = with_wordnet.then(|| wordnet::measure(cli.rounds, &progress)).transpose()?;
+    let wordnet = with_wordnet.then(|| wordnet::measure(options.rounds, &progress)).transpose()?;
     let replays = sources.iter().map(|source| replay::measure(source, options, clock, &progress));
     let replays = replays.collect::<Result<Vec<_>, _>>()?;
     let concepts = with_wordnet.then(|| concepts::measure(&progress)).transpose()?;
     progress.end();
 
     let report = Report { engram: env!("CARGO_PKG_VERSION"), clock, replays, wordnet, concepts };
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    if json {
-        serde_json::to_writer(&mut out, report).map_err(io::Error::from)?;
-        writeln!(out)?;
     failure::heard_or_not(say(&report, cli.json))?;
     report.complaint().map_or(Ok(()), |complaint| Err(Failure::Found(complaint)))
 }
 
 fn say(report: &Report, json: bool) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if json {
+        serde_json::to_writer(&mut out, report).map_err(io::Error::from)?;
+        writeln!(out)?;
     } else {
         text::write(&mut out, report, Style::of_stdout())?;
     }
