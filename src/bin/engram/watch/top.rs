@@ -16,8 +16,24 @@ use crate::cli::Top;
 use crate::failure::Failure;
 use crate::report::style::{Style, bytes, grouped, is_screen};
 
-/// Lines of a terminal that does not say how many it has.
-const USUAL_LINES: usize = 24;
+/// A terminal's size in characters.
+#[derive(Clone, Copy, Debug)]
+struct Screen {
+    lines: usize,
+    width: usize,
+}
+
+impl Screen {
+    /// Of a terminal that does not say.
+    const USUAL: Self = Self { lines: 24, width: 80 };
+
+    /// Of how many of so many columns it shows the line, beside the two above and the sum, and the empty line that the cursor is left
+    /// in; if not of all, one line says so.
+    fn room(self, columns: usize) -> usize {
+        let room = self.lines.saturating_sub(4);
+        if columns <= room { columns } else { room.saturating_sub(1) }
+    }
+}
 
 /// One look.
 #[derive(Debug, Serialize)]
@@ -124,23 +140,29 @@ fn show(view: &RegionView, state: RegionState, look: &Look, json: bool, screen: 
         return Ok(out.flush()?);
     }
     let style = Style::of_stdout();
-    let room = if screen { screen_lines().saturating_sub(4) } else { usize::MAX };
-    let left_out = look.columns.len().saturating_sub(room);
-    if screen {
+    let screen = screen.then(screen_size);
+    let shown = screen.map_or(look.columns.len(), |screen| screen.room(look.columns.len()));
+    let left_out = look.columns.len() - shown;
+    // A line that goes on in the next one would push the first out of sight.
+    let cut = |line: String| match screen {
+        Some(screen) => line.chars().take(screen.width).collect(),
+        None => line,
+    };
+    if screen.is_some() {
         write!(out, "\x1b[2J\x1b[H")?;
     }
     let head = format!("{}  {}, {:.1} s", view.path().display(), state_words(state), look.seconds);
-    writeln!(out, "{}", style.bold(&head))?;
+    writeln!(out, "{}", style.bold(&cut(head)))?;
     let names = ["column", "held", "live blocks", "bytes live", "spans", "allocs/s", "frees/s", "remote/s"].map(str::to_owned);
-    writeln!(out, "{}", style.dim(&line(&names)))?;
-    for row in look.columns.iter().take(look.columns.len() - left_out) {
-        writeln!(out, "{}", cells(row))?;
+    writeln!(out, "{}", style.dim(&cut(line(&names))))?;
+    for row in look.columns.iter().take(shown) {
+        writeln!(out, "{}", cut(cells(row)))?;
     }
     if left_out > 0 {
-        writeln!(out, "{}", style.dim(&format!("and {} more columns", grouped(left_out as u64))))?;
+        writeln!(out, "{}", style.dim(&cut(format!("and {} more columns", grouped(left_out as u64)))))?;
     }
-    writeln!(out, "{}", style.bold(&cells(&look.all)))?;
-    if !screen {
+    writeln!(out, "{}", style.bold(&cut(cells(&look.all))))?;
+    if screen.is_none() {
         writeln!(out)?;
     }
     Ok(out.flush()?)
@@ -169,16 +191,31 @@ fn line(cells: &[String; 8]) -> String {
     format!("{column:>6} {held:>5} {blocks:>13} {bytes:>11} {spans:>9} {allocs:>13} {frees:>13} {remote:>13}")
 }
 
-/// Lines of the terminal.
+/// The terminal's size.
 #[cfg(unix)]
-fn screen_lines() -> usize {
+fn screen_size() -> Screen {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: room for a size.
-    let told = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0 && size.ws_row > 0;
-    if told { usize::from(size.ws_row) } else { USUAL_LINES }
+    let told = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0 && size.ws_row > 0 && size.ws_col > 0;
+    if told { Screen { lines: size.ws_row.into(), width: size.ws_col.into() } } else { Screen::USUAL }
 }
 
 #[cfg(not(unix))]
-fn screen_lines() -> usize {
-    USUAL_LINES
+fn screen_size() -> Screen {
+    Screen::USUAL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_ends_above_the_last_line_of_the_screen() {
+        for (lines, columns) in [(24, 0), (24, 20), (24, 21), (24, 500), (6, 2), (6, 3), (5, 9), (1, 1)] {
+            let shown = Screen { lines, width: 80 }.room(columns);
+            let all = 3 + shown + usize::from(shown < columns);
+            assert!(all < lines.max(5), "{all} lines of {lines}");
+            assert!(shown == columns || all + 1 == lines.max(5), "{columns} columns: {all} lines of {lines}");
+        }
+    }
 }
