@@ -134,3 +134,91 @@ fn a_call_with_time_left_looks_again_at_what_the_calls_before_had_passed() {
     assert_eq!(arena.maintain(Duration::MAX), Ok(Maintained::All));
     assert_eq!(arena.metrics().bytes_committed, 0);
 }
+
+/// Bytes that a whole round gives back to the system, of all that was allocated and freed.
+fn given_back(arena: &Arena) -> u64 {
+    let blocks: Vec<_> = (0..100).map(|_| written(arena, 4096)).collect();
+    free(arena, &blocks);
+    let (maintained, bytes) = arena.maintain_and_count(Duration::MAX).unwrap();
+    assert_eq!((maintained, arena.metrics().bytes_committed), (Maintained::All, 0));
+    bytes
+}
+
+fn written(arena: &Arena, bytes: usize) -> NonNull<u8> {
+    let block = arena.alloc(Some(COLUMN), Layout::from_size_align(bytes, 1).unwrap(), SpikeTime::NONE).unwrap();
+    // SAFETY: a block of ours, of that size.
+    unsafe { block.write_bytes(1, bytes) };
+    block
+}
+
+#[test]
+#[cfg(not(miri))]
+fn what_is_free_goes_back_to_the_system_once() {
+    let arena = arena();
+    let blocks: Vec<_> = (0..100).map(|_| written(&arena, 4096)).collect();
+    free(&arena, &blocks);
+    let before = arena.resident_bytes();
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, (CHUNK_SPANS * SPAN) as u64)));
+    assert!(before - arena.resident_bytes() >= 100 * 4096);
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, 0)));
+    // Of the same chunk two spans are used anew, and one of them becomes free.
+    let (kept, freed) = (written(&arena, 4096), written(&arena, 64));
+    free(&arena, &[freed]);
+    let before = arena.resident_bytes();
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, SPAN as u64)));
+    assert_eq!(before - arena.resident_bytes(), 4096);
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, 0)));
+    free(&arena, &[kept]);
+    arena.verify().unwrap();
+}
+
+#[test]
+fn what_large_blocks_leave_goes_back_though_somebody_holds_the_column() {
+    let arena = arena();
+    let blocks = [512 << 10, 512 << 10].map(|bytes| written(&arena, bytes));
+    free(&arena, &blocks[..1]);
+    let held = arena.column(COLUMN).unwrap();
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, 512 << 10)));
+    drop(held);
+}
+
+#[test]
+#[cfg(not(miri))]
+fn memory_that_is_not_the_arenas_alone_stays_as_it_is() {
+    let builder = || Arena::builder().capacity(4 << 20).columns(1);
+    let bytes = builder().size().unwrap();
+    let layout = Layout::from_size_align(bytes, CHUNK_SPANS * SPAN).unwrap();
+    // SAFETY: the layout is not empty.
+    let memory = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+    // SAFETY: it is ours alone, zeroed, and outlives the arena.
+    let given = unsafe { builder().memory(memory, bytes) }.build().unwrap();
+    assert_eq!(given_back(&given), 0);
+    drop(given);
+    // SAFETY: the arena is closed.
+    unsafe { std::alloc::dealloc(memory.as_ptr(), layout) };
+
+    let path = std::env::temp_dir().join(format!("engram-maintained-{}", std::process::id()));
+    let in_file = builder().new_file(&path).build().unwrap();
+    assert_eq!(given_back(&in_file), 0);
+    drop(in_file);
+    std::fs::remove_file(path).unwrap();
+
+    assert_eq!(given_back(&builder().prefault(true).build().unwrap()), 0);
+    // Where the system lets us.
+    if let Ok(locked) = builder().lock(true).build() {
+        assert_eq!(given_back(&locked), 0);
+    }
+}
+
+#[test]
+fn without_a_budget_a_call_does_one_thing() {
+    let arena = Arena::builder().capacity(16 << 20).columns(4).build().unwrap();
+    for column in 0..4 {
+        let block = arena.alloc(Some(ColumnId::new(column)), Layout::new::<u64>(), SpikeTime::NONE).unwrap();
+        free(&arena, &[block]);
+    }
+    for tended in 1..=4 {
+        assert_eq!(arena.maintain(Duration::ZERO), Ok(Maintained::More));
+        assert_eq!(arena.metrics().bytes_committed, (4 - tended) * SPAN as u64);
+    }
+}
