@@ -280,7 +280,7 @@ fn the_holder_does_not_use_a_span_that_was_taken_away() {
             let (arena, summary) = (arena.clone(), summary.clone());
             thread::spawn(move || {
                 if arena.steal(0) {
-                    // As `set_span_up` does.
+                    // As whoever sets a span up does.
                     summary.store(2, Relaxed);
                     arena.page.set(Owner::column(1), offset(1));
                 }
