@@ -69,6 +69,19 @@ fn the_peak_stays_when_use_falls() {
 }
 
 #[test]
+fn what_was_found_is_used_and_ready_and_at_its_peak_whatever_the_quota() {
+    let pool = pool(Limits { initial_bytes: 2_000, ..limits(1_000) });
+    assert_eq!(pool.reserved_bytes(), 1_000, "at most the quota counts");
+    pool.charge_found(1_500);
+    assert_eq!((pool.used_bytes(), pool.reserved_bytes()), (1_500, 1_500));
+    // Before anybody asked.
+    pool.refund(1_500);
+    let statistics = pool.statistics();
+    assert_eq!((statistics.used_bytes, statistics.peak_bytes, pool.carried()), (0, 1_500, 1));
+    assert_eq!((statistics.allocations, statistics.expansions), (0, 0));
+}
+
+#[test]
 fn what_is_ready_grows_by_half_up_to_the_quota() {
     let pool = pool(Limits { initial_bytes: 100, ..limits(400) });
     let mut steps = Vec::new();
