@@ -105,7 +105,10 @@ fn a_copy_says_what_the_arena_says_while_it_is_open_and_when_it_is_closed() {
     assert_eq!(columns.iter().map(|column| column.column).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(columns.iter().map(|column| column.live_blocks).sum::<u64>(), expected.live_blocks());
     assert_eq!(columns.iter().map(|column| column.bytes_live).sum::<u64>(), expected.bytes_live);
-    assert!(columns[1].remote_frees > 0 && !columns[1].held);
+    let sum = |of: fn(&ColumnView) -> u64| columns.iter().map(of).sum::<u64>();
+    let done = (sum(|column| column.allocs), sum(|column| column.frees), sum(|column| column.remote_frees));
+    assert_eq!(done, (expected.allocs, expected.frees, expected.remote_frees));
+    assert!(expected.frees < expected.allocs && columns[1].remote_frees > 0 && !columns[1].held);
     let info = view.info().unwrap();
     assert_eq!((info.state, info.columns, info.capacity, info.version), (RegionState::Open, 3, 128 << 20, 1));
     assert_eq!(info.file_bytes, info.metadata.end);
@@ -121,8 +124,14 @@ fn a_copy_says_what_the_arena_says_while_it_is_open_and_when_it_is_closed() {
     let expected = arena.metrics();
     assert_eq!(columns.iter().map(|column| column.live_blocks).sum::<u64>(), expected.live_blocks());
     assert_eq!(columns.iter().map(|column| column.bytes_live).sum::<u64>(), expected.bytes_live);
+    let large = held.alloc(8 << 20, 16, SpikeTime::NONE).unwrap();
+    assert!(arena.metrics().bytes_peak >= 8 << 20);
+    held.free_it(large);
     drop(held);
-    let map = arena.map();
+    let (expected, map) = (arena.metrics(), arena.map());
+    view.refresh().unwrap();
+    assert_eq!(view.metrics().bytes_peak, expected.bytes_peak);
+    assert!(expected.bytes_peak > expected.bytes_live);
     drop(arena);
     assert_eq!(view.state(), RegionState::Unclosed, "by the copy from before");
     view.refresh().unwrap();
