@@ -100,6 +100,20 @@ fn an_ordered_batch_of_blocks_larger_than_a_chunk_does_too() {
 }
 
 #[test]
+fn an_ordered_batch_of_large_blocks_with_alignments_of_up_to_16_bytes_does_too() {
+    let arena = arena(8 << 20);
+    let alloc = |size| arena.alloc(Some(column(0)), layout(size, 16), SpikeTime::NONE).expect("there is memory").as_ptr();
+    let first: Vec<_> = (0..3).map(|_| alloc(2 << 20)).collect();
+    // The chunk that the column's next large block comes from lies behind those that become free.
+    alloc(300 << 10);
+    free_all(&arena, &first);
+    let request = |(index, align)| Request { size: 1500 << 10, align, column: Some(column(0)), spike: in_zone(index) };
+    let requests: Vec<_> = (0..).zip([16, 2, 0, 1]).map(request).collect();
+    let out = alloc_ordered(&arena, &requests);
+    assert!(out.is_sorted(), "{out:?}");
+}
+
+#[test]
 fn an_ordered_batch_on_a_churned_arena_does_too() {
     let mut random = Random(12);
     let arena = churned(&mut random);

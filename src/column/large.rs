@@ -28,10 +28,15 @@ impl Core {
         Ok((self.address(first), span_bytes(u64::from(spans)) as u64))
     }
 
+    /// The spans of a large block: above a chunk, those of whole chunks.
+    pub(crate) fn spans_of_large(size: usize) -> u32 {
+        (if size <= CHUNK { size.div_ceil(SPAN) } else { size.div_ceil(CHUNK) * CHUNK_SPANS }) as u32
+    }
+
     /// Takes the spans of a large block, and notes what it is; they are the caller's, and nobody's block yet. The
     /// first of them, and their number.
     pub(crate) fn take_large(&self, index: u32, size: usize, align: usize) -> Result<(SpanId, u32)> {
-        let spans = if size <= CHUNK { size.div_ceil(SPAN) } else { size.div_ceil(CHUNK) * CHUNK_SPANS } as u32;
+        let spans = Self::spans_of_large(size);
         let open = &self.block(index).open;
         self.charge(index, spans)?;
         let head = if spans <= CHUNK_SPANS_U32 {

@@ -77,11 +77,11 @@ impl Core {
     }
 
     /// A number for what serves a request, whatever its zone: a size class and whether it is aligned,
-    /// or spans and an alignment. Blocks served by the same may stand for each other. Below 2^40.
+    /// or spans and an alignment (up to a granule they are one). Blocks served by the same may stand for each other. Below 2^40.
     pub(crate) fn served_by(&self, size: usize, align: usize) -> u64 {
         match self.route(size, align, u32::MAX) {
             Ok(Route::Cell(id)) => (id.class() << 1 | usize::from(id.is_aligned())) as u64,
-            Ok(Route::Large { size, align }) => (size.div_ceil(SPAN) << 8 | align.trailing_zeros() as usize) as u64,
+            Ok(Route::Large { size, align }) => u64::from(Self::spans_of_large(size)) << 8 | u64::from(align.max(GRANULE).trailing_zeros()),
             Err(_) => 0,
         }
     }
