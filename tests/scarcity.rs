@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use engram::{Arena, BatchFlags, Column, ColumnId, Error, Maintained, Request, Result, SpikeTime};
-use promises::{CHUNK, Loose, Random, arena, built, column, free_elsewhere, held, in_zone, layout};
+use promises::{CHUNK, Loose, Random, SPAN, arena, built, column, free_elsewhere, held, in_zone, layout};
 
 const SIZES: [usize; 9] = [16, 48, 96, 1000, 4096, 5000, 36 << 10, 300 << 10, CHUNK];
 /// Of what a fresh arena takes, in percent.
@@ -593,6 +593,30 @@ fn a_request_for_any_column_is_refused_only_when_no_column_has_a_slot() {
     assert!(matches!(ask(), Err(Error::NoMemory { size: 64, .. })));
     assert_eq!(arena.metrics().failed, 2, "each request that is refused counts once");
     arena.verify().unwrap();
+}
+
+/// The slots of a shared span are free to all, whatever was asked for when it was taken.
+#[test]
+fn a_request_for_any_column_is_served_from_any_shared_span() {
+    let another_zone = |arena: &Arena| arena.alloc(Some(column(1)), layout(128, 16), in_zone(1)).map(drop);
+    let aligned = |arena: &Arena| arena.alloc(Some(column(1)), layout(128, 64), SpikeTime::NONE).map(drop);
+    let published = |arena: &Arena| arena.publish_root(Some(column(1)), layout(128, 16), SpikeTime::NONE, 0).map(drop);
+    for take in [&another_zone as &dyn Fn(&Arena) -> Result<()>, &aligned, &published] {
+        let arena = arena(CHUNK);
+        let holder = held(&arena, 1);
+        take(&arena).unwrap();
+        drop(holder);
+        while arena.alloc(Some(column(0)), layout(128, 16), SpikeTime::NONE).is_ok() {}
+        // One is taken; and the arena's first slot, which would be named by 0, is never published.
+        for _ in 2..SPAN / 128 {
+            arena.alloc(None, layout(128, 16), SpikeTime::NONE).expect("a slot of the shared span");
+        }
+        let _last = arena.alloc(None, layout(128, 16), SpikeTime::NONE);
+        assert!(arena.alloc(Some(column(1)), layout(128, 16), SpikeTime::NONE).is_err(), "none is left");
+        let metrics = arena.metrics();
+        assert_eq!(metrics.bytes_live, 128 * (metrics.allocs - metrics.frees));
+        arena.verify().unwrap();
+    }
 }
 
 #[test]

@@ -279,7 +279,9 @@ impl Core {
     /// The same for a request that names no column: `index` is asked first, and if no memory would serve it there, the others.
     pub(crate) fn alloc_for_any(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         let tried = self.try_alloc_for(index, size, align, spike).or_else(|error| match error {
-            Error::NoMemory { .. } => self.alloc_kept(size, align, spike, 0).ok_or(error),
+            Error::NoMemory { .. } => {
+                self.alloc_kept(size, align, spike, 0).or_else(|| self.shared_slot_of_any(size, align, spike)).ok_or(error)
+            }
             _ => Err(error),
         });
         tried.map_err(|error| self.counted(error, size, align))
@@ -364,6 +366,14 @@ impl Core {
     /// A slot of a shared span of a column that somebody holds.
     fn shared_slot(&self, index: u32, id: CellId) -> Option<NonNull<u8>> {
         let granule = self.claim_shared::<false>(index, id)?;
+        self.note_alloc_by_others(index, u64::from(id.class_of().bytes));
+        NonNull::new(self.address(granule))
+    }
+
+    /// The same of whatever column: of any zone, of an aligned or a published span. Looks at every span in use.
+    fn shared_slot_of_any(&self, size: usize, align: usize, spike: u32) -> Option<NonNull<u8>> {
+        let Route::Cell(id) = self.route(size, align, spike).ok()? else { return None };
+        let (granule, index) = self.claim_shared_of_any(id)?;
         self.note_alloc_by_others(index, u64::from(id.class_of().bytes));
         NonNull::new(self.address(granule))
     }

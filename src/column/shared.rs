@@ -108,21 +108,44 @@ impl Core {
         let mut found = None;
         self.each_head(|head, owner| {
             if owner.is_shared_of(index) {
-                let kin = CellId::at_offset(self.page(head).cell());
-                if kin.class() == id.class() && kin.is_aligned() >= id.is_aligned() && (kin.is_published() || !id.is_published()) {
-                    found =
-                        if kin.is_published() { self.claim_in::<true>(index, kin, head) } else { self.claim_in::<false>(index, kin, head) };
-                    if let Some(granule) = found
-                        && kin.is_published()
-                        && !id.is_published()
-                    {
-                        self.give_unpublished(granule);
-                    }
-                }
+                found = self.claim_kin_in(index, id, head);
             }
             found.is_none()
         });
         found
+    }
+
+    /// The same of whatever column; and which one that is.
+    pub(crate) fn claim_shared_of_any(&self, id: CellId) -> Option<(Granule, u32)> {
+        let mut found = None;
+        self.each_head(|head, owner| {
+            if owner.is_shared()
+                && let Some(index) = owner.index()
+            {
+                found = self.claim_kin_in(index, id, head).map(|granule| (granule, index));
+            }
+            found.is_none()
+        });
+        found
+    }
+
+    /// A slot of this shared span of the column, if it would serve and there is room.
+    #[cold]
+    #[inline(never)]
+    fn claim_kin_in(&self, index: u32, id: CellId, head: SpanId) -> Option<Granule> {
+        let kin = CellId::at_offset(self.page(head).cell());
+        let serves = kin.class() == id.class() && kin.is_aligned() >= id.is_aligned() && (kin.is_published() || !id.is_published());
+        if !serves {
+            return None;
+        }
+        if !kin.is_published() {
+            return self.claim_in::<false>(index, kin, head);
+        }
+        let granule = self.claim_in::<true>(index, kin, head)?;
+        if !id.is_published() {
+            self.give_unpublished(granule);
+        }
+        Some(granule)
     }
 
     /// A slot of this span, if it is a shared one of the column and cell with room.
