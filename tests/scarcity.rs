@@ -619,6 +619,26 @@ fn a_request_for_any_column_is_served_from_any_shared_span() {
     }
 }
 
+/// What others freed whole of a column that somebody holds counts against its limit no longer than until somebody asks.
+#[test]
+fn a_held_column_at_its_limit_serves_others_from_what_others_freed() {
+    let (arena, limited) = (arena(4 << 20), ColumnId::new(0));
+    arena.limit_column(limited, Some(CHUNK / 2)).unwrap();
+    let holder = held(&arena, 0);
+    for block in Asking::Holder(&holder).fill(4096) {
+        // SAFETY: nothing uses the block any more.
+        unsafe { arena.free(block.0) }.unwrap();
+    }
+    let request = |index: u32, size, nanos| Request { size, align: 16, column: Some(column(index)), spike: SpikeTime::from_nanos(nanos) };
+    // Of what was never taken too little is left for the second request: it makes room, and not for the third alone.
+    for _ in 0..760 {
+        arena.alloc(Some(column(1)), layout(4096, 16), SpikeTime::NONE).unwrap();
+    }
+    let requests = [request(0, 4096, 1), request(1, 40 << 10, 2), request(0, 4096, 3)];
+    assert_eq!(arena.alloc_batch(&requests, BatchFlags::empty(), &mut [null_mut(); 3]), Ok(3));
+    verify(&arena);
+}
+
 #[test]
 fn a_large_request_above_its_columns_limit_leaves_other_columns_as_they_are() {
     let arena = Arena::builder().capacity(8 << 20).columns(2).build().unwrap();

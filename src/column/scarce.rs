@@ -253,17 +253,33 @@ impl Core {
     pub(crate) fn flush_others(&self, index: Option<u32>) {
         self.unpark();
         for other in self.used_columns().filter(|&other| Some(other) != index) {
-            if let Some(handle) = self.lease(other) {
-                handle.flush();
-                handle.block().open.lease.give_back();
-            } else {
-                self.steal_from(other);
-            }
+            self.flush_column(other);
         }
         for chunk in self.chunk_ids() {
             if self.chunk(chunk).map.free() == u64::MAX {
                 self.sweep_chunk(chunk);
             }
+        }
+    }
+
+    /// Brings together what is free in one column: all of it, or if somebody holds it the spans that others freed whole.
+    fn flush_column(&self, index: u32) {
+        if let Some(handle) = self.lease(index) {
+            handle.flush();
+            handle.block().open.lease.give_back();
+        } else {
+            self.steal_from(index);
+        }
+    }
+
+    /// Brings together what may serve a request for column `index` that was refused without its lease. At its limit what other
+    /// columns keep would not help, and what it keeps itself counts against it.
+    #[cold]
+    pub(crate) fn make_room_for(&self, index: u32, refused: &Error) {
+        match refused {
+            Error::NoMemory { .. } => self.flush_others(None),
+            Error::Quota { .. } if self.is_used(index) => self.flush_column(index),
+            _ => {}
         }
     }
 
