@@ -640,6 +640,20 @@ fn a_held_column_at_its_limit_serves_others_from_what_others_freed() {
 }
 
 #[test]
+fn a_column_at_its_limit_publishes_in_what_is_free_of_it() {
+    for size in [64, 4096, 20_000, 300 << 10] {
+        let (arena, limited) = (arena(4 << 20), Some(column(0)));
+        arena.limit_column(ColumnId::new(0), Some(CHUNK / 2)).unwrap();
+        for block in Asking::Anybody(&arena, 0).fill(64) {
+            // SAFETY: nothing uses the block any more.
+            unsafe { arena.free(block.0) }.unwrap();
+        }
+        arena.publish_root(limited, layout(size, 16), SpikeTime::NONE, 0).unwrap();
+        verify(&arena);
+    }
+}
+
+#[test]
 fn a_large_request_above_its_columns_limit_leaves_other_columns_as_they_are() {
     let arena = Arena::builder().capacity(8 << 20).columns(2).build().unwrap();
     let (kept, limited) = (Some(ColumnId::new(0)), ColumnId::new(1));

@@ -202,9 +202,7 @@ impl Core {
 
     fn publish_slot(&self, index: u32, id: CellId, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
         let granule = self.alloc_shared::<true>(index, id).or_else(|error| {
-            if matches!(error, Error::NoMemory { .. }) {
-                self.flush_others(None);
-            }
+            self.make_room_for(index, &error);
             self.alloc_shared::<true>(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
         })?;
         self.name_at(granule, intent, place, || {});
@@ -213,10 +211,7 @@ impl Core {
 
     fn publish_large(&self, index: u32, size: usize, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
         let (head, spans) = self.take_large(index, size, align).or_else(|error| {
-            if !matches!(error, Error::NoMemory { .. }) {
-                return Err(error);
-            }
-            self.flush_others(None);
+            self.make_room_for(index, &error);
             self.take_large(index, size, align)
         })?;
         if Self::has_no_name(head.first()) {
