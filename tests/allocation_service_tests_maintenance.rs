@@ -68,6 +68,30 @@ mod allocation_service_tests {
         assert!(before > 0.5 && after < 0.05, "{before} to {after}");
     }
 
+    /// The bits of a number, mixed (splitmix64).
+    fn mixed(number: u64) -> u64 {
+        let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits ^ (bits >> 31)
+    }
+
+    /// Of a hub's edges the search sees a sample; who followed that alone would tear the others.
+    #[test]
+    fn maintenance_leaves_no_more_edges_cut_where_hubs_share_their_leaves() {
+        let service = open(AllocationServiceConfig { columns: 64, ..small() });
+        // Four hubs, and 8,000 leaves, each of about two of them, which come in no order.
+        let knows = |leaf: u64, hub: u64| leaf >= 4 && mixed(4 * leaf + hub).is_multiple_of(2);
+        for index in (0..8004).map(|turn| turn * 5003 % 8004) {
+            let mut request = entity(index.to_string(), "content");
+            request.locality_hints = (0..4).filter(|&hub| knows(index, hub)).map(|hub| hub.to_string()).collect();
+            service.allocate_memory(request).unwrap();
+        }
+        let before = service.get_allocation_metrics().edge_cut;
+        let relocated = settle(&service);
+        let after = service.get_allocation_metrics().edge_cut;
+        assert!(after <= before, "{before} to {after} by {relocated} moves");
+    }
+
     /// Each edge that it saves takes many moves, but most of the edges that are cut need not be.
     #[test]
     fn maintenance_of_what_lies_well_but_could_lie_much_better_moves_a_part_of_it() {

@@ -335,6 +335,16 @@ impl Graph {
         row.extend(list.iter().step_by(stride).map(|&node| Tie { node, weight: stride as u32 }));
     }
 
+    /// Replaces `row` by at most `most` neighbours of a concept, the one at `from` first. Where the next part begins, if there
+    /// is one.
+    pub(crate) fn part(&self, concept: u32, from: usize, most: usize, row: &mut Vec<Tie>) -> Option<usize> {
+        row.clear();
+        let shard = self.shard(concept).read();
+        let rest = shard.neighbours(concept).get(from..).unwrap_or_default();
+        row.extend(rest.iter().take(most).map(|&node| Tie { node, weight: 1 }));
+        (rest.len() > most).then_some(from + most)
+    }
+
     /// Replaces `row` by all neighbours of a concept, unless there are more than `most`: then by none,
     /// and false.
     pub(crate) fn whole(&self, concept: u32, most: usize, row: &mut Vec<Tie>) -> bool {

@@ -64,8 +64,8 @@ const VISITS: usize = 8;
 enum Phase {
     /// Where are the concepts below this number?
     Gather(usize),
-    /// How good is the plan? What the concepts so far said.
-    Measure(usize, Worth),
+    /// How good is the plan? The next concept, the next of its ties, and what those so far said.
+    Measure(usize, usize, Worth),
     /// Leaves follow their hubs: is this one?
     Stars(usize),
     Coarsen(Box<Coarsening>),
@@ -248,7 +248,7 @@ impl Plan {
     pub(crate) fn step(&mut self, graph: &Graph, homes: &Homes, search: &mut Search, read: &mut u64) -> bool {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Gather(numbers) => self.gather(homes, numbers),
-            Phase::Measure(next, worth) => self.measure(graph, next, worth, read),
+            Phase::Measure(next, tie, worth) => self.measure(graph, (next, tie, worth), read),
             Phase::Stars(next) => self.gather_stars(graph, next),
             Phase::Coarsen(coarsening) => self.coarsen(graph, coarsening, read),
             Phase::Refine(stage) => self.refine(graph, stage, search, read),
@@ -286,30 +286,34 @@ impl Plan {
             return Phase::Gather(numbers);
         }
         self.limit = homes.limit_of(self.concepts);
-        Phase::Measure(0, Worth::default())
+        Phase::Measure(0, 0, Worth::default())
     }
 
-    fn measure(&mut self, graph: &Graph, next: usize, mut worth: Worth, read: &mut u64) -> Phase {
+    /// Every tie is read: a plan that follows the sample of a hub's ties that the search saw would seem better than it is.
+    fn measure(&mut self, graph: &Graph, at: (usize, usize, Worth), read: &mut u64) -> Phase {
         let concepts = self.levels[0].len();
-        let (mut concept, mut work) = (next, 0);
+        let (mut concept, mut tie, mut worth) = at;
+        let mut work = 0;
         while concept < concepts && work < STROKE {
             let lowest = &self.levels[0];
             let column = lowest.column[concept];
+            let mut rest = None;
             if column != NOWHERE {
-                graph.sample(concept as u32, ROW_MOST, &mut self.row);
+                rest = graph.part(concept as u32, tie, ROW_MOST, &mut self.row);
                 let elsewhere = |tie: &&Tie| ![column, NOWHERE].contains(&lowest.planned(tie.node));
-                worth.cut += self.row.iter().filter(elsewhere).map(|tie| u64::from(tie.weight)).sum::<u64>();
+                worth.cut += self.row.iter().filter(elsewhere).count() as u64;
                 work += self.row.len();
-                if self.cycle == 0 && !self.gathers {
+                if self.cycle == 0 && !self.gathers && tie == 0 {
                     self.count_leaf(graph, column);
                 }
             }
             work += 1;
-            concept += 1;
+            concept += usize::from(rest.is_none());
+            tie = rest.unwrap_or(0);
         }
         *read += work as u64;
         if concept < concepts {
-            return Phase::Measure(concept, worth);
+            return Phase::Measure(concept, tie, worth);
         }
         worth.excess = self.loads.iter().map(|&load| u64::from(load.saturating_sub(self.limit))).sum();
         self.measured(graph, worth)
@@ -468,7 +472,7 @@ impl Plan {
             Phase::Follow(0)
         } else {
             self.cycle += u32::from(!self.gathers);
-            Phase::Measure(0, Worth::default())
+            Phase::Measure(0, 0, Worth::default())
         }
     }
 

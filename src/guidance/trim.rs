@@ -59,6 +59,17 @@ struct Group {
     stays: bool,
 }
 
+/// How far a round is.
+#[derive(Clone, Copy)]
+struct Place {
+    group: usize,
+    /// The next concept of the group, and the next of its ties.
+    next: u32,
+    tie: usize,
+    /// Edges that would be cut if the group stayed, as far as is known.
+    lost: i64,
+}
+
 /// What comes next; numbers are the next concept, column or group.
 enum Phase {
     /// Chain the concepts of each planned column.
@@ -74,9 +85,7 @@ enum Phase {
     /// Which groups are not worth this price?
     Round {
         price: u64,
-        group: usize,
-        next: u32,
-        lost: i64,
+        at: Place,
     },
     /// Take back what stays.
     Stay(usize),
@@ -159,7 +168,7 @@ impl Trim {
             Phase::Name => self.name(),
             Phase::Rename(next) => self.rename(next),
             Phase::Group(next) => self.find_groups(graph, next, read),
-            Phase::Round { price, group, next, lost } => self.round(graph, price, (group, next, lost), read),
+            Phase::Round { price, at } => self.round(graph, price, at, read),
             Phase::Stay(next) => self.stay(next),
             Phase::Done => return false,
         };
@@ -279,7 +288,7 @@ impl Trim {
             } else if next == self.home.len() {
                 *read += work as u64;
                 self.front = Vec::new();
-                return Phase::Round { price: 0, group: 0, next: self.groups.first().map_or(NONE, |group| group.first), lost: 0 };
+                return Phase::Round { price: 0, at: self.place(0) };
             } else {
                 if self.group[next] == NONE && self.moves(next) {
                     work += self.begin_group(graph, next as u32);
@@ -341,35 +350,41 @@ impl Trim {
         }
     }
 
-    /// Goes on with the group at hand, its next concept and what was found so far.
-    fn round(&mut self, graph: &Graph, price: u64, at: (usize, u32, i64), read: &mut u64) -> Phase {
-        let (mut group, mut next, mut lost) = at;
+    /// Where a round begins with a group.
+    fn place(&self, group: usize) -> Place {
+        Place { group, next: self.groups.get(group).map_or(NONE, |group| group.first), tie: 0, lost: 0 }
+    }
+
+    /// Goes on with the group at hand. Every tie is read: the plan follows what the search saw of a hub's.
+    fn round(&mut self, graph: &Graph, price: u64, mut at: Place, read: &mut u64) -> Phase {
         let mut work = 0;
         while work < STROKE {
             work += 1;
-            if group == self.groups.len() {
+            if at.group == self.groups.len() {
                 *read += work as u64;
                 return self.end_round(price);
             }
-            if next == NONE || self.groups[group].stays {
-                self.decide(price, group, lost);
-                group += 1;
-                (next, lost) = (self.groups.get(group).map_or(NONE, |group| group.first), 0);
+            if at.next == NONE || self.groups[at.group].stays {
+                self.decide(price, at.group, at.lost);
+                at = self.place(at.group + 1);
                 continue;
             }
-            let (home, planned) = (self.home[next as usize], self.plan.columns()[next as usize]);
-            graph.sample(next, ROW_MOST, &mut self.row);
+            let (home, planned) = (self.home[at.next as usize], self.plan.columns()[at.next as usize]);
+            let rest = graph.part(at.next, at.tie, ROW_MOST, &mut self.row);
             work += self.row.len();
             for tie in &self.row {
-                if self.group.get(tie.node as usize) != Some(&(group as u32)) {
+                if self.group.get(tie.node as usize) != Some(&(at.group as u32)) {
                     let there = self.settled(tie.node);
-                    lost += i64::from(tie.weight) * (i64::from(there == planned) - i64::from(there == home));
+                    at.lost += i64::from(there == planned) - i64::from(there == home);
                 }
             }
-            next = self.chain[next as usize];
+            at.tie = rest.unwrap_or(0);
+            if rest.is_none() {
+                at.next = self.chain[at.next as usize];
+            }
         }
         *read += work as u64;
-        Phase::Round { price, group, next, lost }
+        Phase::Round { price, at }
     }
 
     /// A group that would cost `lost` edges by staying stays if that is less than the price of its moves (U2).
@@ -397,7 +412,7 @@ impl Trim {
             return Phase::Stay(0);
         }
         let price = (2 * price).max(least).clamp(1, HIGHEST);
-        Phase::Round { price, group: 0, next: self.groups.first().map_or(NONE, |group| group.first), lost: 0 }
+        Phase::Round { price, at: self.place(0) }
     }
 
     fn stay(&mut self, next: usize) -> Phase {

@@ -144,3 +144,22 @@ fn queued_nodes_are_taken_once_each_in_turn() {
     assert_eq!([0; 3].map(|_| next_queued(&mut queued, &mut next)), [64, 130, 5]);
     assert_eq!(queued, [0; 3]);
 }
+
+#[test]
+fn a_plan_saves_what_it_says_though_hubs_share_their_leaves() {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(16));
+    let mut random = 1_u32;
+    for concept in 0..4000 {
+        homes.enter(concept, concept % 16);
+        for hub in 0..4 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if concept >= 4 && random >> 31 == 1 {
+                graph.link(hub, concept);
+            }
+        }
+    }
+    let (plan, _) = made(&graph, &homes);
+    let before = graph.cut(|concept| Some(homes.column(concept))).cut;
+    assert_eq!(plan.cut_before(), before);
+    assert_eq!(plan.saved(), before - cut(&graph, &plan));
+}
