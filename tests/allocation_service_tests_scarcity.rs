@@ -168,6 +168,19 @@ mod allocation_service_tests {
         }
     }
 
+    /// Spans that were emptied come before slots that are larger than what is asked for.
+    #[test]
+    fn once_all_is_freed_small_concepts_find_as_much_as_in_new_memory() {
+        for columns in [1, 64] {
+            let new = load(&narrow(4 << 20, columns), "small", usize::MAX, 100, 100);
+            let service = narrow(4 << 20, columns);
+            let large = load(&service, "large", usize::MAX, 1000, 1000);
+            (0..large).for_each(|number| _ = service.deallocate_memory(format!("large{number}").into()).unwrap());
+            let stored = load(&service, "small", usize::MAX, 100, 100);
+            assert!(stored * 100 >= new * 98, "{stored} of {new} concepts in {columns} columns");
+        }
+    }
+
     /// A move that finds no memory costs little: maintenance comes to its end.
     #[test]
     fn maintenance_in_scarce_memory_comes_to_an_end() {

@@ -6,8 +6,13 @@
 //!
 //! ```text
 //! plentiful   its column: a slot, or a fresh span
-//! scarce      its column: a slot --> any column: a slot --> its column: a fresh span --> any column: a larger slot
+//! scarce      its column: a slot --> any column: a slot --> its column: a fresh span, or one that frees have
+//!             emptied --> any column: a larger slot
 //! ```
+//!
+//! Which spans frees have emptied is found by the search that is the last resort before a refusal. It is made before a larger
+//! slot is given once so much was given back since it found none that it pays: else memory that held large concepts, all freed,
+//! would hold no more small ones than it has slots.
 //!
 //! A *lead* for each size class says where slots are looked for first, and whether it is worth it to look elsewhere. Leads are
 //! hints, kept by those who find, free and take: a wrong one costs a span, or the last resort before a refusal, and that looks
@@ -17,6 +22,7 @@ use core::array;
 use core::ptr::NonNull;
 
 use crate::arena::Arena;
+use crate::column::ColumnId;
 use crate::column::scarce::Kept;
 use crate::size_class::{CLASS_COUNT, CLASSES, MEDIUM_MAX, SMALL_CLASSES, SPAN, class_of};
 use crate::spike::SpikeTime;
@@ -32,6 +38,8 @@ const LAST: u64 = 8;
 /// Free spans are counted anew after so many were taken, or asked for where they are scarce, as there are chunks: a look at a
 /// chunk each, on average.
 const CHUNKS: u64 = 64;
+/// Empty spans are searched for again once this part of the memory was given back, and a span at least.
+const SEARCH: usize = 64;
 
 /// Where slots of a class are looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,13 +86,15 @@ pub(super) struct Spare {
     scarce: AtomicU32,
     /// Spans that may be taken before they are counted anew.
     uncounted: AtomicI64,
+    /// Bytes given back since no empty span was found.
+    unsearched: AtomicU64,
     leads: [AtomicU32; CLASS_COUNT],
 }
 
 impl Spare {
     pub(super) fn new() -> Self {
         let leads = array::from_fn(|_| AtomicU32::new(Lead::first(0).0));
-        Self { discarded: AtomicU64::new(0), scarce: AtomicU32::new(0), uncounted: AtomicI64::new(0), leads }
+        Self { discarded: AtomicU64::new(0), scarce: AtomicU32::new(0), uncounted: AtomicI64::new(0), unsearched: AtomicU64::new(0), leads }
     }
 
     /// Whether spans are scarce, as far as is known.
@@ -108,8 +118,9 @@ impl Spare {
         let scarce = above == 0 && used * IN_USE.1 < taken * IN_USE.0 || free < all / LAST;
         self.uncounted.store(above.max(all / CHUNKS).cast_signed(), Relaxed);
         if scarce && self.scarce.swap(1, Relaxed) == 0 {
-            // Where slots were freed and taken meanwhile was not noted.
+            // Where slots were freed and taken meanwhile was not noted, and neither was how much.
             self.leads.iter().for_each(|lead| lead.store(Lead::first(0).0, Relaxed));
+            self.unsearched.store(arena.capacity() as u64, Relaxed);
         } else if !scarce {
             self.scarce.store(0, Relaxed);
         }
@@ -131,6 +142,14 @@ impl Spare {
         if let Some(block) = arena.alloc_growing(column, bytes, spike) {
             self.note(class, column);
             return Some((block, column));
+        }
+        let pays = (arena.capacity() / SEARCH).max(SPAN) as u64;
+        if class + 1 < SMALL_CLASSES && self.unsearched.load(Relaxed) >= pays {
+            if let Ok(block) = arena.alloc_at_length(Some(ColumnId::new(column)), bytes, 0, spike) {
+                self.note(class, column);
+                return Some((block, column));
+            }
+            self.unsearched.store(0, Relaxed);
         }
         (class + 1..SMALL_CLASSES).find_map(|larger| self.find(arena, larger, spike))
     }
@@ -198,6 +217,7 @@ impl Spare {
         debug_assert!(freed.is_ok(), "{freed:?}");
         if let Some((class, column)) = kind {
             self.note(class, column);
+            self.unsearched.fetch_add(CLASSES[class].bytes.into(), Relaxed);
         }
     }
 }
