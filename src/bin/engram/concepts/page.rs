@@ -37,7 +37,7 @@ fn page(service: &MemoryAllocationService) -> String {
         page,
         "<h1>WordNet in memory</h1><p>{} concepts after maintenance. Each row is a chunk of 2 MiB, each cell a span of 32 KiB. \
          The hue is the column, the shade how full the span is; light grey is free. Point at a cell to read it. \
-         {:.1} % of the known edges lead to another column; {:.1} % of the touched pages hold concepts; fragmentation {:.2}. \
+         {:.1} % of the known edges lead to another column; concepts' own bytes fill {:.1} % of the touched pages; fragmentation {:.2}. \
          {} free chunks at the end are not shown.</p><table>",
         metrics.active_allocations,
         100.0 * metrics.edge_cut,

@@ -45,8 +45,8 @@ pub fn write(out: &mut impl Write, report: &ConceptsReport, style: Style) -> io:
     paragraph(out, &note, str::to_owned)?;
     let maintenance = &report.maintenance;
     let note = format!(
-        "Maintenance: {} calls of 2 ms, {:.1} s in all, {:.2} moves a concept. Touched pages that hold concepts: {:.0} % after loading, {:.0} % after \
-         maintenance.",
+        "Maintenance: {} calls of 2 ms, {:.1} s in all, {:.2} moves a concept. Concepts' own bytes fill {:.0} % of the touched pages after loading, \
+         {:.0} % after maintenance.",
         grouped(maintenance.calls),
         maintenance.seconds,
         maintenance.relocations_a_concept,
