@@ -20,7 +20,7 @@ use super::admission::Permit;
 use super::lock::MutexGuard;
 use super::node::{Node, State};
 use super::pool::{Full, Pool};
-use super::registry::SOME;
+use super::registry::TOGETHER;
 use super::result::{AllocationResult, MemorySlot};
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, MARK, Slot};
@@ -307,7 +307,7 @@ impl MemoryAllocationService {
                     bury_lonely(number);
                 }
             }
-            if numbers.len() < SOME {
+            if numbers.len() < TOGETHER {
                 return;
             }
         }

@@ -19,7 +19,7 @@ use super::ids::{Ids, Retired};
 use super::node::{Node, State};
 
 /// Ids that are looked up together.
-pub(super) const SOME: usize = 16;
+pub(super) const TOGETHER: usize = 16;
 
 /// All nodes.
 pub(super) struct Registry {
@@ -88,16 +88,16 @@ impl Registry {
         node
     }
 
-    /// The numbers of the next [`SOME`] ids, each made known if it is not. One look after the other, pinned once, so that they
+    /// The numbers of the next [`TOGETHER`] ids, each made known if it is not. One look after the other, pinned once, so that they
     /// need not wait for each other's memory.
-    pub(super) fn numbers_of<'a>(&self, ids: &mut impl Iterator<Item = &'a str>) -> SmallVec<[u32; SOME]> {
+    pub(super) fn numbers_of<'a>(&self, ids: &mut impl Iterator<Item = &'a str>) -> SmallVec<[u32; TOGETHER]> {
         let _pinned = self.epoch.pin();
         let number = |id: &str| {
             // SAFETY: I2: we are pinned.
             let known = unsafe { self.ids.find(self.hash(id.as_bytes()), id.as_bytes()).map(|node| node.as_ref().number) };
             known.unwrap_or_else(|| self.make(id).number)
         };
-        ids.take(SOME).map(number).collect()
+        ids.take(TOGETHER).map(number).collect()
     }
 
     /// Takes a node out of the map.

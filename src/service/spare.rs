@@ -228,7 +228,6 @@ mod tests {
     use core::cell::Cell;
 
     use super::*;
-    use crate::column::ColumnId;
 
     #[test]
     fn a_lead_remembers_one_column_and_whether_it_is_the_only_one() {
@@ -239,6 +238,7 @@ mod tests {
         assert!(!two.is_only() && two.column() == 9);
         assert!(!two.and(9).is_only() && Lead::NOWHERE != one);
     }
+
     /// An arena of two chunks of 64 spans, of which so many are free.
     fn with_free(spans: usize) -> Arena {
         let arena = Arena::builder().capacity(4 << 20).columns(4).build().unwrap();
