@@ -35,7 +35,7 @@ const STATED: [(&str, usize, usize); 35] = [
     ("exhaustion: allocation after a free", 28, 259),
     ("no free chunk: allocation", 28, 890),
     ("growth beside large blocks: allocation", 28, 212),
-    ("aligned to 1 to 8 bytes: allocation", 36, 309),
+    ("aligned to 1 to 8 bytes: allocation", 36, 304),
     ("aligned to 32 to 4,096 bytes: allocation", 106, 295),
     ("4 to 256 KiB: allocation", 76, 402),
     ("4 to 256 KiB: free", 95, 245),

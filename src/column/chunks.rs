@@ -98,11 +98,11 @@ impl Handle {
         let span = self.claim_run(chunk, meta, spans)?;
         // A chunk of ours that does not wait to be put in a list may be put in one.
         if ChunkMap::adopt(&meta.owner, self.index()) || meta.told.load(Relaxed) == ours {
-            let list = if spans == 1 { 0 } else { meta.map.list() };
-            self.put_in_list(chunk, meta, list);
-            meta.told.store(if spans == 1 { 0 } else { ours }, Relaxed);
             if spans == 1 {
-                self.set_single(chunk, meta);
+                self.make_single(chunk, meta);
+            } else {
+                meta.told.store(ours, Relaxed);
+                self.put_in_list(chunk, meta, meta.map.list());
             }
         }
         Some(span)
@@ -121,11 +121,6 @@ impl Handle {
             if looks == LOOKS || !self.choose_single() {
                 break;
             }
-        }
-        if self.may_have_leftover()
-            && let Some(span) = self.take_leftover(1)
-        {
-            return Some(span);
         }
         let chunk = self.reserve_chunk(1)?;
         self.set_single(chunk, self.chunk(chunk));
@@ -191,6 +186,7 @@ impl Handle {
             && self.may_have_leftover()
             && let Some(span) = self.take_leftover(1)
         {
+            // Nobody has asked for it yet: it was taken so that the chunk could be adopted.
             self.chunk(span.chunk()).map.give_one(span.place());
         }
     }
@@ -201,12 +197,19 @@ impl Handle {
         let holder = &self.block().holder;
         let chunk = if holder.waiting() == ChunkId::NONE { self.first_with(1) } else { self.next_waiting() };
         let meta = self.chunk(chunk.unwrap_or(ChunkId::NONE));
-        self.set_single(chunk.unwrap_or(ChunkId::NONE), meta);
-        if let Some(chunk) = chunk {
-            self.put_in_list(chunk, meta, 0);
-            meta.told.store(0, Relaxed);
+        match chunk {
+            Some(chunk) => self.make_single(chunk, meta),
+            None => self.set_single(ChunkId::NONE, meta),
         }
         chunk.is_some()
+    }
+
+    /// Single spans are taken from this chunk of the column from here on. It is in no list, and does not wait.
+    #[inline(always)]
+    fn make_single(&self, chunk: ChunkId, meta: &ChunkMeta) {
+        self.set_single(chunk, meta);
+        self.put_in_list(chunk, meta, 0);
+        meta.told.store(0, Relaxed);
     }
 
     /// Claims the first span of a free chunk beside the column's last one, and counts it against the
@@ -388,6 +391,31 @@ mod tests {
     use crate::column::holding::ColumnId;
     use crate::size_class::CHUNK;
     use crate::spike::SpikeTime;
+
+    /// A chunk that is in no list though it may have free spans. Seen with: another chunk chosen after the last look.
+    #[test]
+    fn a_chunk_that_others_have_emptied_is_not_forgotten() {
+        let arena = Arena::builder().capacity(16 * CHUNK).columns(1).build().unwrap();
+        let column = arena.column(ColumnId::new(0)).unwrap();
+        let alloc = || column.alloc(4096, 16, SpikeTime::NONE).unwrap();
+        let blocks: Vec<_> = (0..6 * CHUNK / 4096).map(|_| alloc()).collect();
+        let chunk_of = |block: &core::ptr::NonNull<u8>| arena.core.granule(block.as_ptr()).unwrap().span().chunk();
+        // Of each of five chunks five spans of eight blocks.
+        for chunk in blocks.chunk_by(|a, b| chunk_of(a) == chunk_of(b)).take(5) {
+            // SAFETY: nothing uses the blocks afterwards.
+            chunk[..40].iter().for_each(|&block| unsafe { column.free(block) }.unwrap());
+        }
+        let map_of = |chunk| &arena.core.chunk(chunk).map;
+        let taken: Vec<_> = arena.core.chunk_ids().filter(|&chunk| blocks.iter().any(|block| chunk_of(block) == chunk)).collect();
+        let taken: Vec<_> =
+            taken.into_iter().flat_map(|chunk| std::iter::from_fn(move || Some((chunk, map_of(chunk).claim(1, 1).0?)))).collect();
+        assert!(taken.len() >= 20, "{}", taken.len());
+        (0..100).for_each(|_| _ = alloc());
+        for (chunk, place) in taken {
+            map_of(chunk).give_one(place);
+        }
+        arena.verify().unwrap();
+    }
 
     /// Chunks that are resident for what one would hold. Seen with: no look at what large blocks have left over.
     #[test]
