@@ -155,7 +155,7 @@ typedef struct engram_request {
   size_t size;
   // A power of two up to 2 MiB; 0 = 16.
   size_t align;
-  // The column, or `ENGRAM_COLUMN_ANY`.
+  // The column, or `ENGRAM_COLUMN_ANY`, as of `engram_alloc`.
   uint32_t column;
   // Nanoseconds to the first spike, or `ENGRAM_TTFS_NONE`.
   uint32_t ttfs_ns;

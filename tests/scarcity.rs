@@ -595,6 +595,58 @@ fn a_request_for_any_column_is_refused_only_when_no_column_has_a_slot() {
     arena.verify().unwrap();
 }
 
+#[test]
+fn a_batch_for_any_column_takes_slots_of_whatever_column() {
+    for (flags, served, counted) in [(BatchFlags::empty(), 8, 2), (BatchFlags::ATOMIC, 0, 1), (BatchFlags::ORDERED, 8, 2)] {
+        let arena = arena(CHUNK);
+        let all: Vec<_> = std::iter::from_fn(|| arena.alloc(Some(column(1)), layout(64, 16), SpikeTime::NONE).ok()).collect();
+        for &block in all.iter().step_by(512).take(8) {
+            // SAFETY: a block of ours.
+            unsafe { arena.free(block).unwrap() };
+        }
+        // The latest are not served.
+        let request = |index: u32| Request { size: 64, align: 16, column: None, spike: SpikeTime::from_nanos(20 - index) };
+        let requests: Vec<_> = (0..10).map(request).collect();
+        let (mut out, failed) = ([null_mut(); 10], arena.metrics().failed);
+        let result = arena.alloc_batch(&requests, flags, &mut out);
+        assert_eq!(out.iter().filter(|block| !block.is_null()).count(), served, "{result:?}");
+        assert!(out[..2].iter().all(|block| block.is_null()), "{out:?}");
+        assert!(!flags.contains(BatchFlags::ORDERED) || out[2..].iter().rev().is_sorted(), "{out:?}");
+        assert_eq!(arena.metrics().failed - failed, counted, "each request that is refused counts once, a batch that is undone too");
+        verify(&arena);
+    }
+}
+
+/// To put an ordered batch in order, blocks of whatever column are not exchanged for those of requests that name one.
+#[test]
+fn an_ordered_batch_gives_who_names_a_column_blocks_of_that_column() {
+    // One of them is the thread's own.
+    for named in (0..arena(CHUNK).columns()).filter(|&named| named != 1) {
+        let arena = arena(CHUNK);
+        let all: Vec<_> = std::iter::from_fn(|| arena.alloc(Some(column(1)), layout(64, 16), SpikeTime::NONE).ok()).collect();
+        let of_others = all.len() - 512;
+        for &block in all[..of_others].iter().step_by(64).chain(&all[of_others..]) {
+            // SAFETY: a block of ours.
+            unsafe { arena.free(block).unwrap() };
+        }
+        let request = |index: u32| Request {
+            size: 64,
+            align: 16,
+            column: index.is_multiple_of(2).then_some(column(named)),
+            spike: SpikeTime::from_nanos(1_000 - index),
+        };
+        let requests: Vec<_> = (0..1_000).map(request).collect();
+        let mut out = vec![null_mut(); requests.len()];
+        arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut out).unwrap_err();
+        let holder = held(&arena, 1);
+        let mut others = HashSet::new();
+        holder.walk(|block| others.insert(block.start.as_ptr()));
+        assert!(out.iter().any(|block| others.contains(block)), "no slot of another column was needed");
+        assert!(!out.iter().step_by(2).any(|block| others.contains(block)), "column {named} was named");
+        verify(&arena);
+    }
+}
+
 /// The slots of a shared span are free to all, whatever was asked for when it was taken.
 #[test]
 fn a_request_for_any_column_is_served_from_any_shared_span() {

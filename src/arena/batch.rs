@@ -13,7 +13,7 @@
 //! Requests of one kind that are in spike order as given need none of this: blocks fill the output from the front.
 
 use super::Arena;
-use crate::column::core::Core;
+use crate::column::core::{COLUMNS_MAX, Core};
 use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
 use crate::spike::SpikeTime;
@@ -26,7 +26,7 @@ pub struct Request {
     pub size: usize,
     /// A power of two up to 2 MiB; 0 means 16.
     pub align: usize,
-    /// The column, `None` for the calling thread's home column.
+    /// The column, `None` for the calling thread's home column, or any other if that has no memory for it.
     pub column: Option<ColumnId>,
     /// How urgent it is.
     pub spike: SpikeTime,
@@ -357,6 +357,22 @@ impl<'a> Server<'a> {
             Ok(index) => index,
             Err(error) => return (0, Some(error)),
         };
+        let (served, refused) = self.serve_in(index, request, out);
+        if request.column.is_some() || !matches!(refused, Some(Error::NoMemory { .. })) {
+            return (served, refused);
+        }
+        self.give_back();
+        for (more, place) in out[served..].iter_mut().enumerate() {
+            match self.arena.core.alloc_from_any(request.size, request.align, request.spike.raw()) {
+                Some(block) => *place = block.as_ptr(),
+                None => return (served + more, refused),
+            }
+        }
+        (out.len(), None)
+    }
+
+    /// The same, of column `index`.
+    fn serve_in(&mut self, index: u32, request: Request, out: &mut [*mut u8]) -> (usize, Option<Error>) {
         let core: &'a Core = &self.arena.core;
         if self.leased.is_none_or(|handle| handle.index() != index) {
             self.give_back();
@@ -377,9 +393,10 @@ impl<'a> Server<'a> {
         (served, (served < out.len()).then(|| handle.error()))
     }
 
-    /// Requests whose blocks may stand for each other have the same group.
+    /// Requests whose blocks may stand for each other have the same group. Those for any column are served from whatever column, so
+    /// that their blocks stand for none that names one.
     fn group(&self, request: Request) -> u64 {
-        let column = self.arena.column_or_home(request.column).unwrap_or(u32::MAX);
+        let column = request.column.map_or(COLUMNS_MAX, ColumnId::index);
         u64::from(column) << 40 | self.arena.core.served_by(request.size, request.align)
     }
 

@@ -279,12 +279,16 @@ impl Core {
     /// The same for a request that names no column: `index` is asked first, and if no memory would serve it there, the others.
     pub(crate) fn alloc_for_any(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         let tried = self.try_alloc_for(index, size, align, spike).or_else(|error| match error {
-            Error::NoMemory { .. } => {
-                self.alloc_kept(size, align, spike, 0).or_else(|| self.shared_slot_of_any(size, align, spike)).ok_or(error)
-            }
+            Error::NoMemory { .. } => self.alloc_from_any(size, align, spike).ok_or(error),
             _ => Err(error),
         });
         tried.map_err(|error| self.counted(error, size, align))
+    }
+
+    /// A free slot of whatever column, for a request that names none and that no free span would serve. Looks at all columns, then at
+    /// every span in use.
+    pub(crate) fn alloc_from_any(&self, size: usize, align: usize, spike: u32) -> Option<NonNull<u8>> {
+        self.alloc_kept(size, align, spike, 0).or_else(|| self.shared_slot_of_any(size, align, spike))
     }
 
     /// Counts a refused allocation, and says what was asked for.

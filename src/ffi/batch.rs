@@ -23,7 +23,7 @@ pub struct engram_request {
     pub size: usize,
     /// A power of two up to 2 MiB; 0 = 16.
     pub align: usize,
-    /// The column, or `ENGRAM_COLUMN_ANY`.
+    /// The column, or `ENGRAM_COLUMN_ANY`, as of `engram_alloc`.
     pub column: u32,
     /// Nanoseconds to the first spike, or `ENGRAM_TTFS_NONE`.
     pub ttfs_ns: u32,

@@ -388,7 +388,8 @@ impl<'a> Model<'a> {
         }
         for (request, start) in requests.iter().zip(out) {
             if let Some(start) = NonNull::new(start) {
-                self.given(start, request.size, request.align, index_of(self, request));
+                let column = request.column.map_or_else(|| self.column_of(start), ColumnId::index);
+                self.given(start, request.size, request.align, column);
             }
         }
     }
