@@ -435,8 +435,9 @@ void *engram_alloc(struct engram_arena *arena,
 // As `engram_alloc`, and the first `size` bytes are zero. Any, lock-free; time grows with `size`.
 void *engram_alloc_zeroed(struct engram_arena *arena, uint32_t column, size_t size, size_t align, uint32_t ttfs_ns);
 
-// Resizes a block: in place if its size class stays, else moved within its column; alignment and
-// content are kept. NULL `p` is `engram_alloc` with `ENGRAM_COLUMN_ANY`. If refused (size 0 too) NULL,
+// Resizes a block: in place if its size class stays, or if it is above 256 KiB and what follows it is free or becomes so,
+// else moved within its column; alignment and content are kept. A smaller block that there is no memory for stays as
+// large as it is. NULL `p` is `engram_alloc` with `ENGRAM_COLUMN_ANY`. If refused (size 0 too) NULL,
 // and the block stays as it is. In a region file a block that moves is two until this returns: if the process is killed in the
 // middle, the one to come may be there as well. Any, lock-free; time grows with the bytes moved.
 void *engram_realloc(struct engram_arena *arena,

@@ -84,6 +84,27 @@ fn the_peak_of_a_holder_is_known_though_nobody_looked() {
 }
 
 #[test]
+fn it_knows_of_blocks_that_grew_where_they_are() {
+    const LARGE: usize = 3 << 20;
+    for is_held in [true, false] {
+        let arena = arena(2);
+        let block = arena.alloc(Some(ColumnId::new(0)), Layout::from_size_align(LARGE, 16).unwrap(), SpikeTime::NONE).unwrap();
+        let column = is_held.then(|| arena.column(ColumnId::new(0)).unwrap());
+        for size in [8 * LARGE, LARGE] {
+            let by_holder = column.as_ref().map(|column| {
+                // SAFETY: the block is ours, and stays where it is.
+                unsafe { column.realloc(block, size, SpikeTime::NONE) }
+            });
+            // SAFETY: as above.
+            let same = by_holder.unwrap_or_else(|| unsafe { arena.realloc(block, size, SpikeTime::NONE) });
+            assert_eq!(same, Ok(block));
+        }
+        let metrics = arena.metrics();
+        assert!(metrics.bytes_live < 2 * LARGE as u64 && metrics.bytes_peak >= 8 * LARGE as u64, "{metrics:?}");
+    }
+}
+
+#[test]
 fn one_column_after_the_other_is_not_both_at_once() {
     let arena = arena(2);
     let layout = Layout::from_size_align(1000, 16).unwrap();

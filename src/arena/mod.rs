@@ -24,7 +24,7 @@ use crate::column::cell::CellId;
 use crate::column::core::{Core, Options, Shape};
 use crate::column::scarce::Kept;
 use crate::column::unusual::Route;
-use crate::column::{Column, ColumnId};
+use crate::column::{Column, ColumnId, Live};
 use crate::error::{Error, Result};
 use crate::recover::recover;
 use crate::region::header::Found;
@@ -341,8 +341,9 @@ impl Arena {
         self.core.free_for(p.as_ptr())
     }
 
-    /// Resizes a block: in place if its size class stays, else moved within its column; alignment and
-    /// content (up to the smaller size) are kept. If refused the block stays as it is.
+    /// Resizes a block: in place if its size class stays, or if it is above 256 KiB and what follows it is free or becomes so,
+    /// else moved within its column; alignment and content (up to the smaller size) are kept. A smaller block that there is no
+    /// memory for stays as large as it is. If refused the block stays as it is. Time grows with the bytes moved.
     ///
     /// # Safety
     /// Nothing else uses the block meanwhile, and nothing uses the old address if it moved.
@@ -350,16 +351,9 @@ impl Arena {
     /// # Errors
     /// As [`Arena::alloc`] and [`Arena::free`].
     pub unsafe fn realloc(&self, p: NonNull<u8>, size: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
-        let core = &self.core;
-        let live = core.live_block(p.as_ptr()).map_err(|error| core.misused(error))?;
-        if core.stays(live, size) {
-            return Ok(p);
-        }
-        let to = core.alloc_for(live.column, size, live.align, spike.raw())?;
-        // SAFETY: both blocks are live and distinct, and have at least these bytes.
-        unsafe { to.copy_from_nonoverlapping(p, live.bytes.min(size)) };
-        core.free_for(p.as_ptr())?;
-        Ok(to)
+        let alloc = |live: Live| self.core.try_alloc_for(live.column, size, live.align, spike.raw());
+        // SAFETY: the caller's promise; and `alloc` gives a block of `size` bytes.
+        unsafe { self.core.realloc(p, size, alloc, |p| self.core.free_for(p.as_ptr())) }
     }
 
     /// Whether `p` points into the arena's user memory.

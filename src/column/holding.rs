@@ -6,10 +6,11 @@ use core::ptr::NonNull;
 use super::cell::CellId;
 use super::core::{Core, Misuse};
 use super::held::Handle;
+use super::inspect::Live;
 use super::scarce::Kept;
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::size_class::{GRANULE, SMALL_CLASSES, SMALL_MAX};
+use crate::size_class::{GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Relaxed, Release};
 
@@ -109,9 +110,9 @@ impl<'a> Column<'a> {
         if self.handle.free(p.as_ptr()) { Ok(()) } else { Err(self.handle.misused()) }
     }
 
-    /// Resizes a block: in place if its size class stays, else moved, in its own column if that is
-    /// this one; alignment and content (up to the smaller size) are kept. If refused the block
-    /// stays as it is. Time grows with the bytes moved.
+    /// Resizes a block: in place if its size class stays, or if it is above 256 KiB and what follows it is free or becomes so,
+    /// else moved, in its own column if that is this one; alignment and content (up to the smaller size) are kept. A smaller block
+    /// that there is no memory for stays as large as it is. If refused the block stays as it is. Time grows with the bytes moved.
     ///
     /// # Safety
     /// Nothing else uses the block meanwhile, and nothing uses the old address if it moved.
@@ -120,19 +121,19 @@ impl<'a> Column<'a> {
     /// As [`Column::alloc`] and [`Column::free`].
     pub unsafe fn realloc(&self, p: NonNull<u8>, size: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let core = self.handle.core();
-        let live = core.live_block(p.as_ptr()).map_err(|error| core.misused(error))?;
-        if core.stays(live, size) {
-            return Ok(p);
-        }
-        let to = if live.column == self.handle.index() {
-            self.alloc(size, live.align, spike)?
-        } else {
-            core.alloc_for(live.column, size, live.align, spike.raw())?
+        let alloc = |live: Live| {
+            if live.column == self.handle.index() {
+                NonNull::new(self.handle.alloc(size, live.align, spike.raw())).ok_or_else(|| self.handle.error())
+            } else {
+                core.try_alloc_for(live.column, size, live.align, spike.raw())
+            }
         };
-        // SAFETY: both blocks are live and distinct, and have at least these bytes.
-        unsafe { to.copy_from_nonoverlapping(p, live.bytes.min(size)) };
-        // SAFETY: the caller's promise.
-        unsafe { self.free(p)? };
+        // SAFETY: the caller's promise; and `alloc` gives a block of `size` bytes.
+        let to = unsafe { core.realloc(p, size, alloc, |p| self.free(p)) }?;
+        if size > MEDIUM_MAX {
+            // One of ours may have grown where it is.
+            self.handle.report();
+        }
         Ok(to)
     }
 
@@ -293,12 +294,13 @@ impl Core {
 
     /// Counts a refused allocation, and says what was asked for.
     #[cold]
-    fn counted(&self, error: Error, size: usize, align: usize) -> Error {
+    pub(crate) fn counted(&self, error: Error, size: usize, align: usize) -> Error {
         self.counters().failed.fetch_add(1, Relaxed);
         error.asked_for(size, align)
     }
 
-    fn try_alloc_for(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
+    /// The same; what is refused is not counted.
+    pub(crate) fn try_alloc_for(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         if let Some(handle) = self.lease(index) {
             let p = NonNull::new(handle.alloc(size, align, spike));
             let result = p.ok_or_else(|| handle.error());

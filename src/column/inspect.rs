@@ -1,10 +1,9 @@
 //! Looking at a block: whose it is, how large, and whether it is handed out.
 
 use super::core::{Core, span_bytes};
-use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::map::Granule;
-use crate::size_class::{CHUNK, GRANULE, SPAN};
+use crate::map::{Granule, SpanId};
+use crate::size_class::GRANULE;
 use crate::sync::Ordering::{Acquire, Relaxed};
 
 /// A block that is handed out.
@@ -16,6 +15,8 @@ pub(crate) struct Live {
     pub(crate) bytes: usize,
     /// The alignment to keep.
     pub(crate) align: usize,
+    /// The first of its spans, if it is a large one.
+    pub(crate) large: Option<SpanId>,
 }
 
 impl Core {
@@ -45,31 +46,19 @@ impl Core {
             });
         }
         if place.owner.is_large() {
-            let meta = self.span(granule.span());
+            let head = granule.span();
+            let meta = self.span(head);
             let bytes = span_bytes(u64::from(meta.spans.load(Relaxed)));
-            return Ok(Live { column, bytes, align: 1 << meta.align.load(Relaxed) });
+            return Ok(Live { column, bytes, align: 1 << meta.align.load(Relaxed), large: Some(head) });
         }
         let class = place.class();
         let align = if place.cell.is_aligned() { class.natural_align() } else { GRANULE };
-        Ok(Live { column, bytes: class.bytes as usize, align })
+        Ok(Live { column, bytes: class.bytes as usize, align, large: None })
     }
 
     /// Whether a block whose live bit is set is free all the same: held back, or freed by another
     /// thread and not yet taken back.
     fn was_freed(&self, granule: Granule, column: u32) -> bool {
         self.remote_word(granule).load(Acquire) & granule.bit() != 0 || self.block(column).holds.all().any(|held| held == granule)
-    }
-
-    /// Whether a block stays where it is when it becomes `size` bytes: its class, or number of
-    /// spans, is the same.
-    pub(crate) fn stays(&self, live: Live, size: usize) -> bool {
-        match self.route(size, live.align, u32::MAX) {
-            Ok(Route::Cell(id)) => id.class_of().bytes as usize == live.bytes,
-            Ok(Route::Large { size, align }) => {
-                let unit = if size <= CHUNK { SPAN } else { CHUNK };
-                (live.bytes > crate::size_class::MEDIUM_MAX || align > SPAN) && size.next_multiple_of(unit) == live.bytes
-            }
-            Err(_) => false,
-        }
     }
 }

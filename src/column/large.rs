@@ -143,32 +143,33 @@ impl Core {
 
     /// `count` chunks in a row, each nobody's or wholly free: the lowest such run.
     fn take_chunks(&self, index: u32, count: u32) -> Option<SpanId> {
-        let mut have = 0;
-        for chunk in self.chunk_ids() {
-            if self.take_chunk(chunk) {
-                have += 1;
-            } else {
-                for taken in chunk.0 - have..chunk.0 {
-                    self.give_chunk(ChunkId(taken));
-                }
-                have = 0;
-            }
-            if have == count {
-                let first = ChunkId(chunk.0 + 1 - count);
-                for taken in first.0..=chunk.0 {
-                    let meta = self.chunk(ChunkId(taken));
-                    meta.dirty.store(1, Relaxed);
-                    if meta.owner.load(Relaxed) == 0 {
-                        meta.owner.store(Owner::large(index).0, Relaxed);
-                    }
-                }
-                return Some(first.span(0));
+        let mut first = ChunkId(1);
+        while let Err(taken) = self.take_chunks_from(index, first, count) {
+            first = ChunkId(taken.0 + 1);
+            if first.index() >= self.chunks.len() {
+                return None;
             }
         }
-        for taken in self.chunks.len() as u32 - have..self.chunks.len() as u32 {
-            self.give_chunk(ChunkId(taken));
+        Some(first.span(0))
+    }
+
+    /// Takes `count` chunks in a row, each nobody's or wholly free, from this one on.
+    ///
+    /// # Errors
+    /// The first one that is neither, perhaps one after the last that there is. Nothing has changed then.
+    pub(crate) fn take_chunks_from(&self, index: u32, first: ChunkId, count: u32) -> core::result::Result<(), ChunkId> {
+        let chunks = (first.0..first.0 + count).map(ChunkId);
+        if let Some(taken) = chunks.clone().find(|&chunk| chunk.index() >= self.chunks.len() || !self.take_chunk(chunk)) {
+            (first.0..taken.0).for_each(|chunk| self.give_chunk(ChunkId(chunk)));
+            return Err(taken);
         }
-        None
+        for meta in chunks.map(|chunk| self.chunk(chunk)) {
+            meta.dirty.store(1, Relaxed);
+            if meta.owner.load(Relaxed) == 0 {
+                meta.owner.store(Owner::large(index).0, Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// Takes one whole chunk, if it is nobody's, or reserved but wholly free.
@@ -181,7 +182,7 @@ impl Core {
     }
 
     /// Gives a chunk that the caller owns whole to whom it belongs.
-    fn give_chunk(&self, chunk: ChunkId) {
+    pub(crate) fn give_chunk(&self, chunk: ChunkId) {
         let meta = self.chunk(chunk);
         if meta.map.disown(&meta.owner) {
             self.index.give(chunk);

@@ -6,7 +6,7 @@
 //! unusual  what the fast path leaves          refill    between cells and spans
 //! chunks   where a column's spans come from   remote    frees by threads that do not hold the column
 //! holding  what a program sees of it: `Column`
-//! inspect  whose a block is, how large
+//! inspect  whose a block is, how large        resize    where a block is, or by moving it
 //! large    whole spans and chunks             shared    allocation without the lease
 //! scarce   before a request is refused        steal     what others freed of a column that is held
 //! many     many blocks of one size at once
@@ -42,6 +42,8 @@ pub(crate) mod publish;
 mod refill;
 pub(crate) mod remote;
 #[cfg(not(loom))]
+mod resize;
+#[cfg(not(loom))]
 pub(crate) mod scarce;
 #[cfg(not(loom))]
 mod shared;
@@ -53,3 +55,5 @@ mod walk;
 
 #[cfg(not(loom))]
 pub use holding::{Block, Column, ColumnId};
+#[cfg(not(loom))]
+pub(crate) use inspect::Live;

@@ -50,6 +50,23 @@ fn a_span_is_claimed_once() {
     });
 }
 
+/// What follows a block that grows, taken by another at the same time.
+/// Seen with: `ChunkMap::claim_at` storing what is left instead of exchanging it.
+#[test]
+fn what_follows_a_block_is_taken_by_it_or_by_another() {
+    check(3, || {
+        let map = Arc::new(ChunkMap::new(0b1_1110));
+        let others = [3, 1].map(|spans| {
+            let map = map.clone();
+            thread::spawn(move || run(map.claim(spans, 1).0, spans))
+        });
+        let mine = run(map.claim_at(1, 2).then_some(1), 2);
+        let [first, second] = others.map(|other| other.join().unwrap());
+        assert_eq!((first & second) | (first & mine) | (second & mine), 0, "a span that is claimed twice");
+        assert_eq!(first | second | mine | map.free(), 0b1_1110, "a span that is lost");
+    });
+}
+
 /// A span whose last owner still writes to it, or wrote what the new owner does not see.
 /// Seen with: `ChunkMap::give` relaxed; `ChunkMap::claim` relaxed.
 #[test]

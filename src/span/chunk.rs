@@ -104,6 +104,22 @@ impl ChunkMap {
         list_of(self.free())
     }
 
+    /// Claims these spans, if all of them are free. False, too, if others change the map at the same time too often.
+    pub(crate) fn claim_at(&self, place: u32, spans: u32) -> bool {
+        let run = run_mask(spans) << place;
+        for _ in 0..TRIES {
+            let free = self.free();
+            if free & run != run {
+                return false;
+            }
+            // Acquire: as in `claim`.
+            if self.0.compare_exchange(free, free & !run, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Claims this span if it is free: one try, wait-free.
     #[inline(always)]
     pub(crate) fn claim_place(&self, place: u32) -> bool {

@@ -157,13 +157,15 @@ static void a_reallocation_keeps_the_column_and_is_counted(void) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
       const engram_metrics before = metrics_of(arena);
       void *const moved = engram_realloc(arena, block, sizes[i], 0);
-      CHECK(moved != NULL && (moved == block) == (i == 0));
+      const int moves = moved != block;
+      /* A large one may have free memory behind it. */
+      CHECK(moved != NULL && (i == 4 || moves == (i > 0)));
       const engram_metrics after = metrics_of(arena);
-      EQUAL(after.allocs, before.allocs + (i > 0));
-      EQUAL(after.frees, before.frees + (i > 0));
-      EQUAL(after.remote_frees, before.remote_frees + (i > 0));
+      EQUAL(after.allocs, before.allocs + moves);
+      EQUAL(after.frees, before.frees + moves);
+      EQUAL(after.remote_frees, before.remote_frees + moves);
       EQUAL(after.bytes_live, engram_usable_size(arena, moved));
-      EQUAL(engram_usable_size(arena, i > 0 ? block : NULL), 0);
+      EQUAL(engram_usable_size(arena, moves ? block : NULL), 0);
       block = moved;
       if (is_held) {
         CHECK(walk(column, block).found);

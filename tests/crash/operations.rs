@@ -368,6 +368,21 @@ pub(crate) const ALL: &[Operation] = &[
         },
     },
     Operation {
+        name: "reallocation where it is: longer, over a chunk, and shorter again",
+        run: |stage| {
+            let held = stage.hold(0);
+            let block = stage.alloc(&held, 300_000);
+            // SAFETY: ours; the old address is not used afterwards.
+            let realloc = |size| stage.table.take(block).unwrap().realloc(stage.arena, size, |p| unsafe { held.realloc(p, size, NONE) });
+            stage.begin();
+            for size in [700_000, 3 << 20, 500_000] {
+                let before = stage.table.take(block).unwrap().block(stage.arena);
+                assert!(realloc(size));
+                assert_eq!(stage.table.take(block).unwrap().block(stage.arena), before);
+            }
+        },
+    },
+    Operation {
         name: "publication: the first of its class, and taken back",
         run: |stage| {
             let _held = prepared(stage);

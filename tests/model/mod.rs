@@ -323,10 +323,16 @@ impl<'a> Model<'a> {
                     assert!(address(to) + size <= from || address(to) >= old_end);
                     self.freed(start, through);
                 }
+                let usable = self.arena.usable_size(to.as_ptr()).expect("a block");
+                let is_good = Some(usable) == self.arena.good_size(size);
+                if !is_good && (to, usable) == (start, block.usable) && size < usable {
+                    // There was no memory for a smaller one, or an aligned cell serves it, which has none.
+                    self.live.insert(address(start), Block { size, ..block });
+                    return;
+                }
                 // A block that an aligned cell serves keeps the alignment that its class had.
                 let had = (1 << block.usable.trailing_zeros()).min(32 << 10);
-                let usable = self.arena.usable_size(to.as_ptr()).expect("a block");
-                let align = if block.align <= 16 && Some(usable) != self.arena.good_size(size) { had } else { block.align };
+                let align = if block.align <= 16 && !is_good { had } else { block.align };
                 assert!(block.align > 16 || usable <= most(size.next_multiple_of(align)));
                 self.given(to, size, align, block.column);
             }
