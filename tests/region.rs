@@ -294,6 +294,42 @@ fn a_publication_that_is_refused_is_counted_and_says_what_was_asked_for() {
     assert_eq!(arena.metrics().failed, 4);
 }
 
+/// The first slot of all has no name. Of some classes it is the only one of its spans.
+#[test]
+fn the_first_blocks_of_an_arena_that_are_published_lie_apart_whatever_their_size() {
+    let folder = Folder::in_memory("first-published");
+    let file = folder.file("region");
+    let builder = || Arena::builder().capacity(4 << 20).columns(2);
+    let any = builder().build().unwrap();
+    let mut sizes: Vec<_> = (16..400_000).step_by(16).filter_map(|size| any.good_size(size)).collect();
+    sizes.dedup();
+    for size in sizes {
+        let _ = std::fs::remove_file(&file);
+        let arena = builder().path(&file).build().unwrap();
+        let layout = Layout::from_size_align(size, 16).unwrap();
+        let blocks = [0, 1, 2].map(|root| {
+            let p = arena.publish_root(Some(ColumnId::new(1)), layout, SpikeTime::NONE, root).unwrap();
+            assert_eq!(arena.usable_size(p.as_ptr()), Some(size));
+            stamp(&arena, p, size)
+        });
+        let check = |arena: &Arena| {
+            arena.verify().unwrap_or_else(|error| panic!("{size} bytes: {error}"));
+            assert!(blocks.iter().all(|&offset| is_stamped(arena, offset, size)), "{size} bytes: {blocks:?} overlap");
+        };
+        check(&arena);
+        drop(arena);
+        let arena = builder().path(&file).build().unwrap();
+        check(&arena);
+        for (root, offset) in blocks.into_iter().enumerate() {
+            assert_eq!(arena.root(root), Ok(offset as u64));
+            // SAFETY: nothing uses the block afterwards.
+            unsafe { arena.unpublish_root(root) }.unwrap();
+        }
+        arena.verify().unwrap();
+        assert_eq!(arena.metrics().bytes_committed, 0, "{size} bytes");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_region_is_made_where_a_link_leads_to_nothing_and_the_link_stays() {

@@ -122,7 +122,24 @@ impl Core {
         Self::name(granule) == 0
     }
 
-    /// Claims the slot of a fresh span that is published first.
+    /// Spans of which a slot can be published, for which column `index` has been charged: if the only slot of those that come
+    /// first has no name, others, and those back.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take_to_publish(&self, index: u32, class: &Class) -> Option<SpanId> {
+        let spans = u32::from(class.spans);
+        let head = self.take_open(index, spans, 1)?;
+        if class.slots > 1 || !Self::has_no_name(head.first()) {
+            return Some(head);
+        }
+        let other = self.take_open(index, spans, 1);
+        // The charge is for the others.
+        self.block(index).open.add_found(spans);
+        self.return_open(index, head, spans);
+        other
+    }
+
+    /// Claims the slot of a fresh span, of [`Self::take_to_publish`], that is published first.
     #[cold]
     #[inline(never)]
     pub(crate) fn first_to_publish(&self, head: SpanId, class: &Class) -> Granule {

@@ -47,7 +47,8 @@ impl Core {
         let spans = u32::from(class.spans);
         let open = &self.block(index).open;
         self.charge(index, spans)?;
-        let Some(head) = self.take_open(index, spans, 1) else {
+        let taken = if PUBLISHED { self.take_to_publish(index, class) } else { self.take_open(index, spans, 1) };
+        let Some(head) = taken else {
             open.refund(spans);
             return Err(Error::NoMemory { size: class.bytes as usize, align: 16 });
         };
