@@ -326,6 +326,34 @@ mod allocation_service_tests {
         assert!(all(&again).is_empty());
     }
 
+    /// What a process had just taken when it died holds what was stored there before.
+    #[test]
+    fn a_block_in_which_nothing_is_written_yet_is_no_concept_whatever_was_stored_there() {
+        let folder = Folder::new("service-stale");
+        let (path, killed) = (folder.file("concepts"), folder.file("killed"));
+        let service = open(&path);
+        populate(&service);
+        let before = all(&service);
+        // What slots begin with where they are in no file, wherever a block may begin.
+        let text = "engramc1";
+        service.allocate_memory(AllocationRequest::new("ten bytes.", ConceptType::ENTITY, text.repeat(25_000))).unwrap();
+        service.deallocate_memory("ten bytes.".into()).unwrap();
+        drop(service);
+        // What was not yet given back is by then.
+        drop(open(&path));
+        let arena = engram::Arena::builder().capacity(32 << 20).columns(8).path(&path).build().unwrap();
+        let layout = core::alloc::Layout::new::<[u64; 100]>();
+        let mut looks_like_one = false;
+        while !looks_like_one {
+            let block = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
+            // SAFETY: the block has these bytes, and in a file all are initialised.
+            looks_like_one = unsafe { block.cast::<[u8; 8]>().read() } == text.as_bytes();
+        }
+        std::fs::copy(&path, &killed).unwrap();
+        let service = open(&killed);
+        assert!(service.was_recovered() && all(&service) == before);
+    }
+
     #[test]
     fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
         let folder = Folder::new("service-pools");

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use twox_hash::XxHash3_128;
 
 use super::admission::Permit;
+use super::durable::Durable;
 use super::lock::MutexGuard;
 use super::node::{Node, State};
 use super::pool::{Full, Pool};
@@ -67,8 +68,10 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Those of a request on its own.
-    pub(super) const ALONE: Self = Self { batch: 0, mark: MARK, on_trial: false };
+    /// Those of a request on its own, whose slot gets this mark.
+    pub(super) const fn alone(mark: u64) -> Self {
+        Self { batch: 0, mark, on_trial: false }
+    }
 }
 
 /// How its column is found.
@@ -128,7 +131,7 @@ impl MemoryAllocationService {
         let mut folded = None;
         let plan = self.plan(request, self.since_open_ns(start), |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let result = self.allocate(request, own, &plan, Terms::ALONE, None, start)?;
+        let result = self.allocate(request, own, &plan, Terms::alone(self.mark()), None, start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
@@ -534,7 +537,7 @@ impl MemoryAllocationService {
         let concept = Concept { version: before.version + 1, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
         let spike = strategy.placement.spike(concept.spike);
-        let taken = self.take(own, column, &concept, spike, Terms { mark: old.mark(), ..Terms::ALONE })?;
+        let taken = self.take(own, column, &concept, spike, Terms::alone(old.mark()))?;
         let Taken { slot, pool, bytes, .. } = taken;
         if taken.column != column {
             self.cortex.relocated(node.number, taken.column);
@@ -553,6 +556,11 @@ impl MemoryAllocationService {
         drop(state);
         self.updates.record(result.allocation_time);
         Ok(result)
+    }
+
+    /// What slots are marked with that are no part of a batch under way.
+    pub(super) fn mark(&self) -> u64 {
+        self.durable.as_ref().map_or(MARK, Durable::mark)
     }
 
     /// How a concept is served from here on, by how often it was read lately.

@@ -23,7 +23,7 @@ use super::durable::{BATCHES, Batch, Durable};
 use super::node::Node;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
-use super::slot::{MARK, Slot};
+use super::slot::Slot;
 use crate::guidance::{AllocationError, AllocationRequest, Asked, Features};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
@@ -77,7 +77,7 @@ impl MemoryAllocationService {
             && let Some(slot) = node.block().map(Slot::at)
             && slot.mark() == mark
         {
-            slot.set_mark(MARK);
+            slot.set_mark(self.mark());
         }
     }
 
@@ -134,7 +134,7 @@ impl MemoryAllocationService {
                 }
             }
         }
-        let mut terms = Terms { batch: number, mark: MARK, on_trial: true };
+        let mut terms = Terms { batch: number, mark: self.mark(), on_trial: true };
         let waiting = Instant::now();
         // Who need not wait need not know which spike is the earliest.
         let permit = match self.gate.try_enter() {

@@ -24,7 +24,7 @@ use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Release};
 
-/// What a slot that is whole begins with: "engramc1" in ASCII.
+/// What a slot that is whole begins with where nobody looks for slots: "engramc1" in ASCII. Each region file has a mark of its own.
 pub(super) const MARK: u64 = u64::from_le_bytes(*b"engramc1");
 /// Bytes before the type.
 const HEAD: usize = size_of::<Head>();

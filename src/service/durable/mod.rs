@@ -9,7 +9,8 @@
 //! way to be one, or to be given back, when the process died, and is freed when the file is opened.
 //!
 //! Invariants
-//! - **B1** a concept is there if and only if a slot of it has the mark; of two, which there are while it is updated or
+//! - **B1** a concept is there if and only if a slot of it has the region's mark, a random number: memory that is taken anew holds what
+//!   was stored there before, any bytes, and must not look like a slot. Of two, which there are while it is updated or
 //!   moved, the one with the higher version counts. The mark is written last, and an old slot's is cleared under the node's
 //!   lock before the change is answered.
 //! - **B2** slots of a batch that is all or nothing have the batch's mark, which counts exactly when the batch's record
@@ -24,7 +25,9 @@ mod reopen;
 
 pub(super) use reopen::Judged;
 
+use core::hash::{BuildHasher, Hasher};
 use core::ptr::NonNull;
+use std::hash::RandomState;
 
 use crate::Arena;
 use crate::error::{Error, Result};
@@ -33,13 +36,12 @@ use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
-use super::slot::MARK;
 use log::Log;
 
 /// The root that leads to the superblock.
 const ROOT: usize = 15;
-/// "engrams1" in ASCII.
-const MAGIC: u64 = u64::from_le_bytes(*b"engrams1");
+/// "engrams2" in ASCII.
+const MAGIC: u64 = u64::from_le_bytes(*b"engrams2");
 /// Batches that may be under way.
 pub(super) const BATCHES: usize = 256;
 /// Names of pools that one region may know in its life.
@@ -50,7 +52,7 @@ const NUMBER_BITS: u32 = 40;
 const COMMITTED: u64 = 1 << 62;
 /// Whether it is anybody's.
 const CLAIMED: u64 = 1 << 63;
-/// What the mark of a batch begins with.
+/// What the mark of a batch begins with, but for the region's mark, which it is mixed with.
 const BATCH_MARK: u64 = 0xba7c << 48;
 
 /// The name of a pool; the length comes last, 0 for none.
@@ -60,11 +62,13 @@ struct PoolName {
     name: [AtomicU64; ConceptType::LONGEST / 8],
 }
 
-/// What the root leads to. All zero but for the magic: no pools, no batches, no log.
+/// What the root leads to. All zero but for magic and mark: no pools, no batches, no log.
 #[repr(C)]
 struct Superblock {
     /// Written last.
     magic: AtomicU64,
+    /// What slots that count are marked with.
+    mark: AtomicU64,
     /// The offset of the log's first block, 0 for none.
     log: AtomicU64,
     batches: [AtomicU64; BATCHES],
@@ -74,6 +78,8 @@ struct Superblock {
 /// A service's part of a region file.
 pub(super) struct Durable {
     superblock: NonNull<Superblock>,
+    /// The region's mark.
+    mark: u64,
     /// The number in the region of each of the service's pools.
     pools: Box<[u8]>,
     /// Batches so far.
@@ -113,6 +119,11 @@ impl Durable {
         unsafe { self.superblock.as_ref() }
     }
 
+    /// The region's mark.
+    pub(super) fn mark(&self) -> u64 {
+        self.mark
+    }
+
     /// The number in the region of a pool of the service.
     pub(super) fn pool_number(&self, pool: usize) -> u8 {
         self.pools[pool]
@@ -123,7 +134,7 @@ impl Durable {
         let number = self.batches.fetch_add(1, Relaxed) & ((1 << NUMBER_BITS) - 1);
         let free = |record: &AtomicU64| record.compare_exchange(0, CLAIMED | number, Acquire, Relaxed).is_ok();
         let index = self.superblock().batches.iter().position(free)?;
-        let mark = BATCH_MARK | (index as u64) << NUMBER_BITS | number;
+        let mark = self.mark ^ (BATCH_MARK | (index as u64) << NUMBER_BITS | number);
         Some(Batch { record: &self.superblock().batches[index], number, mark })
     }
 
@@ -148,8 +159,9 @@ impl Durable {
 
     /// Whether a mark is a slot's: the ordinary one, or that of a batch that is committed (B1, B2).
     fn counts(superblock: &Superblock, mark: u64) -> bool {
+        let mark = mark ^ superblock.mark.load(Relaxed);
         if mark >> 48 << 48 != BATCH_MARK {
-            return mark == MARK;
+            return mark == 0;
         }
         let record = &superblock.batches[(mark >> NUMBER_BITS) as usize % BATCHES];
         record.load(Relaxed) == CLAIMED | COMMITTED | (mark & ((1 << NUMBER_BITS) - 1))
@@ -186,7 +198,9 @@ impl Durable {
         // SAFETY: M1: a live block of this size, the only one, and our root leads to it; zero is a valid superblock.
         unsafe { block.write_bytes(0, 1) };
         // SAFETY: as above.
-        unsafe { block.as_ref() }.magic.store(MAGIC, Release);
+        let superblock = unsafe { block.as_ref() };
+        superblock.mark.store(RandomState::new().build_hasher().finish() | 1, Relaxed);
+        superblock.magic.store(MAGIC, Release);
         Ok(block)
     }
 

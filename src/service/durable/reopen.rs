@@ -18,7 +18,7 @@ use crossbeam_epoch::Guard;
 use super::super::config::AllocationServiceError;
 use super::super::pool::Pool;
 use super::super::registry::Registry;
-use super::super::slot::{Concept, MARK, Slot};
+use super::super::slot::{Concept, Slot};
 use super::log::hash;
 use super::{Durable, Log, Superblock};
 use crate::error::Error;
@@ -111,6 +111,7 @@ impl Durable {
         let block = superblock.map_or_else(|| Self::make_superblock(arena), Ok)?;
         // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
         let superblock = unsafe { block.as_ref() };
+        let mark = superblock.mark.load(Relaxed);
         for (&number, pool) in numbers.iter().zip(pools) {
             Self::name_pool(superblock, number, pool.concept_type());
         }
@@ -118,7 +119,7 @@ impl Durable {
             let node = registry.node(concept.id);
             if let Some(mut state) = node.lock() {
                 (state.pool, state.bytes, state.strategy) = (*pool as u8, found.usable as u64, Some(concept.strategy));
-                found.slot.set_mark(MARK);
+                found.slot.set_mark(mark);
                 node.set_block(&state, Some(found.slot.block()));
             }
             pools[*pool].charge_found(found.usable as u64);
@@ -139,7 +140,7 @@ impl Durable {
         for record in &superblock.batches {
             record.store(0, Relaxed);
         }
-        Ok(Self { superblock: block, pools: numbers, batches: AtomicU64::new(1), log })
+        Ok(Self { superblock: block, mark, pools: numbers, batches: AtomicU64::new(1), log })
     }
 
     fn unknown_pool(name: Option<ConceptType>, number: u8) -> AllocationServiceError {
