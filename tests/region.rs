@@ -330,6 +330,22 @@ fn the_first_blocks_of_an_arena_that_are_published_lie_apart_whatever_their_size
     }
 }
 
+#[test]
+fn the_first_block_that_is_published_needs_no_more_than_a_limit_leaves() {
+    for size in [1000, 32 << 10, 64 << 10, 300_000, 2 << 20, 3 << 20] {
+        let arena = builder().build().unwrap();
+        let column = ColumnId::new(1);
+        let publish = |root| arena.publish_root(Some(column), Layout::from_size_align(size, 16).unwrap(), SpikeTime::NONE, root);
+        let limit = arena.good_size(size).unwrap().next_multiple_of(32 << 10);
+        arena.limit_column(column, Some(limit)).unwrap();
+        publish(0).unwrap_or_else(|error| panic!("{size} bytes: {error}"));
+        assert_eq!(arena.metrics().bytes_committed, limit as u64);
+        if size >= 32 << 10 {
+            assert!(matches!(publish(1), Err(Error::Quota { .. })));
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_region_is_made_where_a_link_leads_to_nothing_and_the_link_stays() {

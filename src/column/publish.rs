@@ -232,8 +232,11 @@ impl Core {
             self.take_large(index, size, align)
         })?;
         if Self::has_no_name(head.first()) {
-            // Another one, and this one back.
+            // Another one, for which the column is charged, and this one back.
+            let open = &self.block(index).open;
+            open.refund(spans);
             let other = self.publish_large(index, size, align, intent, place);
+            open.add_found(spans);
             self.leave_large(index, head, spans);
             return other;
         }
