@@ -190,10 +190,13 @@ impl Core {
     /// A snapshot of what was counted: of all columns together, and of the arena as a whole.
     pub(crate) fn metrics_of(&self, counts: Counts, spans: u64, bytes_live: u64, peak: i64) -> Metrics {
         let (counters, capacity) = (self.counters(), self.region.capacity() as u64);
+        // A span that changed hands meanwhile may have been counted for both columns.
+        let bytes_committed = (span_bytes(spans) as u64).min(capacity);
+        let bytes_live = bytes_live.min(bytes_committed);
         Metrics {
             columns: self.column_count(),
             bytes_capacity: capacity,
-            bytes_committed: span_bytes(spans) as u64,
+            bytes_committed,
             bytes_live,
             bytes_peak: peak.max(0).cast_unsigned().min(capacity).max(bytes_live),
             allocs: counts.allocs.max(counts.frees),
@@ -204,5 +207,17 @@ impl Core {
             retries: counters.retries.load(Relaxed),
             batches: counters.batches.load(Relaxed),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_has_no_more_than_the_capacity_though_spans_were_counted_twice() {
+        let arena = Arena::builder().capacity(2 << 20).columns(2).build().unwrap();
+        let metrics = arena.core.metrics_of(Counts::default(), 65, 65 << 15, 65 << 15);
+        assert_eq!([metrics.bytes_committed, metrics.bytes_live, metrics.bytes_peak], [2 << 20; 3]);
     }
 }
