@@ -8,7 +8,7 @@ mod allocation_service_tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use engram::service::{AllocationError, AllocationServiceConfig, ConceptType, MemoryAllocationService, PoolConfig};
+    use engram::service::{AllocationError, AllocationRequest, AllocationServiceConfig, ConceptType, MemoryAllocationService, PoolConfig};
 
     use super::opened::{entity, open, settle, used};
 
@@ -51,6 +51,34 @@ mod allocation_service_tests {
 
     fn used_percent(service: &MemoryAllocationService, capacity: usize) -> usize {
         used(service, ConceptType::ENTITY) as usize * 100 / capacity
+    }
+
+    /// What is left is a slot that is larger than what a pool may have.
+    #[test]
+    fn a_larger_slot_is_charged_as_a_whole_to_whichever_pool_has_room_for_it() {
+        let pool = |concept_type, quota_bytes| PoolConfig::new(concept_type, quota_bytes);
+        let (small, large) = (150, 1 << 20);
+        let alone = pool(ConceptType::EVENT, small);
+        let helped = PoolConfig { alternatives: vec![ConceptType::ABSTRACT], ..pool(ConceptType::SPATIAL, small) };
+        let pool_configurations = vec![pool(ConceptType::ENTITY, 2 << 20), alone, helped, pool(ConceptType::ABSTRACT, large)];
+        let config = AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 1, pool_configurations, ..Default::default() };
+        let service = open(config);
+        let stored = load(&service, "id", usize::MAX, 1000, 1000);
+        assert!(stored > 1000, "{stored}");
+        service.deallocate_memory("id7".into()).unwrap();
+
+        let tiny = |concept_type| AllocationRequest { concept_type, ..entity("tiny", "content") };
+        match service.allocate_memory(tiny(ConceptType::EVENT)) {
+            Err(AllocationError::QuotaExceeded {
+                pool: ConceptType::EVENT, asked_bytes: 1000.., used_bytes: 0, quota_bytes: 150, ..
+            }) => {}
+            other => panic!("{other:?}"),
+        }
+        let metrics = service.get_allocation_metrics();
+        assert_eq!(metrics.pool_statistics.iter().map(|pool| pool.refusals).sum::<u64>(), 1);
+        let served = service.allocate_memory(tiny(ConceptType::SPATIAL)).unwrap();
+        assert_eq!((served.memory_pool_id.as_str(), used(&service, ConceptType::SPATIAL)), ("abstract", 0));
+        assert!(served.memory_slot.size_bytes >= 1000);
     }
 
     /// Each column's first concept of a size takes a span for many: not the last ones.

@@ -331,20 +331,22 @@ impl MemoryAllocationService {
         let asked = concept.block_bytes();
         let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
         let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
-        let pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(|full| full.error(self.pools[own].concept_type()))?;
+        let full = |full: Full| full.error(self.pools[own].concept_type());
+        let mut pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(full)?;
         let Some(Found { block, column, any_size }) = self.block(column, asked, spike) else {
             self.pools[pool].refund(bytes);
             return Err(no_memory());
         };
         // Only then it is asked, which touches memory that nothing else needs yet.
         let usable = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
-        if usable > bytes
-            && let Err(full) = self.charge_one(pool, usable - bytes, concept.spike, terms.on_trial)
-        {
-            // SAFETY: V1: it is ours, and nobody knows of it.
-            unsafe { self.spare.give_back(&self.arena, block) };
+        if usable > bytes && self.charge_one(pool, usable - bytes, concept.spike, true).is_err() {
+            // Without room for the rest there is none for the whole: another pool may have it, as if it had been asked for at once.
             self.pools[pool].refund(bytes);
-            return Err(full.error(self.pools[pool].concept_type()));
+            pool = self.charge(own, usable, concept.spike, terms.on_trial).map_err(|refused| {
+                // SAFETY: V1: it is ours, and nobody knows of it.
+                unsafe { self.spare.give_back(&self.arena, block) };
+                full(refused)
+            })?;
         }
         let bytes = usable;
         if pool != own {
