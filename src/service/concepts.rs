@@ -168,7 +168,8 @@ impl MemoryAllocationService {
     }
 
     /// Makes known that two concepts belong together: evidence for where maintenance puts them. An edge is
-    /// known once, from both ends; one from a concept to itself says nothing, and is dropped.
+    /// known once, from both ends; one from a concept to itself says nothing, and is dropped. So is one beyond 65,536 of a concept, or
+    /// beyond the service's [`GraphLimits`](crate::guidance::GraphLimits).
     ///
     /// # Errors
     /// [`AllocationError::NotFound`] if one of them is not allocated; [`AllocationError::OutOfMemory`] if the service lies in a
