@@ -109,6 +109,12 @@ pub struct ColumnView {
     pub remote_frees: u64,
 }
 
+impl core::fmt::Debug for RegionView {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("RegionView").field("path", &self.path).field("found", &self.found).finish_non_exhaustive()
+    }
+}
+
 impl RegionView {
     /// Looks at the region file at `path`.
     ///
