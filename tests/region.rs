@@ -199,6 +199,21 @@ fn a_file_that_grows_in_small_steps_is_as_long_as_a_new_one() {
 }
 
 #[test]
+fn a_path_that_no_system_takes_is_refused_with_a_reason() {
+    let folder = Folder::new("region-nul");
+    let path = folder.file("a\0b");
+    let arena = builder().build().unwrap();
+    for error in [
+        builder().path(&path).build().unwrap_err(),
+        builder().new_file(&path).build().unwrap_err(),
+        RegionView::open(&path).unwrap_err(),
+        arena.snapshot(&path).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::File { code: libc::EINVAL, .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_column_s_limit_stays() {
     let folder = Folder::new("region-limit");
     let arena = builder().path(folder.file("region")).build().unwrap();

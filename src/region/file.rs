@@ -47,7 +47,16 @@ pub(crate) fn named(path: &Path) -> &'static str {
 }
 
 pub(crate) fn refused(name: &'static str, what: &'static str, error: &io::Error) -> Error {
-    Error::File { name, what, code: error.raw_os_error().unwrap_or(0) }
+    Error::File { name, what, code: code_of(error) }
+}
+
+/// The system's number of an error; what never came to the system, as a path with a NUL in it does not, gets that which it would
+/// have.
+pub(super) fn code_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(match error.kind() {
+        io::ErrorKind::InvalidInput => libc::EINVAL,
+        _ => libc::EIO,
+    })
 }
 
 /// How often an open tries to lock a file, a millisecond apart: who looks whether it is open has a lock of it for a moment.

@@ -1,7 +1,7 @@
 //! The memory of a region: anonymous, from the system by way of memmap2, with a file laid over it or not; or
 //! given by the caller. Under Miri, which has no real mappings, zeroed heap memory stands in.
 
-use super::file::RegionFile;
+use super::file::{RegionFile, code_of};
 use super::{Given, PAGE};
 use crate::error::{Error, Result};
 use crate::sync::{AtomicU8, Ordering};
@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use std::io;
 
 fn refused(what: &'static str, error: &io::Error) -> Error {
-    Error::Os { what, code: error.raw_os_error().unwrap_or(0) }
+    Error::Os { what, code: code_of(error) }
 }
 
 /// A region's memory. What is mapped is unmapped with it.
