@@ -92,8 +92,8 @@ pub enum Error {
     /// Somebody holds the column.
     #[error("column {0} is held; it can be acquired once it is released")]
     ColumnHeld(u32),
-    /// The arena cannot be closed while a column is held.
-    #[error("the arena cannot be closed while column {0} is held; release it first")]
+    /// The arena can be neither closed nor copied while a column is held.
+    #[error("the arena can be neither closed nor copied while column {0} is held; release it first")]
     ArenaHeld(u32),
     /// The column handle was already released.
     #[error("this column is not held; acquire it first")]

@@ -214,6 +214,17 @@ fn a_path_that_no_system_takes_is_refused_with_a_reason() {
 }
 
 #[test]
+fn why_an_arena_is_not_copied_says_nothing_of_closing_alone() {
+    let folder = Folder::new("region-held");
+    let arena = builder().build().unwrap();
+    let _column = arena.column(ColumnId::new(3)).unwrap();
+    let error = arena.snapshot(folder.file("copy")).unwrap_err();
+    assert_eq!(error, Error::ArenaHeld(3));
+    assert_eq!(error.to_string(), "the arena can be neither closed nor copied while column 3 is held; release it first");
+    assert_eq!(folder.files(), 0);
+}
+
+#[test]
 fn a_column_s_limit_stays() {
     let folder = Folder::new("region-limit");
     let arena = builder().path(folder.file("region")).build().unwrap();
