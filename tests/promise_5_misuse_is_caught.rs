@@ -355,6 +355,7 @@ fn resizing_what_is_no_block_is_an_error_and_changes_nothing() {
             assert_eq!(scene.arena.realloc(block, 5000, SpikeTime::NONE), Err(Error::DoubleFree(block.addr().get())));
             assert_eq!(scene.holder.realloc(inside, 5000, SpikeTime::NONE), Err(Error::BadPointer(inside.addr().get())));
         }
+        assert_eq!(scene.holder.last_error(), Error::BadPointer(inside.addr().get()));
         assert!(scene.others.iter().all(Marked::is_intact));
         scene.arena.verify().expect("nothing has changed");
     });

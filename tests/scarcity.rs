@@ -760,6 +760,7 @@ fn a_block_becomes_smaller_where_no_memory_is_free_at_all() {
             }
         }
         assert_eq!(arena.metrics().failed - failed, blocks.len() as u64, "of 0 bytes alone");
+        assert_eq!(holder.last_error(), Error::ZeroSize);
         verify(&arena);
     }
 }

@@ -120,7 +120,7 @@ impl<'a> Column<'a> {
     /// # Errors
     /// As [`Column::alloc`] and [`Column::free`].
     pub unsafe fn realloc(&self, p: NonNull<u8>, size: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
-        let core = self.handle.core();
+        let (core, before) = (self.handle.core(), self.handle.error());
         let alloc = |live: Live| {
             if live.column == self.handle.index() {
                 NonNull::new(self.handle.alloc(size, live.align, spike.raw())).ok_or_else(|| self.handle.error())
@@ -129,16 +129,18 @@ impl<'a> Column<'a> {
             }
         };
         // SAFETY: the caller's promise; and `alloc` gives a block of `size` bytes.
-        let to = unsafe { core.realloc(p, size, alloc, |p| self.free(p)) }?;
+        let result = unsafe { core.realloc(p, size, alloc, |p| self.free(p)) };
+        // What was tried in vain before a block stayed as it is was not refused.
+        self.handle.refuse(result.err().unwrap_or(before));
         if size > MEDIUM_MAX {
             // One of ours may have grown where it is.
             self.handle.report();
         }
-        Ok(to)
+        result
     }
 
     /// Fills `out` with blocks of one size; returns how many were served, from the front, the others
-    /// are null. Wait-free.
+    /// are null, and [`Column::last_error`] says why. Wait-free.
     pub fn alloc_batch(&self, size: usize, align: usize, spike: SpikeTime, out: &mut [*mut u8]) -> usize {
         self.handle.core().counters().batches.fetch_add(1, Relaxed);
         // The batch is one call: what it refuses is counted once.
@@ -152,7 +154,7 @@ impl<'a> Column<'a> {
         served
     }
 
-    /// Why the last call on this column was refused.
+    /// Why the latest refused call on this column was refused, whoever held it then; [`Error::NotHeld`] if none was.
     pub fn last_error(&self) -> Error {
         self.handle.error()
     }
