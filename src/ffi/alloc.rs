@@ -4,6 +4,7 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 
 use super::arena::{arena_of, column_of, engram_arena};
+use super::batch::ENTRIES_MAX;
 use super::status::{ENGRAM_OK, engram_status, fail, status};
 use crate::ColumnId;
 use crate::error::{Error, Result};
@@ -136,6 +137,9 @@ pub unsafe extern "C" fn engram_free_batch(arena: *mut engram_arena, pointers: *
     };
     if pointers.is_null() {
         return fail(Error::Null("pointers"));
+    }
+    if count > ENTRIES_MAX {
+        return fail(Error::BatchLength(count));
     }
     let mut first = Ok(());
     for index in 0..count {

@@ -36,12 +36,16 @@ impl engram_request {
     }
 }
 
-/// The caller's output, `None` if it is null.
+/// No memory holds more requests: an array that is said to be longer is neither read nor written.
+pub(crate) const ENTRIES_MAX: usize = isize::MAX as usize / size_of::<engram_request>();
+
+/// The caller's output, `None` if it is null; empty if no memory holds it.
 ///
 /// # Safety
 /// `out` is null or has `count` writable entries.
 pub(crate) unsafe fn slots<'a>(out: *mut *mut c_void, count: usize) -> Option<&'a mut [*mut u8]> {
-    // SAFETY: not null; the caller's promise.
+    let count = if count > ENTRIES_MAX { 0 } else { count };
+    // SAFETY: not null; the caller's promise; no longer than memory can be.
     (!out.is_null()).then(|| unsafe { core::slice::from_raw_parts_mut(out.cast(), count) })
 }
 
@@ -68,8 +72,9 @@ pub unsafe extern "C" fn engram_alloc_batch(
     let result = match unsafe { arena_of(arena) } {
         _ if requests.is_null() => Err(Error::Null("requests")),
         Err(error) => Err(error),
+        Ok(_) if count > ENTRIES_MAX => Err(Error::BatchLength(count)),
         Ok(arena) => {
-            // SAFETY: not null; the caller says that it has `count` entries.
+            // SAFETY: not null; the caller says that it has `count` entries; no longer than memory can be.
             let requests = unsafe { core::slice::from_raw_parts(requests, count) };
             BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(count, |index| requests[index].request(), flags, out))
         }

@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 
 use super::arena::{arena_of, engram_arena};
-use super::batch::slots;
+use super::batch::{ENTRIES_MAX, slots};
 use super::status::{ENGRAM_OK, engram_status, fail};
 use crate::column::held::Handle;
 use crate::column::{Column, ColumnId};
@@ -138,6 +138,10 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
     };
     // SAFETY: the caller's promise.
     match unsafe { column_of(column) } {
+        Ok(_) if count > ENTRIES_MAX => {
+            fail(Error::BatchLength(count));
+            0
+        }
         Ok(column) => {
             let served = column.alloc_batch(size, align, SpikeTime::from_nanos(ttfs_ns), out);
             if served < count {

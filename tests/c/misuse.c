@@ -645,6 +645,31 @@ static void aborts(int way) {
   CHECK(strstr(text, "is not handed out") != NULL || strstr(text, "is not the start of a block") != NULL);
 }
 
+/* A count that no memory has is refused, and nothing is written or read. */
+static void a_batch_that_no_memory_holds(void) {
+  const engram_request request = {16, 16, 0, 0};
+  const size_t counts[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / sizeof request};
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+    char asked[64];
+    snprintf(asked, sizeof asked, "a batch of %zu requests", counts[i]);
+    const char *const allowed = "at most 2147483648";
+    void *out[1] = {arena};
+    size_t served = 7;
+    REFUSED(engram_alloc_batch(arena, &request, counts[i], 0, out, &served), ENGRAM_E_INVALID, asked, allowed, 0, 0);
+    CHECK(served == 0 && out[0] == arena);
+    EQUAL(engram_alloc_batch(NULL, &request, counts[i], 0, out, &served), ENGRAM_E_NULL);
+    CHECK(out[0] == arena);
+  }
+  void *out[1] = {kept[0]};
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+    char asked[64];
+    snprintf(asked, sizeof asked, "a batch of %zu requests", counts[i]);
+    NOTHING(engram_column_alloc_batch(held, 16, 0, 0, counts[i], out) == 0, ENGRAM_E_INVALID, asked, "at most 2147483648", 0, 0);
+    REFUSED(engram_free_batch(arena, out, counts[i]), ENGRAM_E_INVALID, asked, "at most 2147483648", 0, 0);
+    CHECK(out[0] == kept[0]);
+  }
+}
+
 int main(void) {
   set_up();
   null_pointers();
@@ -658,6 +683,7 @@ int main(void) {
   texts();
   the_last_error_is_the_threads_own_and_stays();
   a_batch_with_a_bad_entry();
+  a_batch_that_no_memory_holds();
   for (int way = 0; way < 6; way++) {
     aborts(way);
   }
