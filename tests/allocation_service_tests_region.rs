@@ -383,6 +383,13 @@ mod allocation_service_tests {
         assert!(matches!(service.allocate_memory(event), Err(AllocationError::QuotaExceeded { .. })));
     }
 
+    /// The same variant says why a service was not opened and why it was not synchronised.
+    #[test]
+    fn what_failed_of_a_service_s_memory_is_not_said_to_be_its_opening() {
+        let error = AllocationServiceError::from(Error::File { name: "concepts", what: "bring it to disk", code: 5 });
+        assert!(error.to_string().starts_with("the service's memory: concepts: the system refused to bring it to disk: "), "{error}");
+    }
+
     #[test]
     fn a_region_of_another_program_is_refused_and_left_alone() {
         let folder = Folder::new("service-foreign");

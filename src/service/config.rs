@@ -101,8 +101,8 @@ pub enum AllocationServiceError {
         /// What may be given.
         allowed: &'static str,
     },
-    /// The memory could not be had.
-    #[error("opening the service's memory failed: {0}")]
+    /// The memory could not be had, or not be brought to disk.
+    #[error("the service's memory: {0}")]
     Arena(#[from] Error),
 }
 
