@@ -212,7 +212,6 @@ pub type Result<T> = core::result::Result<T, Error>;
 impl Error {
     /// The same error, told of the request and not of the slot that would have served it.
     pub(crate) fn asked_for(self, size: usize, align: usize) -> Self {
-        // 0 asks for the least.
-        if let Self::NoMemory { .. } = self { Self::NoMemory { size, align: align.max(crate::size_class::GRANULE) } } else { self }
+        if let Self::NoMemory { .. } = self { Self::NoMemory { size, align } } else { self }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::Arena;
 use crate::column::{ColumnId, publish::Place};
 use crate::error::{Error, Result};
+use crate::size_class::GRANULE;
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
@@ -68,7 +69,7 @@ impl Arena {
         let published = self.column_or_home(column).and_then(|index| self.core.publish(index, size, align, spike.raw(), place()?));
         published.map(|(p, _)| p).map_err(|error| {
             self.core.counters().failed.fetch_add(1, Relaxed);
-            error.asked_for(size, align)
+            error.asked_for(size, align.max(GRANULE))
         })
     }
 

@@ -83,7 +83,7 @@ impl<'a> Column<'a> {
     #[inline]
     pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let p = self.handle.alloc(size, align, spike.raw());
-        NonNull::new(p).ok_or_else(|| self.handle.failed().asked_for(size, align))
+        NonNull::new(p).ok_or_else(|| self.handle.failed().asked_for(size, align.max(GRANULE)))
     }
 
     /// As [`Column::alloc`], and the first `size` bytes are zero. Takes time that grows with `size`.
@@ -298,7 +298,7 @@ impl Core {
     #[cold]
     pub(crate) fn counted(&self, error: Error, size: usize, align: usize) -> Error {
         self.counters().failed.fetch_add(1, Relaxed);
-        error.asked_for(size, align)
+        error.asked_for(size, align.max(GRANULE))
     }
 
     /// The same; what is refused is not counted.
