@@ -201,7 +201,7 @@ impl Word {
         if self.0.load(Relaxed) == Self::WAITING {
             return false;
         }
-        // The flag is set, so nobody takes permits but the holder of the lock: there still is one.
+        // The flag is set, so nobody takes permits but the holder of the lock (A2): there still is one.
         // Acquire as in `try_take`; the lock takes it on to the one who is next.
         self.0.fetch_sub(1, Acquire);
         true

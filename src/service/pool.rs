@@ -13,8 +13,8 @@
 //!
 //! Any number of threads, no lock, no host allocation. What holds, whatever they do:
 //!
-//! - **Q1, the quota**: `used` is never above the quota, not for an instant: a charge finds room and takes
-//!   it in one step, nothing is added to be taken back.
+//! - **Q1, the quota**: no charge brings `used` above the quota, not for an instant: it finds room and takes it in one
+//!   step, nothing is added to be taken back. (What is found in a region is there, whatever the quota is by now.)
 //! - **Q2, the reserve**: a request that spikes after `reserve_spike` is not charged if `used` would come
 //!   above quota - reserve.
 //! - **Q3, the peak** is the greatest that `used` has been, by all charges that have returned; it never
@@ -165,6 +165,7 @@ impl Pool {
     /// [`Full`] if there is no room for it; nothing but the count of refusals has changed.
     pub(crate) fn charge(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
         let quota = self.limits.quota_bytes;
+        // Q2.
         let kept = if spike <= self.limits.reserve_spike { 0 } else { self.limits.reserve_bytes };
         let mut used = self.counts.used.load(Relaxed);
         let now = loop {
@@ -268,7 +269,7 @@ impl Pool {
         reserved.saturating_sub(raise(&counts.reserved, used))
     }
 
-    /// `reserved` grows by half, but at least to what is used, and at most to the quota.
+    /// `reserved` grows by half, but at least to what is used (Q4), and at most to the quota.
     fn grow(&self, used: u64) {
         let counts = &self.counts;
         let mut reserved = counts.reserved.load(Relaxed);

@@ -81,7 +81,7 @@ impl SharedState {
     }
 
     /// Gives up `slots` reservations whose bits are clear. True if that closed the span: the
-    /// caller owns it then. Release: the cleared bits come before.
+    /// caller owns it then (H2). Release: the cleared bits come before.
     pub(crate) fn release(&self, slots: u32) -> bool {
         let left = self.0.fetch_sub(u64::from(slots), Ordering::AcqRel) - u64::from(slots);
         left & TAKEN == 0 && self.0.compare_exchange(left, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()

@@ -144,6 +144,7 @@ impl RegionView {
     /// Whether the region is in use: whether it is open is asked now.
     pub fn state(&self) -> RegionState {
         match self.found {
+            // O2: a lock that others may have at the same time is tried for a moment.
             _ if is_open_elsewhere(&self.path) => RegionState::Open,
             Found::Closed(_) => RegionState::Closed,
             _ => RegionState::Unclosed,

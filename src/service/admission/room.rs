@@ -77,7 +77,7 @@ impl Room {
         self.waiters.len()
     }
 
-    /// The place of the one who is next.
+    /// The place of the one who is next (A5).
     fn next(&self) -> Option<usize> {
         if self.waiters.first()?.passed >= PASSED {
             return Some(0);

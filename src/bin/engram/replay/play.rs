@@ -228,7 +228,7 @@ impl<L: Local, P: Pass> Player<'_, L, P> {
         let block = self.pass.call(|| self.local.allocate(step.size(), step.align()));
         self.table.set_pointer(step.object, block);
         match NonNull::new(block) {
-            // SAFETY: a new block of this size, ours until it is handed over (H1).
+            // SAFETY: a new block of this size, ours until it is handed over (J1).
             Some(block) => unsafe { Self::fill(block, step, faults) },
             None => faults.refused += 1,
         }
@@ -241,7 +241,7 @@ impl<L: Local, P: Pass> Player<'_, L, P> {
             return;
         };
         let (size, align) = (step.size(), step.align());
-        // SAFETY: H1: the block is live (T2), of this size, and ours alone now.
+        // SAFETY: J1: the block is live (T2), of this size, and ours alone now.
         unsafe {
             if P::CONTENT && !stamp::is_whole(block, size, size, step.object) {
                 faults.damaged += 1;
@@ -257,7 +257,7 @@ impl<L: Local, P: Pass> Player<'_, L, P> {
             return;
         };
         let (size, align) = (step.size(), step.align());
-        // SAFETY: H1: the block is live (T2), of the size before, and ours alone now.
+        // SAFETY: J1: the block is live (T2), of the size before, and ours alone now.
         let moved = unsafe {
             if P::CONTENT && !stamp::is_whole(block, before, before, step.object) {
                 faults.damaged += 1;

@@ -3,9 +3,9 @@
 //! The cost of order is the same whichever allocator is played: a pointer is a relaxed load or store, an object that is
 //! handed to another thread one release store there and one acquire load here.
 //!
-//! - **H1** a thread touches an object's pointer only between its turn and the next: the turns of one object ascend along
+//! - **J1** a thread touches an object's pointer only between its turn and the next: the turns of one object ascend along
 //!   its chain, and [`Table::publish`] / [`Table::await_turn`] pair up, so the accesses are ordered.
-//! - **H2** nobody waits for ever: of all steps not yet done, the earliest in the trace has nothing left to wait for.
+//! - **J2** nobody waits for ever: of all steps not yet done, the earliest in the trace has nothing left to wait for.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};

@@ -5,8 +5,8 @@
 //! 0                                     8                12           16
 //! ```
 //!
-//! - **R1** a record is a block of its own, of [`size_of_record`] bytes, aligned to 16, and lives as long as its [`Store`].
-//! - **R2** its header was written by [`Store::filled`], its content follows it and has the header's length.
+//! - **X1** a record is a block of its own, of [`size_of_record`] bytes, aligned to 16, and lives as long as its [`Store`].
+//! - **X2** its header was written by [`Store::filled`], its content follows it and has the header's length.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{NonNull, null_mut};
@@ -133,7 +133,7 @@ impl Store {
             let content = concepts.content(concept);
             // In range: the file is smaller than 4 GiB.
             let header = Header { next: null_mut(), spike_ns: concept.spike_ns, length: content.len() as u32 };
-            // SAFETY: R1: the block is ours and holds the header and the content behind it.
+            // SAFETY: X1: the block is ours and holds the header and the content behind it.
             unsafe {
                 record.write(header);
                 record.add(1).cast::<u8>().copy_from_nonoverlapping(NonNull::from(content).cast(), content.len());
@@ -147,7 +147,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         if let Memory::System(layouts) = &self.memory {
             for (record, layout) in self.records.iter().zip(layouts) {
-                // SAFETY: R1: a live block of this layout, and nobody has it any more.
+                // SAFETY: X1: a live block of this layout, and nobody has it any more.
                 unsafe { System.dealloc(record.cast().as_ptr(), *layout) };
             }
         }

@@ -30,7 +30,7 @@ fn the_chain_goes_by_spike_time_and_ends() {
     let mut seen = Vec::new();
     let mut next = store.records()[order[0] as usize].as_ptr();
     while !next.is_null() {
-        // SAFETY: R1, R2: a record of the store's, which lives.
+        // SAFETY: X1, X2: a record of the store's, which lives.
         let header = unsafe { &*next };
         seen.push(header.spike_ns);
         next = header.next;
@@ -43,7 +43,7 @@ fn the_chain_goes_by_spike_time_and_ends() {
 fn a_changed_byte_is_noticed() {
     let concepts = concepts();
     let store = Store::malloc(&concepts);
-    // SAFETY: R1, R2: a record of the store's, whose content has at least three bytes.
+    // SAFETY: X1, X2: a record of the store's, whose content has at least three bytes.
     unsafe { *store.records()[17].add(1).cast::<u8>().add(2).as_ptr() ^= 4 };
     let mut bench = Bench { concepts: &concepts, caches: Caches::new(), series: Default::default(), damaged: 0 };
     bench.visit(Order::All, 0, &store, &concepts.order(|concept| concept.spike_ns));

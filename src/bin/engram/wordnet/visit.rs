@@ -17,7 +17,7 @@ impl<'a> Visits<'a> {
         let list: Vec<_> = sequence.iter().map(|index| store.records()[*index as usize]).collect();
         let after = list.iter().skip(1).map(|record| record.as_ptr()).chain([null_mut()]);
         for (record, next) in list.iter().zip(after) {
-            // SAFETY: R1, R2: a record of the store's; no walk is under way.
+            // SAFETY: X1, X2: a record of the store's; no walk is under way.
             unsafe { (*record.as_ptr()).next = next };
         }
         Self { list, store: PhantomData }
@@ -30,7 +30,7 @@ impl<'a> Visits<'a> {
         if chained {
             let mut record = self.list.first().map_or(null_mut(), |first| first.as_ptr());
             while let Some(here) = NonNull::new(record) {
-                // SAFETY: R1, R2: a record of the store's, which lives.
+                // SAFETY: X1, X2: a record of the store's, which lives.
                 unsafe {
                     sum = sum.wrapping_add(visit(here));
                     record = here.as_ref().next;
@@ -38,7 +38,7 @@ impl<'a> Visits<'a> {
             }
         } else {
             for record in &self.list {
-                // SAFETY: R1, R2: a record of the store's, which lives.
+                // SAFETY: X1, X2: a record of the store's, which lives.
                 sum = sum.wrapping_add(unsafe { visit(*record) });
             }
         }
@@ -49,10 +49,10 @@ impl<'a> Visits<'a> {
 /// Reads all of a record.
 ///
 /// # Safety
-/// R1 and R2 hold for it.
+/// X1 and X2 hold for it.
 #[inline]
 unsafe fn visit(record: NonNull<Header>) -> u64 {
-    // SAFETY: R2: the content follows the header and has its length.
+    // SAFETY: X2: the content follows the header and has its length.
     sum_of(unsafe {
         let length = record.as_ref().length as usize;
         std::slice::from_raw_parts(record.add(1).cast::<u8>().as_ptr(), length)
