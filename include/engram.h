@@ -202,7 +202,8 @@ typedef struct engram_pool_config {
   size_t type_length;
   // Bytes whose pages are touched at open; at most the quota, and in all pools at most the capacity.
   uint64_t initial_bytes;
-  // Bytes that the pool's slots may take, each rounded to its size class; never exceeded. Any number.
+  // Bytes that the pool's slots may take, each rounded to its size class; never exceeded. Any number. (What the pool
+  // has in a region file that is opened stays, and counts, even if it is more.)
   uint64_t quota_bytes;
   // Bytes of the quota that only requests with a first spike at or before `reserve_ttfs_ns` may use; at most
   // the quota.
@@ -504,10 +505,51 @@ size_t engram_column_alloc_batch(struct engram_column *column,
 engram_status engram_column_reset(struct engram_column *column);
 
 // Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
-// nonzero (`ENGRAM_OK` then too). Holder.
+// nonzero (`ENGRAM_OK` then too). Holder; takes a step for each chunk of the arena and each word of the column's spans.
 engram_status engram_column_walk(struct engram_column *column,
                                  int (*visit)(void *user, void *block, size_t usable),
                                  void *user);
+
+// Brings all that was written to the disk of the region file; for other memory there is nothing to do. After it has
+// returned, and as long as nothing is written, the file outlives a loss of power. Any, blocking.
+engram_status engram_arena_sync(struct engram_arena *arena);
+
+// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
+// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
+// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
+// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
+// file is an open region, also one that was opened meanwhile: it is not replaced. While nothing else uses the arena; blocking.
+engram_status engram_arena_snapshot(struct engram_arena *arena,
+                                    const char *path);
+
+// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
+// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
+// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
+// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
+// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
+void *engram_alloc_publish(struct engram_arena *arena,
+                           uint32_t column,
+                           size_t size,
+                           size_t align,
+                           uint32_t ttfs_ns,
+                           uint64_t *where);
+
+// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
+// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if another thread takes it back at this
+// moment; nothing has changed then. Any, RT, wait-free.
+engram_status engram_free_unpublish(struct engram_arena *arena,
+                                    uint64_t *where);
+
+// One of 16 words (`slot` 0 to 15) that the arena keeps for its program, 0 at first: an offset, so that the program finds its
+// data again. 0 also if `slot` is out of range or `arena` NULL (see `engram_last_error`). Any, RT.
+uint64_t engram_root(const struct engram_arena *arena,
+                     uint32_t slot);
+
+// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. The first block of an arena has offset 0, too: a published
+// block never has (`engram_alloc_publish`). Any, RT.
+engram_status engram_set_root(struct engram_arena *arena,
+                              uint32_t slot,
+                              uint64_t offset);
 
 // Takes a snapshot. `struct_size` is `sizeof(engram_metrics)`; another size is `ENGRAM_E_INVALID`. Any,
 // no lock.
@@ -533,8 +575,8 @@ engram_status engram_service_config_init(struct engram_service_config *config, s
 engram_status engram_service_open(const struct engram_service_config *config,
                                   struct engram_service **out);
 
-// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it stays open. NULL:
-// `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
+// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it
+// stays open. NULL: `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
 engram_status engram_service_close(struct engram_service *service);
 
 // Allocates memory for a concept and stores its content. `out` may be NULL.
@@ -552,7 +594,7 @@ engram_status engram_service_allocate(struct engram_service *service,
 
 // Allocates many concepts in one call, the earliest first spike first if not all can be served (then other threads may
 // see some go and come again): `out[i]` answers `concepts[i]`, and its status says what came of it; `out` may be NULL.
-// `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`.
+// `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`. `ENGRAM_E_NULL`: `service` or `concepts` is NULL.
 //
 // With flags 0 each is served on its own. Returns `ENGRAM_OK` if all were, else the status of the first that was not:
 // of those that could never be served (with a status of `ENGRAM_E_NULL`, `ENGRAM_E_INVALID`, or `ENGRAM_E_NOT_FOUND`) the
@@ -654,47 +696,6 @@ engram_status engram_service_unpin(struct engram_pin *pin);
 size_t engram_service_metrics_json(const struct engram_service *service,
                                    char *buffer,
                                    size_t capacity);
-
-// Brings all that was written to the disk of the region file; for other memory there is nothing to do. After it has
-// returned, and as long as nothing is written, the file outlives a loss of power. Any, blocking.
-engram_status engram_arena_sync(struct engram_arena *arena);
-
-// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
-// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
-// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
-// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened meanwhile: it is
-// not replaced. While nothing else uses the arena; blocking.
-engram_status engram_arena_snapshot(struct engram_arena *arena,
-                                    const char *path);
-
-// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
-// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
-// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
-// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
-// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
-void *engram_alloc_publish(struct engram_arena *arena,
-                           uint32_t column,
-                           size_t size,
-                           size_t align,
-                           uint32_t ttfs_ns,
-                           uint64_t *where);
-
-// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
-// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if another thread takes it back at this
-// moment; nothing has changed then. Any, RT, wait-free.
-engram_status engram_free_unpublish(struct engram_arena *arena,
-                                    uint64_t *where);
-
-// One of 16 words (`slot` 0 to 15) that the arena keeps for its program, 0 at first: an offset, so that the program finds its
-// data again. 0 also if `slot` is out of range or `arena` NULL (see `engram_last_error`). Any, RT.
-uint64_t engram_root(const struct engram_arena *arena,
-                     uint32_t slot);
-
-// Sets such a word. `ENGRAM_E_INVALID` if `slot` is out of range. The first block of an arena has offset 0, too: a published
-// block never has (`engram_alloc_publish`). Any, RT.
-engram_status engram_set_root(struct engram_arena *arena,
-                              uint32_t slot,
-                              uint64_t offset);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// The files of the C face in the order of the header; any that is not named here comes after them.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 12] = [
     "status.rs",
     "arena.rs",
     "alloc.rs",
     "batch.rs",
     "column.rs",
+    "persist.rs",
     "metrics.rs",
     "service_config.rs",
     "concept.rs",

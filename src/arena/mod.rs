@@ -256,6 +256,7 @@ impl Arena {
     /// [`Error::ZeroSize`](crate::Error::ZeroSize),
     /// [`Error::SizeAboveCapacity`](crate::Error::SizeAboveCapacity),
     /// [`Error::Alignment`](crate::Error::Alignment) (above 2 MiB),
+    /// [`Error::AlignmentHere`](crate::Error::AlignmentHere) (in given memory),
     /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange),
     /// [`Error::NoMemory`](crate::Error::NoMemory),
     /// [`Error::Quota`](crate::Error::Quota).

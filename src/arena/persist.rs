@@ -142,8 +142,8 @@ impl Arena {
     /// all. While nothing else uses the arena. Blocks.
     ///
     /// # Errors
-    /// [`Error::ArenaHeld`] while a column is held; [`Error::FileBusy`] if the file is a region that somebody has open, also since
-    /// the copy was begun; [`Error::File`].
+    /// [`Error::ArenaHeld`] while a column is held; [`Error::Format`] if what is there is no file; [`Error::FileBusy`] if the file
+    /// is a region that somebody has open, also since the copy was begun; [`Error::File`].
     pub fn snapshot(&self, path: impl AsRef<Path>) -> Result<()> {
         match self.held_column() {
             Some(column) => Err(Error::ArenaHeld(column)),

@@ -78,8 +78,8 @@ impl<'a> Column<'a> {
     /// while others claim in the same chunk, and above 256 KiB it is lock-free. README tells how many machine instructions.
     ///
     /// # Errors
-    /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`], [`Error::NoMemory`],
-    /// [`Error::Quota`].
+    /// [`Error::ZeroSize`], [`Error::SizeAboveCapacity`], [`Error::Alignment`], [`Error::AlignmentHere`] (in given memory),
+    /// [`Error::NoMemory`], [`Error::Quota`].
     #[inline]
     pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let p = self.handle.alloc(size, align, spike.raw());

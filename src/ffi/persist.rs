@@ -18,8 +18,8 @@ pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_s
 /// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
 /// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
 /// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
-/// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened meanwhile: it is
-/// not replaced. While nothing else uses the arena; blocking.
+/// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
+/// file is an open region, also one that was opened meanwhile: it is not replaced. While nothing else uses the arena; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *const c_char) -> engram_status {
     if path.is_null() {

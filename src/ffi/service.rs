@@ -56,8 +56,8 @@ pub unsafe extern "C" fn engram_service_open(config: *const engram_service_confi
     }
 }
 
-/// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it stays open. NULL:
-/// `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
+/// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it
+/// stays open. NULL: `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> engram_status {
     // SAFETY: the caller's promise: an open service that nobody else uses.
@@ -103,7 +103,7 @@ unsafe fn allocate(service: *const engram_service, request: *const engram_concep
 
 /// Allocates many concepts in one call, the earliest first spike first if not all can be served (then other threads may
 /// see some go and come again): `out[i]` answers `concepts[i]`, and its status says what came of it; `out` may be NULL.
-/// `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`.
+/// `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`. `ENGRAM_E_NULL`: `service` or `concepts` is NULL.
 ///
 /// With flags 0 each is served on its own. Returns `ENGRAM_OK` if all were, else the status of the first that was not:
 /// of those that could never be served (with a status of `ENGRAM_E_NULL`, `ENGRAM_E_INVALID`, or `ENGRAM_E_NOT_FOUND`) the

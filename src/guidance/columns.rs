@@ -4,8 +4,8 @@
 //! x = (w1 structural + w2 semantic + w3 temporal + w4 exception) / (w of the first three that have an opinion)
 //! ```
 //!
-//! A column spikes when [`first_spike`] says that a neuron under this
-//! drive does. All columns have the same tau and theta, so that the strongest drive spikes first; ties go to the lowest number. At or below theta a column is silent; if all are, the
+//! A column spikes when [`first_spike`] says that a neuron under this drive does. All columns have the same tau and theta, so
+//! that the strongest drive spikes first; ties go to the lowest number. At or below theta a column is silent; if all are, the
 //! least loaded column is recruited. The voters, each 0 to 1 (the semantic one a little more):
 //!
 //! - **structural**: the concept's known neighbours. Each placed one of at most [`VOTING`] votes for its

@@ -20,13 +20,14 @@ pub struct PoolConfig {
     /// page fault. At most the quota; together at most the capacity.
     pub initial_bytes: usize,
     /// Bytes that the pool's slots may take, each rounded to its size class, heads included. Any number;
-    /// the quotas of all pools together may exceed the capacity.
+    /// the quotas of all pools together may exceed the capacity. (What the pool has in a region file that is opened stays, and
+    /// counts, even if it is more.)
     pub quota_bytes: usize,
-    /// Bytes of the quota that only requests with a first spike at or before `reserve_spike` may use.
+    /// Bytes of the quota that only requests with a first spike at or before `reserve_spike` may use. At most the quota.
     pub reserve_bytes: usize,
     /// The latest first spike that may use the reserve.
     pub reserve_spike: SpikeTime,
-    /// Pools that serve when this one is full, tried in order.
+    /// Pools that serve when this one is full, tried in order: others of the service.
     pub alternatives: Vec<ConceptType>,
 }
 
@@ -45,7 +46,7 @@ impl PoolConfig {
 pub struct AllocationServiceConfig {
     /// A region file, created or opened with every concept that is in it; `None` for anonymous memory.
     pub path: Option<PathBuf>,
-    /// Bytes of memory for concepts, rounded up to 2 MiB.
+    /// Bytes of memory for concepts, 1 to 1 TiB, rounded up to 2 MiB.
     pub capacity_bytes: usize,
     /// Columns, 1 to 65,536.
     pub columns: u32,
