@@ -8,7 +8,9 @@
 //! 3  give back: what our cells keep, what others freed; then 1 and 2 again a step a kept slot or unit
 //! 4  the same for every column whose lease is free                         the same, for all columns
 //!    from every other one: spans that others freed whole (see `steal`)     one look a cell and a span in an inbox
-//! 5  refuse
+//! 5  the column's shared spans wherever they lie; for who names no column
+//!    what all others keep, and their shared spans                          one look a span in use
+//! 6  refuse
 //! ```
 //!
 //! Steps 2 to 5 are not bounded by P2: they take about 60 instructions for each chunk, 20 for each

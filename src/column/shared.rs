@@ -201,6 +201,8 @@ impl Core {
         if live.load(Relaxed) & granule.bit() == 0 {
             return Err(Self::not_live(granule, place));
         }
+        // Release: pairs with `claim_bit`: the last use of the block comes before the next owner's first. Acquire: of two frees the
+        // second sees the first.
         if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
             return Err(Misuse::Twice);
         }

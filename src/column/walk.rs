@@ -145,6 +145,7 @@ impl Handle {
             let live = core.live.at(word);
             if live.load(Relaxed) != 0 {
                 self.zero_blocks(word, live.load(Relaxed), class.bytes as usize);
+                // As in `free_shared`.
                 slots += live.swap(0, AcqRel).count_ones();
             }
         }

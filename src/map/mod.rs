@@ -382,6 +382,7 @@ impl PageEntry {
         self.0.fetch_and(!u64::from(mark), Ordering::AcqRel);
     }
 
+    /// Acquire and release: of a thief and a reset one gets the span, and sees what the other did to it.
     fn change(&self, from: Entry, to: Entry) -> bool {
         self.0.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }

@@ -85,6 +85,7 @@ impl ChunkMap {
         let Some(starts) = NonZeroU64::new(run_starts(free, spans) & aligned_places(align)) else { return Ok(None) };
         let place = starts.trailing_zeros();
         let rest = free & !(run_mask(spans) << place);
+        // Acquire: pairs with `give`: what was done with the spans before comes first.
         match self.0.compare_exchange(free, rest, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Ok(Some(place)),
             Err(_) => Err(Raced),

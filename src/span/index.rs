@@ -78,6 +78,7 @@ pub(crate) trait IndexWords {
     /// Gives a chunk back; the caller owned it whole.
     fn give(&self, chunk: ChunkId) {
         let (leaf, bit) = (chunk.index() / 64, 1 << (chunk.index() % 64));
+        // Release: pairs with the claims: what was done with the chunk before comes first.
         self.word(0, leaf).fetch_or(bit, Ordering::Release);
         self.raise(1, leaf);
     }
@@ -90,6 +91,7 @@ pub(crate) trait IndexWords {
             let leaf = next / 64;
             let after = end.index().min((leaf + 1) * 64);
             let bits = (u64::MAX >> (64 - (after - next))) << (next % 64);
+            // Release, as in `give`.
             self.word(0, leaf).fetch_or(bits, Ordering::Release);
             self.raise(1, leaf);
             next = after;

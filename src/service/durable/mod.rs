@@ -103,6 +103,7 @@ pub(super) struct Batch<'a> {
 impl Batch<'_> {
     /// From here on its slots count.
     pub(super) fn commit(&self) {
+        // After all slots (B2).
         self.record.store(CLAIMED | COMMITTED | self.number, Release);
     }
 }
@@ -219,6 +220,7 @@ impl Durable {
         for (word, bytes) in pool.name.iter().zip(name.chunks_exact(8)) {
             word.store(bytes.try_into().map_or(0, u64::from_le_bytes), Relaxed);
         }
+        // Last: who finds a length, after a kill too, finds the name.
         pool.length.store(text.len() as u64, Release);
     }
 
