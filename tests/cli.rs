@@ -273,9 +273,11 @@ fn the_process_that_measures_memory_refuses_what_is_not_a_trace() {
     assert!(said.starts_with("standard input: at byte 0 "), "{said}");
 }
 
+/// Not even a folder for temporary files, into which it writes a page.
 #[test]
 fn the_main_run_needs_nothing_and_finds_nothing_wrong() {
-    let output = engram(["--json", "--rounds", "1"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
+    let output = command.args(["--json", "--rounds", "1"]).env("TMPDIR", "/nowhere").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let nest = &report["replays"][0];

@@ -85,7 +85,7 @@ pub fn measure(progress: &Progress) -> Result<ConceptsReport, Failure> {
         utilization: maintained.memory_utilization,
     };
     let pages_maintained = activation_pages(&service, &graph)?;
-    let page = page::write(&service)?;
+    let page = page::write(&service);
     progress.step();
 
     progress.stage(NAME, "reading and allocating again");

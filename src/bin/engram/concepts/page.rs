@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use engram::SpanView;
 use engram::service::MemoryAllocationService;
 
-use crate::failure::Failure;
-
 /// Degrees of hue from one column to the next: the golden angle, so that neighbours differ.
 const HUE: f64 = 137.508;
 
@@ -17,14 +15,11 @@ td{width:11px;height:11px;padding:0}th{font:11px ui-monospace,monospace;text-ali
 .f{background:#f1f1f1}.l{background:#555}p{max-width:46rem;line-height:1.4}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}.f{background:#262626}}\
 </style>";
 
-/// Writes the page into the directory for temporary files. Its path.
-///
-/// # Errors
-/// [`Failure::Output`] if it cannot be written.
-pub fn write(service: &MemoryAllocationService) -> Result<PathBuf, Failure> {
+/// Writes the page into the folder for temporary files. Its path; `None` if it cannot be written there, perhaps because another
+/// user's page is there: what was measured is told all the same.
+pub fn write(service: &MemoryAllocationService) -> Option<PathBuf> {
     let path = std::env::temp_dir().join("engram-heap-map.html");
-    std::fs::write(&path, page(service))?;
-    Ok(path)
+    std::fs::write(&path, page(service)).is_ok().then_some(path)
 }
 
 fn page(service: &MemoryAllocationService) -> String {

@@ -33,8 +33,8 @@ pub struct ConceptsReport {
     pub pools: Vec<PoolRow>,
     /// A pool that is too small.
     pub refusals: Refusals,
-    /// The heap map.
-    pub page: PathBuf,
+    /// The heap map, if it could be written.
+    pub page: Option<PathBuf>,
     /// Contents that were not as they were stored.
     pub damaged: u64,
 }

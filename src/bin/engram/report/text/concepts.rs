@@ -94,7 +94,10 @@ pub fn write(out: &mut impl Write, report: &ConceptsReport, style: Style) -> io:
         refusals.message
     );
     paragraph(out, &note, str::to_owned)?;
-    writeln!(out, "Heap map: {}", report.page.display())?;
+    match &report.page {
+        Some(page) => writeln!(out, "Heap map: {}", page.display())?,
+        None => writeln!(out, "Heap map: none, because the folder for temporary files did not take it")?,
+    }
     writeln!(out)
 }
 

@@ -114,7 +114,7 @@ fn concepts() -> ConceptsReport {
             used_bytes: 1 << 19,
             message: "pool entity may hold 1048576 bytes, and many words follow that say why".to_owned(),
         },
-        page: "/tmp/engram-heap-map.html".into(),
+        page: Some("/tmp/engram-heap-map.html".into()),
         damaged: 0,
     }
 }
