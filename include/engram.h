@@ -464,8 +464,9 @@ engram_status engram_free_batch(struct engram_arena *arena, void *const *pointer
 
 // Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
 // `served` may be NULL. Returns `ENGRAM_OK`, or the status of the first request refused in the order of
-// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. In a region file each block counts by itself: if
-// the process is killed in the middle, those served so far are there. Any, lock-free; time grows with n log n.
+// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. `ENGRAM_E_INVALID`: a flag that is not known,
+// or more than 2^31 requests. In a region file each block counts by itself: if the process is killed in the middle, those served so
+// far are there. Any, lock-free; time grows with n log n.
 engram_status engram_alloc_batch(struct engram_arena *arena,
                                  const struct engram_request *requests,
                                  size_t count,
