@@ -121,12 +121,12 @@ unsafe fn write_text(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_metrics_json(arena: *const engram_arena, buffer: *mut c_char, capacity: usize) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { write_text(arena, buffer, capacity, super::super::metrics::Metrics::write_json) }
+    unsafe { write_text(arena, buffer, capacity, Metrics::write_json) }
 }
 
 /// Writes a snapshot as `OpenMetrics` text, as `snprintf` would. Any, no lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_metrics_openmetrics(arena: *const engram_arena, buffer: *mut c_char, capacity: usize) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { write_text(arena, buffer, capacity, super::super::metrics::Metrics::write_openmetrics) }
+    unsafe { write_text(arena, buffer, capacity, Metrics::write_openmetrics) }
 }

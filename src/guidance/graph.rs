@@ -199,7 +199,6 @@ pub struct Cut {
 
 impl Cut {
     /// The share of edges that are cut, 0 if there are none.
-    #[allow(clippy::cast_precision_loss, reason = "there are fewer than 2^53 edges")]
     pub fn share(self) -> f64 {
         if self.edges == 0 { 0.0 } else { self.cut as f64 / self.edges as f64 }
     }

@@ -178,7 +178,7 @@ impl MemoryAllocationService {
             cache_hit_rate: share(hits, hits + misses),
             retries: self.arena.metrics().retries,
             relocations: self.relocations.load(Relaxed),
-            edge_cut: share(cut.cut, cut.edges),
+            edge_cut: cut.share(),
             pool_statistics,
         }
     }
