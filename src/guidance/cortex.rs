@@ -129,14 +129,14 @@ impl Cortex {
         self.graph.degree(concept) == 0
     }
 
-    /// Whether a concept that is placed is known to belong to this one. Reads its edges until one is found.
-    pub(crate) fn has_placed_neighbour(&self, concept: u32) -> bool {
-        self.graph.any_neighbour(concept, |neighbour| self.homes.column(neighbour) != NOWHERE)
-    }
-
     /// Makes known that two concepts, placed or not, belong together.
     pub fn link(&self, a: u32, b: u32) -> Linked {
         self.graph.link(a, b)
+    }
+
+    /// Two concepts are not known to belong together any more. Whether they were. Looks through the edges of both, from the latest on.
+    pub(crate) fn unlink(&self, a: u32, b: u32) -> bool {
+        self.graph.unlink(a, b).is_some()
     }
 
     /// Chooses a column for a concept by all that is known of it, and makes it its home. `effect` is what

@@ -290,6 +290,19 @@ impl Graph {
         true
     }
 
+    /// Forgets an edge. How many edges `b` has left, `None` if there was no such edge.
+    pub(crate) fn unlink(&self, a: u32, b: u32) -> Option<usize> {
+        self.with_both(a, b, |one, other| {
+            let of_a = one.remove(a, b)?;
+            let shared = other.unwrap_or(one);
+            let of_b = shared.remove(b, a)?;
+            self.bytes.fetch_sub((of_a + of_b) as u64, Relaxed);
+            self.edges.fetch_sub(1, Relaxed);
+            self.changes.fetch_add(1, Relaxed);
+            Some(shared.neighbours(b).len())
+        })
+    }
+
     /// Drops edges of a concept, the latest first, and reports each neighbour that has no edge left. An edge is a unit of
     /// work, and so are [`SEARCHED`] edges of the neighbour; none is begun after `work` units. True if the concept has no
     /// edge left either.
@@ -297,15 +310,7 @@ impl Graph {
         let mut done = 0;
         while done < work {
             let Some(&neighbour) = self.shard(concept).read().neighbours(concept).last() else { return true };
-            let left = self.with_both(concept, neighbour, |one, other| {
-                let mine = one.remove(concept, neighbour)?;
-                let shared = other.unwrap_or(one);
-                let theirs = shared.remove(neighbour, concept)?;
-                self.bytes.fetch_sub((mine + theirs) as u64, Relaxed);
-                self.edges.fetch_sub(1, Relaxed);
-                self.changes.fetch_add(1, Relaxed);
-                Some(shared.neighbours(neighbour).len())
-            });
+            let left = self.unlink(concept, neighbour);
             if left == Some(0) {
                 lonely(neighbour);
             }
@@ -317,11 +322,6 @@ impl Graph {
     /// Edges of a concept.
     pub(crate) fn degree(&self, concept: u32) -> usize {
         self.shard(concept).read().neighbours(concept).len()
-    }
-
-    /// Whether `is` says so of a neighbour of a concept.
-    pub(crate) fn any_neighbour(&self, concept: u32, is: impl Fn(u32) -> bool) -> bool {
-        self.shard(concept).read().neighbours(concept).iter().any(|&neighbour| is(neighbour))
     }
 
     /// Replaces `row` by at most `most` neighbours of a concept: all of them, or every `s`-th with the

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A step that fails undoes those before it, so that a refusal changes nothing but counts. Hints are
-//! made known before the column is chosen, and stay known.
+//! made known before the column is chosen, and stay known if it is served.
 
 use core::ptr::NonNull;
 use std::sync::Arc;
@@ -226,7 +226,7 @@ impl MemoryAllocationService {
             let placed = match self.place(&node, own, plan, terms, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
-                    self.abandon(&node, &mut state);
+                    self.abandon(&node, &mut state, request);
                     return Err(error);
                 }
             };
@@ -281,12 +281,6 @@ impl MemoryAllocationService {
 
     /// Makes a request's hints known as edges. One for which the file has no room is not made known: memory and file say the same.
     pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
-        // Nobody else would bury who is only hinted at, and has no edge.
-        let bury_lonely = |number| {
-            if self.cortex.is_lonely(number) {
-                self.registry.bury(number);
-            }
-        };
         if let Some(durable) = &self.durable {
             for hint in others_named(request) {
                 // The number is looked for where nobody forgets edges meanwhile: memory and file must say the same.
@@ -297,7 +291,7 @@ impl MemoryAllocationService {
                 };
                 let _ = durable.link(&self.arena, [node.id(), hint.as_bytes()], linked);
                 if let Some(hinted) = known {
-                    bury_lonely(hinted.number);
+                    self.bury_lonely(hinted.number);
                 }
             }
             return;
@@ -307,7 +301,7 @@ impl MemoryAllocationService {
             let numbers = self.registry.numbers_of(&mut hints);
             for &number in &numbers {
                 if self.cortex.link(node.number, number) == Linked::Dropped {
-                    bury_lonely(number);
+                    self.bury_lonely(number);
                 }
             }
             if numbers.len() < TOGETHER {
@@ -316,13 +310,34 @@ impl MemoryAllocationService {
         }
     }
 
-    /// A request was refused or undone: its node has no home. It is buried if it has no edges, and if none of them leads to a
-    /// concept that is placed, they are forgotten first: who is refused again and again leaves nothing behind.
-    pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>) {
+    /// A request was refused or undone: its node has no home. What its hints say is forgotten, and the node is buried unless others
+    /// have named it: who is refused again and again leaves nothing behind. (When it comes again, it says so again.)
+    pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>, request: &Asked) {
+        // The latest first: that is where they are looked for.
+        for hint in others_named(request).rev() {
+            let mut named = None;
+            let mut unlinked = || {
+                named = self.registry.find(hint);
+                named.as_ref().is_some_and(|named| self.cortex.unlink(node.number, named.number))
+            };
+            match &self.durable {
+                // It finds room, or makes it.
+                Some(durable) => drop(durable.unlink(&self.arena, [node.id(), hint.as_bytes()], unlinked)),
+                None => _ = unlinked(),
+            }
+            if let Some(named) = named {
+                self.bury_lonely(named.number);
+            }
+        }
         if self.cortex.unplace(node.number) {
             self.registry.bury_locked(node, state);
-        } else if !self.cortex.has_placed_neighbour(node.number) {
-            self.forget_edges(node, state);
+        }
+    }
+
+    /// Nobody else would bury who was only hinted at, and has no edge.
+    fn bury_lonely(&self, number: u32) {
+        if self.cortex.is_lonely(number) {
+            self.registry.bury(number);
         }
     }
 
@@ -588,7 +603,7 @@ impl MemoryAllocationService {
 }
 
 /// The hints that name other concepts: what could not be an id names nobody.
-pub(super) fn others_named<'a>(request: &Asked<'a>) -> impl Iterator<Item = &'a str> {
+pub(super) fn others_named<'a>(request: &Asked<'a>) -> impl DoubleEndedIterator<Item = &'a str> {
     let id = request.concept_id;
     request.locality_hints.iter().map(String::as_str).filter(move |&hint| hint != id && is_concept_id(hint))
 }

@@ -281,19 +281,20 @@ impl MemoryAllocationService {
         self.batches.fetch_add(1, Relaxed) + 1
     }
 
-    /// Undoes what a batch was served. (Unless somebody has deallocated it meanwhile: as if it had not been.) Hints that were made
-    /// known are forgotten, but for those that name, or are named by, concepts that are there.
+    /// Undoes what a batch was served. (Unless somebody has deallocated it meanwhile: as if it had not been.) What the hints of its
+    /// requests say is forgotten, but for those of ids that are concepts by now.
     fn undo(&self, requests: &[Asked], number: u64, served: &Served) {
         for &place in &served.places {
-            if let Some(pool) = self.undo_of(number, requests[place].concept_id) {
+            if let Some(pool) = self.undo_of(number, &requests[place]) {
                 self.pools[pool].forget_allocation();
             }
         }
-        for node in requests.iter().filter_map(|request| self.registry.find(request.concept_id)) {
-            if let Some(mut state) = node.lock()
+        for request in requests {
+            if let Some(node) = self.registry.find(request.concept_id)
+                && let Some(mut state) = node.lock()
                 && node.block().is_none()
             {
-                self.abandon(&node, &mut state);
+                self.abandon(&node, &mut state, request);
             }
         }
     }

@@ -13,7 +13,7 @@ use super::node::{Node, State};
 use super::result::DeallocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
-use crate::guidance::{AllocationError, ConceptType, DeallocationRequest, Linked};
+use crate::guidance::{AllocationError, Asked, ConceptType, DeallocationRequest, Linked};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
@@ -143,16 +143,16 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Undoes what a batch allocated, unless somebody has freed it since: another concept of that id may be there by then. Its edges
-    /// stay known: others may have made them known. Its pool; the caller counts it.
-    pub(super) fn undo_of(&self, batch: u64, concept_id: &str) -> Option<usize> {
-        let node = self.registry.find(concept_id)?;
+    /// Undoes what a batch allocated for a request, unless somebody has freed it since: another concept of that id may be there by then.
+    /// Its pool; the caller counts it.
+    pub(super) fn undo_of(&self, batch: u64, request: &Asked) -> Option<usize> {
+        let node = self.registry.find(request.concept_id)?;
         let mut state = node.lock()?;
         if state.batch != batch {
             return None;
         }
         let (pool, _) = self.vacate(&node, &state)?;
-        self.abandon(&node, &mut state);
+        self.abandon(&node, &mut state, request);
         Some(pool)
     }
 

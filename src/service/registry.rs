@@ -224,6 +224,53 @@ mod tests {
         std::fs::remove_file(folder).unwrap();
     }
 
+    /// The same where concepts that are there name them, or are named by them: these would be known to so many that they could know no
+    /// one else, and those that are named beside them would be known when they are no more.
+    #[test]
+    fn refused_requests_leave_nothing_behind_that_concepts_which_are_there_have_not_said() {
+        let file = std::env::temp_dir().join(format!("engram-refused-there-{}", std::process::id()));
+        let _ = std::fs::remove_file(&file);
+        for path in [None, Some(file.clone())] {
+            let mut config = tight(path.clone());
+            config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
+            let service = MemoryAllocationService::open(config.clone()).unwrap();
+            let known =
+                |service: &MemoryAllocationService| service.registry.numbers() as usize - service.registry.numbers.read().free.len();
+            for round in 0..50 {
+                let names = vec![format!("r{round} 0"), format!("r{round} 1")];
+                let there = AllocationRequest { concept_type: ConceptType::EVENT, ..hinting("there".to_owned(), names) };
+                service.allocate_memory(there).unwrap();
+                let request = |which: u32| {
+                    let mut hints = vec![format!("h{round} {which}"), format!("r{round} {}", which + 1)];
+                    // Who is named by it names nobody that is there.
+                    hints.extend((which > 1).then(|| "there".to_owned()));
+                    hinting(format!("r{round} {which}"), hints)
+                };
+                service.allocate_memory(request(1)).unwrap_err();
+                service.batch_allocate_memory((1..20).map(request).collect()).unwrap_err();
+                assert!(service.batch_allocate_each((1..20).map(request).collect()).iter().all(Result::is_err));
+                assert_eq!((service.cortex.edges(), known(&service)), (2, 3), "what it has named itself");
+                service.deallocate_memory("there".into()).unwrap();
+                assert_eq!((service.cortex.edges(), known(&service)), (0, 0));
+            }
+            // In the file, too: one that was refused comes again without its hint.
+            let event = |id: &str, hints| AllocationRequest { concept_type: ConceptType::EVENT, ..hinting(id.to_owned(), hints) };
+            service.allocate_memory(event("there", vec!["r0".to_owned()])).unwrap();
+            for id in ["r0", "r1"] {
+                service.allocate_memory(hinting(id.to_owned(), vec!["there".to_owned()])).unwrap_err();
+            }
+            service.allocate_memory(event("r0", vec![])).unwrap();
+            service.allocate_memory(event("r1", vec!["there".to_owned()])).unwrap();
+            assert_eq!((service.cortex.edges(), known(&service)), (1, 3));
+            drop(service);
+            if path.is_some() {
+                let service = MemoryAllocationService::open(config).unwrap();
+                assert_eq!((service.cortex.edges(), known(&service)), (1, 3));
+            }
+        }
+        std::fs::remove_file(file).unwrap();
+    }
+
     #[test]
     fn a_batch_refused_for_an_id_that_is_taken_tells_that_concept_nothing() {
         let service = MemoryAllocationService::open(AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() }).unwrap();

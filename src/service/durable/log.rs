@@ -3,6 +3,7 @@
 //! ```text
 //! block   next | - | entry | entry | ...          entry   two ids, by their hashes: an edge
 //!                                                         an id and END: all its edges so far are forgotten
+//!                                                         an id and another less one: their edge so far is forgotten
 //!                                                         NOTHING, and anything
 //! ```
 //!
@@ -13,9 +14,9 @@
 //! It is compacted in its own blocks, so that this needs no memory, and says the same at any instant:
 //!
 //! ```text
-//! 1 from the end on    an edge that ended since          -> NOTHING       no END is needed any more
-//! 2 from the start on  an END                            -> NOTHING
-//!                      an edge    -> moved up over what is said elsewhere: no END lies between any more
+//! 1 from the end on    an edge that ended since          -> NOTHING       no end is needed any more
+//! 2 from the start on  an end                            -> NOTHING
+//!                      an edge    -> moved up over what is said elsewhere: no end lies between any more
 //! 3 blocks behind the last edge are cut off, and what is left behind it in its block is zeroed, from the end on
 //! ```
 
@@ -40,7 +41,7 @@ const WORDS: usize = BLOCK / 8;
 const HEAD: usize = 2;
 /// Entries of a block.
 const ENTRIES: usize = (WORDS - HEAD) / 2;
-/// In place of a second id: the first one is no more. (Hashes of ids are odd.)
+/// In place of a second id: the first one is no more. (Hashes of ids are odd, and even less one above it.)
 const END: u64 = 2;
 /// In place of a first id: the entry says nothing.
 const NOTHING: u64 = 2;
@@ -52,7 +53,54 @@ const COLUMN: ColumnId = ColumnId::new(0);
 
 /// An id, in the log.
 pub(super) fn hash(id: &[u8]) -> u64 {
-    XxHash3_128::oneshot(id) as u64 | 1
+    (XxHash3_128::oneshot(id) as u64 | 1).max(END + 3)
+}
+
+/// An entry of what has ended.
+#[derive(Clone, Copy)]
+pub(super) struct Ending(u64, u64);
+
+impl Ending {
+    /// All edges of a concept.
+    pub(super) fn of_all(id: &[u8]) -> Self {
+        Self(hash(id), END)
+    }
+
+    /// One edge.
+    pub(super) fn of_edge([one, other]: [&[u8]; 2]) -> Self {
+        Self(hash(one), hash(other) - 1)
+    }
+}
+
+/// What the entries behind one have ended.
+#[derive(Default)]
+struct Ended {
+    ids: HashSet<u64, foldhash::fast::RandomState>,
+    edges: HashSet<(u64, u64), foldhash::fast::RandomState>,
+}
+
+impl Ended {
+    fn note(&mut self, Ending(a, b): Ending) {
+        if b == END {
+            self.ids.insert(a);
+        } else {
+            self.edges.insert(ends(a, b + 1));
+        }
+    }
+
+    fn has(&self, a: u64, b: u64) -> bool {
+        self.ids.contains(&a) || self.ids.contains(&b) || self.edges.contains(&ends(a, b))
+    }
+}
+
+/// An edge has no direction.
+fn ends(a: u64, b: u64) -> (u64, u64) {
+    (a.min(b), a.max(b))
+}
+
+/// Whether the second word of an entry is that of an end. (Hashes of ids are odd.)
+fn is_end(b: u64) -> bool {
+    b.is_multiple_of(2)
 }
 
 /// A block of the log.
@@ -141,17 +189,16 @@ impl Log {
         Ok(())
     }
 
-    /// Notes that a concept is no more and its edges are forgotten, if `forget` says that it had any (B3). Nobody makes an edge known
-    /// between the one and the other.
-    pub(super) fn end(&self, arena: &Arena, first: &AtomicU64, id: &[u8], forget: impl FnOnce() -> bool) -> Result<()> {
+    /// Notes what has ended, if `forget` says that there was any of it (B3). Nobody makes an edge known between the one and the other.
+    pub(super) fn end(&self, arena: &Arena, first: &AtomicU64, ending: Ending, forget: impl FnOnce() -> bool) -> Result<()> {
         let mut entries = self.0.lock();
         if !forget() {
             return Ok(());
         }
         if entries.make_room(arena, first, 1).is_err() {
-            return entries.retain(arena, first, Some(hash(id)), |_, _| true);
+            return entries.retain(arena, first, Some(ending), |_, _| true);
         }
-        entries.append(hash(id), END);
+        entries.append(ending.0, ending.1);
         Ok(())
     }
 
@@ -206,7 +253,7 @@ impl Entries {
     fn append(&mut self, a: u64, b: u64) {
         self.put(self.used, a, b);
         self.used += 1;
-        self.ends += usize::from(b == END);
+        self.ends += usize::from(is_end(b));
     }
 
     /// Writes an entry in place of one that says nothing, or nothing that others do not say.
@@ -222,16 +269,19 @@ impl Entries {
         one.store(a, Release);
     }
 
-    /// Leaves those edges that did not end, `ending` being at its end, and that `keep` wants, and nothing else. Needs no
+    /// Leaves those edges that did not end, `ending` being its last entry, and that `keep` wants, and nothing else. Needs no
     /// memory of the arena.
-    fn retain(&mut self, arena: &Arena, first: &AtomicU64, ending: Option<u64>, mut keep: impl FnMut(u64, u64) -> bool) -> Result<()> {
-        let mut ended: HashSet<u64, foldhash::fast::RandomState> = ending.into_iter().collect();
+    fn retain(&mut self, arena: &Arena, first: &AtomicU64, ending: Option<Ending>, mut keep: impl FnMut(u64, u64) -> bool) -> Result<()> {
+        let mut ended = Ended::default();
+        if let Some(ending) = ending {
+            ended.note(ending);
+        }
         for at in (0..self.used).rev() {
             let [one, other] = self.at(at);
             let (a, b) = (one.load(Relaxed), other.load(Relaxed));
-            if b == END {
-                ended.insert(a);
-            } else if ended.contains(&a) || ended.contains(&b) {
+            if is_end(b) {
+                ended.note(Ending(a, b));
+            } else if ended.has(a, b) {
                 one.store(NOTHING, Release);
             }
         }
@@ -242,7 +292,7 @@ impl Entries {
             if a == NOTHING {
                 continue;
             }
-            if b == END || !keep(a, b) {
+            if is_end(b) || !keep(a, b) {
                 // Release: all that it ended is nothing by then.
                 one.store(NOTHING, Release);
                 continue;

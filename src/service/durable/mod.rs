@@ -36,7 +36,7 @@ use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
-use log::Log;
+use log::{Ending, Log};
 
 /// The root that leads to the superblock.
 const ROOT: usize = 15;
@@ -149,7 +149,12 @@ impl Durable {
 
     /// A concept is no more, and its edges are forgotten by `forget`, which says whether it had any (B3).
     pub(super) fn end(&self, arena: &Arena, id: &[u8], forget: impl FnOnce() -> bool) -> Result<()> {
-        self.log.end(arena, &self.superblock().log, id, forget)
+        self.log.end(arena, &self.superblock().log, Ending::of_all(id), forget)
+    }
+
+    /// An edge is forgotten by `unlink`, which says whether there was one (B3).
+    pub(super) fn unlink(&self, arena: &Arena, ids: [&[u8]; 2], unlink: impl FnOnce() -> bool) -> Result<()> {
+        self.log.end(arena, &self.superblock().log, Ending::of_edge(ids), unlink)
     }
 
     /// Compacts the log if most of it says nothing any more, while `edges` are known. Meanwhile, up to a hundred nanoseconds for each
