@@ -354,6 +354,24 @@ mod allocation_service_tests {
         assert!(service.was_recovered() && all(&service) == before);
     }
 
+    /// Of a file the system keeps pages in memory that nobody has touched.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn utilization_is_of_the_pages_that_were_touched_in_a_file_too() {
+        for folder in [Folder::new("service-touched"), Folder::in_memory("service-touched")] {
+            let path = folder.file("concepts");
+            let service = open(&path);
+            for number in 0..20_000 {
+                let content = "some content ".repeat(1 + number % 20);
+                service.allocate_memory(AllocationRequest::new(format!("concept {number}"), ConceptType::ENTITY, content)).unwrap();
+            }
+            let used = service.get_allocation_metrics().memory_utilization;
+            drop(service);
+            let again = open(&path).get_allocation_metrics().memory_utilization;
+            assert!(used > 0.6 && again > 0.4, "{used} {again}, {folder:?}", folder = folder.path());
+        }
+    }
+
     #[test]
     fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
         let folder = Folder::new("service-pools");

@@ -45,7 +45,7 @@ impl Arena {
         self.core.region.touch(bytes);
     }
 
-    /// Bytes of 4 KiB pages, metadata included, that are in memory. Calls the system.
+    /// Bytes of 4 KiB pages, metadata included, that this process has touched. Calls the system.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.core.region.resident_bytes()
     }

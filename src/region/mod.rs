@@ -419,9 +419,9 @@ impl Region {
         self.mapping.prefault(self.start + self.extent.data, bytes.min(self.capacity()));
     }
 
-    /// Bytes of the region's pages, metadata included, that are in memory. Calls the system.
+    /// Bytes of the region's pages, metadata included, that this process has touched. Calls the system.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        self.mapping.resident_bytes()
+        self.mapping.resident_bytes(self.file.is_some())
     }
 
     /// Gives the memory of `spans` spans from span `first` of user memory on back to the system: it reads as zero

@@ -81,8 +81,8 @@ pub struct AllocationMetrics {
     pub allocation_time_p99: Duration,
     /// The longest.
     pub allocation_time_max: Duration,
-    /// Bytes of live concepts (content, id and head) over bytes of the 4 KiB pages that hold them and the
-    /// arena's own metadata; 1 if none lives.
+    /// Bytes of live concepts (content, id and head) over bytes of the 4 KiB pages, the arena's own metadata included,
+    /// that this process has touched; 1 if none lives.
     pub memory_utilization: f64,
     /// 1 less the largest free run over all that is free, 0 to 1.
     pub fragmentation_level: f64,
