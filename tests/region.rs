@@ -274,6 +274,33 @@ fn given_memory_holds_an_arena_and_nothing_else_is_touched() {
 }
 
 #[test]
+fn a_block_keeps_the_alignment_that_was_asked_for_where_given_memory_lies_now() {
+    let size = builder().size().unwrap();
+    let layout = Layout::from_size_align(size + 4096, 2 << 20).unwrap();
+    // SAFETY: the layout is not empty.
+    let memory = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+    // SAFETY: both are inside the memory.
+    let build = |at| unsafe { builder().memory(at, size).build() }.unwrap();
+    let arena = build(memory);
+    let [block, larger] = [8000, 20_000].map(|bytes| Layout::from_size_align(bytes, 4096).unwrap());
+    let block = arena.alloc(None, block, SpikeTime::NONE).unwrap();
+    let offset = stamp(&arena, block, 8000);
+    drop(arena);
+    // SAFETY: as above.
+    let moved = unsafe { memory.add(4096) };
+    // SAFETY: as above.
+    unsafe { moved.copy_from(memory, size) };
+    let arena = build(moved);
+    let block = NonNull::new(arena.at(offset).unwrap()).unwrap();
+    // SAFETY: the block is ours.
+    let block = unsafe { arena.realloc(block, larger.size(), SpikeTime::NONE) }.unwrap();
+    assert!(block.addr().get().is_multiple_of(larger.align()));
+    drop(arena);
+    // SAFETY: as it was allocated.
+    unsafe { std::alloc::dealloc(memory.as_ptr(), layout) };
+}
+
+#[test]
 fn given_memory_to_grow_in_takes_its_metadata_twice_and_two_megabytes() {
     for columns in [3, 64] {
         let builder = |capacity: usize| Arena::builder().capacity(capacity).columns(columns);

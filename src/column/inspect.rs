@@ -52,7 +52,8 @@ impl Core {
             return Ok(Live { column, bytes, align: 1 << meta.align.load(Relaxed), large: Some(head) });
         }
         let class = place.class();
-        let align = if place.cell.is_aligned() { class.natural_align() } else { GRANULE };
+        // Given memory that is somewhere else now may be aligned to less; blocks that had more asked for none.
+        let align = if place.cell.is_aligned() { class.natural_align().min(self.region.alignment()) } else { GRANULE };
         Ok(Live { column, bytes: class.bytes as usize, align, large: None })
     }
 
