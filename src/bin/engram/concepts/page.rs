@@ -1,6 +1,8 @@
 //! The heap map as an HTML page of its own: each span a cell, coloured by its column, the fuller the darker.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use engram::SpanView;
@@ -19,7 +21,10 @@ td{width:11px;height:11px;padding:0}th{font:11px ui-monospace,monospace;text-ali
 /// user's page is there: what was measured is told all the same.
 pub fn write(service: &MemoryAllocationService) -> Option<PathBuf> {
     let path = std::env::temp_dir().join("engram-heap-map.html");
-    std::fs::write(&path, page(service)).is_ok().then_some(path)
+    // The last one is replaced, and no link followed that somebody has laid there.
+    let _ = std::fs::remove_file(&path);
+    let mut file = File::create_new(&path).ok()?;
+    file.write_all(page(service).as_bytes()).is_ok().then_some(path)
 }
 
 fn page(service: &MemoryAllocationService) -> String {
