@@ -53,6 +53,41 @@ mod allocation_service_tests {
         used(service, ConceptType::ENTITY) as usize * 100 / capacity
     }
 
+    /// A counter that falls is taken for one that began anew.
+    #[test]
+    fn counts_never_fall_while_batches_are_undone() {
+        const BATCH: usize = 500;
+        let service = narrow(8 << 20, 4);
+        service.allocate_memory(entity("taken".to_owned(), "content".to_owned())).unwrap();
+        let requests = |last: usize| -> Vec<_> {
+            let taken = entity("taken".to_owned(), "x".repeat(last));
+            (0..BATCH).map(|id| entity(format!("c{id}"), "content".to_owned())).chain([taken]).collect()
+        };
+        thread::scope(|scope| {
+            let batches = scope.spawn(|| {
+                for _ in 0..100 {
+                    // Its last one is there already, or there is no room for it: then it is served again, and undone again.
+                    service.batch_allocate_memory(requests(1)).unwrap_err();
+                    service.batch_allocate_memory(requests(9 << 20)).unwrap_err();
+                    // One that stands.
+                    let each = service.batch_allocate_each(requests(1));
+                    assert_eq!(each.iter().filter(|result| result.is_ok()).count(), BATCH);
+                    (0..BATCH).for_each(|id| _ = service.deallocate_memory(format!("c{id}").into()).unwrap());
+                }
+            });
+            let (mut allocations, mut refusals) = (0, 0);
+            while !batches.is_finished() {
+                let now = service.get_allocation_metrics();
+                let pool = &now.pool_statistics[0];
+                assert!(pool.allocations >= allocations && pool.refusals >= refusals, "{allocations} {refusals} {pool:?}");
+                assert_eq!(now.total_allocations, now.active_allocations + pool.deallocations);
+                (allocations, refusals) = (pool.allocations, pool.refusals);
+            }
+        });
+        let now = service.get_allocation_metrics();
+        assert_eq!((now.total_allocations, now.active_allocations), (100 * BATCH as u64 + 1, 1));
+    }
+
     /// What is left is a slot that is larger than what a pool may have.
     #[test]
     fn a_larger_slot_is_charged_as_a_whole_to_whichever_pool_has_room_for_it() {

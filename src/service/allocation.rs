@@ -65,12 +65,14 @@ pub(super) struct Terms {
     pub(super) mark: u64,
     /// Whether a full pool is no refusal yet: no alternative serves, and nothing is counted.
     pub(super) on_trial: bool,
+    /// Whether it is counted at once; else the caller counts it, when nothing can undo it any more.
+    pub(super) stands: bool,
 }
 
 impl Terms {
     /// Those of a request on its own, whose slot gets this mark.
     pub(super) const fn alone(mark: u64) -> Self {
-        Self { batch: 0, mark, on_trial: false }
+        Self { batch: 0, mark, on_trial: false, stands: true }
     }
 }
 
@@ -131,7 +133,7 @@ impl MemoryAllocationService {
         let mut folded = None;
         let plan = self.plan(request, self.since_open_ns(start), |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let result = self.allocate(request, own, &plan, Terms::alone(self.mark()), None, start)?;
+        let (result, _) = self.allocate(request, own, &plan, Terms::alone(self.mark()), None, start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
@@ -190,7 +192,7 @@ impl MemoryAllocationService {
     }
 
     /// Serves a planned request that was let in. `known` is the node of its id, if its hints are edges of that already. Times are
-    /// counted from `start`.
+    /// counted from `start`. The answer, and the pool that took it in.
     pub(super) fn allocate(
         &self,
         request: &Asked,
@@ -199,7 +201,7 @@ impl MemoryAllocationService {
         terms: Terms,
         mut known: Option<Arc<Node>>,
         start: Instant,
-    ) -> Result<AllocationResult, AllocationError> {
+    ) -> Result<(AllocationResult, usize), AllocationError> {
         let id = request.concept_id;
         loop {
             let hints_known = known.is_some();
@@ -233,10 +235,12 @@ impl MemoryAllocationService {
             let Taken { slot, pool, bytes, .. } = placed.taken;
             (state.pool, state.bytes, state.rate) = (pool as u8, bytes, AccessRate::default());
             (state.strategy, state.batch) = (Some(concept.strategy), terms.batch);
-            // Counted before anybody can find it, and free it.
-            self.pools[pool].count_allocation();
+            if terms.stands {
+                // Counted before anybody can find it, and free it.
+                self.pools[pool].count_allocation();
+            }
             node.set_block(&state, Some(slot.block()));
-            return Ok(self.answer(&placed, plan.encoding, plan.strategy, concept.version, start));
+            return Ok((self.answer(&placed, plan.encoding, plan.strategy, concept.version, start), pool));
         }
     }
 
@@ -354,7 +358,7 @@ impl MemoryAllocationService {
         };
         // Only then it is asked, which touches memory that nothing else needs yet.
         let usable = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
-        if usable > bytes && self.charge_one(pool, usable - bytes, concept.spike, true).is_err() {
+        if usable > bytes && self.pools[pool].try_charge(usable - bytes, concept.spike).is_err() {
             // Without room for the rest there is none for the whole: another pool may have it, as if it had been asked for at once.
             self.pools[pool].refund(bytes);
             pool = self.charge(own, usable, concept.spike, terms.on_trial).map_err(|refused| {
@@ -378,24 +382,13 @@ impl MemoryAllocationService {
         self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
     }
 
-    /// Charges a pool. If it is only tried, a refusal is not counted.
-    fn charge_one(&self, pool: usize, bytes: u64, spike: SpikeTime, on_trial: bool) -> Result<(), Full> {
-        self.pools[pool].charge(bytes, spike).inspect_err(|_| {
-            if on_trial {
-                self.pools[pool].forget_refusal();
-            }
-        })
-    }
-
-    /// Charges a pool, or else, unless it is only tried, the first of its alternatives that has room.
+    /// Charges a pool, or else the first of its alternatives that has room. If it is only tried, these are not asked, and a refusal is
+    /// not counted.
     fn charge(&self, own: usize, bytes: u64, spike: SpikeTime, on_trial: bool) -> Result<usize, Full> {
-        let full = match self.charge_one(own, bytes, spike, on_trial) {
-            Ok(()) => return Ok(own),
-            Err(full) => full,
-        };
         if on_trial {
-            return Err(full);
+            return self.pools[own].try_charge(bytes, spike).map(|()| own);
         }
+        let Err(full) = self.pools[own].charge(bytes, spike) else { return Ok(own) };
         let mut others = self.pools[own].alternatives().iter().filter_map(|other| self.find_pool(*other));
         others.find(|&other| self.pools[other].charge(bytes, spike).is_ok()).ok_or(full)
     }

@@ -48,7 +48,7 @@ impl MemoryAllocationService {
         let number = self.number_of_batch();
         let mut batch = None;
         let at_once = self.serve_batch(requests, number, Some(&mut batch), |place, result| match result {
-            Ok(result) => served.push(place, result),
+            Ok(answer) => served.push(place, answer),
             Err(error) => refused = refused.take().or(Some((place, error))),
         });
         if let Some(refused) = refused {
@@ -63,6 +63,8 @@ impl MemoryAllocationService {
             }
         }
         // The one or the other is empty.
+        self.count(&at_once);
+        self.count(&served);
         let results = if served.places.is_empty() { at_once.results } else { served.by_place() };
         for result in &results {
             self.allocations.record(result.allocation_time);
@@ -101,21 +103,24 @@ impl MemoryAllocationService {
             }
             answer(index, result);
         };
-        let at_once = self.serve_batch(requests, self.number_of_batch(), None, &mut record_and_answer);
+        let at_once = self.serve_batch(requests, self.number_of_batch(), None, |place, answer| {
+            record_and_answer(place, answer.map(|(result, _)| result));
+        });
+        self.count(&at_once);
         for (place, result) in at_once.places.into_iter().zip(at_once.results) {
             record_and_answer(place, Ok(result));
         }
     }
 
-    /// Serves the requests. Those that could be served as asked are returned, in the order of the requests; `answer` is told of
-    /// all others. With `batch` all or nothing: stops at the first that is refused. Then `batch` is what the region knows of it, if
+    /// Serves the requests. Those that could be served as asked are returned, in the order of the requests, and are not counted yet;
+    /// `answer` is told of all others. With `batch` all or nothing: stops at the first that is refused. Then `batch` is what the region knows of it, if
     /// there is one; it is taken with the permit, so that whoever waits does so in spike order.
     fn serve_batch<'a>(
         &'a self,
         requests: &[Asked],
         number: u64,
         batch: Option<&mut Option<Batch<'a>>>,
-        mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>),
+        mut answer: impl FnMut(usize, Answer),
     ) -> Served {
         let all = batch.is_some();
         let scratch = Bump::new();
@@ -134,7 +139,7 @@ impl MemoryAllocationService {
                 }
             }
         }
-        let mut terms = Terms { batch: number, mark: self.mark(), on_trial: true };
+        let mut terms = Terms { batch: number, mark: self.mark(), on_trial: true, stands: false };
         let waiting = Instant::now();
         // Who need not wait need not know which spike is the earliest.
         let permit = match self.gate.try_enter() {
@@ -165,7 +170,7 @@ impl MemoryAllocationService {
         let (mut scarce, mut refused) = (false, Vec::new());
         self.serve_in_order(requests, &mut known, &order, terms, waited, |place, result| {
             match result {
-                Ok(result) => served.push(place, result),
+                Ok(answer) => served.push(place, answer),
                 Err(AllocationError::QuotaExceeded { .. } | AllocationError::OutOfMemory { .. }) => scarce = true,
                 Err(error) => refused.push((place, error)),
             }
@@ -176,7 +181,7 @@ impl MemoryAllocationService {
             served = Served::default();
         }
         if scarce {
-            terms.on_trial = false;
+            (terms.on_trial, terms.stands) = (false, !all);
             // Nodes that were found before may be dead by now.
             known.iter_mut().flatten().for_each(|known| known.node = None);
             self.sort(requests, &mut order);
@@ -203,7 +208,7 @@ impl MemoryAllocationService {
         order: &[usize],
         terms: Terms,
         waited: Duration,
-        mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>) -> bool,
+        mut answer: impl FnMut(usize, Answer) -> bool,
     ) {
         let planned_ns = self.since_open_ns(Instant::now());
         let mut as_asked = Vec::with_capacity(self.batch_size.min(order.len()));
@@ -234,7 +239,7 @@ impl MemoryAllocationService {
                 let mut result = self.allocate(request, known.pool, &plan, terms, known.node.take(), start);
                 // When this one ends the next begins: a clock is read once for each.
                 match &mut result {
-                    Ok(result) => {
+                    Ok((result, _)) => {
                         start += result.allocation_time;
                         result.allocation_time += waited;
                         result.cache_hit &= !known.decided;
@@ -281,12 +286,18 @@ impl MemoryAllocationService {
         self.batches.fetch_add(1, Relaxed) + 1
     }
 
-    /// Undoes what a batch was served. (Unless somebody has deallocated it meanwhile: as if it had not been.) What the hints of its
+    /// Counts what was served, which stands by now.
+    fn count(&self, served: &Served) {
+        served.pools.iter().for_each(|&pool| self.pools[pool].count_allocation());
+    }
+
+    /// Undoes what a batch was served, before it is counted. (Unless somebody has deallocated it meanwhile: as if it had not been.) What the hints of its
     /// requests say is forgotten, but for those of ids that are concepts by now.
     fn undo(&self, requests: &[Asked], number: u64, served: &Served) {
-        for &place in &served.places {
-            if let Some(pool) = self.undo_of(number, &requests[place]) {
-                self.pools[pool].forget_allocation();
+        for (&place, &pool) in served.places.iter().zip(&served.pools) {
+            if !self.undo_of(number, &requests[place]) {
+                // Whoever has deallocated it has counted that.
+                self.pools[pool].count_allocation();
             }
         }
         for request in requests {
@@ -300,21 +311,26 @@ impl MemoryAllocationService {
     }
 }
 
-/// The requests of a batch that were served, by their places in it, and the answer to each.
+/// What a request is answered, and the pool that took it in.
+type Answer = Result<(AllocationResult, usize), AllocationError>;
+
+/// The requests of a batch that were served, by their places in it, the answer to each, and its pool.
 #[derive(Default)]
 struct Served {
     places: Vec<usize>,
     results: Vec<AllocationResult>,
+    pools: Vec<usize>,
 }
 
 impl Served {
     fn with_capacity(requests: usize) -> Self {
-        Self { places: Vec::with_capacity(requests), results: Vec::with_capacity(requests) }
+        Self { places: Vec::with_capacity(requests), results: Vec::with_capacity(requests), pools: Vec::with_capacity(requests) }
     }
 
-    fn push(&mut self, place: usize, result: AllocationResult) {
+    fn push(&mut self, place: usize, (result, pool): (AllocationResult, usize)) {
         self.places.push(place);
         self.results.push(result);
+        self.pools.push(pool);
     }
 
     /// The answers, in the order of the requests.

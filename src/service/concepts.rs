@@ -143,17 +143,16 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Undoes what a batch allocated for a request, unless somebody has freed it since: another concept of that id may be there by then.
-    /// Its pool; the caller counts it.
-    pub(super) fn undo_of(&self, batch: u64, request: &Asked) -> Option<usize> {
-        let node = self.registry.find(request.concept_id)?;
-        let mut state = node.lock()?;
-        if state.batch != batch {
-            return None;
+    /// Undoes what a batch allocated for a request. False if somebody has freed it since: another concept of that id may be there by
+    /// then.
+    pub(super) fn undo_of(&self, batch: u64, request: &Asked) -> bool {
+        let Some(node) = self.registry.find(request.concept_id) else { return false };
+        let Some(mut state) = node.lock() else { return false };
+        if state.batch != batch || self.vacate(&node, &state).is_none() {
+            return false;
         }
-        let (pool, _) = self.vacate(&node, &state)?;
         self.abandon(&node, &mut state, request);
-        Some(pool)
+        true
     }
 
     /// Gives the memory of a node's concept back, if it is allocated. Its pool and the bytes that were charged.

@@ -164,13 +164,17 @@ impl Pool {
     /// # Errors
     /// [`Full`] if there is no room for it; nothing but the count of refusals has changed.
     pub(crate) fn charge(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
+        self.try_charge(bytes, spike).inspect_err(|_| _ = self.counts.refusals.fetch_add(1, Relaxed))
+    }
+
+    /// The same; a refusal is not counted.
+    pub(crate) fn try_charge(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
         let quota = self.limits.quota_bytes;
         // Q2.
         let kept = if spike <= self.limits.reserve_spike { 0 } else { self.limits.reserve_bytes };
         let mut used = self.counts.used.load(Relaxed);
         let now = loop {
             if bytes > (quota - kept).saturating_sub(used) {
-                self.counts.refusals.fetch_add(1, Relaxed);
                 return Err(Full { asked: bytes, used, quota, kept });
             }
             // Acquire, with `refund`: who is charged for what another gave back sees that memory free.
@@ -211,25 +215,15 @@ impl Pool {
         debug_assert!(used >= bytes, "{bytes} bytes were given back to a pool that holds {used}");
     }
 
-    /// Counts a concept that the pool took in: after its charge, before others can deallocate it.
+    /// Counts a concept that the pool took in: after its charge, and before others can deallocate it, unless it may be undone.
     pub(crate) fn count_allocation(&self) {
         self.counts.allocations.fetch_add(1, Relaxed);
-    }
-
-    /// Takes back the count of a concept that lives: its allocation is undone.
-    pub(crate) fn forget_allocation(&self) {
-        self.counts.allocations.fetch_sub(1, Relaxed);
     }
 
     /// Counts a concept that left the pool.
     pub(crate) fn count_deallocation(&self) {
         // Release, with `statistics`: who sees it sees the allocation, which came before.
         self.counts.deallocations.fetch_add(1, Release);
-    }
-
-    /// Takes back the count of a refusal: it was only tried whether there is room for all.
-    pub(crate) fn forget_refusal(&self) {
-        self.counts.refusals.fetch_sub(1, Relaxed);
     }
 
     /// Counts a request that an alternative served: of this pool's type, or by it.
@@ -289,8 +283,7 @@ impl Pool {
     /// names may be of slightly different moments.
     pub(crate) fn statistics(&self) -> PoolStatistics {
         let counts = &self.counts;
-        // Acquire, and first, with `count_deallocation`: the allocations are read after all that were
-        // undone here.
+        // Acquire, and first, with `count_deallocation`: the allocations of those are read after them.
         let deallocations = counts.deallocations.load(Acquire);
         let allocations = counts.allocations.load(Relaxed);
         let used_bytes = counts.used.load(Relaxed);
