@@ -384,6 +384,25 @@ fn the_first_blocks_of_an_arena_that_are_published_lie_apart_whatever_their_size
 }
 
 #[test]
+fn a_block_is_published_though_there_is_no_room_for_two() {
+    for (capacity, size) in [(2 << 20, (2 << 20) - (32 << 10)), (6 << 20, 4 << 20)] {
+        let arena = Arena::builder().capacity(capacity).columns(1).build().unwrap();
+        let publish = |size| arena.publish_root(None, Layout::from_size_align(size, 16).unwrap(), SpikeTime::NONE, 0);
+        assert!(publish(capacity).is_err(), "the first of all spans has no name");
+        for _ in 0..2 {
+            let block = publish(size).unwrap();
+            assert_eq!(arena.usable_size(block.as_ptr()), Some(size));
+            assert_eq!(arena.metrics().bytes_committed, size as u64);
+            arena.verify().unwrap();
+            // SAFETY: nothing uses the block afterwards.
+            unsafe { arena.unpublish_root(0) }.unwrap();
+        }
+        let all = arena.alloc(None, Layout::from_size_align(capacity, 16).unwrap(), SpikeTime::NONE);
+        assert!(all.is_ok(), "nothing of what was looked at is kept");
+    }
+}
+
+#[test]
 fn the_first_block_that_is_published_needs_no_more_than_a_limit_leaves() {
     for size in [1000, 32 << 10, 64 << 10, 300_000, 2 << 20, 3 << 20] {
         let arena = builder().build().unwrap();

@@ -232,12 +232,13 @@ impl Core {
             self.take_large(index, size, align)
         })?;
         if Self::has_no_name(head.first()) {
-            // Another one, for which the column is charged, and this one back.
+            // Another one, which lies behind the first span, for which alone the column is not charged meanwhile; and that one back.
+            self.shrink_large(index, head, spans, 1);
             let open = &self.block(index).open;
-            open.refund(spans);
+            open.refund(1);
             let other = self.publish_large(index, size, align, intent, place);
-            open.add_found(spans);
-            self.leave_large(index, head, spans);
+            open.add_found(1);
+            self.leave_large(index, head, 1);
             return other;
         }
         let granule = head.first();

@@ -66,6 +66,9 @@ impl Core {
                 open.lease.give_back();
             }
         } else if spans < had {
+            if self.options.zero_freed {
+                self.zero(SpanId(head.0 + spans).first(), span_bytes(u64::from(had - spans)));
+            }
             self.shrink_large(live.column, head, had, spans);
             open.bytes_by_others.fetch_add(span_bytes(u64::from(had - spans)) as u64, Relaxed);
         }
@@ -100,11 +103,8 @@ impl Core {
     }
 
     /// Gives back what a large block of `had` spans has above `spans`.
-    fn shrink_large(&self, index: u32, head: SpanId, had: u32, spans: u32) {
+    pub(crate) fn shrink_large(&self, index: u32, head: SpanId, had: u32, spans: u32) {
         let after = SpanId(head.0 + spans);
-        if self.options.zero_freed {
-            self.zero(after.first(), span_bytes(u64::from(had - spans)));
-        }
         // Y3: it is that long from here on, and what follows is nobody's block.
         self.span(head).spans.store(spans, Relaxed);
         let (here, kept) = (had.min(CHUNK_SPANS_U32), spans.min(CHUNK_SPANS_U32));
