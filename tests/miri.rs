@@ -77,6 +77,15 @@ fn a_holder_allocates_resizes_walks_and_frees() {
         assert_eq!((p.read(), p.add(63).read()), (1, 2));
         column.free(p).unwrap();
     }
+    // A large one, which stays where it is.
+    let p = column.alloc(300 << 10, 16, LATE).unwrap();
+    for size in [400 << 10, 300 << 10] {
+        // SAFETY: ours.
+        assert_eq!(unsafe { column.realloc(p, size, LATE) }, Ok(p));
+        touch(p, size);
+    }
+    // SAFETY: ours, and not used again.
+    unsafe { column.free(p).unwrap() };
     assert_eq!(arena.metrics().live_blocks(), 0);
 }
 
