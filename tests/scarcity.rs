@@ -723,6 +723,37 @@ fn a_large_block_moves_if_what_follows_it_is_taken_and_stays_within_its_columns_
     }
 }
 
+/// Spans that are empty, but still a column's, are free memory to a block in front of them, too. Seen with: a block that looks at what
+/// follows it once, before all that is free is brought together.
+#[test]
+fn a_large_block_grows_into_what_becomes_free_behind_it() {
+    for (by_holder, limited) in [(false, false), (true, false), (false, true), (true, true)] {
+        let arena = arena(if limited { 4 * CHUNK } else { CHUNK });
+        let block = arena.alloc(Some(column(1)), layout(CHUNK / 2, 16), SpikeTime::NONE).unwrap();
+        let holder = held(&arena, 1);
+        let small: Vec<_> = (0..CHUNK / 2 / 4096).map(|_| holder.alloc(4096, 16, SpikeTime::NONE).unwrap()).collect();
+        // SAFETY: the blocks are ours, and are not used after they were freed.
+        unsafe {
+            block.write_bytes(7, CHUNK / 2);
+            for small in small {
+                arena.free(small).unwrap();
+            }
+            arena.limit_column(column(1), limited.then_some(CHUNK)).unwrap();
+            assert_eq!(arena.metrics().bytes_committed, CHUNK as u64, "the column keeps what is empty");
+            let same = if by_holder {
+                holder.realloc(block, CHUNK, SpikeTime::NONE)
+            } else {
+                drop(holder);
+                arena.realloc(block, CHUNK, SpikeTime::NONE)
+            };
+            assert_eq!(same, Ok(block), "by the holder: {by_holder}, limited: {limited}");
+        }
+        assert!(is_filled(block, CHUNK / 2));
+        assert_eq!(arena.metrics().failed, 0);
+        verify(&arena);
+    }
+}
+
 #[test]
 fn what_a_block_gives_back_where_it_is_is_zeroed_if_freed_memory_is() {
     let arena = built(Arena::builder().capacity(4 * CHUNK).columns(2).zero_freed(true));

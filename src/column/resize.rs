@@ -34,7 +34,8 @@ impl Core {
         }
         let to = match alloc(live) {
             Ok(to) => to,
-            Err(Error::NoMemory { .. } | Error::Quota { .. }) if size <= live.bytes => return Ok(p),
+            // What was brought together in vain for all of it may lie behind the block.
+            Err(Error::NoMemory { .. } | Error::Quota { .. }) if size <= live.bytes || self.resize(live, size) => return Ok(p),
             Err(error) => return Err(self.counted(error, size, live.align)),
         };
         // SAFETY: both blocks are live and distinct, and have at least these bytes.
