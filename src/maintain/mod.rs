@@ -1,8 +1,8 @@
 //! Bounded background work, on the caller's thread, never inside an allocation.
 //!
 //! One step looks after one column whose lease is free (takes back what others freed, gives back
-//! what its cells keep, empty spans to their chunks, empty chunks to the arena), or gives the memory of one
-//! chunk's free spans back to the system. A cursor remembers where to go on.
+//! what its cells keep, empty spans to their chunks, empty chunks to the arena), or after one chunk: gives it back to
+//! the arena if it is empty, and the memory of its free spans to the system. A cursor remembers where to go on.
 
 use std::time::{Duration, Instant};
 
@@ -137,14 +137,17 @@ impl Arena {
         !options.prefault && !options.lock && self.core.region.is_anonymous()
     }
 
-    /// Gives a chunk's free spans back to the system, unless the arena keeps them, or somebody holds the column that
-    /// reserved the chunk. Their number.
+    /// Gives a chunk back to the arena if it is empty, and its free spans to the system, unless the arena keeps them. Not if
+    /// somebody holds the column that reserved the chunk. The number of spans that the system got.
     fn decommit_chunk(&self, index: u32) -> u64 {
         let (core, chunk) = (&self.core, ChunkId(index));
-        if chunk == ChunkId::NONE || !self.decommits() {
+        if chunk == ChunkId::NONE {
             return 0;
         }
-        core.sweep_chunk(chunk);
+        self.take_back(chunk);
+        if !self.decommits() {
+            return 0;
+        }
         let meta = core.chunk(chunk);
         if meta.dirty.load(Relaxed) == 0 {
             return 0;
@@ -169,6 +172,23 @@ impl Arena {
         let spans = self.decommit_spans(chunk);
         handle.block().open.lease.give_back();
         spans
+    }
+
+    /// Gives a wholly free chunk back to the arena, unless somebody holds the column that reserved it. That column may have no span
+    /// left to be tended for, and the chunk may be in none of its lists: the holder takes a chunk out that a large block has whole.
+    fn take_back(&self, chunk: ChunkId) {
+        let (core, meta) = (&self.core, self.core.chunk(chunk));
+        if meta.map.free() != u64::MAX {
+            return;
+        }
+        core.sweep_chunk(chunk);
+        if let Some(column) = Owner(meta.owner.load(Relaxed)).holder()
+            && let Some(handle) = core.lease(column)
+        {
+            handle.list_anew(chunk);
+            handle.release_free_chunks();
+            handle.block().open.lease.give_back();
+        }
     }
 
     /// Gives the spans of a chunk back to the system that are free, and were used since that was last done. Their number.

@@ -222,3 +222,41 @@ fn without_a_budget_a_call_does_one_thing() {
         assert_eq!(arena.metrics().bytes_committed, (4 - tended) * SPAN as u64);
     }
 }
+
+/// The chunks that are some column's.
+fn reserved(arena: &Arena) -> usize {
+    arena.core.chunk_ids().filter(|&chunk| arena.core.chunk(chunk).owner.load(Relaxed) != 0).count()
+}
+
+/// Others find fresh chunks then, not only the spans of chunks that are a column's, in a search. Seen with: columns passed over
+/// that have no span, and chunks that no list has.
+#[test]
+fn the_chunks_that_a_holder_has_emptied_are_given_back() {
+    for (prefault, with_large) in [(false, false), (true, false), (false, true)] {
+        let arena = Arena::builder().capacity(4 << 21).columns(2).prefault(prefault).build().unwrap();
+        let column = arena.column(COLUMN).unwrap();
+        let runs = || core::iter::from_fn(|| column.alloc(100_000, 16, SpikeTime::NONE).ok());
+        // SAFETY: the blocks are ours, and nothing uses them afterwards.
+        let free = |block: &_| unsafe { column.free(*block) }.unwrap();
+        let large = |size| {
+            let layout = Layout::from_size_align(size, 16).unwrap();
+            arena.alloc(Some(ColumnId::new(1)), layout, SpikeTime::NONE).unwrap()
+        };
+        if with_large {
+            // A chunk of the column's that is in no list: it was looked at while a large block had it whole.
+            let blocks: Vec<_> = runs().take(20).collect();
+            blocks.iter().for_each(free);
+            let others = [large(2 << 21), large(1 << 21)];
+            let blocks: Vec<_> = runs().collect();
+            others.iter().chain(&blocks).for_each(free);
+        } else {
+            let blocks: Vec<_> = runs().collect();
+            blocks.iter().for_each(free);
+        }
+        assert_ne!(reserved(&arena), 0);
+        drop(column);
+        arena.maintain(Duration::from_secs(10)).unwrap();
+        assert_eq!(reserved(&arena), 0, "prefaulted: {prefault}, with large blocks: {with_large}");
+        arena.verify().unwrap();
+    }
+}
