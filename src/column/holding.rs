@@ -148,7 +148,7 @@ impl<'a> Column<'a> {
         let served = self.handle.alloc_many(size, align, spike.raw(), out);
         self.handle.set_note(note);
         if served < out.len() {
-            let _ = self.handle.failed();
+            self.handle.refuse(self.handle.failed().asked_for(size, align.max(GRANULE)));
         }
         out[served..].fill(core::ptr::null_mut());
         served
