@@ -413,7 +413,8 @@ size_t engram_arena_offset(const struct engram_arena *arena, const void *p);
 void *engram_arena_at(const struct engram_arena *arena, size_t offset);
 
 // Limits the spans that a column may have to `bytes` (rounded down to 32 KiB); `SIZE_MAX` = no
-// limit (default). Past it allocations are `ENGRAM_E_QUOTA`; what the column has above it stays. A region file keeps it. Any, RT.
+// limit (default). Past it allocations are `ENGRAM_E_QUOTA`, and perhaps one that would fit, while another thread asks the column
+// for what does not; what the column has above it stays. A region file keeps it. Any, RT.
 engram_status engram_column_limit(struct engram_arena *arena,
                                   uint32_t index,
                                   size_t bytes);
@@ -527,7 +528,8 @@ engram_status engram_arena_snapshot(struct engram_arena *arena,
 // a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
 // in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
 // published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
-// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
+// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
+// `*where` as it is: it is to be changed then. Any, lock-free.
 void *engram_alloc_publish(struct engram_arena *arena,
                            uint32_t column,
                            size_t size,

@@ -384,7 +384,8 @@ impl Arena {
     }
 
     /// Limits the spans that a column may have to `bytes`, `None` for no limit; rounded down to
-    /// spans of 32 KiB. What the column has above a new limit it keeps. Any thread.
+    /// spans of 32 KiB. What the column has above a new limit it keeps. While one thread asks for more than the limit leaves, and is
+    /// refused, another may be that asks for less. Any thread.
     ///
     /// # Errors
     /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange).

@@ -34,7 +34,8 @@ impl Arena {
     }
 
     /// Allocates a block and stores its offset at `place`, in one step as far as a crash can tell: afterwards the
-    /// block is live if and only if `place` names it. Lock-free, no system call. The content is undefined.
+    /// block is live if and only if `place` names it. Lock-free, no system call. The content is undefined. [`Arena::free`], and
+    /// [`Arena::realloc`] if the block moves, leave `place` as it is: it is to be changed then.
     ///
     /// # Safety
     /// `place` is a word of a block of this arena that nobody else reads or writes, but by atomic operations, meanwhile.

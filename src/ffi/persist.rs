@@ -35,7 +35,8 @@ pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *
 /// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
 /// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
 /// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
-/// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. Any, lock-free.
+/// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
+/// `*where` as it is: it is to be changed then. Any, lock-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc_publish(
     arena: *mut engram_arena,
