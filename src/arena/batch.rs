@@ -16,7 +16,6 @@ use super::Arena;
 use crate::column::core::{COLUMNS_MAX, Core};
 use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
-use crate::size_class::GRANULE;
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
@@ -384,14 +383,14 @@ impl<'a> Server<'a> {
             for (served, place) in out.iter_mut().enumerate() {
                 match core.alloc_without_lease(index, size, align, spike) {
                     Ok(block) => *place = block.as_ptr(),
-                    Err(error) => return (served, Some(error.asked_for(size, align.max(GRANULE)))),
+                    Err(error) => return (served, Some(error.asked_for(size, align))),
                 }
             }
             return (out.len(), None);
         };
         let served =
             if self.ordered { handle.alloc_many_ordered(size, align, spike, out) } else { handle.alloc_many(size, align, spike, out) };
-        (served, (served < out.len()).then(|| handle.error().asked_for(size, align.max(GRANULE))))
+        (served, (served < out.len()).then(|| handle.error().asked_for(size, align)))
     }
 
     /// Requests whose blocks may stand for each other have the same group. Those for any column are served from whatever column, so
