@@ -783,3 +783,34 @@ fn a_region_that_is_killed_while_it_grows_has_its_old_shape_or_its_new_one() {
         between::nothing();
     }
 }
+
+/// Published blocks lie in spans of their own, which have no row for alignments.
+#[test]
+fn a_published_block_keeps_its_alignment_when_it_is_reallocated() {
+    let folder = Folder::in_memory("published-alignment");
+    let file = folder.file("region");
+    let builder = || Arena::builder().capacity(8 << 20).columns(2).path(&file);
+    let column = Some(ColumnId::new(1));
+    let layout = |size, align| Layout::from_size_align(size, align).unwrap();
+    let root_at = |arena: &Arena| NonNull::new(arena.at(arena.root(0).unwrap() as usize).unwrap()).unwrap();
+    for align in [16, 32, 64, 1024, 4096, 32 << 10] {
+        for (size, new) in [(48, 76), (64, 96), (200, 100), (1000, 1266), (5000, 6266), (40_000, 80_000)] {
+            let is_kept = |arena: &Arena, p: NonNull<u8>| {
+                // So that the next slot of such a size is not the first of its span.
+                arena.alloc(column, layout(new, 16), SpikeTime::NONE).unwrap();
+                // SAFETY: ours, and not used at the old address.
+                let moved = unsafe { arena.realloc(p, new, SpikeTime::NONE) }.unwrap();
+                assert!(moved.addr().get().is_multiple_of(align), "{size} bytes at {align} to {new}");
+                assert!(align > 16 || arena.usable_size(moved.as_ptr()) == arena.good_size(new), "no more than without an alignment");
+                arena.verify().unwrap();
+            };
+            let _ = std::fs::remove_file(&file);
+            let arena = builder().build().unwrap();
+            is_kept(&arena, arena.publish_root(column, layout(size, align), SpikeTime::NONE, 0).unwrap());
+            arena.publish_root(column, layout(size, align), SpikeTime::NONE, 0).unwrap();
+            drop(arena);
+            let arena = builder().build().unwrap();
+            is_kept(&arena, root_at(&arena));
+        }
+    }
+}

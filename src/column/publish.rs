@@ -206,7 +206,7 @@ impl Core {
         let route = self.route(size, align, spike)?;
         let intent = self.take_intent()?;
         let published = match route {
-            Route::Cell(id) => self.publish_slot(index, CellId::published(id.class()), intent, place),
+            Route::Cell(id) => self.publish_slot(index, CellId::published(id.class()), align, intent, place),
             Route::Large { size, align } => self.publish_large(index, size, align, intent, place),
         };
         intent.clear();
@@ -217,11 +217,15 @@ impl Core {
         Ok((NonNull::new(self.address(granule)).unwrap_or(NonNull::dangling()), bytes))
     }
 
-    fn publish_slot(&self, index: u32, id: CellId, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
+    fn publish_slot(&self, index: u32, id: CellId, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
         let granule = self.alloc_shared::<true>(index, id).or_else(|error| {
             self.make_room_for(index, &error);
             self.alloc_shared::<true>(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
         })?;
+        if align > GRANULE {
+            // Before it is a block. Spans of published blocks have no row that tells which alignment a reallocation keeps.
+            self.span(self.head_of(granule.span())).align.fetch_max(align.trailing_zeros(), Relaxed);
+        }
         self.name_at(granule, intent, place, || {});
         Ok((granule, u64::from(id.class_of().bytes)))
     }

@@ -54,6 +54,7 @@ impl Core {
         };
         let meta = self.span(head);
         meta.summary.store(0, Relaxed);
+        meta.align.store(0, Relaxed);
         let first = if PUBLISHED { self.first_to_publish(head, class) } else { self.first_shared(head) };
         let entry = Entry::new(Owner::shared(index), id.offset());
         for after in 0..spans {

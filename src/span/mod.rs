@@ -66,7 +66,7 @@ pub(crate) struct SpanMeta {
     pub(crate) away: AtomicU32,
     /// Large blocks: spans of the block.
     pub(crate) spans: AtomicU32,
-    /// Large blocks: log2 of the alignment asked for.
+    /// Large blocks: log2 of the alignment asked for. Published blocks: of the largest that any of the span asked for.
     pub(crate) align: AtomicU32,
     /// 1 from before the holder takes the pending units until the span leaves the cell's list (S7).
     pub(crate) busy: AtomicU32,
