@@ -538,8 +538,8 @@ void *engram_alloc_publish(struct engram_arena *arena,
                            uint64_t *where);
 
 // Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
-// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if another thread takes it back at this
-// moment; nothing has changed then. Any, RT, wait-free.
+// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
+// thread takes it back at this moment; nothing has changed then. Any, RT, wait-free.
 engram_status engram_free_unpublish(struct engram_arena *arena,
                                     uint64_t *where);
 

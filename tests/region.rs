@@ -814,3 +814,27 @@ fn a_published_block_keeps_its_alignment_when_it_is_reallocated() {
         }
     }
 }
+
+#[test]
+fn a_word_that_names_no_start_of_a_block_unpublishes_nothing_and_says_so() {
+    let arena = Arena::builder().capacity(4 << 20).columns(2).build().unwrap();
+    for size in [64, 3000, 40_000, 300_000] {
+        let block = arena.publish_root(None, Layout::from_size_align(size, 16).unwrap(), SpikeTime::NONE, 0).unwrap();
+        let name = arena.root(0).unwrap();
+        for inside in [1, 8, 16, 48] {
+            arena.set_root(1, name + inside).unwrap();
+            // SAFETY: nothing uses the block.
+            let refused = unsafe { arena.unpublish_root(1) };
+            assert!(matches!(refused, Err(Error::BadPointer(_) | Error::NotPublished(_))), "{size} + {inside}: {refused:?}");
+            assert_eq!(arena.root(1), Ok(name + inside));
+        }
+        assert!(arena.usable_size(block.as_ptr()).is_some());
+        arena.set_root(1, name).unwrap();
+        // SAFETY: nothing uses the block any more.
+        unsafe { arena.unpublish_root(0) }.unwrap();
+        // SAFETY: nothing uses it.
+        let again = unsafe { arena.unpublish_root(1) };
+        assert!(matches!(again, Err(Error::DoubleFree(_) | Error::BadPointer(_))), "{again:?}");
+    }
+    arena.verify().unwrap();
+}

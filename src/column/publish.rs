@@ -280,7 +280,9 @@ impl Core {
         intent.set(granule, place);
         if !slot.claim_back() {
             intent.clear();
-            return Err(Misuse::Twice.of(p));
+            // What starts no slot never was a block. (Of a large block it is looked at above.)
+            let misuse = if owner.is_large() { Misuse::Twice } else { Self::not_live(granule, self.place_under(granule, owner)) };
+            return Err(misuse.of(p));
         }
         if place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
             slot.end();

@@ -63,8 +63,8 @@ pub unsafe extern "C" fn engram_alloc_publish(
 }
 
 /// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
-/// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if another thread takes it back at this
-/// moment; nothing has changed then. Any, RT, wait-free.
+/// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
+/// thread takes it back at this moment; nothing has changed then. Any, RT, wait-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_free_unpublish(arena: *mut engram_arena, r#where: *mut u64) -> engram_status {
     // SAFETY: the caller's promise.
