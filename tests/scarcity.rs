@@ -837,6 +837,34 @@ fn a_request_for_any_column_is_served_from_any_shared_span() {
     }
 }
 
+/// Published blocks too are anybody's slots, for a publication that names no column.
+#[test]
+fn a_publication_for_any_column_is_served_from_any_published_span() {
+    let arena = arena(4 << 20);
+    let publish = |column, root| arena.publish_root(column, layout(128, 16), SpikeTime::NONE, root);
+    publish(Some(column(1)), 0).unwrap();
+    while arena.alloc(Some(column(0)), layout(SPAN, 16), SpikeTime::NONE).is_ok() {}
+    let before = arena.metrics();
+    // Whatever column is this thread's home, one of the two has no memory for it.
+    for root in 1..4 {
+        assert_eq!(publish(Some(column(0)), root), Err(Error::NoMemory { size: 128, align: 16 }));
+    }
+    std::thread::scope(|scope| {
+        for root in 4..8 {
+            let publish = &publish;
+            scope.spawn(move || publish(None, root).expect("a slot of the published span").addr());
+        }
+    });
+    assert_eq!(arena.metrics().bytes_live, before.bytes_live + 4 * 128);
+    arena.verify().unwrap();
+    for root in 4..8 {
+        // SAFETY: nothing uses the block.
+        unsafe { arena.unpublish_root(root) }.unwrap();
+    }
+    assert_eq!(arena.metrics().bytes_live, before.bytes_live);
+    verify(&arena);
+}
+
 /// What others freed whole of a column that somebody holds counts against its limit no longer than until somebody asks.
 #[test]
 fn a_held_column_at_its_limit_serves_others_from_what_others_freed() {

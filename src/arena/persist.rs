@@ -33,9 +33,9 @@ impl Arena {
         result
     }
 
-    /// Allocates a block and stores its offset at `place`, in one step as far as a crash can tell: afterwards the
-    /// block is live if and only if `place` names it. Lock-free, no system call. The content is undefined. [`Arena::free`], and
-    /// [`Arena::realloc`] if the block moves, leave `place` as it is: it is to be changed then.
+    /// Allocates a block as [`Arena::alloc`] does and stores its offset at `place`, in one step as far as a crash can tell:
+    /// afterwards the block is live if and only if `place` names it. Lock-free, no system call. The content is undefined.
+    /// [`Arena::free`], and [`Arena::realloc`] if the block moves, leave `place` as it is: it is to be changed then.
     ///
     /// # Safety
     /// `place` is a word of a block of this arena that nobody else reads or writes, but by atomic operations, meanwhile.
@@ -67,8 +67,9 @@ impl Arena {
         spike: SpikeTime,
         place: impl FnOnce() -> Result<Place<'a>>,
     ) -> Result<NonNull<u8>> {
-        let published = self.column_or_home(column).and_then(|index| self.core.publish(index, size, align, spike.raw(), place()?));
-        published.map(|(p, _)| p).map_err(|error| {
+        let any = column.is_none();
+        let published = self.column_or_home(column).and_then(|index| self.core.publish(index, any, size, align, spike.raw(), place()?));
+        published.map_err(|error| {
             self.core.counters().failed.fetch_add(1, Relaxed);
             error.asked_for(size, align.max(GRANULE))
         })

@@ -386,7 +386,7 @@ impl Core {
         NonNull::new(self.address(granule))
     }
 
-    fn note_alloc_by_others(&self, index: u32, bytes: u64) {
+    pub(crate) fn note_alloc_by_others(&self, index: u32, bytes: u64) {
         let open = &self.block(index).open;
         open.allocs_by_others.fetch_add(1, Relaxed);
         open.bytes_by_others.fetch_sub(bytes, Relaxed);

@@ -201,33 +201,52 @@ impl Core {
         PublishedSlot { live: self.live_word(granule), remote: self.remote_word(granule), bit: granule.bit() }
     }
 
-    /// Allocates a block of column `index` and names it at `place`. Lock-free. Returns it and its bytes.
-    pub(crate) fn publish(&self, index: u32, size: usize, align: usize, spike: u32, place: Place<'_>) -> Result<(NonNull<u8>, u64)> {
+    /// Allocates a block of column `home`, or, for a request for `any`, of another one if that has no memory for it, and names
+    /// it at `place`. Lock-free.
+    pub(crate) fn publish(&self, home: u32, any: bool, size: usize, align: usize, spike: u32, place: Place<'_>) -> Result<NonNull<u8>> {
         let route = self.route(size, align, spike)?;
         let intent = self.take_intent()?;
         let published = match route {
-            Route::Cell(id) => self.publish_slot(index, CellId::published(id.class()), align, intent, place),
-            Route::Large { size, align } => self.publish_large(index, size, align, intent, place),
+            Route::Cell(id) => self.publish_slot(home, any, CellId::published(id.class()), align, intent, place),
+            // Taken from anywhere already.
+            Route::Large { size, align } => {
+                self.publish_large(home, size, align, intent, place).map(|(granule, bytes)| (granule, home, bytes))
+            }
         };
         intent.clear();
-        let (granule, bytes) = published?;
-        let open = &self.block(index).open;
-        open.allocs_by_others.fetch_add(1, Relaxed);
-        open.bytes_by_others.fetch_sub(bytes, Relaxed);
-        Ok((NonNull::new(self.address(granule)).unwrap_or(NonNull::dangling()), bytes))
+        let (granule, index, bytes) = published?;
+        self.note_alloc_by_others(index, bytes);
+        Ok(NonNull::new(self.address(granule)).unwrap_or(NonNull::dangling()))
     }
 
-    fn publish_slot(&self, index: u32, id: CellId, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
-        let granule = self.alloc_shared::<true>(index, id).or_else(|error| {
-            self.make_room_for(index, &error);
-            self.alloc_shared::<true>(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
+    /// The block, its column and its bytes.
+    fn publish_slot(
+        &self,
+        home: u32,
+        any: bool,
+        id: CellId,
+        align: usize,
+        intent: &Intent,
+        place: Place<'_>,
+    ) -> Result<(Granule, u32, u64)> {
+        let (granule, index) = self.claim_for_publication(home, id).map(|granule| (granule, home)).or_else(|error| match error {
+            Error::NoMemory { .. } if any => self.claim_shared_of_any(id).ok_or(error),
+            _ => Err(error),
         })?;
         if align > GRANULE {
             // Before it is a block. Spans of published blocks have no row that tells which alignment a reallocation keeps.
             self.span(self.head_of(granule.span())).align.fetch_max(align.trailing_zeros(), Relaxed);
         }
         self.name_at(granule, intent, place, || {});
-        Ok((granule, u64::from(id.class_of().bytes)))
+        Ok((granule, index, u64::from(id.class_of().bytes)))
+    }
+
+    /// A slot that the column has for publication, or of a fresh span.
+    fn claim_for_publication(&self, index: u32, id: CellId) -> Result<Granule> {
+        self.alloc_shared::<true>(index, id).or_else(|error| {
+            self.make_room_for(index, &error);
+            self.alloc_shared::<true>(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
+        })
     }
 
     fn publish_large(&self, index: u32, size: usize, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
