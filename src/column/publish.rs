@@ -32,7 +32,7 @@ use super::cell::CellId;
 use super::core::{Core, Misuse, span_bytes};
 use super::unusual::Route;
 use crate::error::{Error, Result};
-use crate::map::{Granule, Owner, SpanId};
+use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
 use crate::span::{Claim, PublishedSlot, SharedKey};
 use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
@@ -286,13 +286,7 @@ impl Core {
         let name = place.word.load(Ordering::Acquire);
         let p: *const u8 = usize::try_from(name).map_or(core::ptr::null(), |name| self.data().wrapping_add(name));
         let granule = self.granule(p).filter(|_| name != 0).ok_or(Misuse::NoBlock.of(p))?;
-        let owner = self.page(granule.span()).owner();
-        let index = owner.index().ok_or(Misuse::NoBlock.of(p))?;
-        let (head, id) = (granule.span(), CellId::at_offset(self.page(granule.span()).cell()));
-        let is_head = !owner.is_large() || granule == head.first();
-        if !is_head || !(owner.is_large() || owner.is_shared() && id.is_published()) {
-            return Err(Error::NotPublished(p.addr()));
-        }
+        let owner = self.published_in(granule, p)?.1.owner();
         let slot = self.published(granule);
         let intent = self.take_intent()?;
         // Before the remote bit: with it, and without an intent, the block would be free although the place names it.
@@ -303,11 +297,15 @@ impl Core {
             let misuse = if owner.is_large() { Misuse::Twice } else { Self::not_live(granule, self.place_under(granule, owner)) };
             return Err(misuse.of(p));
         }
-        if place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        // Once more: until it was claimed others may have taken it back, and published another block that has its name.
+        let found = self.published_in(granule, p).and_then(|found| {
+            place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).map(|_| found).map_err(|_| Misuse::Twice.of(p))
+        });
+        let (index, entry) = found.inspect_err(|_| {
             slot.end();
             intent.clear();
-            return Err(Misuse::Twice.of(p));
-        }
+        })?;
+        let (owner, head, id) = (entry.owner(), granule.span(), CellId::of(entry));
         let (spans, granules) = if owner.is_large() {
             let spans = self.span(head).spans.load(Relaxed);
             (spans, u64::from(spans) * SPAN_GRANULES as u64)
@@ -334,6 +332,17 @@ impl Core {
         open.frees_by_others.fetch_add(1, Ordering::Release);
         open.bytes_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
         Ok((index, granules * GRANULE as u64))
+    }
+
+    /// The column and the entry of the span, or of the large block, in which a published block may start at `granule`, which is at
+    /// `p`.
+    fn published_in(&self, granule: Granule, p: *const u8) -> Result<(u32, Entry)> {
+        let entry = self.page(granule.span()).read();
+        let owner = entry.owner();
+        let index = owner.index().ok_or(Misuse::NoBlock.of(p))?;
+        let is_head = !owner.is_large() || granule == granule.span().first();
+        let publishes = owner.is_large() || owner.is_shared() && CellId::of(entry).is_published();
+        if is_head && publishes { Ok((index, entry)) } else { Err(Error::NotPublished(p.addr())) }
     }
 
     /// Takes an intent: one look at each, wait-free.

@@ -1,0 +1,85 @@
+//! A word that is unpublished while another thread takes its block back and publishes there again: each instruction of the one
+//! is the moment at which the other does all that.
+//!
+//! The one is a forked child, stepped through; the other is its parent, which has the same region mapped.
+#![cfg(all(target_os = "linux", target_arch = "x86_64", not(loom)))]
+
+#[path = "crash/child.rs"]
+#[allow(dead_code, reason = "the test of kills uses the rest of it")]
+mod child;
+#[path = "common/folder.rs"]
+mod folder;
+
+use core::alloc::Layout;
+use std::path::Path;
+
+use child::{Child, Stop, stay_on_one_processor, stop_to_be_stepped};
+use engram::{Arena, ColumnId, Error, SpikeTime};
+use folder::Folder;
+
+/// In it the child says what came: 1 if it has taken a block back, 2 if it was refused.
+const ANSWER: usize = 10;
+
+fn publish(arena: &Arena, column: u32, size: usize) {
+    let layout = Layout::from_size_align(size, 16).unwrap();
+    arena.publish_root(Some(ColumnId::new(column)), layout, SpikeTime::NONE, 0).unwrap();
+}
+
+fn unpublish(arena: &Arena) -> Result<(), Error> {
+    // SAFETY: nothing uses the block.
+    unsafe { arena.unpublish_root(0) }
+}
+
+/// False if it ended sooner than after so many instructions.
+fn raced(file: &Path, size: usize, instead: usize, instructions: usize) -> bool {
+    let _ = std::fs::remove_file(file);
+    let arena = Arena::builder().capacity(4 << 20).columns(2).path(file).sparse(true).build().unwrap();
+    // So that what is published begins a chunk, and has a name there.
+    let first = arena.alloc(Some(ColumnId::new(0)), Layout::new::<[u64; 2]>(), SpikeTime::NONE).unwrap();
+    publish(&arena, 0, size);
+    let mut child = Child::fork(|| {
+        stop_to_be_stepped();
+        let answer = if unpublish(&arena).is_ok() { 1 } else { 2 };
+        arena.set_root(ANSWER, answer).unwrap();
+    });
+    assert_eq!(child.wait(), Stop::Signal(libc::SIGSTOP));
+    for _ in 0..instructions {
+        child.step();
+        if arena.root(ANSWER) != Ok(0) {
+            return false;
+        }
+    }
+    let what = format!("{size} bytes, then {instead}, after {instructions} instructions");
+    if unpublish(&arena).is_ok() {
+        publish(&arena, 1, instead);
+    }
+    while arena.root(ANSWER) == Ok(0) {
+        assert!(child.step_or_stop(), "{what}: the child has failed");
+    }
+    child.kill();
+    arena.verify().unwrap_or_else(|error| panic!("{what}: {error}"));
+    // SAFETY: nothing uses it.
+    unsafe { arena.free(first) }.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let live = arena.metrics().bytes_live;
+    let named = arena.root(0).unwrap() as usize;
+    let usable = if named == 0 { 0 } else { arena.usable_size(arena.at(named).unwrap()).expect("a block that is named is live") };
+    assert_eq!(live, usable as u64, "{what}");
+    if named != 0 {
+        unpublish(&arena).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    assert_eq!(arena.metrics().bytes_live, 0, "{what}");
+    arena.verify().unwrap_or_else(|error| panic!("{what}: {error}"));
+    true
+}
+
+#[test]
+fn a_word_is_unpublished_of_the_block_that_it_names_then() {
+    stay_on_one_processor();
+    let folder = Folder::in_memory("unpublish-races");
+    let file = folder.file("region");
+    // Each is the first, or the only one, of its spans, so that its name is that of the others.
+    for (size, instead) in [(32 << 10, 64), (40_000, 64 << 10), (64, 300_000), (300_000, 32 << 10)] {
+        let moments = (0..).step_by(7).take_while(|&instructions| raced(&file, size, instead, instructions)).count();
+        assert!(moments > 10, "{moments} moments");
+    }
+}
