@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::column::cell::CellId;
-use crate::column::core::Core;
+use crate::column::core::{Core, span_bytes};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN_WORDS, slot_starts};
@@ -210,6 +210,7 @@ impl Core {
             let ours = matches!(head, Head::Slots { index: owner, .. } | Head::Large { index: owner, .. } if owner == index);
             if ours {
                 for word in head.words(span) {
+                    self.zero_found(head, word, self.live.at(word).load(Relaxed));
                     self.live.at(word).store(0, Relaxed);
                 }
             }
@@ -233,13 +234,32 @@ impl Core {
                 let (live, remote) = (self.live.at(word), self.remote.at(word));
                 let freed = remote.load(Relaxed);
                 if freed != 0 {
-                    let kept = self.published_among(head, word, live.load(Relaxed) & freed);
+                    let between = live.load(Relaxed) & freed;
+                    let kept = self.published_among(head, word, between);
+                    // An unpublication takes the name away before it zeroes.
+                    self.zero_found(head, word, between & !kept);
                     live.store(live.load(Relaxed) & !freed | kept, Relaxed);
                     // Release: the live bits are cleared before (Y2).
                     remote.store(0, Release);
                 }
             }
         });
+    }
+
+    /// Zeroes blocks of a word which are free from here on, if freed memory is to be zero: whoever died had perhaps not come to it.
+    fn zero_found(&self, head: Head, word: usize, mut blocks: u64) {
+        if !self.options.zero_freed {
+            return;
+        }
+        let bytes = match head {
+            Head::Free => return,
+            Head::Slots { cell, .. } => cell.class_of().bytes as usize,
+            Head::Large { spans, .. } => span_bytes(u64::from(spans)),
+        };
+        while blocks != 0 {
+            self.zero(Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros())), bytes);
+            blocks &= blocks - 1;
+        }
     }
 
     /// Of blocks of a word that were being published or unpublished, those that are named where they are to be (Y5).

@@ -23,6 +23,7 @@ mod operations;
 mod recovery;
 mod steps;
 mod table;
+mod zeroed;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -49,4 +50,10 @@ fn a_kill_at_a_random_moment_loses_nothing_and_keeps_nothing() {
 fn a_kill_during_recovery_changes_nothing_of_what_is_recovered() {
     let _alone = alone();
     recovery::all();
+}
+
+#[test]
+fn a_kill_while_freed_memory_is_zeroed_gives_nothing_again_as_it_was() {
+    let _alone = alone();
+    zeroed::all();
 }
