@@ -287,16 +287,17 @@ impl MemoryAllocationService {
     pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
         if let Some(durable) = &self.durable {
             for hint in others_named(request) {
-                // The number is looked for where nobody forgets edges meanwhile: memory and file must say the same.
-                let mut known = None;
+                // Both numbers are looked for where nobody forgets edges, or buries a node, meanwhile: memory and file must say the same.
                 let linked = || {
-                    let hinted = known.insert(self.registry.node(hint));
-                    self.cortex.link(node.number, hinted.number)
+                    if !self.registry.has(node) {
+                        return Linked::Dropped;
+                    }
+                    let hinted = self.registry.node(hint);
+                    let linked = self.cortex.link(node.number, hinted.number);
+                    self.bury_lonely(hinted.number);
+                    linked
                 };
                 let _ = durable.link(&self.arena, [node.id(), hint.as_bytes()], linked);
-                if let Some(hinted) = known {
-                    self.bury_lonely(hinted.number);
-                }
             }
             return;
         }
@@ -319,27 +320,35 @@ impl MemoryAllocationService {
     pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>, request: &Asked) {
         // The latest first: that is where they are looked for.
         for hint in others_named(request).rev() {
-            let mut named = None;
-            let mut unlinked = || {
-                named = self.registry.find(hint);
-                named.as_ref().is_some_and(|named| self.cortex.unlink(node.number, named.number))
+            let unlinked = || {
+                let Some(named) = self.registry.find(hint) else { return false };
+                let unlinked = self.cortex.unlink(node.number, named.number);
+                self.bury_lonely(named.number);
+                unlinked
             };
             match &self.durable {
                 // It finds room, or makes it.
                 Some(durable) => drop(durable.unlink(&self.arena, [node.id(), hint.as_bytes()], unlinked)),
                 None => _ = unlinked(),
             }
-            if let Some(named) = named {
-                self.bury_lonely(named.number);
-            }
         }
-        if self.cortex.unplace(node.number) {
-            self.registry.bury_locked(node, state);
+        self.while_edges_stay(|| {
+            if self.cortex.unplace(node.number) {
+                self.registry.bury_locked(node, state);
+            }
+        });
+    }
+
+    /// Does something while nobody makes an edge known that the file is told of: who is buried then has none, and gets none.
+    pub(super) fn while_edges_stay<T>(&self, act: impl FnOnce() -> T) -> T {
+        match &self.durable {
+            Some(durable) => durable.while_edges_stay(act),
+            None => act(),
         }
     }
 
-    /// Nobody else would bury who was only hinted at, and has no edge.
-    fn bury_lonely(&self, number: u32) {
+    /// Nobody else would bury who was only hinted at, and has no edge. In a file, while edges stay as they are.
+    pub(super) fn bury_lonely(&self, number: u32) {
         if self.cortex.is_lonely(number) {
             self.registry.bury(number);
         }

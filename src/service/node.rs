@@ -8,7 +8,7 @@
 //! - **N3** a node dies only while nobody holds its lock, without a slot, and without edges, or with edges that are to be
 //!   forgotten (then its number is kept until they are): so nothing is lost with it. (Somebody who has looked it up and
 //!   adds an edge at that moment adds it to whoever gets the number next: evidence is a hint, and that is the price of
-//!   taking one lock and not two.)
+//!   taking one lock and not two. In a file nobody does: there edges come, and nodes go, one after the other.)
 
 use core::ptr::NonNull;
 

@@ -70,6 +70,13 @@ impl Registry {
         unsafe { self.ids.find(self.hash(id.as_bytes()), id.as_bytes()).map(|node| look(node.as_ref())) }
     }
 
+    /// Whether a node is still that of its id.
+    pub(super) fn has(&self, node: &Node) -> bool {
+        let _pinned = self.epoch.pin();
+        // SAFETY: I2: we are pinned.
+        unsafe { self.ids.find(self.hash(node.id()), node.id()) == Some(NonNull::from(node)) }
+    }
+
     /// The node of an id, made if it is not known.
     pub(super) fn node(&self, id: &str) -> Arc<Node> {
         self.find(id).unwrap_or_else(|| self.make(id))
@@ -185,6 +192,9 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::super::node::Node;
     use super::super::{
         AllocationEngine, AllocationRequest, AllocationServiceConfig, ConceptType, MemoryAllocationService, MultiColumnProcessor,
         PoolConfig, TtfsIntegrationService,
@@ -289,5 +299,79 @@ mod tests {
         service.allocate_memory(hinting("it".to_owned(), (0..1000).map(|hint| hint.to_string()).collect())).unwrap();
         let known = service.registry.numbers() as usize - service.registry.numbers.read().free.len();
         assert_eq!((service.cortex.edges(), known), (3, 4));
+    }
+
+    /// The neighbours of each concept that is there.
+    fn edges(service: &MemoryAllocationService) -> BTreeMap<String, BTreeSet<String>> {
+        let id = |node: &Node| String::from_utf8_lossy(node.id()).into_owned();
+        let mut edges = BTreeMap::new();
+        service.registry.each_live(|node, _| {
+            let mut near = Vec::new();
+            service.cortex.near(node.number, &mut near);
+            let near = near.iter().filter_map(|tie| service.registry.numbered(tie.node)).filter(|near| near.block().is_some());
+            edges.insert(id(node), near.map(|near| id(&near)).collect());
+        });
+        edges
+    }
+
+    /// A batch makes hints known before it holds the nodes of its ids.
+    #[test]
+    fn who_was_buried_meanwhile_knows_nobody_in_a_file() {
+        let path = std::env::temp_dir().join(format!("engram-edges-buried-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let service = MemoryAllocationService::open(tight(Some(path.clone()))).unwrap();
+        let (node, hinted) = (service.registry.node("it"), service.registry.node("hinted"));
+        service.registry.bury(node.number);
+        service.learn_hints(&node, &hinting("it".to_owned(), vec!["hinted".to_owned()]).asked());
+        assert_eq!(service.cortex.edges(), 0, "of {} and whoever has the number {} next", hinted.number, node.number);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// Whoever is named while nobody knows it any more would be buried with its edge, which whoever has its number next would have, and
+    /// only until the file is opened again.
+    #[test]
+    fn memory_and_file_know_the_same_edges_whatever_threads_did() {
+        let path = std::env::temp_dir().join(format!("engram-edges-raced-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let mut config = tight(Some(path.clone()));
+        config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
+        for round in 0..6 {
+            let service = MemoryAllocationService::open(config.clone()).unwrap();
+            let act = |state: &mut u64| {
+                let mut next = |below: u64| {
+                    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (*state >> 33) % below
+                };
+                let request = |next: &mut dyn FnMut(u64) -> u64| {
+                    let hints = (0..next(6)).map(|_| next(30).to_string()).collect();
+                    // Those of the one pool are refused.
+                    let concept_type = if next(3) == 0 { ConceptType::ENTITY } else { ConceptType::EVENT };
+                    AllocationRequest { concept_type, ..hinting(next(30).to_string(), hints) }
+                };
+                match next(6) {
+                    0 | 1 => drop(service.allocate_memory(request(&mut next))),
+                    2 => drop(service.batch_allocate_memory((0..=next(8)).map(|_| request(&mut next)).collect())),
+                    3 => drop(service.batch_allocate_each((0..=next(8)).map(|_| request(&mut next)).collect())),
+                    _ => drop(service.deallocate_memory(next(30).to_string().into())),
+                }
+            };
+            std::thread::scope(|scope| {
+                for thread in 0..12 {
+                    let act = &act;
+                    scope.spawn(move || {
+                        let mut state = round * 12 + thread;
+                        (0..3_000).for_each(|_| act(&mut state));
+                    });
+                }
+            });
+            while service.maintain(std::time::Duration::from_millis(20)).more {}
+            for number in 0..service.registry.numbers() {
+                assert!(service.registry.numbered(number).is_some() || service.cortex.is_lonely(number), "edges of nobody");
+            }
+            let known = edges(&service);
+            drop(service);
+            assert_eq!(edges(&MemoryAllocationService::open(config.clone()).unwrap()), known, "round {round}");
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

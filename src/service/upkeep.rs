@@ -297,7 +297,8 @@ impl MemoryAllocationService {
             Step::Worked => {}
             Step::Free(numbers) => {
                 for number in numbers {
-                    self.registry.bury(number);
+                    // Somebody may have named it since.
+                    self.while_edges_stay(|| self.bury_lonely(number));
                     if !self.cortex.is_to_forget(number) {
                         self.registry.release(number);
                     }

@@ -202,6 +202,12 @@ impl Log {
         Ok(())
     }
 
+    /// Does something while nobody makes an edge known or forgets one.
+    pub(super) fn while_edges_stay<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _entries = self.0.lock();
+        act()
+    }
+
     /// Compacts it if most of it says nothing any more, while `edges` are known.
     pub(super) fn compact(&self, arena: &Arena, first: &AtomicU64, edges: u64) -> Result<()> {
         let mut entries = self.0.lock();

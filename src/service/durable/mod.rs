@@ -157,6 +157,11 @@ impl Durable {
         self.log.end(arena, &self.superblock().log, Ending::of_edge(ids), unlink)
     }
 
+    /// Does something while nobody makes an edge known or forgets one (B3).
+    pub(super) fn while_edges_stay<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.log.while_edges_stay(act)
+    }
+
     /// Compacts the log if most of it says nothing any more, while `edges` are known. Meanwhile, up to a hundred nanoseconds for each
     /// entry, who makes an edge known waits.
     pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<()> {
