@@ -456,6 +456,20 @@ mod allocation_service_tests {
         }
     }
 
+    /// Each is served in spike order: of two with one id the earlier gets it, wherever it stands.
+    #[test]
+    fn of_a_batch_in_which_two_have_one_id_the_earliest_gets_it() {
+        let service = open(small());
+        let urgent = |id: &str, content: &str| AllocationRequest { priority: AllocationPriority::Critical, ..entity(id, content) };
+        let batch = vec![entity("other", "x"), entity("it", "late"), urgent("it", "early"), entity("it", "last")];
+        let each = service.batch_allocate_each(batch);
+        assert_eq!(each.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, false]);
+        assert!(matches!(each[1], Err(AllocationError::AlreadyExists { .. })));
+        assert_eq!(&*service.read("it").unwrap(), b"early");
+        let metrics = service.get_allocation_metrics();
+        assert_eq!((metrics.total_allocations, metrics.active_allocations), (2, 2));
+    }
+
     /// While a reader is pinned, what is undone stays where it is: there is no room for the batch a second time.
     #[test]
     fn a_batch_undoes_nothing_for_an_id_that_is_taken() {

@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! as asked     related requests mostly come together: what one touches is in the caches for the next
-//!    | there is not room for all
+//!    | there is not room for all, or two have one id
 //! undone
 //!    |
 //! by spike     the earliest have the first claim
 //! ```
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,7 @@ impl MemoryAllocationService {
     }
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If there is not
-    /// room for all, the earliest are served first. (Others may see some of the concepts go and come again then.)
+    /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again then.)
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
@@ -172,6 +173,8 @@ impl MemoryAllocationService {
             match result {
                 Ok(answer) => served.push(place, answer),
                 Err(AllocationError::QuotaExceeded { .. } | AllocationError::OutOfMemory { .. }) => scarce = true,
+                // So is an id that several have: it is the earliest's.
+                Err(AllocationError::AlreadyExists { .. }) if !all && self.is_of(number, &requests[place]) => scarce = true,
                 Err(error) => refused.push((place, error)),
             }
             !scarce && (!all || refused.is_empty())
@@ -213,8 +216,10 @@ impl MemoryAllocationService {
         let planned_ns = self.since_open_ns(Instant::now());
         let mut as_asked = Vec::with_capacity(self.batch_size.min(order.len()));
         for window in order.chunks(self.batch_size) {
+            // Of several with one id one is served, mostly the first: what the others' hints say is not to be known for that.
+            let mut ids = HashSet::new();
             as_asked.clear();
-            as_asked.extend_from_slice(window);
+            as_asked.extend(window.iter().copied().filter(|&place| terms.on_trial || ids.insert(requests[place].concept_id)));
             as_asked.sort_unstable();
             for &place in &as_asked {
                 let request = &requests[place];
@@ -230,13 +235,17 @@ impl MemoryAllocationService {
                 }
             }
             let mut start = Instant::now();
+            let mut forgotten = false;
             for &place in window {
                 let (request, Some(known)) = (&requests[place], &mut known[place]) else { continue };
                 let mut folded = None;
                 // Only now: what is read for it is in the caches when the request is served.
                 let plan = self.plan(request, planned_ns, |features| folded.insert(features));
                 let plan = plan.unwrap_or_else(|error| unreachable!("a request that was checked: {error}"));
-                let mut result = self.allocate(request, known.pool, &plan, terms, known.node.take(), start);
+                // What one that got no room forgot, this one may have said, too: it says so again.
+                let node = known.node.take().filter(|_| !forgotten);
+                let mut result = self.allocate(request, known.pool, &plan, terms, node, start);
+                forgotten |= matches!(&result, Err(error) if !matches!(error, AllocationError::AlreadyExists { .. }));
                 // When this one ends the next begins: a clock is read once for each.
                 match &mut result {
                     Ok((result, _)) => {
@@ -279,6 +288,11 @@ impl MemoryAllocationService {
             }
             std::thread::sleep(Duration::from_micros(100));
         }
+    }
+
+    /// Whether the concept that has a request's id was allocated by this batch.
+    fn is_of(&self, number: u64, request: &Asked) -> bool {
+        self.registry.find(request.concept_id).is_some_and(|node| node.lock().is_some_and(|state| state.batch == number))
     }
 
     /// A number that no other batch has.

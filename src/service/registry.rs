@@ -196,8 +196,8 @@ mod tests {
 
     use super::super::node::Node;
     use super::super::{
-        AllocationEngine, AllocationRequest, AllocationServiceConfig, ConceptType, MemoryAllocationService, MultiColumnProcessor,
-        PoolConfig, TtfsIntegrationService,
+        AllocationEngine, AllocationPriority, AllocationRequest, AllocationServiceConfig, ConceptType, MemoryAllocationService,
+        MultiColumnProcessor, PoolConfig, ResourceRequirements, TtfsIntegrationService,
     };
     use crate::guidance::GraphLimits;
 
@@ -279,6 +279,32 @@ mod tests {
             }
         }
         std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn of_several_with_one_id_in_a_batch_the_hints_of_the_served_one_are_known() {
+        let with_room =
+            |bytes| AllocationServiceConfig { pool_configurations: vec![PoolConfig::new(ConceptType::ENTITY, bytes)], ..tight(None) };
+        let hinting = |id: &str, hint: &str| hinting(id.to_owned(), vec![hint.to_owned()]);
+        let large = |request| AllocationRequest {
+            priority: AllocationPriority::Critical,
+            resource_requirements: ResourceRequirements { memory_size: 1 << 20, ..ResourceRequirements::default() },
+            ..request
+        };
+        let served =
+            |service: &MemoryAllocationService, batch| service.batch_allocate_each(batch).iter().map(Result::is_ok).collect::<Vec<_>>();
+        // The second is refused for the first's sake, then the first for want of room.
+        let service = MemoryAllocationService::open(with_room(1 << 16)).unwrap();
+        assert_eq!(served(&service, vec![hinting("it", "one"), hinting("it", "other")]), [true, false]);
+        assert_eq!(service.cortex.edges(), 1);
+        let service = MemoryAllocationService::open(with_room(1 << 16)).unwrap();
+        service.allocate_memory(hinting("there", "it")).unwrap();
+        assert_eq!(served(&service, vec![large(hinting("it", "one")), hinting("it", "one")]), [false, true]);
+        assert_eq!(service.cortex.edges(), 2);
+        // Who is refused is named by who is served later.
+        let service = MemoryAllocationService::open(with_room(1 << 16)).unwrap();
+        assert_eq!(served(&service, vec![large(hinting("it", "other")), hinting("other", "it")]), [false, true]);
+        assert_eq!(service.cortex.edges(), 1);
     }
 
     #[test]
