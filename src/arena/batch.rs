@@ -357,8 +357,17 @@ impl<'a> Server<'a> {
             Ok(index) => index,
             Err(error) => return (0, Some(error)),
         };
-        let (served, refused) = self.serve_in(index, request, out);
-        if request.column.is_some() || !matches!(refused, Some(Error::NoMemory { .. })) {
+        match self.serve_in(index, request, out) {
+            (served, Some(error)) => self.serve_from_any(request, out, served, error),
+            (served, None) => (served, None),
+        }
+    }
+
+    /// Goes on, after so many were served and `error` came, with slots of whatever column, if the request names none.
+    #[cold]
+    fn serve_from_any(&mut self, request: Request, out: &mut [*mut u8], served: usize, error: Error) -> (usize, Option<Error>) {
+        let refused = Some(error.asked_for(request.size, request.align));
+        if request.column.is_some() || !matches!(error, Error::NoMemory { .. }) {
             return (served, refused);
         }
         self.give_back();
@@ -383,14 +392,14 @@ impl<'a> Server<'a> {
             for (served, place) in out.iter_mut().enumerate() {
                 match core.alloc_without_lease(index, size, align, spike) {
                     Ok(block) => *place = block.as_ptr(),
-                    Err(error) => return (served, Some(error.asked_for(size, align))),
+                    Err(error) => return (served, Some(error)),
                 }
             }
             return (out.len(), None);
         };
         let served =
             if self.ordered { handle.alloc_many_ordered(size, align, spike, out) } else { handle.alloc_many(size, align, spike, out) };
-        (served, (served < out.len()).then(|| handle.error().asked_for(size, align)))
+        (served, (served < out.len()).then(|| handle.error()))
     }
 
     /// Requests whose blocks may stand for each other have the same group. Those for any column are served from whatever column, so
