@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::concept_type::ConceptType;
 use crate::error::Error;
 
-/// Why a call to the service was refused. Nothing has changed when one is returned, but that edges which the hints of a refused
-/// allocation name are forgotten, even if they were known before.
+/// Why a call to the service was refused. Nothing has changed when one is returned.
 ///
 /// Sizes are in bytes. Each message says what was asked and what was possible, so that it alone is
 /// enough to act on.

@@ -76,6 +76,34 @@ impl Terms {
     }
 }
 
+/// Which of a request's hints have made an edge known that was not known before: a bit for each of the first 63, and one for all
+/// others.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Learnt(u64);
+
+impl Learnt {
+    fn note(&mut self, hint: usize) {
+        self.0 |= Self::bit(hint);
+    }
+
+    fn has(self, hint: usize) -> bool {
+        self.0 & Self::bit(hint) != 0
+    }
+
+    fn bit(hint: usize) -> u64 {
+        1 << hint.min(63)
+    }
+}
+
+/// What became of a request's hints.
+#[derive(Default)]
+pub(super) struct Hints {
+    /// The node of its id, once they are edges of that.
+    pub(super) node: Option<Arc<Node>>,
+    /// Which of them are new.
+    pub(super) learnt: Learnt,
+}
+
 /// How its column is found.
 enum Column<'p> {
     /// It was decided before.
@@ -133,7 +161,7 @@ impl MemoryAllocationService {
         let mut folded = None;
         let plan = self.plan(request, self.since_open_ns(start), |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let (result, _) = self.allocate(request, own, &plan, Terms::alone(self.mark()), None, start)?;
+        let (result, _) = self.allocate(request, own, &plan, Terms::alone(self.mark()), &mut Hints::default(), start)?;
         self.allocations.record(result.allocation_time);
         Ok(result)
     }
@@ -191,27 +219,27 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Serves a planned request that was let in. `known` is the node of its id, if its hints are edges of that already. Times are
-    /// counted from `start`. The answer, and the pool that took it in.
+    /// Serves a planned request that was let in. Times are counted from `start`. The answer, and the pool that took it in.
     pub(super) fn allocate(
         &self,
         request: &Asked,
         own: usize,
         plan: &Plan<'_>,
         terms: Terms,
-        mut known: Option<Arc<Node>>,
+        hints: &mut Hints,
         start: Instant,
     ) -> Result<(AllocationResult, usize), AllocationError> {
         let id = request.concept_id;
         loop {
+            let known = hints.node.take();
             let hints_known = known.is_some();
-            let node = known.take().unwrap_or_else(|| self.registry.node(id));
+            let node = known.unwrap_or_else(|| self.registry.node(id));
             let Some(mut state) = node.lock() else { continue };
             if node.block().is_some() {
                 return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
             }
             if !hints_known {
-                self.learn_hints(&node, request);
+                self.learn_hints(&node, request, &mut hints.learnt);
             }
             let concept = Concept {
                 id,
@@ -228,7 +256,7 @@ impl MemoryAllocationService {
             let placed = match self.place(&node, own, plan, terms, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
-                    self.abandon(&node, &mut state, request);
+                    self.abandon(&node, &mut state, request, std::mem::take(&mut hints.learnt));
                     return Err(error);
                 }
             };
@@ -283,10 +311,11 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Makes a request's hints known as edges. One for which the file has no room is not made known: memory and file say the same.
-    pub(super) fn learn_hints(&self, node: &Node, request: &Asked) {
+    /// Makes a request's hints known as edges, and notes which of them were not. One for which the file has no room is not made known:
+    /// memory and file say the same.
+    pub(super) fn learn_hints(&self, node: &Node, request: &Asked, learnt: &mut Learnt) {
         if let Some(durable) = &self.durable {
-            for hint in others_named(request) {
+            for (place, hint) in others_named(request).enumerate() {
                 // Both numbers are looked for where nobody forgets edges, or buries a node, meanwhile: memory and file must say the same.
                 let linked = || {
                     if !self.registry.has(node) {
@@ -294,6 +323,9 @@ impl MemoryAllocationService {
                     }
                     let hinted = self.registry.node(hint);
                     let linked = self.cortex.link(node.number, hinted.number);
+                    if linked == Linked::New {
+                        learnt.note(place);
+                    }
                     self.bury_lonely(hinted.number);
                     linked
                 };
@@ -302,11 +334,13 @@ impl MemoryAllocationService {
             return;
         }
         let mut hints = others_named(request);
-        loop {
+        for from in (0..).step_by(TOGETHER) {
             let numbers = self.registry.numbers_of(&mut hints);
-            for &number in &numbers {
-                if self.cortex.link(node.number, number) == Linked::Dropped {
-                    self.bury_lonely(number);
+            for (place, &number) in numbers.iter().enumerate() {
+                match self.cortex.link(node.number, number) {
+                    Linked::New => learnt.note(from + place),
+                    Linked::Known => {}
+                    Linked::Dropped => self.bury_lonely(number),
                 }
             }
             if numbers.len() < TOGETHER {
@@ -315,11 +349,12 @@ impl MemoryAllocationService {
         }
     }
 
-    /// A request was refused or undone: its node has no home. What its hints say is forgotten, and the node is buried unless others
-    /// have named it: who is refused again and again leaves nothing behind. (When it comes again, it says so again.)
-    pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>, request: &Asked) {
+    /// A request was refused or undone: its node has no home. The edges that its hints made known are forgotten, and the node is buried
+    /// unless others have named it: who is refused again and again leaves nothing behind.
+    pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>, request: &Asked, learnt: Learnt) {
+        let places = (0..others_named(request).count()).rev();
         // The latest first: that is where they are looked for.
-        for hint in others_named(request).rev() {
+        for (_, hint) in places.zip(others_named(request).rev()).filter(|&(place, _)| learnt.has(place)) {
             let unlinked = || {
                 let Some(named) = self.registry.find(hint) else { return false };
                 let unlinked = self.cortex.unlink(node.number, named.number);

@@ -13,15 +13,13 @@
 //! ```
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
-use super::allocation::{Terms, others_named};
+use super::allocation::{Hints, Learnt, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
-use super::node::Node;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
@@ -44,16 +42,12 @@ impl MemoryAllocationService {
     /// As [`batch_allocate_memory`](Self::batch_allocate_memory), with content of any bytes; the error says which
     /// request was refused.
     pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
-        let mut served = Served::default();
         let mut refused = None;
-        let number = self.number_of_batch();
         let mut batch = None;
-        let at_once = self.serve_batch(requests, number, Some(&mut batch), |place, result| match result {
-            Ok(answer) => served.push(place, answer),
-            Err(error) => refused = refused.take().or(Some((place, error))),
+        let served = self.serve_batch(requests, self.number_of_batch(), Some(&mut batch), |place, answer| {
+            refused = refused.take().or(answer.err().map(|error| (place, error)));
         });
         if let Some(refused) = refused {
-            self.undo(requests, number, &served);
             return Err(refused);
         }
         if let Some(batch) = batch {
@@ -63,10 +57,8 @@ impl MemoryAllocationService {
                 self.mark_committed(request.concept_id, mark);
             }
         }
-        // The one or the other is empty.
-        self.count(&at_once);
         self.count(&served);
-        let results = if served.places.is_empty() { at_once.results } else { served.by_place() };
+        let results = served.by_place();
         for result in &results {
             self.allocations.record(result.allocation_time);
         }
@@ -113,9 +105,10 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Serves the requests. Those that could be served as asked are returned, in the order of the requests, and are not counted yet;
-    /// `answer` is told of all others. With `batch` all or nothing: stops at the first that is refused. Then `batch` is what the region knows of it, if
-    /// there is one; it is taken with the permit, so that whoever waits does so in spike order.
+    /// Serves the requests. `answer` is told of those that are refused. Those that are served are returned, and are not counted yet,
+    /// but for a second pass in which each is on its own: `answer` is told of these, too. With `batch` all or nothing: stops at the first
+    /// that is refused, and nothing is served. Then `batch` is what the region knows of it, if there is one; it is taken with the
+    /// permit, so that whoever waits does so in spike order.
     fn serve_batch<'a>(
         &'a self,
         requests: &[Asked],
@@ -129,7 +122,7 @@ impl MemoryAllocationService {
         let mut order = Scratch::with_capacity_in(requests.len(), &scratch);
         for (place, request) in requests.iter().enumerate() {
             let pool = self.checked(request);
-            known.push(pool.as_ref().ok().map(|&pool| Known { pool, node: None, decided: false }));
+            known.push(pool.as_ref().ok().map(|&pool| Known { pool, hints: Hints::default(), decided: false }));
             match pool {
                 Ok(_) => order.push(place),
                 Err(error) => {
@@ -180,19 +173,25 @@ impl MemoryAllocationService {
             !scarce && (!all || refused.is_empty())
         });
         if scarce || all && !refused.is_empty() {
-            self.undo(requests, number, &served);
-            served = Served::default();
+            self.undo(requests, number, &mut served, &mut known);
         }
         if scarce {
             (terms.on_trial, terms.stands) = (false, !all);
-            // Nodes that were found before may be dead by now.
-            known.iter_mut().flatten().for_each(|known| known.node = None);
             self.sort(requests, &mut order);
+            let mut undone = false;
             self.serve_in_order(requests, &mut known, &order, terms, waited, |place, result| {
-                let refused = result.is_err();
-                answer(place, result);
-                !(refused && all)
+                match result {
+                    Ok(answer) if all => served.push(place, answer),
+                    result => {
+                        undone = all;
+                        answer(place, result);
+                    }
+                }
+                !undone
             });
+            if undone {
+                self.undo(requests, number, &mut served, &mut known);
+            }
         } else {
             refused.sort_by_cached_key(|(place, _)| (self.spike_of(&requests[*place]), *place));
             for (place, error) in refused {
@@ -229,8 +228,8 @@ impl MemoryAllocationService {
                     let node = self.registry.node(request.concept_id);
                     // Of one that is there already the hints say nothing.
                     if node.block().is_none() {
-                        self.learn_hints(&node, request);
-                        known.node = Some(node);
+                        self.learn_hints(&node, request, &mut known.hints.learnt);
+                        known.hints.node = Some(node);
                     }
                 }
             }
@@ -243,8 +242,10 @@ impl MemoryAllocationService {
                 let plan = self.plan(request, planned_ns, |features| folded.insert(features));
                 let plan = plan.unwrap_or_else(|error| unreachable!("a request that was checked: {error}"));
                 // What one that got no room forgot, this one may have said, too: it says so again.
-                let node = known.node.take().filter(|_| !forgotten);
-                let mut result = self.allocate(request, known.pool, &plan, terms, node, start);
+                if forgotten {
+                    known.hints.node = None;
+                }
+                let mut result = self.allocate(request, known.pool, &plan, terms, &mut known.hints, start);
                 forgotten |= matches!(&result, Err(error) if !matches!(error, AllocationError::AlreadyExists { .. }));
                 // When this one ends the next begins: a clock is read once for each.
                 match &mut result {
@@ -305,21 +306,26 @@ impl MemoryAllocationService {
         served.pools.iter().for_each(|&pool| self.pools[pool].count_allocation());
     }
 
-    /// Undoes what a batch was served, before it is counted. (Unless somebody has deallocated it meanwhile: as if it had not been.) What the hints of its
-    /// requests say is forgotten, but for those of ids that are concepts by now.
-    fn undo(&self, requests: &[Asked], number: u64, served: &Served) {
-        for (&place, &pool) in served.places.iter().zip(&served.pools) {
-            if !self.undo_of(number, &requests[place]) {
+    /// Undoes what a batch was served, before it is counted. (Unless somebody has deallocated it meanwhile: as if it had not been.) The
+    /// edges that the hints of its requests made known are forgotten, but for those of ids that are concepts by now.
+    fn undo(&self, requests: &[Asked], number: u64, served: &mut Served, known: &mut [Option<Known>]) {
+        let Served { places, pools, .. } = std::mem::take(served);
+        for (place, pool) in places.into_iter().zip(pools) {
+            let learnt = known[place].as_ref().map_or_else(Learnt::default, |known| known.hints.learnt);
+            if !self.undo_of(number, &requests[place], learnt) {
                 // Whoever has deallocated it has counted that.
                 self.pools[pool].count_allocation();
             }
         }
-        for request in requests {
+        for (request, known) in requests.iter().zip(known) {
+            let Some(known) = known else { continue };
+            // Its node may be dead from here on.
+            let Hints { learnt, .. } = std::mem::take(&mut known.hints);
             if let Some(node) = self.registry.find(request.concept_id)
                 && let Some(mut state) = node.lock()
                 && node.block().is_none()
             {
-                self.abandon(&node, &mut state, request);
+                self.abandon(&node, &mut state, request, learnt);
             }
         }
     }
@@ -358,8 +364,7 @@ impl Served {
 /// What is known of a request of a batch that can be served.
 struct Known {
     pool: usize,
-    /// The node of its id, once its hints are edges of that.
-    node: Option<Arc<Node>>,
+    hints: Hints,
     /// Whether it was decided in this batch, and undone: that it is remembered is no news then.
     decided: bool,
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crossbeam_epoch::Guard;
 
+use super::allocation::Learnt;
 use super::durable::Durable;
 use super::lock::MutexGuard;
 use super::node::{Node, State};
@@ -145,13 +146,13 @@ impl MemoryAllocationService {
 
     /// Undoes what a batch allocated for a request. False if somebody has freed it since: another concept of that id may be there by
     /// then.
-    pub(super) fn undo_of(&self, batch: u64, request: &Asked) -> bool {
+    pub(super) fn undo_of(&self, batch: u64, request: &Asked, learnt: Learnt) -> bool {
         let Some(node) = self.registry.find(request.concept_id) else { return false };
         let Some(mut state) = node.lock() else { return false };
         if state.batch != batch || self.vacate(&node, &state).is_none() {
             return false;
         }
-        self.abandon(&node, &mut state, request);
+        self.abandon(&node, &mut state, request, learnt);
         true
     }
 

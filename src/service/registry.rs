@@ -194,6 +194,7 @@ impl Registry {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use super::super::allocation::Learnt;
     use super::super::node::Node;
     use super::super::{
         AllocationEngine, AllocationPriority, AllocationRequest, AllocationServiceConfig, ConceptType, MemoryAllocationService,
@@ -266,16 +267,18 @@ mod tests {
             // In the file, too: one that was refused comes again without its hint.
             let event = |id: &str, hints| AllocationRequest { concept_type: ConceptType::EVENT, ..hinting(id.to_owned(), hints) };
             service.allocate_memory(event("there", vec!["r0".to_owned()])).unwrap();
-            for id in ["r0", "r1"] {
+            for id in ["r0", "r1", "r2"] {
                 service.allocate_memory(hinting(id.to_owned(), vec!["there".to_owned()])).unwrap_err();
             }
             service.allocate_memory(event("r0", vec![])).unwrap();
             service.allocate_memory(event("r1", vec!["there".to_owned()])).unwrap();
-            assert_eq!((service.cortex.edges(), known(&service)), (1, 3));
+            service.allocate_memory(event("r2", vec![])).unwrap();
+            // What "there" has named itself, and what "r1" names now.
+            assert_eq!((service.cortex.edges(), known(&service)), (2, 4));
             drop(service);
             if path.is_some() {
                 let service = MemoryAllocationService::open(config).unwrap();
-                assert_eq!((service.cortex.edges(), known(&service)), (1, 3));
+                assert_eq!((service.cortex.edges(), known(&service)), (2, 4));
             }
         }
         std::fs::remove_file(file).unwrap();
@@ -348,7 +351,7 @@ mod tests {
         let service = MemoryAllocationService::open(tight(Some(path.clone()))).unwrap();
         let (node, hinted) = (service.registry.node("it"), service.registry.node("hinted"));
         service.registry.bury(node.number);
-        service.learn_hints(&node, &hinting("it".to_owned(), vec!["hinted".to_owned()]).asked());
+        service.learn_hints(&node, &hinting("it".to_owned(), vec!["hinted".to_owned()]).asked(), &mut Learnt::default());
         assert_eq!(service.cortex.edges(), 0, "of {} and whoever has the number {} next", hinted.number, node.number);
         std::fs::remove_file(path).unwrap();
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! block   next | - | entry | entry | ...          entry   two ids, by their hashes: an edge
 //!                                                         an id and END: all its edges so far are forgotten
-//!                                                         an id and another less one: their edge so far is forgotten
+//!                                                         an id and another less one: the edge of the two is forgotten
 //!                                                         NOTHING, and anything
 //! ```
 //!
@@ -66,7 +66,7 @@ impl Ending {
         Self(hash(id), END)
     }
 
-    /// One edge.
+    /// One edge, of the ends in the order in which it was made known.
     pub(super) fn of_edge([one, other]: [&[u8]; 2]) -> Self {
         Self(hash(one), hash(other) - 1)
     }
@@ -84,18 +84,13 @@ impl Ended {
         if b == END {
             self.ids.insert(a);
         } else {
-            self.edges.insert(ends(a, b + 1));
+            self.edges.insert((a, b + 1));
         }
     }
 
     fn has(&self, a: u64, b: u64) -> bool {
-        self.ids.contains(&a) || self.ids.contains(&b) || self.edges.contains(&ends(a, b))
+        self.ids.contains(&a) || self.ids.contains(&b) || self.edges.contains(&(a, b))
     }
-}
-
-/// An edge has no direction.
-fn ends(a: u64, b: u64) -> (u64, u64) {
-    (a.min(b), a.max(b))
 }
 
 /// Whether the second word of an entry is that of an end. (Hashes of ids are odd.)
