@@ -44,7 +44,7 @@ const STATED: [(&str, usize, usize); 35] = [
     ("batch of 500 of a held column, 64 B: each block", 12, 12),
     ("ordered batch of 500, 64 B, spikes ascending: each block", 36, 36),
     ("ordered batch of 500, 64 B: each block", 200, 200),
-    ("ordered batch of 500, mixed sizes: each block", 600, 600),
+    ("ordered batch of 500, mixed sizes: each block", 585, 585),
     ("not held: allocation", 58, 725),
     ("not held: free", 150, 187),
     ("held by another: allocation", 370, 950),
