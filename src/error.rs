@@ -208,10 +208,3 @@ pub enum Error {
 
 /// `Result` with this crate's [`enum@Error`].
 pub type Result<T> = core::result::Result<T, Error>;
-
-impl Error {
-    /// The same error, told of the request and not of the slot that would have served it.
-    pub(crate) fn asked_for(self, size: usize, align: usize) -> Self {
-        if let Self::NoMemory { .. } = self { Self::NoMemory { size, align } } else { self }
-    }
-}

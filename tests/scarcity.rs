@@ -647,19 +647,22 @@ fn an_ordered_batch_gives_who_names_a_column_blocks_of_that_column() {
     }
 }
 
-/// As that of a single one. Seen with: the bytes of the slot that would have served it, aligned to 16.
+/// Seen with: the bytes of the slot that would have served it, aligned to 16; an alignment of 0.
 #[test]
-fn a_refused_batch_says_what_was_asked_for() {
-    let arena = arena(CHUNK);
-    let request = |column| Request { size: 700, align: 64, column, spike: SpikeTime::NONE };
-    let asked = Error::NoMemory { size: 700, align: 64 };
-    let mut out = vec![null_mut(); CHUNK / 700 + 1];
-    let holder = held(&arena, 1);
-    assert!(holder.alloc_batch(700, 64, SpikeTime::NONE, &mut out) < out.len());
-    assert_eq!(holder.last_error(), asked);
-    for column in [None, Some(column(0)), Some(column(1))] {
-        for flags in [BatchFlags::empty(), BatchFlags::ORDERED, BatchFlags::ATOMIC] {
-            assert_eq!(arena.alloc_batch(&[request(column)], flags, &mut out[..1]), Err(asked));
+fn who_is_refused_is_told_what_was_asked_for() {
+    for (align, told) in [(64, 64), (16, 16), (0, 16)] {
+        let arena = arena(CHUNK);
+        let request = |column| Request { size: 700, align, column, spike: SpikeTime::NONE };
+        let asked = Error::NoMemory { size: 700, align: told };
+        let mut out = vec![null_mut(); CHUNK / 700 + 1];
+        let holder = held(&arena, 1);
+        assert!(holder.alloc_batch(700, align, SpikeTime::NONE, &mut out) < out.len());
+        assert_eq!(holder.last_error(), asked);
+        assert_eq!(holder.alloc(700, align, SpikeTime::NONE), Err(asked));
+        for column in [None, Some(column(0)), Some(column(1))] {
+            for flags in [BatchFlags::empty(), BatchFlags::ORDERED, BatchFlags::ATOMIC] {
+                assert_eq!(arena.alloc_batch(&[request(column)], flags, &mut out[..1]), Err(asked));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@
 //! Requests of one kind that are in spike order as given need none of this: blocks fill the output from the front.
 
 use super::Arena;
-use crate::column::core::{COLUMNS_MAX, Core};
+use crate::column::core::{COLUMNS_MAX, Core, asked_for};
 use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
 use crate::spike::SpikeTime;
@@ -366,7 +366,7 @@ impl<'a> Server<'a> {
     /// Goes on, after so many were served and `error` came, with slots of whatever column, if the request names none.
     #[cold]
     fn serve_from_any(&mut self, request: Request, out: &mut [*mut u8], served: usize, error: Error) -> (usize, Option<Error>) {
-        let refused = Some(error.asked_for(request.size, request.align));
+        let refused = Some(asked_for(error, request.size, request.align));
         if request.column.is_some() || !matches!(error, Error::NoMemory { .. }) {
             return (served, refused);
         }

@@ -5,9 +5,8 @@ use core::ptr::NonNull;
 use std::path::Path;
 
 use super::Arena;
-use crate::column::{ColumnId, publish::Place};
+use crate::column::{ColumnId, core::asked_for, publish::Place};
 use crate::error::{Error, Result};
-use crate::size_class::GRANULE;
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
@@ -71,7 +70,7 @@ impl Arena {
         let published = self.column_or_home(column).and_then(|index| self.core.publish(index, any, size, align, spike.raw(), place()?));
         published.map_err(|error| {
             self.core.counters().failed.fetch_add(1, Relaxed);
-            error.asked_for(size, align.max(GRANULE))
+            asked_for(error, size, align)
         })
     }
 

@@ -779,6 +779,11 @@ impl Core {
     }
 }
 
+/// The same error, told of the request and not of the slot that would have served it. Alignment 0 asks for the least.
+pub(crate) fn asked_for(error: Error, size: usize, align: usize) -> Error {
+    if let Error::NoMemory { .. } = error { Error::NoMemory { size, align: align.max(GRANULE) } } else { error }
+}
+
 /// Where a block lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {

@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::cell::CellId;
-use super::core::{Core, Misuse};
+use super::core::{Core, Misuse, asked_for};
 use super::held::Handle;
 use super::inspect::Live;
 use super::scarce::Kept;
@@ -83,7 +83,7 @@ impl<'a> Column<'a> {
     #[inline]
     pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let p = self.handle.alloc(size, align, spike.raw());
-        NonNull::new(p).ok_or_else(|| self.handle.failed().asked_for(size, align))
+        NonNull::new(p).ok_or_else(|| asked_for(self.handle.failed(), size, align))
     }
 
     /// As [`Column::alloc`], and the first `size` bytes are zero. Takes time that grows with `size`.
@@ -148,7 +148,7 @@ impl<'a> Column<'a> {
         let served = self.handle.alloc_many(size, align, spike.raw(), out);
         self.handle.set_note(note);
         if served < out.len() {
-            self.handle.refuse(self.handle.failed().asked_for(size, align));
+            self.handle.refuse(asked_for(self.handle.failed(), size, align));
         }
         out[served..].fill(core::ptr::null_mut());
         served
@@ -298,7 +298,7 @@ impl Core {
     #[cold]
     pub(crate) fn counted(&self, error: Error, size: usize, align: usize) -> Error {
         self.counters().failed.fetch_add(1, Relaxed);
-        error.asked_for(size, align)
+        asked_for(error, size, align)
     }
 
     /// The same; what is refused is not counted.
