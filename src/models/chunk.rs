@@ -8,11 +8,26 @@ use crate::span::ChunkMap;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::Relaxed;
 use loom::cell::UnsafeCell;
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 /// The spans of a claim as bits.
 fn run(place: Option<u32>, spans: u32) -> u64 {
     place.map_or(0, |place| (u64::MAX >> (64 - spans)) << place)
+}
+
+/// Threads that claim so many spans each.
+fn claimers(map: &Arc<ChunkMap>, spans: [u32; 2]) -> [JoinHandle<u64>; 2] {
+    spans.map(|spans| {
+        let map = map.clone();
+        thread::spawn(move || run(map.claim(spans, 1).0, spans))
+    })
+}
+
+/// Each span of `all` is in one of the runs, or free.
+fn each_is_once(map: &ChunkMap, others: [JoinHandle<u64>; 2], mine: u64, all: u64) {
+    let [first, second] = others.map(|other| other.join().unwrap());
+    assert_eq!((first & second) | (first & mine) | (second & mine), 0, "a span that is claimed twice");
+    assert_eq!(first | second | mine | map.free(), all, "a span that is lost");
 }
 
 /// A span that is in two runs, or in none and not free either.
@@ -21,14 +36,9 @@ fn run(place: Option<u32>, spans: u32) -> u64 {
 fn runs_that_overlap_are_claimed_once() {
     check(3, || {
         let map = Arc::new(ChunkMap::new(0b1_1111));
-        let others = [3, 2].map(|spans| {
-            let map = map.clone();
-            thread::spawn(move || run(map.claim(spans, 1).0, spans))
-        });
+        let others = claimers(&map, [3, 2]);
         let mine = run(map.claim(1, 1).0, 1);
-        let [first, second] = others.map(|other| other.join().unwrap());
-        assert_eq!((first & second) | (first & mine) | (second & mine), 0, "a span that is claimed twice");
-        assert_eq!(first | second | mine | map.free(), 0b1_1111, "a span that is lost");
+        each_is_once(&map, others, mine, 0b1_1111);
     });
 }
 
@@ -38,10 +48,7 @@ fn runs_that_overlap_are_claimed_once() {
 fn a_span_is_claimed_once() {
     check(3, || {
         let map = Arc::new(ChunkMap::new(0b11));
-        let others = [(); 2].map(|()| {
-            let map = map.clone();
-            thread::spawn(move || run(map.claim(1, 1).0, 1))
-        });
+        let others = claimers(&map, [1, 1]);
         let mine = run(map.claim(1, 1).0, 1);
         let [first, second] = others.map(|other| other.join().unwrap());
         assert_eq!(mine.count_ones() + first.count_ones() + second.count_ones(), 2);
@@ -56,14 +63,9 @@ fn a_span_is_claimed_once() {
 fn what_follows_a_block_is_taken_by_it_or_by_another() {
     check(3, || {
         let map = Arc::new(ChunkMap::new(0b1_1110));
-        let others = [3, 1].map(|spans| {
-            let map = map.clone();
-            thread::spawn(move || run(map.claim(spans, 1).0, spans))
-        });
+        let others = claimers(&map, [3, 1]);
         let mine = run(map.claim_at(1, 2).then_some(1), 2);
-        let [first, second] = others.map(|other| other.join().unwrap());
-        assert_eq!((first & second) | (first & mine) | (second & mine), 0, "a span that is claimed twice");
-        assert_eq!(first | second | mine | map.free(), 0b1_1110, "a span that is lost");
+        each_is_once(&map, others, mine, 0b1_1110);
     });
 }
 
@@ -99,10 +101,7 @@ fn what_the_last_owner_did_comes_before_what_the_next_one_does() {
 fn a_chunk_is_claimed_whole_or_in_parts_and_not_both() {
     check(3, || {
         let map = Arc::new(ChunkMap::new(u64::MAX));
-        let others = [1, 2].map(|spans| {
-            let map = map.clone();
-            thread::spawn(move || run(map.claim(spans, 1).0, spans))
-        });
+        let others = claimers(&map, [1, 2]);
         let whole = map.claim_all();
         let [one, two] = others.map(|other| other.join().unwrap());
         assert_eq!(one & two, 0, "a span that is claimed twice");

@@ -26,6 +26,10 @@ pub(crate) fn built(builder: ArenaBuilder) -> Arena {
     builder.build().expect("the system gives the address space")
 }
 
+pub(crate) fn verify(arena: &Arena) {
+    arena.verify().expect("every invariant holds");
+}
+
 pub(crate) const fn column(index: u32) -> ColumnId {
     ColumnId::new(index)
 }
