@@ -380,7 +380,7 @@ impl<'a> Server<'a> {
         (out.len(), None)
     }
 
-    /// The same, of column `index`.
+    /// As `serve`, of column `index` alone.
     fn serve_in(&mut self, index: u32, request: Request, out: &mut [*mut u8]) -> (usize, Option<Error>) {
         let core: &'a Core = &self.arena.core;
         if self.leased.is_none_or(|handle| handle.index() != index) {

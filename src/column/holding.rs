@@ -301,7 +301,7 @@ impl Core {
         asked_for(error, size, align)
     }
 
-    /// The same; what is refused is not counted.
+    /// As `alloc_for`; what is refused is not counted.
     pub(crate) fn try_alloc_for(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         if let Some(handle) = self.lease(index) {
             let p = NonNull::new(handle.alloc(size, align, spike));

@@ -13,7 +13,8 @@ use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN, SPAN_GRANULES};
 use crate::span::IndexWords;
 use crate::sync::Ordering::{AcqRel, Relaxed};
 
-const CHUNK_SPANS_U32: u32 = CHUNK_SPANS as u32;
+/// Spans of a chunk.
+pub(super) const CHUNK_SPANS_U32: u32 = CHUNK_SPANS as u32;
 
 impl Core {
     /// Allocates `size` bytes as whole spans or chunks, for column `index`. Returns the block and

@@ -7,17 +7,16 @@ use core::ptr::NonNull;
 
 use super::core::{Core, span_bytes};
 use super::inspect::Live;
+use super::large::CHUNK_SPANS_U32;
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, SpanId};
-use crate::size_class::{CHUNK_SPANS, SPAN};
+use crate::size_class::SPAN;
 use crate::sync::Ordering::Relaxed;
-
-const CHUNK_SPANS_U32: u32 = CHUNK_SPANS as u32;
 
 impl Core {
     /// Resizes the block at `p` to `size` bytes; the content, up to the smaller size, is kept. `alloc` and `free` serve it if it
-    /// moves; their refusals are not counted yet.
+    /// moves; what `alloc` refuses is counted here.
     ///
     /// # Safety
     /// Nothing else uses the block meanwhile, and nothing uses the old address if it moved. `alloc` gives a block of `size` bytes.
@@ -38,7 +37,7 @@ impl Core {
             Err(Error::NoMemory { .. } | Error::Quota { .. }) if size <= live.bytes || self.resize(live, size) => return Ok(p),
             Err(error) => return Err(self.counted(error, size, live.align)),
         };
-        // SAFETY: both blocks are live and distinct, and have at least these bytes.
+        // SAFETY: M1: both blocks are live, so they are distinct; and they have at least these bytes.
         unsafe { to.copy_from_nonoverlapping(p, live.bytes.min(size)) };
         free(p)?;
         Ok(to)
