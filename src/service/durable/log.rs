@@ -66,7 +66,7 @@ impl Ending {
         Self(hash(id), END)
     }
 
-    /// One edge, of the ends in the order in which it was made known.
+    /// One edge, whichever of its ends made it known.
     pub(super) fn of_edge([one, other]: [&[u8]; 2]) -> Self {
         Self(hash(one), hash(other) - 1)
     }
@@ -84,13 +84,18 @@ impl Ended {
         if b == END {
             self.ids.insert(a);
         } else {
-            self.edges.insert((a, b + 1));
+            self.edges.insert(ends(a, b + 1));
         }
     }
 
     fn has(&self, a: u64, b: u64) -> bool {
-        self.ids.contains(&a) || self.ids.contains(&b) || self.edges.contains(&(a, b))
+        self.ids.contains(&a) || self.ids.contains(&b) || self.edges.contains(&ends(a, b))
     }
+}
+
+/// Both ends of an edge, the same in either order.
+fn ends(a: u64, b: u64) -> (u64, u64) {
+    (a.min(b), a.max(b))
 }
 
 /// Whether the second word of an entry is that of an end. (Hashes of ids are odd.)
