@@ -133,6 +133,12 @@ pub(crate) fn by_one_register<T>(address: *const T) -> *const T {
     address
 }
 
+/// The same number, in a register of which the compiler does not know how it came about. No instruction.
+#[inline(always)]
+pub(crate) fn opaque(number: u64) -> u64 {
+    by_one_register(core::ptr::without_provenance::<u8>(number as usize)).addr() as u64
+}
+
 /// A read-modify-write that is not atomic: for words that one thread writes (the holder of a
 /// column) and others only read. On x86-64 it compiles to one plain instruction.
 #[inline(always)]

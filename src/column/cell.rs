@@ -1,17 +1,16 @@
 //! Cells: the few cache lines in front of the free slots of one (column, size class, zone).
 //!
 //! ```text
-//! offset  0           8      16     24            32    40       48     52      56
-//!         pushes, n | word | base | of the class | out | spills | list | drain | counted
+//! offset  0   8      16     24             32    40      48     52      56
+//!         n | word | base | of the class | out | frees | list | drain | counted
 //! offset  64      68     72
 //!         inbox | hint | e[0] e[1] ... e[limit-1]
 //! ```
 //!
 //! An allocation pops `e[n-1]`, or else takes slots of `word`, the free slots of one unit (granule
 //! `base + bit * step`), or else refills. A free pushes, or else spills to the span's summary. Entries
-//! are granules. The pushes and n are one word, n its lowest byte: a push adds 1 to both by one addition. The inbox
-//! and the hint are anybody's: what others freed, and the shared span that had room lately. They share a line with
-//! the bottom of the stack, which is written to seldom enough: once for each span that others begin to free into.
+//! are granules. The inbox and the hint are anybody's: what others freed, and the shared span that had room lately. They share
+//! a line with the bottom of the stack, which is written to seldom enough: once for each span that others begin to free into.
 //!
 //! A column has two rows of medium cells, ordinary and aligned, a row for requests with an alignment
 //! above 16 bytes, one for ordered batches, and then a row for each zone. Cells of the first four are
@@ -29,12 +28,13 @@
 //! - **K1** only the holder of the column writes a cell, but for its inbox and hint, and what comes from its class only once; a
 //!   zeroed cell is empty, and full at the same time (n = limit = 0): its first use goes through the slow
 //!   paths, which set it up.
-//! - **K2** allocations = pushes + out - n, and frees = pushes + spills: `out` counts the slots that left
-//!   their span less those that went back past the stack's top, `spills` the frees that met a full stack.
+//! - **K2** allocations = frees + out - n: `out` counts the slots that left their span less those that went back to it. (What others
+//!   freed is not among the frees, and leaves its span again when it is handed out.)
 //! - **K3** the slots of the word are counted as free by their span (`counted` = 1) or, as long as the
 //!   word came from what others freed, not yet (0): see S4.
 
 use core::num::{NonZeroU32, NonZeroU64};
+use core::sync::atomic::compiler_fence;
 
 use crate::map::{Entry, Granule, SpanId};
 use crate::region::PAGE;
@@ -43,36 +43,24 @@ use crate::size_class::{
 };
 use crate::span::Inbox;
 use crate::spike::ZONES;
-use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, bump, by_one_register};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, bump, by_one_register, opaque};
 
 use super::block::CELLS_OFFSET;
 
 /// The first line of a cell.
 #[repr(C)]
 pub(crate) struct CellHead {
-    /// Entries of the stack in the lowest byte, and above it the pushes ever made, which wrap after 2^56.
-    pushes_n: AtomicU64,
+    /// Entries of the stack.
+    n: AtomicU64,
     word: AtomicU64,
     base: AtomicU64,
     class: AtomicU64,
     out: AtomicU64,
-    spills: AtomicU64,
+    frees: AtomicU64,
     list: AtomicU32,
     drain: AtomicU32,
-    counted: AtomicU8,
-    reserved: [u8; 7],
-}
-
-/// Bits of `pushes_n` that count entries.
-const N_BITS: u32 = 8;
-/// What a push adds to it.
-const PUSHED: u64 = (1 << N_BITS) + 1;
-const _: () = assert!(SMALL_STACK < 1 << N_BITS && MEDIUM_STACK < 1 << N_BITS);
-
-/// The entries that `pushes_n` counts.
-#[inline(always)]
-const fn entries(pushes_n: u64) -> u8 {
-    pushes_n as u8
+    counted: AtomicU32,
+    reserved: u32,
 }
 
 /// What anybody writes of a cell.
@@ -448,9 +436,9 @@ impl Cell {
     }
 
     #[inline(always)]
-    fn entry(&self, index: u8) -> &AtomicU64 {
+    fn entry(&self, index: u64) -> &AtomicU64 {
         // SAFETY: entries follow the heads; K1: index < limit, which is at most the cell's room.
-        unsafe { &*self.0.add(1).cast::<OpenHead>().add(1).cast::<AtomicU64>().add(usize::from(index)) }
+        unsafe { &*self.0.add(1).cast::<OpenHead>().add(1).cast::<AtomicU64>().add(index as usize) }
     }
 
     /// What anybody writes of it.
@@ -463,7 +451,7 @@ impl Cell {
     /// Whether the cell may have free slots: it has one, or is told of one.
     pub(crate) fn may_have_slots(self) -> bool {
         let (head, open) = (self.head(), self.open());
-        let kept = u64::from(entries(head.pushes_n.load(Relaxed))) | self.word_bits();
+        let kept = head.n.load(Relaxed) | self.word_bits();
         let listed = self.list().0 | self.drain().0 | open.hint.load(Relaxed);
         kept != 0 || listed != SpanId::NONE.0 || !open.inbox.is_empty()
     }
@@ -472,26 +460,29 @@ impl Cell {
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Granule> {
         let head = self.head();
-        let pushes_n = head.pushes_n.load(Relaxed);
-        if entries(pushes_n) == 0 {
+        // Its sign says that it was 0: one instruction and a jump. Else the compiler compares first, or keeps both numbers.
+        let below = head.n.load(Relaxed).wrapping_sub(1);
+        if below.cast_signed() < 0 {
             return None;
         }
-        let pushes_n = pushes_n - 1;
-        head.pushes_n.store(pushes_n, Relaxed);
-        Some(Granule(self.entry(entries(pushes_n)).load(Relaxed)))
+        let below = opaque(below);
+        head.n.store(below, Relaxed);
+        Some(Granule(self.entry(below).load(Relaxed)))
     }
 
     /// Keeps a freed slot, if there is room.
     #[inline(always)]
     pub(crate) fn push(&self, granule: Granule) -> bool {
         let head = self.head();
-        let pushes_n = head.pushes_n.load(Relaxed);
-        let n = entries(pushes_n);
-        if n == self.limit() {
+        let n = head.n.load(Relaxed);
+        if n as u8 == self.limit() {
             return false;
         }
         self.entry(n).store(granule.0, Relaxed);
-        head.pushes_n.store(pushes_n.wrapping_add(PUSHED), Relaxed);
+        head.n.store(n + 1, Relaxed);
+        // Last: no load of the next operation waits for this store, which changes memory in one instruction.
+        compiler_fence(SeqCst);
+        bump(&head.frees, 1);
         true
     }
 
@@ -501,7 +492,7 @@ impl Cell {
     pub(crate) fn pop_ahead(&self) -> Option<(Granule, u32)> {
         let (head, mut word) = (self.head(), self.word());
         let first = word.next()?;
-        let mut ahead = 0;
+        let mut ahead = 0_u64;
         if let Some(second) = word.next() {
             ahead = 1;
             if let Some(third) = word.next() {
@@ -514,9 +505,9 @@ impl Cell {
             }
             self.entry(ahead - 1).store(second.0, Relaxed);
         }
-        head.pushes_n.store(head.pushes_n.load(Relaxed) + u64::from(ahead), Relaxed);
+        head.n.store(head.n.load(Relaxed) + ahead, Relaxed);
         head.word.store(word.bits, Relaxed);
-        Some((first, u32::from(ahead) + 1))
+        Some((first, ahead as u32 + 1))
     }
 
     /// The checked-out slots, lowest first.
@@ -561,10 +552,17 @@ impl Cell {
         bump(&self.head().out, slots);
     }
 
+    /// Counts a slot that went back to its span.
+    #[inline(always)]
+    fn count_in(&self) {
+        bump(&self.head().out, 1_u64.wrapping_neg());
+    }
+
     /// Counts a freed slot that went past the full stack to its span.
     #[inline(always)]
     pub(crate) fn count_spill(&self) {
-        bump(&self.head().spills, 1);
+        bump(&self.head().frees, 1);
+        self.count_in();
     }
 
     /// Whether it was used before.
@@ -647,19 +645,19 @@ impl Cell {
         let head = self.head();
         head.base.store(base.0, Relaxed);
         head.word.store(word, Relaxed);
-        head.counted.store(counted as u8, Relaxed);
+        head.counted.store(counted, Relaxed);
     }
 
     /// Whether the word's slots are counted as free by their span (K3): 1, else 0.
     #[inline(always)]
     pub(crate) fn counted(&self) -> u32 {
-        u32::from(self.head().counted.load(Relaxed))
+        self.head().counted.load(Relaxed)
     }
 
     /// Takes the latest entry of the stack out of the cell, on its way back to its span.
     pub(crate) fn evict_entry(&self) -> Option<Granule> {
         let granule = self.pop()?;
-        bump(&self.head().out, 1_u64.wrapping_neg());
+        self.count_in();
         Some(granule)
     }
 
@@ -681,7 +679,7 @@ impl Cell {
         let (head, class) = (self.head(), id.class_of());
         // Atomic: its holder may set it up at this moment.
         let of_class = OfCell::of_bits(head.class.load(Relaxed));
-        let (n, limit) = (entries(head.pushes_n.load(Relaxed)), of_class.stack);
+        let (n, limit) = (head.n.load(Relaxed), u64::from(of_class.stack));
         if limit <= 1 && self.word_bits() != 0 {
             return false;
         }
@@ -692,20 +690,23 @@ impl Cell {
         as_set_up && n <= limit && self.counted() <= 1 && self.word_base().0 < granules
     }
 
+    /// How many entries its stack has, for whoever does not hold it: a number as a stack may have, whatever a file holds.
+    fn entries(&self) -> u64 {
+        self.head().n.load(Relaxed) & u64::from(u8::MAX)
+    }
+
     /// Entries of the stack, for checks.
     pub(crate) fn stack(&self) -> impl Iterator<Item = Granule> + '_ {
-        (0..entries(self.head().pushes_n.load(Relaxed))).map(|index| Granule(self.entry(index).load(Relaxed)))
+        (0..self.entries()).map(|index| Granule(self.entry(index).load(Relaxed)))
     }
 
     /// Blocks allocated from it, freed through it (K2), and slots in its stack. Of a cell in use the numbers are of
     /// slightly different moments.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let head = self.head();
-        let pushes_n = head.pushes_n.load(Relaxed);
-        let (stack, pushes) = (u64::from(entries(pushes_n)), pushes_n >> N_BITS);
-        let frees = pushes.wrapping_add(head.spills.load(Relaxed));
+        let (stack, frees) = (self.entries(), head.frees.load(Relaxed));
         // A slot may be in the stack before it is counted as out of its span.
-        let allocs = pushes.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack).cast_signed().max(0);
+        let allocs = frees.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack).cast_signed().max(0);
         (allocs.cast_unsigned(), frees, stack)
     }
 

@@ -39,10 +39,10 @@ use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Entry, Granule, Owner, PageEntry, SpanId, set_owned};
-use crate::size_class::{Class, GRANULE, OfCell, SMALL_MAX, SPAN_WORDS};
+use crate::size_class::{Class, GRANULE, OfCell, SMALL_MAX, SPAN_GRANULES, SPAN_WORDS};
 use crate::span::{ChunkMeta, IndexWords, SpanMeta};
 use crate::spike::{ZONES, octave, zone_of_octave};
-use crate::sync::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, bump};
+use crate::sync::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, bump, by_one_register};
 
 /// What a face notes of a call that is refused; the status of a refused free, which is not 0. So the C face's calls have nothing to
 /// do after a step that may refuse, and need no stack frame.
@@ -165,13 +165,13 @@ impl Handle {
         if align & !GRANULE != 0 {
             return unusual_align(self, size, align, spike);
         }
-        self.alloc_small(size, spike)
+        self.alloc_small(size, align, spike)
     }
 
-    /// Allocates up to [`SMALL_MAX`] bytes with an ordinary alignment.
+    /// Allocates up to [`SMALL_MAX`] bytes with an ordinary alignment, at most a granule's.
     #[inline(always)]
-    pub(crate) fn alloc_small(&self, size: usize, spike: u32) -> *mut u8 {
-        let cell = self.cell_for(size, spike);
+    pub(crate) fn alloc_small(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+        let cell = self.cell_for(size, align, spike);
         match cell.pop() {
             Some(granule) => self.give(granule),
             None => refilling(self, size, cell),
@@ -180,14 +180,14 @@ impl Handle {
 
     /// Allocates up to [`SMALL_MAX`] bytes with an ordinary alignment, if the stack of their cell has a slot.
     #[inline(always)]
-    pub(crate) fn alloc_from_stack(&self, size: usize, spike: u32) -> Option<*mut u8> {
-        self.cell_for(size, spike).pop().map(|granule| self.give(granule))
+    pub(crate) fn alloc_from_stack(&self, size: usize, align: usize, spike: u32) -> Option<*mut u8> {
+        self.cell_for(size, align, spike).pop().map(|granule| self.give(granule))
     }
 
     /// The cell that serves up to [`SMALL_MAX`] bytes with an ordinary alignment.
     #[inline(always)]
-    fn cell_for(&self, size: usize, spike: u32) -> Cell {
-        let row = self.rows[octave(spike)].get();
+    fn cell_for(&self, size: usize, align: usize, spike: u32) -> Cell {
+        let row = self.rows[octave(spike, align)].get();
         // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
         // that is always empty.
         unsafe { Cell::new(row, CELL_OF_SIZE.0[size] as usize) }.by_one_register()
@@ -347,8 +347,10 @@ impl Handle {
     /// What is known of the span that a granule lies in.
     #[inline(always)]
     pub(crate) fn span_of(&self, granule: Granule) -> &SpanMeta {
+        // By one shift and a mask, and added up once: a free that spills takes four instructions less than with an index.
+        let offset = (granule.0 as usize / (SPAN_GRANULES / size_of::<SpanMeta>())) & !(size_of::<SpanMeta>() - 1);
         // SAFETY: as for spans: granules are inside the arena.
-        unsafe { &*self.spans.get().add(granule.span_index()) }
+        unsafe { &*by_one_register(self.spans.get().byte_add(offset)) }
     }
 
     /// What is known of a chunk.
@@ -545,15 +547,13 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn count_taken(&self, granules: i64) {
         let level = self.level.load(Relaxed);
-        let left = level.wrapping_sub(granules);
-        self.level.store(left, Relaxed);
-        if level < granules {
-            // It was above the peak (it has wrapped). No call, so that a spill needs no stack frame.
-            let below = i64::MAX.wrapping_sub(granules);
-            self.level.store(below, Relaxed);
+        if level < 0 {
+            // It is above the peak (it has wrapped). No call, so that a spill needs no stack frame.
+            self.level.store(i64::MAX, Relaxed);
             // Release: who sees the new peak sees no level above the old one.
-            self.peak.store(self.peak.load(Relaxed).wrapping_add(left.wrapping_sub(below)), Release);
+            self.peak.store(self.peak.load(Relaxed).wrapping_add(level.wrapping_sub(i64::MAX)), Release);
         }
+        self.level.store(self.level.load(Relaxed).wrapping_sub(granules), Relaxed);
     }
 
     /// Bytes in blocks and stacks of the column, and by how much the level was above what it is, and the most that it was (L2). Any

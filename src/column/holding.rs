@@ -268,7 +268,7 @@ impl Core {
             return None;
         }
         let handle = self.handle(index);
-        let p = if handle.is_set_up() { handle.alloc_from_stack(size, spike) } else { None };
+        let p = if handle.is_set_up() { handle.alloc_from_stack(size, align, spike) } else { None };
         lease.give_back();
         NonNull::new(p?)
     }

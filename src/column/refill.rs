@@ -29,6 +29,7 @@ use core::sync::atomic::compiler_fence;
 /// which step.
 #[cold]
 #[inline(never)]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.refill"))]
 pub(crate) extern "C" fn refilling(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
     // The look comes first, so that nothing is worked out for a word that is empty.
     if cell.word_bits() != 0
@@ -49,6 +50,7 @@ pub(crate) extern "C" fn refilling(handle: &Handle, size: usize, cell: Cell) -> 
 /// The same for an empty cell without a word: from the first span in its list.
 #[cold]
 #[inline(never)]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.check_out"))]
 extern "C" fn checking_out(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
     let meta = handle.span(head);
     match handle.take_listed(cell, head, meta) {
@@ -280,6 +282,7 @@ extern "C" fn growing_at_large(handle: &Handle, cell: Cell) -> *mut u8 {
 /// A freed slot of a full small cell goes back to its span. Its live bit is clear. Or nothing was held back, and the cell is the sink.
 #[cold]
 #[inline(never)]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.spill"))]
 pub(crate) extern "C" fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> i32 {
     let Some(reciprocal) = cell.small_reciprocal() else { return handle.freed_status.get() };
     cell.count_spill();

@@ -204,7 +204,11 @@ pub(crate) extern "C" fn above_small(handle: &Handle, size: usize, align: usize,
 #[inline(never)]
 pub(crate) extern "C" fn unusual_align(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
     // Always so: said for the table's bound.
-    if size <= SMALL_MAX && is_below_a_granule(align) { handle.alloc_small(size, spike) } else { aligned(handle, size, align, spike) }
+    if size <= SMALL_MAX && is_below_a_granule(align) {
+        handle.alloc_small(size, align, spike)
+    } else {
+        aligned(handle, size, align, spike)
+    }
 }
 
 #[cold]

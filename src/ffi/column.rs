@@ -101,6 +101,7 @@ pub unsafe extern "C" fn engram_column_index(column: *const engram_column) -> u3
 /// As `engram_alloc`, from the held column: a bounded number of machine instructions, which README tells,
 /// unless memory is scarce. Holder, RT, wait-free.
 #[unsafe(no_mangle)]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.alloc"))]
 pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {
     // SAFETY: the caller's promise.
     let Some(handle) = (unsafe { handle_of(column) }) else {
@@ -112,6 +113,7 @@ pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: u
 /// As `engram_free`, a bounded number of machine instructions, which README tells; a block of another
 /// column is freed too. Holder, RT, wait-free.
 #[unsafe(no_mangle)]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.free"))]
 pub unsafe extern "C" fn engram_column_free(column: *mut engram_column, p: *mut c_void) -> engram_status {
     // SAFETY: the caller's promise.
     let Some(handle) = (unsafe { handle_of(column) }) else {
