@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
+use super::admission::Permit;
 use super::allocation::{Hints, Learnt, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
 use super::result::AllocationResult;
@@ -133,31 +134,20 @@ impl MemoryAllocationService {
                 }
             }
         }
-        let mut terms = Terms { batch: number, mark: self.mark(), on_trial: true, stands: false };
         let waiting = Instant::now();
-        // Who need not wait need not know which spike is the earliest.
-        let permit = match self.gate.try_enter() {
-            Some(permit) => permit,
-            None => match self.admit(order.iter().map(|&place| self.spike_of(&requests[place])).min().unwrap_or(SpikeTime::NONE)) {
-                Ok(permit) => permit,
-                Err(error) => {
-                    self.sort(requests, &mut order);
-                    order.iter().take(if all { 1 } else { usize::MAX }).for_each(|&place| answer(place, Err(error.clone())));
-                    return Served::default();
-                }
-            },
-        };
-        if let Some(batch) = batch
-            && let Some(durable) = &self.durable
-        {
-            let Some(begun) = self.begin_batch(durable, waiting) else {
+        let earliest = || order.iter().map(|&place| self.spike_of(&requests[place])).min().unwrap_or(SpikeTime::NONE);
+        let (permit, begun) = match self.enter(earliest, all, waiting) {
+            Ok(entered) => entered,
+            Err(error) => {
                 self.sort(requests, &mut order);
-                let busy = AllocationError::Busy { permits: BATCHES, waited: waiting.elapsed() };
-                order.first().into_iter().for_each(|&place| answer(place, Err(busy.clone())));
+                order.iter().take(if all { 1 } else { usize::MAX }).for_each(|&place| answer(place, Err(error.clone())));
                 return Served::default();
-            };
-            terms.mark = begun.mark;
-            *batch = Some(begun);
+            }
+        };
+        let mark = begun.as_ref().map_or_else(|| self.mark(), |begun| begun.mark);
+        let mut terms = Terms { batch: number, mark, on_trial: true, stands: false };
+        if let Some(batch) = batch {
+            *batch = begun;
         }
         let waited = waiting.elapsed();
         let mut served = Served::with_capacity(order.len());
@@ -275,6 +265,22 @@ impl MemoryAllocationService {
     /// Brings requests into spike order, those with equal spikes into that in which they were asked.
     fn sort(&self, requests: &[Asked], order: &mut [usize]) {
         order.sort_by_cached_key(|&place| (self.spike_of(&requests[place]), place));
+    }
+
+    /// A permit for a batch, and with `all` what the region knows of it, if there is one: waits for both from `since` on.
+    fn enter(
+        &self,
+        earliest: impl FnOnce() -> SpikeTime,
+        all: bool,
+        since: Instant,
+    ) -> Result<(Permit<'_>, Option<Batch<'_>>), AllocationError> {
+        // Who need not wait need not know which spike is the earliest.
+        let permit = self.gate.try_enter().map_or_else(|| self.admit(earliest()), Ok)?;
+        let Some(durable) = self.durable.as_ref().filter(|_| all) else { return Ok((permit, None)) };
+        match self.begin_batch(durable, since) {
+            Some(begun) => Ok((permit, Some(begun))),
+            None => Err(AllocationError::Busy { permits: BATCHES, waited: since.elapsed() }),
+        }
     }
 
     /// Begins a batch that is all or nothing in the region, which knows of so many at a time as there are records; more permits than
