@@ -14,6 +14,7 @@ use core::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
 use super::admission::Permit;
@@ -76,22 +77,22 @@ impl Terms {
     }
 }
 
-/// Which of a request's hints have made an edge known that was not known before: a bit for each of the first 63, and one for all
-/// others.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Learnt(u64);
+/// Which of a request's hints have made an edge known that was not known before: a bit for each, since those that were known are
+/// not to be forgotten with them.
+#[derive(Default)]
+pub(super) struct Learnt(SmallVec<[u64; 2]>);
 
 impl Learnt {
     fn note(&mut self, hint: usize) {
-        self.0 |= Self::bit(hint);
+        let word = hint / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (hint % 64);
     }
 
-    fn has(self, hint: usize) -> bool {
-        self.0 & Self::bit(hint) != 0
-    }
-
-    fn bit(hint: usize) -> u64 {
-        1 << hint.min(63)
+    fn has(&self, hint: usize) -> bool {
+        self.0.get(hint / 64).is_some_and(|bits| bits >> (hint % 64) & 1 != 0)
     }
 }
 
@@ -256,7 +257,7 @@ impl MemoryAllocationService {
             let placed = match self.place(&node, own, plan, terms, &concept) {
                 Ok(placed) => placed,
                 Err(error) => {
-                    self.abandon(&node, &mut state, request, std::mem::take(&mut hints.learnt));
+                    self.abandon(&node, &mut state, request, &std::mem::take(&mut hints.learnt));
                     return Err(error);
                 }
             };
@@ -351,7 +352,7 @@ impl MemoryAllocationService {
 
     /// A request was refused or undone: its node has no home. The edges that its hints made known are forgotten, and the node is buried
     /// unless others have named it: who is refused again and again leaves nothing behind.
-    pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>, request: &Asked, learnt: Learnt) {
+    pub(super) fn abandon(&self, node: &Arc<Node>, state: &mut MutexGuard<State>, request: &Asked, learnt: &Learnt) {
         let places = (0..others_named(request).count()).rev();
         // The latest first: that is where they are looked for.
         for (_, hint) in places.zip(others_named(request).rev()).filter(|&(place, _)| learnt.has(place)) {

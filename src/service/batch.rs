@@ -316,8 +316,9 @@ impl MemoryAllocationService {
     /// edges that the hints of its requests made known are forgotten, but for those of ids that are concepts by now.
     fn undo(&self, requests: &[Asked], number: u64, served: &mut Served, known: &mut [Option<Known>]) {
         let Served { places, pools, .. } = std::mem::take(served);
+        let none = Learnt::default();
         for (place, pool) in places.into_iter().zip(pools) {
-            let learnt = known[place].as_ref().map_or_else(Learnt::default, |known| known.hints.learnt);
+            let learnt = known[place].as_ref().map_or(&none, |known| &known.hints.learnt);
             if !self.undo_of(number, &requests[place], learnt) {
                 // Whoever has deallocated it has counted that.
                 self.pools[pool].count_allocation();
@@ -331,7 +332,7 @@ impl MemoryAllocationService {
                 && let Some(mut state) = node.lock()
                 && node.block().is_none()
             {
-                self.abandon(&node, &mut state, request, learnt);
+                self.abandon(&node, &mut state, request, &learnt);
             }
         }
     }

@@ -146,7 +146,7 @@ impl MemoryAllocationService {
 
     /// Undoes what a batch allocated for a request. False if somebody has freed it since: another concept of that id may be there by
     /// then.
-    pub(super) fn undo_of(&self, batch: u64, request: &Asked, learnt: Learnt) -> bool {
+    pub(super) fn undo_of(&self, batch: u64, request: &Asked, learnt: &Learnt) -> bool {
         let Some(node) = self.registry.find(request.concept_id) else { return false };
         let Some(mut state) = node.lock() else { return false };
         if state.batch != batch || self.vacate(&node, &state).is_none() {

@@ -89,6 +89,31 @@ fn refused_requests_leave_nothing_behind_that_concepts_which_are_there_have_not_
     std::fs::remove_file(file).unwrap();
 }
 
+/// However many hints there are beside the one that says what is known.
+#[test]
+fn a_refused_request_of_many_hints_forgets_only_what_it_made_known() {
+    let file = std::env::temp_dir().join(format!("engram-refused-many-{}", std::process::id()));
+    let _ = std::fs::remove_file(&file);
+    for path in [None, Some(file.clone())] {
+        let mut config = tight(path.clone());
+        config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
+        let service = MemoryAllocationService::open(config).unwrap();
+        let there = AllocationRequest { concept_type: ConceptType::EVENT, ..hinting("there".to_owned(), vec!["r".to_owned()]) };
+        service.allocate_memory(there).unwrap();
+        for place in [0, 62, 63, 64, 127, 128, 199] {
+            let mut hints: Vec<_> = (0..199).map(|which| format!("h{which}")).collect();
+            hints.insert(place, "there".to_owned());
+            let request = || hinting("r".to_owned(), hints.clone());
+            service.allocate_memory(request()).unwrap_err();
+            assert_eq!(service.cortex.edges(), 1, "what \"there\" has named itself");
+            service.batch_allocate_memory(vec![request()]).unwrap_err();
+            assert!(service.batch_allocate_each(vec![request()])[0].is_err());
+            assert_eq!(service.cortex.edges(), 1);
+        }
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
 /// One that others have forgotten and made known again, the other way round.
 #[test]
 fn an_edge_is_forgotten_in_a_file_whichever_end_made_it_known() {
