@@ -203,14 +203,11 @@ impl MemoryAllocationService {
         mut answer: impl FnMut(usize, Answer) -> bool,
     ) {
         let planned_ns = self.since_open_ns(Instant::now());
-        let mut as_asked = Vec::with_capacity(self.batch_size.min(order.len()));
         for window in order.chunks(self.batch_size) {
-            // Of several with one id one is served, mostly the first: what the others' hints say is not to be known for that.
+            // Of several with one id one is served, mostly the first: what the others' hints say is not to be known for that. In the
+            // order in which they are served: an edge that two of them say is the earlier one's, and stays if the later is refused.
             let mut ids = HashSet::new();
-            as_asked.clear();
-            as_asked.extend(window.iter().copied().filter(|&place| terms.on_trial || ids.insert(requests[place].concept_id)));
-            as_asked.sort_unstable();
-            for &place in &as_asked {
+            for &place in window.iter().filter(|&&place| terms.on_trial || ids.insert(requests[place].concept_id)) {
                 let request = &requests[place];
                 if let Some(known) = &mut known[place]
                     && others_named(request).next().is_some()

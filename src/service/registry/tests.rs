@@ -163,6 +163,24 @@ fn of_several_with_one_id_in_a_batch_the_hints_of_the_served_one_are_known() {
     assert_eq!(service.cortex.edges(), 1);
 }
 
+/// Both say that they know each other, and one is refused, whichever is asked for first and whichever is served first.
+#[test]
+fn what_a_served_request_of_a_batch_has_said_stays_known_when_who_it_names_is_refused() {
+    use AllocationPriority::{Critical, Low};
+    let mut config = tight(None);
+    config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
+    for (of_refused, of_served) in [(Low, Critical), (Critical, Low)] {
+        let refused = AllocationRequest { priority: of_refused, ..hinting("refused".to_owned(), vec!["served".to_owned()]) };
+        let served = hinting("served".to_owned(), vec!["refused".to_owned()]);
+        let served = AllocationRequest { concept_type: ConceptType::EVENT, priority: of_served, ..served };
+        for batch in [vec![refused.clone(), served.clone()], vec![served, refused]] {
+            let service = MemoryAllocationService::open(config.clone()).unwrap();
+            assert_eq!(service.batch_allocate_each(batch).iter().filter(|answer| answer.is_ok()).count(), 1);
+            assert_eq!(service.cortex.edges(), 1);
+        }
+    }
+}
+
 #[test]
 fn a_batch_refused_for_an_id_that_is_taken_tells_that_concept_nothing() {
     let service = MemoryAllocationService::open(AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() }).unwrap();
