@@ -66,7 +66,7 @@ impl MultiColumnProcessor {
         Self::default()
     }
 
-    /// With other weights of the voters. What is negative or no number counts as 0.
+    /// With other weights of the voters. What is negative, infinite or no number counts as 0.
     #[must_use]
     pub fn with_voters(self, voters: Voters) -> Self {
         Self { voters, ..self }

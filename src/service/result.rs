@@ -79,7 +79,7 @@ pub struct AllocationMetrics {
     pub allocation_time_p50: Duration,
     /// The time that 99 of 100 took at most.
     pub allocation_time_p99: Duration,
-    /// The longest.
+    /// The longest. (This and the two before it are up to 1 % more than was measured, and a minute at most.)
     pub allocation_time_max: Duration,
     /// Bytes of live concepts (content, id and head) over bytes of the 4 KiB pages, the arena's own metadata included,
     /// that this process has touched; 1 if none lives.
