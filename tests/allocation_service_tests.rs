@@ -401,6 +401,66 @@ mod allocation_service_tests {
         }
     }
 
+    /// Seen with: whoever asks may free and update what lies there, whether or not it stands.
+    #[test]
+    fn what_a_batch_may_still_undo_nobody_else_frees_or_updates() {
+        for each in [false, true] {
+            // Of the second type there is room for none: all of a batch are undone, and each is served again by spike.
+            let config = AllocationServiceConfig {
+                pool_configurations: vec![PoolConfig::new(ConceptType::ENTITY, 1 << 20), PoolConfig::new(ConceptType::EVENT, 64)],
+                ..small()
+            };
+            let service = open(config);
+            let ids: Vec<_> = (0..60).map(|n| format!("of the batch {n}")).collect();
+            let mut batch: Vec<_> = ids.iter().map(|id| entity(id, "as allocated")).collect();
+            batch.push(AllocationRequest::new(
+                "refused",
+                ConceptType::EVENT,
+                "too large for its pool, whatever else lies there, so that all is undone",
+            ));
+            let done = AtomicBool::new(false);
+            let (mut freed, mut updated) = (0_u64, 0_u64);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        if each {
+                            let answers = service.batch_allocate_each(batch.clone());
+                            assert!(answers.last().unwrap().is_err());
+                            for (id, answer) in ids.iter().zip(answers) {
+                                // It stands: nobody else frees this half.
+                                if id.ends_with(['1', '3', '5', '7', '9']) {
+                                    answer.unwrap();
+                                    let content = service.read(id).unwrap();
+                                    assert_eq!(content.version() > 1, &*content == b"updated", "an update that was answered is lost");
+                                    drop(content);
+                                    service.deallocate_memory(id.as_str().into()).unwrap();
+                                }
+                            }
+                        } else {
+                            service.batch_allocate_memory(batch.clone()).unwrap_err();
+                        }
+                    }
+                    done.store(true, Relaxed);
+                });
+                while !done.load(Relaxed) {
+                    for id in &ids {
+                        if id.ends_with(['1', '3', '5', '7', '9']) {
+                            updated += u64::from(service.update(id, "updated").is_ok());
+                        } else {
+                            freed += u64::from(service.deallocate_memory(id.as_str().into()).is_ok());
+                        }
+                        let metrics = service.get_allocation_metrics();
+                        assert!(metrics.pool_statistics.iter().all(|pool| pool.deallocations <= pool.allocations), "{metrics:?}");
+                    }
+                }
+            });
+            if !each {
+                assert_eq!((freed, updated), (0, 0));
+                assert_eq!(service.get_allocation_metrics().total_allocations, 0);
+            }
+        }
+    }
+
     #[test]
     fn a_batch_that_is_undone_forgets_no_edge_that_others_made_known() {
         let config = || AllocationServiceConfig { guidance: false, ..small() };

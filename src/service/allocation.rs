@@ -578,7 +578,7 @@ impl MemoryAllocationService {
         let _permit = self.admit(encoding.first_spike)?;
         let node = self.registry.find(concept_id).ok_or_else(not_found)?;
         let mut state = node.lock().ok_or_else(not_found)?;
-        let old = node.block().map(Slot::at).ok_or_else(not_found)?;
+        let old = node.block().map(Slot::at).filter(|_| !self.batches.has(state.batch)).ok_or_else(not_found)?;
         // Nobody is pinned while memory is looked for: what was freed just now could not come back (V2). The old version cannot go, its
         // node is locked.
         let before = {

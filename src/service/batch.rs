@@ -15,21 +15,26 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::admission::Permit;
 use super::allocation::{Hints, Learnt, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
+use super::lock::Mutex;
 use super::result::AllocationResult;
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
 use crate::guidance::{AllocationError, AllocationRequest, Asked, Features};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU32, AtomicU64};
 
 impl MemoryAllocationService {
-    /// Allocates all of the requests, or none. (Others may see some of them before the last is refused.)
+    /// Allocates all of the requests, or none. (Others may read some of them before the last is refused, but neither deallocate
+    /// nor update any before all are there: it is not found.)
     ///
     /// # Errors
     /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
@@ -45,7 +50,8 @@ impl MemoryAllocationService {
     pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
         let mut refused = None;
         let mut batch = None;
-        let served = self.serve_batch(requests, self.number_of_batch(), Some(&mut batch), |place, answer| {
+        let under_way = self.batches.begin();
+        let served = self.serve_batch(requests, under_way.number, Some(&mut batch), |place, answer| {
             refused = refused.take().or(answer.err().map(|error| (place, error)));
         });
         if let Some(refused) = refused {
@@ -59,6 +65,7 @@ impl MemoryAllocationService {
             }
         }
         self.count(&served);
+        drop(under_way);
         let results = served.by_place();
         for result in &results {
             self.allocations.record(result.allocation_time);
@@ -78,7 +85,8 @@ impl MemoryAllocationService {
     }
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If there is not
-    /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again then.)
+    /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again then; to be deallocated or updated it is not
+    /// found as long as it may.)
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
@@ -97,10 +105,12 @@ impl MemoryAllocationService {
             }
             answer(index, result);
         };
-        let at_once = self.serve_batch(requests, self.number_of_batch(), None, |place, answer| {
+        let under_way = self.batches.begin();
+        let at_once = self.serve_batch(requests, under_way.number, None, |place, answer| {
             record_and_answer(place, answer.map(|(result, _)| result));
         });
         self.count(&at_once);
+        drop(under_way);
         for (place, result) in at_once.places.into_iter().zip(at_once.results) {
             record_and_answer(place, Ok(result));
         }
@@ -167,6 +177,10 @@ impl MemoryAllocationService {
         }
         if scarce {
             (terms.on_trial, terms.stands) = (false, !all);
+            if !all {
+                // From here on nothing is undone: what is served is everybody's at once.
+                terms.batch = 0;
+            }
             self.sort(requests, &mut order);
             let mut undone = false;
             self.serve_in_order(requests, &mut known, &order, terms, waited, |place, result| {
@@ -299,27 +313,18 @@ impl MemoryAllocationService {
         self.registry.find(request.concept_id).is_some_and(|node| node.lock().is_some_and(|state| state.batch == number))
     }
 
-    /// A number that no other batch has.
-    fn number_of_batch(&self) -> u64 {
-        self.batches.fetch_add(1, Relaxed) + 1
-    }
-
     /// Counts what was served, which stands by now.
     fn count(&self, served: &Served) {
         served.pools.iter().for_each(|&pool| self.pools[pool].count_allocation());
     }
 
-    /// Undoes what a batch was served, before it is counted. (Unless somebody has deallocated it meanwhile: as if it had not been.) The
-    /// edges that the hints of its requests made known are forgotten, but for those of ids that are concepts by now.
+    /// Undoes what a batch was served, before it is counted. The edges that the hints of its requests made known are forgotten, but for
+    /// those of ids that are concepts by now.
     fn undo(&self, requests: &[Asked], number: u64, served: &mut Served, known: &mut [Option<Known>]) {
-        let Served { places, pools, .. } = std::mem::take(served);
         let none = Learnt::default();
-        for (place, pool) in places.into_iter().zip(pools) {
+        for place in std::mem::take(served).places {
             let learnt = known[place].as_ref().map_or(&none, |known| &known.hints.learnt);
-            if !self.undo_of(number, &requests[place], learnt) {
-                // Whoever has deallocated it has counted that.
-                self.pools[pool].count_allocation();
-            }
+            self.undo_of(number, &requests[place], learnt);
         }
         for (request, known) in requests.iter().zip(known) {
             let Some(known) = known else { continue };
@@ -332,6 +337,47 @@ impl MemoryAllocationService {
                 self.abandon(&node, &mut state, request, &learnt);
             }
         }
+    }
+}
+
+/// The batches under way. What one of them has allocated may still be undone: until it stands nobody else frees or changes it.
+pub(super) struct Batches {
+    /// Batches begun, which number them.
+    begun: AtomicU64,
+    /// How many are under way.
+    many: AtomicU32,
+    numbers: Mutex<SmallVec<[u64; 4]>>,
+}
+
+impl Batches {
+    pub(super) fn new() -> Self {
+        Self { begun: AtomicU64::new(0), many: AtomicU32::new(0), numbers: Mutex::new(SmallVec::new()) }
+    }
+
+    fn begin(&self) -> UnderWay<'_> {
+        let number = self.begun.fetch_add(1, Relaxed) + 1;
+        self.numbers.lock().push(number);
+        self.many.fetch_add(1, Relaxed);
+        UnderWay { batches: self, number }
+    }
+
+    /// Whether the batch with this number is under way; 0 is none. The caller has the lock of a node that it found the number in: so
+    /// the batch is counted in `many`, if it is.
+    pub(super) fn has(&self, number: u64) -> bool {
+        number != 0 && self.many.load(Relaxed) != 0 && self.numbers.lock().contains(&number)
+    }
+}
+
+/// A batch, until it stands or is undone.
+struct UnderWay<'a> {
+    batches: &'a Batches,
+    number: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.batches.many.fetch_sub(1, Relaxed);
+        self.batches.numbers.lock().retain(|number| *number != self.number);
     }
 }
 

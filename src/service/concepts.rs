@@ -110,10 +110,13 @@ impl MemoryAllocationService {
         Ok(DeallocationResult { concept_id: id, freed_memory_size: bytes as usize, deallocation_time, pool_id })
     }
 
-    /// Frees a concept's memory, if it is allocated. Its pool and the bytes that were charged; the caller counts it.
+    /// Frees a concept's memory, if it is allocated, and not by a batch that may still be undone. Its pool and the bytes that were charged; the caller counts it.
     pub(super) fn take_back(&self, concept_id: &str) -> Option<(usize, u64)> {
         let node = self.registry.find(concept_id)?;
         let mut state = node.lock()?;
+        if self.batches.has(state.batch) {
+            return None;
+        }
         let (pool, bytes) = self.vacate(&node, &state)?;
         self.forget_edges(&node, &mut state);
         Some((pool, bytes))
@@ -144,16 +147,15 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Undoes what a batch allocated for a request. False if somebody has freed it since: another concept of that id may be there by
-    /// then.
-    pub(super) fn undo_of(&self, batch: u64, request: &Asked, learnt: &Learnt) -> bool {
-        let Some(node) = self.registry.find(request.concept_id) else { return false };
-        let Some(mut state) = node.lock() else { return false };
-        if state.batch != batch || self.vacate(&node, &state).is_none() {
-            return false;
+    /// Undoes what a batch that is under way allocated for a request.
+    pub(super) fn undo_of(&self, batch: u64, request: &Asked, learnt: &Learnt) {
+        if let Some(node) = self.registry.find(request.concept_id)
+            && let Some(mut state) = node.lock()
+            && state.batch == batch
+            && self.vacate(&node, &state).is_some()
+        {
+            self.abandon(&node, &mut state, request, learnt);
         }
-        self.abandon(&node, &mut state, request, learnt);
-        true
     }
 
     /// Gives the memory of a node's concept back, if it is allocated. Its pool and the bytes that were charged.

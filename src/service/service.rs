@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::admission::Gate;
+use super::batch::Batches;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
 use super::durable::{Durable, Judged};
 use super::engine::AllocationEngine;
@@ -74,8 +75,7 @@ pub struct MemoryAllocationService {
     pub(super) was_read: AtomicU32,
     /// Concepts freed or updated.
     pub(super) churn: AtomicU64,
-    /// Batches begun.
-    pub(super) batches: AtomicU64,
+    pub(super) batches: Batches,
     pub(super) relocations: AtomicU64,
     pub(super) allocations: Latencies,
     pub(super) updates: Latencies,
@@ -134,7 +134,7 @@ impl MemoryAllocationService {
             upkeep: Mutex::default(),
             was_read: AtomicU32::new(0),
             churn: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
+            batches: Batches::new(),
             relocations: AtomicU64::new(0),
             allocations: Latencies::new(),
             updates: Latencies::new(),
