@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use child::{End, fork};
-use engram::{Arena, ArenaBuilder, ColumnId, Error, SpikeTime};
+use engram::{Arena, ArenaBuilder, ColumnId, Error, RegionState, RegionView, SpikeTime};
 use folder::Folder;
 
 const PAGE: usize = 4096;
@@ -550,4 +550,23 @@ fn a_file_is_open_once_and_its_lock_dies_with_its_process() {
     let arena = builder().path(&path).build().unwrap();
     assert!(arena.was_recovered());
     assert_eq!(arena.metrics().live_blocks(), 1);
+}
+
+#[test]
+fn a_forked_child_that_closes_its_parents_arena_leaves_it_open() {
+    let (_alone, folder) = (alone(), Folder::new("bad-inherited"));
+    let path = folder.file("region");
+    let arena = Box::into_raw(Box::new(builder().path(&path).build().unwrap()));
+    // SAFETY: the child's own copy.
+    let outcome = fork(|_| drop(unsafe { Box::from_raw(arena) }));
+    assert_eq!(outcome.end, End::Exit(0));
+    assert_eq!(RegionView::open(&path).unwrap().state(), RegionState::Open);
+    assert!(matches!(builder().path(&path).build(), Err(Error::FileBusy(_))));
+    // What a kill would leave is known to be unclosed.
+    let killed = folder.file("killed");
+    std::fs::copy(&path, &killed).unwrap();
+    assert!(builder().path(&killed).build().unwrap().was_recovered());
+    // SAFETY: ours, and closed once in this process.
+    drop(unsafe { Box::from_raw(arena) });
+    assert!(!builder().path(&path).build().unwrap().was_recovered());
 }

@@ -493,9 +493,11 @@ impl Core {
         core::iter::once(0..PAGE).chain(chunks).chain(core::iter::once(extent.metadata..extent.bytes())).collect()
     }
 
-    /// Closes the region: nothing is in flight, and nothing will be.
+    /// Closes the region: nothing is in flight, and nothing will be. In a forked child it stays open: its parent goes on with it.
     pub(crate) fn close(&self) {
-        self.header.set_closed();
+        if !self.region.is_inherited() {
+            self.header.set_closed();
+        }
     }
 
     /// The rows of cells that columns have.

@@ -66,27 +66,51 @@ pub(super) const OPEN_TRIES: u32 = 20;
 
 /// Whether somebody has the region file at `path` open. A lock that others may have at the same time is taken for a moment.
 pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
-    open_to_read(path).map(Unlocking).is_ok_and(|file| is_taken(&try_lock(&file, Share::WithReaders)))
+    open_to_read(path).map(Unlocking::new).is_ok_and(|file| is_taken(&try_lock(&file, Share::WithReaders)))
 }
 
-/// A file that is unlocked when it is closed: closing it does not, as long as a forked child has it open.
-pub(super) struct Unlocking(pub(super) File);
+/// A file that is unlocked when it is closed: closing it does not, as long as a forked child has it open. A child that closes it
+/// leaves the lock, which is its parent's.
+pub(super) struct Unlocking {
+    file: File,
+    opened_by: Opener,
+}
+
+impl Unlocking {
+    pub(super) fn new(file: File) -> Self {
+        Self { file, opened_by: Opener::this() }
+    }
+}
 
 impl Deref for Unlocking {
     type Target = File;
 
     fn deref(&self) -> &File {
-        &self.0
+        &self.file
     }
 }
 
 impl Drop for Unlocking {
     fn drop(&mut self) {
         #[cfg(unix)]
-        // SAFETY: the file is open. If it is not locked, nothing happens.
-        unsafe {
-            libc::flock(std::os::fd::AsRawFd::as_raw_fd(&self.0), libc::LOCK_UN);
+        if self.opened_by.is_this() {
+            // SAFETY: the file is open. If it is not locked, nothing happens.
+            unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&self.file), libc::LOCK_UN) };
         }
+    }
+}
+
+/// The process that opened something: a forked child has it, too, but it is not the child's to close.
+#[derive(Clone, Copy)]
+pub(super) struct Opener(u32);
+
+impl Opener {
+    pub(super) fn this() -> Self {
+        Self(std::process::id())
+    }
+
+    pub(super) fn is_this(self) -> bool {
+        self.0 == std::process::id()
     }
 }
 
@@ -169,7 +193,7 @@ fn lock(file: &File) -> io::Result<()> {
 /// [`Error::FileBusy`].
 pub(super) fn hold(path: &Path) -> Result<Option<Unlocking>> {
     for _ in 0..OPEN_TRIES {
-        let Ok(file) = open_to_read(path).map(Unlocking) else { return Ok(None) };
+        let Ok(file) = open_to_read(path).map(Unlocking::new) else { return Ok(None) };
         if is_taken(&lock(&file)) {
             break;
         }
@@ -222,7 +246,7 @@ impl RegionFile {
     fn of(opened: io::Result<File>, path: &Path) -> Result<Self> {
         let name = named(path);
         let file = Self {
-            file: Unlocking(opened.map_err(|error| refused(name, "open it", &error))?),
+            file: Unlocking::new(opened.map_err(|error| refused(name, "open it", &error))?),
             path: path.to_owned(),
             name,
             undo: Undo::Nothing,

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
+use file::Opener;
 pub(crate) use file::{RegionFile, TRUNCATED, is_open_elsewhere, named};
 use header::{Copied, Header};
 pub(crate) use mapping::Mapping;
@@ -273,6 +274,7 @@ pub(crate) struct Region {
     origin: *mut u8,
     /// The file that it lies in, if any.
     file: Option<RegionFile>,
+    opened_by: Opener,
 }
 
 impl Region {
@@ -319,7 +321,7 @@ impl Region {
     fn over(mapping: Mapping, start: usize, extent: Extent, file: Option<RegionFile>, options: RegionOptions) -> Result<Self> {
         assert!(start + extent.bytes() <= mapping.len(), "R2");
         let origin = mapping.base().as_ptr().wrapping_add(start + extent.data).wrapping_sub(CHUNK);
-        let region = Self { mapping, start, extent, origin, file };
+        let region = Self { mapping, start, extent, origin, file, opened_by: Opener::this() };
         let (data, bytes) = (start + extent.data, extent.chunks * CHUNK);
         if options.huge_pages {
             region.mapping.ask_for_huge_pages(data, bytes);
@@ -372,6 +374,11 @@ impl Region {
     /// Whether it lies in memory that the caller gave.
     pub(crate) fn is_given(&self) -> bool {
         self.mapping.is_given()
+    }
+
+    /// Whether another process opened it, of which this one is a forked child.
+    pub(crate) fn is_inherited(&self) -> bool {
+        !self.opened_by.is_this()
     }
 
     /// Whether it is memory of its own, and of nobody else.

@@ -110,7 +110,7 @@ impl Unfinished {
         for _ in 0..OPEN_TRIES {
             let random = RandomState::new().build_hasher().finish();
             let path = folder.join(format!("{}{random:016x}{}", UNFINISHED[0], UNFINISHED[1]));
-            match File::options().write(true).create_new(true).open(&path).map(Unlocking) {
+            match File::options().write(true).create_new(true).open(&path).map(Unlocking::new) {
                 // Who sweeps may have it by then. Where there are no locks, nobody sweeps.
                 Ok(file) if is_taken(&try_lock(&file, Share::Nobody)) || !is_at(&file, &path) => {}
                 Ok(file) => return Ok(Self { file, path }),
@@ -146,7 +146,7 @@ fn sweep(folder: &Path) {
         let name = name.to_string_lossy();
         if name.starts_with(UNFINISHED[0])
             && name.ends_with(UNFINISHED[1])
-            && let Ok(left) = open_to_read(&entry.path()).map(Unlocking)
+            && let Ok(left) = open_to_read(&entry.path()).map(Unlocking::new)
             && try_lock(&left, Share::Nobody).is_ok()
         {
             let _ = std::fs::remove_file(entry.path());
