@@ -168,6 +168,21 @@ pub(super) fn try_lock(_file: &File, _share: Share) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Whether this process may make a file so long. Were it tried beyond its limit, the system would end the process (`SIGXFSZ`),
+/// unless that ignores it, and only then refuse.
+#[cfg(unix)]
+pub(super) fn may_be_as_long(bytes: usize) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: room for a limit.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0;
+    if told && limit.rlim_cur < bytes as libc::rlim_t { Err(io::Error::from_raw_os_error(libc::EFBIG)) } else { Ok(()) }
+}
+
+#[cfg(not(unix))]
+pub(super) fn may_be_as_long(_bytes: usize) -> io::Result<()> {
+    Ok(())
+}
+
 /// Whether a lock is refused because somebody has one.
 pub(super) fn is_taken(tried: &io::Result<()>) -> bool {
     tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -310,6 +325,7 @@ impl RegionFile {
         if self.undo == Undo::Nothing {
             self.undo = Undo::Empty;
         }
+        self.may_take(bytes)?;
         self.set_bytes(0)?;
         write_at(&self.file, &header.to_bytes(), 0).map_err(|error| self.refused("write to it", &error))?;
         self.set_bytes(bytes)?;
@@ -324,11 +340,16 @@ impl RegionFile {
 
     /// Makes the file longer: what is new is zero. It is undone like a creation.
     pub(crate) fn grow(&mut self, from: usize, to: usize, sparse: bool) -> Result<()> {
+        self.may_take(to)?;
         self.undo = Undo::Shorten(from);
         // What an earlier try left behind is cut off.
         self.set_bytes(from)?;
         self.set_bytes(to)?;
         self.reserve(to, sparse)
+    }
+
+    fn may_take(&self, bytes: usize) -> Result<()> {
+        may_be_as_long(bytes).map_err(|error| self.refused("set its length", &error))
     }
 
     fn set_bytes(&self, bytes: usize) -> Result<()> {

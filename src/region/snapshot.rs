@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::file::{
-    OPEN_TRIES, Share, Unlocking, hold, is_at, is_open_elsewhere, is_taken, named, open_to_read, refused, try_lock, write_at,
+    OPEN_TRIES, Share, Unlocking, hold, is_at, is_open_elsewhere, is_taken, may_be_as_long, named, open_to_read, refused, try_lock,
+    write_at,
 };
 use super::{PAGE, Region};
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ impl Region {
     }
 
     fn copy_to(&self, file: &File, parts: &[Range<usize>]) -> io::Result<()> {
+        may_be_as_long(self.extent().bytes())?;
         file.set_len(self.extent().bytes() as u64)?;
         if !self.clone_into(file) {
             for part in parts.iter().flat_map(|part| self.written(part.clone())) {
