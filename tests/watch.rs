@@ -332,6 +332,14 @@ fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
     std::fs::hard_link(&file, &link).unwrap();
     let said = refusal(&engram(["map", &file, "--html", link.to_str().unwrap()]), 2);
     assert!(said.contains("link.engram: is a region file, and stays as it is"), "{said}");
+    // So does one of a later version, which only begins as one that can be looked at.
+    let later = folder.file("later.engram");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[8] += 1;
+    std::fs::write(&later, &bytes).unwrap();
+    let said = refusal(&engram(["map", &file, "--html", later.to_str().unwrap()]), 2);
+    assert!(said.contains("later.engram: is a region file, and stays as it is"), "{said}");
+    assert!(std::fs::read(&later).unwrap() == bytes);
     assert!(sound(&["check", &file]).status.success(), "it is left as it was");
     drop(writer);
 }

@@ -100,6 +100,11 @@ impl Copied {
         self.0.iter().all(|&word| word == 0)
     }
 
+    /// Whether it begins as one of a region does, whatever comes then.
+    pub(crate) fn has_magic(&self) -> bool {
+        self.0[0] == MAGIC
+    }
+
     /// Marks the copy of an open region as that of a closed one.
     pub(crate) fn close(&mut self) {
         self.0[STATE] = CLOSED;
@@ -108,7 +113,7 @@ impl Copied {
     /// What the header says (F1), or what is wrong with it.
     pub(crate) fn read(&self) -> Result<Found, &'static str> {
         let words = &self.0;
-        if words[0] != MAGIC {
+        if !self.has_magic() {
             return Err("it is no region file: the first bytes are not the magic ones");
         }
         if words[1] != VERSION {

@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::map::ChunkId;
 use crate::metrics::{Counts, Metrics};
 use crate::region::header::{Found, ROOT_SLOTS, VERSION};
-use crate::region::is_open_elsewhere;
+use crate::region::{RegionFile, is_open_elsewhere};
 use crate::size_class::CHUNK;
 use crate::sync::Ordering::Relaxed;
 
@@ -125,6 +125,12 @@ impl RegionView {
         let (core, found) = Core::look(&path)?;
         let used = core.used_chunks();
         Ok(Self { path, core, found, used })
+    }
+
+    /// Whether the file at `path` begins as a region file does: also one that is damaged, or of another version of the format.
+    pub fn is_region(path: impl AsRef<Path>) -> bool {
+        let header = RegionFile::look(path.as_ref()).and_then(|file| file.header());
+        header.is_ok_and(|header| header.is_some_and(|header| header.has_magic()))
     }
 
     /// Looks again. If it is refused, what was seen before is still there.

@@ -29,8 +29,8 @@ pub fn map(path: &Path, html: Option<&Path>, json: bool) -> Result<(), Failure> 
     let (chunks, metrics) = (view.map(), view.metrics());
     let file = path.display().to_string();
     if let Some(to) = html {
-        // Whatever name leads to it, this file's or another one's: it may be open.
-        if RegionView::open(to).is_ok() {
+        // Whatever name leads to it, this file's or another one's: it may be open. If it is damaged, something of it may be saved.
+        if RegionView::is_region(to) {
             return Err(Failure::Usage(format!("{}: is a region file, and stays as it is: --html needs another name", to.display())));
         }
         let page = page::page(&file, view.state(), &metrics, &view.columns(), &chunks);
