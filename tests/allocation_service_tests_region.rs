@@ -401,6 +401,35 @@ mod allocation_service_tests {
         assert!(matches!(service.allocate_memory(event), Err(AllocationError::QuotaExceeded { .. })));
     }
 
+    #[test]
+    fn a_region_may_be_opened_with_other_pools_as_often_as_its_concepts_have_theirs() {
+        let folder = Folder::new("service-many-pools");
+        let pools = |round: usize| {
+            let others = (0..62).map(move |index| PoolConfig::new(ConceptType::new(&format!("pool-{round}-{index}")).unwrap(), 1 << 20));
+            [ConceptType::ENTITY, ConceptType::EVENT].map(|known| PoolConfig::new(known, 1 << 20)).into_iter().chain(others).collect()
+        };
+        let open = |round| {
+            let config = AllocationServiceConfig { pool_configurations: pools(round), ..config(&folder.file("concepts")) };
+            MemoryAllocationService::open(config).unwrap()
+        };
+        let service = open(0);
+        populate(&service);
+        let (before, bytes) = (all(&service), used(&service)[..2].to_vec());
+        drop(service);
+        for round in 1..7 {
+            let service = open(round);
+            assert_eq!((all(&service), used(&service)[..2].to_vec()), (before.clone(), bytes.clone()));
+            // What lies in a pool that was named anew is found there.
+            let name = format!("pool-{round}-61");
+            service.allocate_memory(AllocationRequest::new("new", ConceptType::new(&name).unwrap(), "content")).unwrap();
+            drop(service);
+            let service = open(round);
+            assert_eq!(service.read("new").unwrap().concept_type().as_str(), name);
+            assert!(used(&service).iter().any(|(id, bytes)| *id == name && *bytes > 0));
+            service.deallocate_memory("new".into()).unwrap();
+        }
+    }
+
     /// The same variant says why a service was not opened and why it was not synchronised.
     #[test]
     fn what_failed_of_a_service_s_memory_is_not_said_to_be_its_opening() {

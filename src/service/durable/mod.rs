@@ -29,6 +29,7 @@ use core::hash::{BuildHasher, Hasher};
 use core::ptr::NonNull;
 use std::hash::RandomState;
 
+use super::pool::Pool;
 use crate::Arena;
 use crate::error::{Error, Result};
 use crate::guidance::{ConceptType, Linked};
@@ -44,7 +45,7 @@ const ROOT: usize = 15;
 const MAGIC: u64 = u64::from_le_bytes(*b"engrams2");
 /// Batches that may be under way.
 pub(super) const BATCHES: usize = 256;
-/// Names of pools that one region may know in its life.
+/// Names of pools that a region knows: four times as many as a service has, so that those of pools that it has no more are kept a while.
 const POOLS: usize = 256;
 /// Bits of a batch's number, and where its record's index begins in a mark.
 const NUMBER_BITS: u32 = 40;
@@ -215,20 +216,30 @@ impl Durable {
         Ok(block)
     }
 
-    /// The numbers in the region of some pools, those of free names for those that it does not know yet.
-    fn numbers_of(superblock: &Superblock, types: impl Iterator<Item = ConceptType>) -> Option<Box<[u8]>> {
-        let mut free = (0..POOLS).filter(|&number| superblock.pools[number].length.load(Relaxed) == 0);
-        let known = |concept_type| (0..POOLS).find(|&number| Self::pool_name(superblock, number) == Some(concept_type));
-        types.map(|concept_type| known(concept_type).or_else(|| free.next()).map(|number| number as u8)).collect()
+    /// The numbers in the region of all of a service's pools. Those that it does not know yet get numbers without a name or, once all
+    /// have one, of pools that the service has not: nothing that is kept is charged to them. `None` if several have the same name.
+    fn numbers_of(superblock: &Superblock, pools: &[Pool]) -> Option<Box<[u8]>> {
+        let names: Vec<_> = (0..POOLS).map(|number| Self::pool_name(superblock, number)).collect();
+        let unnamed = (0..POOLS).filter(|&number| names[number].is_none());
+        let is_unused = |name| pools.iter().all(|pool| pool.concept_type() != name);
+        let mut free = unnamed.chain((0..POOLS).filter(|&number| names[number].is_some_and(is_unused)));
+        let known = |pool: &Pool| names.iter().position(|&name| name == Some(pool.concept_type()));
+        pools.iter().map(|pool| known(pool).or_else(|| free.next()).map(|number| number as u8)).collect()
     }
 
-    /// Gives a pool of the region its name.
+    /// Gives a pool of the region its name, if it has another or none.
     fn name_pool(superblock: &Superblock, number: u8, concept_type: ConceptType) {
+        if Self::pool_name(superblock, usize::from(number)) == Some(concept_type) {
+            return;
+        }
         let (pool, text) = (&superblock.pools[usize::from(number)], concept_type.as_bytes());
         let mut name = [0; ConceptType::LONGEST];
         name[..text.len()].copy_from_slice(text);
+        // First: nobody finds a part of the one name and a part of the other.
+        pool.length.store(0, Relaxed);
         for (word, bytes) in pool.name.iter().zip(name.chunks_exact(8)) {
-            word.store(bytes.try_into().map_or(0, u64::from_le_bytes), Relaxed);
+            // Release: it has no name by then.
+            word.store(bytes.try_into().map_or(0, u64::from_le_bytes), Release);
         }
         // Last: who finds a length, after a kill too, finds the name.
         pool.length.store(text.len() as u64, Release);

@@ -49,9 +49,8 @@ pub(in crate::service) struct Judged<'a> {
 impl<'a> Judged<'a> {
     /// Looks at what is in the arena's region, and changes nothing.
     pub(in crate::service) fn of(arena: &Arena, pools: &[Pool], pinned: &'a Guard) -> Result<Self, AllocationServiceError> {
-        let types = || pools.iter().map(Pool::concept_type);
         let Some(block) = Durable::superblock_of(arena)? else {
-            let numbers = (0..).zip(types()).map(|(number, _)| number).collect();
+            let numbers = (0..).zip(pools).map(|(number, _)| number).collect();
             return Ok(Self { superblock: None, kept: Vec::new(), unused: Vec::new(), log: Log::default(), numbers });
         };
         // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
@@ -89,11 +88,8 @@ impl<'a> Judged<'a> {
             kept.push((concept, found, pool.ok_or_else(|| Durable::unknown_pool(name, concept.pool))?));
         }
         kept.sort_unstable_by_key(|(_, found, _)| found.slot.block());
-        let numbers = Durable::numbers_of(superblock, types()).ok_or(AllocationServiceError::Invalid {
-            what: "pool_configurations",
-            given: "another pool in a region that has known 256".to_owned(),
-            allowed: "one of those that the region knows",
-        })?;
+        let damaged = || Error::Format { name: arena.name(), why: "the names of its pools are damaged" };
+        let numbers = Durable::numbers_of(superblock, pools).ok_or_else(damaged)?;
         Ok(Self { superblock: Some(block), kept, unused, log, numbers })
     }
 }
