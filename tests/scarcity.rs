@@ -749,6 +749,41 @@ fn a_column_at_its_limit_publishes_in_what_is_free_of_it() {
     }
 }
 
+/// Has `index` keep a slot of each of eight spans, which count as its own.
+fn keep_eight_spans(arena: &Arena, index: u32) {
+    let blocks: Vec<_> = (0..64).map(|_| arena.alloc(Some(column(index)), layout(4096, 16), SpikeTime::NONE).unwrap()).collect();
+    // One of each span first: the cell keeps what comes before its stack is full.
+    for first in 0..8 {
+        for block in blocks.iter().skip(first).step_by(8) {
+            // SAFETY: nothing uses the block any more.
+            unsafe { held(arena, index).free(*block) }.unwrap();
+        }
+    }
+}
+
+/// At its limit a column first gives back what it keeps itself; what others keep may be what it lacks then.
+#[test]
+fn a_column_at_its_limit_for_what_it_keeps_itself_is_served_from_what_others_keep_too() {
+    type Ask = fn(&Arena, usize) -> Result<NonNull<u8>>;
+    let (by_holder, by_anybody): (Ask, Ask) = (
+        |arena, size| held(arena, 0).alloc(size, 16, SpikeTime::NONE),
+        |arena, size| arena.alloc(Some(column(0)), layout(size, 16), SpikeTime::NONE),
+    );
+    let published: Ask = |arena, size| arena.publish_root(Some(column(0)), layout(size, 16), SpikeTime::NONE, 0);
+    // Nine spans in a row, and twelve.
+    for size in [35_000, 12 * SPAN] {
+        for ask in [by_holder, by_anybody, published] {
+            let arena = arena(CHUNK);
+            arena.limit_column(column(0), Some(16 * SPAN)).unwrap();
+            keep_eight_spans(&arena, 0);
+            keep_eight_spans(&arena, 1);
+            arena.alloc(Some(column(2)), layout(CHUNK - 16 * SPAN, 16), SpikeTime::NONE).unwrap();
+            ask(&arena, size).unwrap();
+            verify(&arena);
+        }
+    }
+}
+
 #[test]
 fn a_large_request_above_its_columns_limit_leaves_other_columns_as_they_are() {
     let arena = Arena::builder().capacity(8 << 20).columns(2).build().unwrap();

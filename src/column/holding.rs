@@ -404,9 +404,10 @@ impl Core {
 
     pub(crate) fn alloc_without_lease(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         let route = self.route(size, align, spike)?;
-        let (p, bytes) = self.try_without_lease(index, route).or_else(|error| {
-            self.make_room_for(index, &error);
-            self.try_without_lease(index, route).or_else(|error| self.shared_slot_anywhere(index, route).ok_or(error))
+        let ask = || self.try_without_lease(index, route);
+        let (p, bytes) = ask().or_else(|error| {
+            let again = self.ask_again(index, error, ask);
+            again.or_else(|error| self.shared_slot_anywhere(index, route).ok_or(error))
         })?;
         self.note_alloc_by_others(index, bytes);
         Ok(p)

@@ -243,17 +243,16 @@ impl Core {
 
     /// A slot that the column has for publication, or of a fresh span.
     fn claim_for_publication(&self, index: u32, id: CellId) -> Result<Granule> {
-        self.alloc_shared::<true>(index, id).or_else(|error| {
-            self.make_room_for(index, &error);
-            self.alloc_shared::<true>(index, id).or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
+        let ask = || self.alloc_shared::<true>(index, id);
+        ask().or_else(|error| {
+            let again = self.ask_again(index, error, ask);
+            again.or_else(|error| self.claim_shared_anywhere(index, id).ok_or(error))
         })
     }
 
     fn publish_large(&self, index: u32, size: usize, align: usize, intent: &Intent, place: Place<'_>) -> Result<(Granule, u64)> {
-        let (head, spans) = self.take_large(index, size, align).or_else(|error| {
-            self.make_room_for(index, &error);
-            self.take_large(index, size, align)
-        })?;
+        let ask = || self.take_large(index, size, align);
+        let (head, spans) = ask().or_else(|error| self.ask_again(index, error, ask))?;
         if Self::has_no_name(head.first()) {
             // Another one, which lies behind the first span, for which alone the column is not charged meanwhile; and that one back.
             self.shrink_large(index, head, spans, 1);

@@ -24,7 +24,7 @@ use super::cell::{Cell, CellId, Row};
 use super::core::Core;
 use super::held::Handle;
 use super::refill::Accepted;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::map::{Granule, Owner, SpanId};
 use crate::size_class::SMALL_CLASSES;
 use crate::span::SpanMeta;
@@ -42,6 +42,25 @@ pub(crate) enum Kept {
     Nothing,
     /// Nothing, but others held columns that may have some.
     Unsure,
+}
+
+/// Asks again for what was refused: at the column's limit when its `own` memory was brought together, which counts against it; and
+/// then, but for the limit, when all was. (As long as it is at its limit, what others keep does not help.)
+fn again<T>(refused: Error, ask: impl Fn() -> Result<T>, own: impl FnOnce(), all: impl FnOnce()) -> Result<T> {
+    let below_limit = match refused {
+        Error::Quota { .. } => {
+            own();
+            ask()
+        }
+        _ => Err(refused),
+    };
+    match below_limit {
+        Err(Error::NoMemory { .. }) => {
+            all();
+            ask()
+        }
+        result => result,
+    }
 }
 
 impl Handle {
@@ -62,8 +81,10 @@ impl Handle {
         if let Some(p) = self.alloc_from_kin(cell) {
             return Some(p);
         }
-        let at_limit = matches!(self.error(), Error::Quota { .. });
-        if !at_limit && let Some(granule) = self.grow_anywhere(cell) {
+        let at_limit = || matches!(self.error(), Error::Quota { .. });
+        if !at_limit()
+            && let Some(granule) = self.grow_anywhere(cell)
+        {
             return Some(self.give(granule));
         }
         self.flush();
@@ -73,7 +94,8 @@ impl Handle {
         if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
             return Some(self.give(granule));
         }
-        if !at_limit {
+        // What the column kept counted against its limit, and is given back.
+        if !at_limit() {
             self.core().flush_others(Some(self.index()));
             // Spans of ours that were on a wrong way have come, perhaps.
             if let Some(p) = self.alloc_from_kin(cell) {
@@ -162,10 +184,13 @@ impl Handle {
         Some(head.first())
     }
 
-    /// Brings everything together that is free in the arena, for a large block.
-    pub(crate) fn make_room(&self) {
-        self.flush();
-        self.core().flush_others(Some(self.index()));
+    /// Asks for a large block once more, as [`Core::ask_again`] does.
+    pub(crate) fn ask_again<T>(&self, refused: Error, ask: impl Fn() -> Result<T>) -> Result<T> {
+        let others = || {
+            self.flush();
+            self.core().flush_others(Some(self.index()));
+        };
+        again(refused, ask, || self.flush(), others)
     }
 
     /// Gives back what the column's cells keep, takes back what others freed, and gives empty spans
@@ -274,15 +299,15 @@ impl Core {
         }
     }
 
-    /// Brings together what may serve a request for column `index` that was refused without its lease. At its limit what other
-    /// columns keep would not help, and what it keeps itself counts against it.
+    /// Asks once more for what column `index` was refused without its lease, when what may serve it was brought together.
     #[cold]
-    pub(crate) fn make_room_for(&self, index: u32, refused: &Error) {
-        match refused {
-            Error::NoMemory { .. } => self.flush_others(None),
-            Error::Quota { .. } if self.is_used(index) => self.flush_column(index),
-            _ => {}
-        }
+    pub(crate) fn ask_again<T>(&self, index: u32, refused: Error, ask: impl Fn() -> Result<T>) -> Result<T> {
+        let own = || {
+            if self.is_used(index) {
+                self.flush_column(index);
+            }
+        };
+        again(refused, ask, own, || self.flush_others(None))
     }
 
     /// Whose the span is, for walks: not the continuation of a run.

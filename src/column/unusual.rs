@@ -111,15 +111,8 @@ impl Handle {
     }
 
     fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
-        match self.core().alloc_large(self.index(), size, align).or_else(|error| {
-            if matches!(error, Error::NoMemory { .. }) {
-                self.make_room();
-            } else {
-                // At its limit: what others keep would not help.
-                self.flush();
-            }
-            self.core().alloc_large(self.index(), size, align)
-        }) {
+        let ask = || self.core().alloc_large(self.index(), size, align);
+        match ask().or_else(|error| self.ask_again(error, ask)) {
             Ok((p, bytes)) => {
                 bump(&self.block().holder.other_allocs, 1);
                 self.block().open.bytes_by_others.fetch_sub(bytes, Relaxed);
