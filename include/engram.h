@@ -421,8 +421,11 @@ engram_status engram_column_limit(struct engram_arena *arena,
 
 // Background work for about `budget_ns` nanoseconds: takes back what others freed, gives empty spans
 // to their chunks, chunks to the arena, and their memory to the system. `ENGRAM_MORE` if work is
-// left. One thread at a time, others get `ENGRAM_E_BUSY`; calls the system.
-engram_status engram_maintain(struct engram_arena *arena, uint64_t budget_ns);
+// left of this round, with which the next call goes on. `ENGRAM_OK` ends a round, also one that earlier calls began: what
+// they had passed is looked at again as far as the budget lasts, and else by the next round. One thread at a time, others get
+// `ENGRAM_E_BUSY`; calls the system.
+engram_status engram_maintain(struct engram_arena *arena,
+                              uint64_t budget_ns);
 
 // Allocates `size` bytes (1 to the capacity; 0 is `ENGRAM_E_INVALID`) in `column`
 // (`ENGRAM_COLUMN_ANY`: the thread's own, or any other if that has no memory for it), aligned to `align` (a power
