@@ -505,8 +505,8 @@ size_t engram_column_alloc_batch(struct engram_column *column,
                                  size_t count,
                                  void **out);
 
-// Frees every block of the column at once. Holder; takes a step for each chunk of the arena and each
-// word of the column's spans.
+// Frees every block of the column at once: no other thread may free one of them at the same instant, as of two frees of one
+// block. Holder; takes a step for each chunk of the arena and each word of the column's spans.
 engram_status engram_column_reset(struct engram_column *column);
 
 // Calls `visit(user, block, usable)` for each block of the column in address order, until it returns

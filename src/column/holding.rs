@@ -163,7 +163,7 @@ impl<'a> Column<'a> {
     /// for each chunk of the arena and each word of the column's spans, whatever the blocks.
     ///
     /// # Safety
-    /// Nothing uses any block of the column afterwards.
+    /// Nothing uses any block of the column afterwards, and nobody frees one at the same instant.
     pub unsafe fn reset(&self) {
         self.handle.reset();
     }

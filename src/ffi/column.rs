@@ -159,8 +159,8 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
     }
 }
 
-/// Frees every block of the column at once. Holder; takes a step for each chunk of the arena and each
-/// word of the column's spans.
+/// Frees every block of the column at once: no other thread may free one of them at the same instant, as of two frees of one
+/// block. Holder; takes a step for each chunk of the arena and each word of the column's spans.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_reset(column: *mut engram_column) -> engram_status {
     // SAFETY: the caller's promise.
