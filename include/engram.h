@@ -510,7 +510,8 @@ size_t engram_column_alloc_batch(struct engram_column *column,
 engram_status engram_column_reset(struct engram_column *column);
 
 // Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
-// nonzero (`ENGRAM_OK` then too). Holder; takes a step for each chunk of the arena and each word of the column's spans.
+// nonzero (`ENGRAM_OK` then too). It may free blocks, and those are not visited; blocks allocated meanwhile may be visited or not.
+// Holder; takes a step for each chunk of the arena and each word of the column's spans.
 engram_status engram_column_walk(struct engram_column *column,
                                  int (*visit)(void *user, void *block, size_t usable),
                                  void *user);

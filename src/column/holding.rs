@@ -168,8 +168,8 @@ impl<'a> Column<'a> {
         self.handle.reset();
     }
 
-    /// Visits the column's blocks in address order until `visit` returns false. Blocks may be freed
-    /// by the visitor; blocks allocated meanwhile may be visited or not.
+    /// Visits the column's blocks in address order until `visit` returns false. The visitor may free
+    /// blocks, and those are not visited; blocks allocated meanwhile may be visited or not.
     pub fn walk(&self, mut visit: impl FnMut(Block) -> bool) {
         self.handle.walk(|p, usable| NonNull::new(p).is_none_or(|start| visit(Block { start, usable })));
     }

@@ -89,17 +89,22 @@ impl Handle {
                 return !live || visit(core.address(granule), span_bytes(u64::from(core.span(head).spans.load(Relaxed))));
             }
             let bytes = core.class_of(head).bytes as usize;
-            core.words_of(head).all(|word| {
-                let mut blocks = core.blocks_of_word(word, self.block().holds.all());
+            let left = |word| {
+                let blocks = core.blocks_of_word(word, self.block().holds.all());
                 // A span without blocks may be taken away at this moment (see `steal`).
-                if blocks != 0 && owner.holder().is_some() && !core.page(head).is_still(self.index()) {
-                    return true;
-                }
+                let is_lost = blocks != 0 && owner.holder().is_some() && !core.page(head).is_still(self.index());
+                if is_lost { 0 } else { blocks }
+            };
+            core.words_of(head).all(|word| {
+                let mut blocks = left(word);
                 while blocks != 0 {
                     let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
                     blocks &= blocks - 1;
                     if !visit(core.address(granule), bytes) {
                         return false;
+                    }
+                    if blocks != 0 {
+                        blocks &= left(word); // the visitor may have freed others than the one that it was shown
                     }
                 }
                 true

@@ -175,7 +175,8 @@ pub unsafe extern "C" fn engram_column_reset(column: *mut engram_column) -> engr
 }
 
 /// Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
-/// nonzero (`ENGRAM_OK` then too). Holder; takes a step for each chunk of the arena and each word of the column's spans.
+/// nonzero (`ENGRAM_OK` then too). It may free blocks, and those are not visited; blocks allocated meanwhile may be visited or not.
+/// Holder; takes a step for each chunk of the arena and each word of the column's spans.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_walk(
     column: *mut engram_column,

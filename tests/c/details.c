@@ -342,6 +342,41 @@ static void a_walk_and_a_reset_see_the_column_alone(void) {
   OK(engram_arena_close(arena));
 }
 
+/* A visitor that frees all blocks, some through the column and some not, as soon as it is shown the first. */
+struct freeing {
+  engram_arena *arena;
+  engram_column *column;
+  void *blocks[100];
+  size_t seen;
+};
+
+static int free_all(void *user, void *block, size_t usable) {
+  struct freeing *const freeing = user;
+  CHECK(usable > 0 && block != NULL);
+  for (size_t i = 0; i < 100 && freeing->seen == 0; i++) {
+    OK(i % 2 ? engram_column_free(freeing->column, freeing->blocks[i]) : engram_free(freeing->arena, freeing->blocks[i]));
+  }
+  freeing->seen++;
+  return 0;
+}
+
+/* A walk does not show what its visitor has freed meanwhile, wherever that lies. */
+static void a_walk_does_not_show_what_its_visitor_freed(void) {
+  engram_arena *const arena = open_arena(16 * MIB, 1, 0);
+  const size_t sizes[] = {16, 200, 1000, 5000, 40000};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    struct freeing freeing = {.arena = arena};
+    OK(engram_column_acquire(arena, 0, &freeing.column));
+    EQUAL(engram_column_alloc_batch(freeing.column, sizes[s], 0, 0, 100, freeing.blocks), 100);
+    OK(engram_column_walk(freeing.column, free_all, &freeing));
+    EQUAL(freeing.seen, 1);
+    EQUAL(walk(freeing.column, NULL).seen, 0);
+    OK(engram_column_release(freeing.column));
+  }
+  OK(engram_arena_verify(arena));
+  OK(engram_arena_close(arena));
+}
+
 /* Memory is zeroed whatever freed it: a reset, a batch, a reallocation that moved, another column's holder. */
 static void freed_memory_is_zeroed_whatever_freed_it(void) {
   engram_arena *const arena = open_arena(4 * MIB, 2, ENGRAM_ARENA_ZERO_FREED);
@@ -662,6 +697,7 @@ int main(void) {
   an_ordered_batch_answers_each_request();
   a_limit_holds_for_every_way_to_allocate();
   a_walk_and_a_reset_see_the_column_alone();
+  a_walk_does_not_show_what_its_visitor_freed();
   freed_memory_is_zeroed_whatever_freed_it();
   questions_are_no_misuse();
   in_a_child(a_broken_invariant_is_told);
