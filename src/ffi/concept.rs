@@ -173,19 +173,16 @@ fn check_count(count: usize, entry: usize, what: &'static str) -> Result<(), Fai
     Err(AllocationError::invalid(what, &count, "a number of entries that memory can hold").into())
 }
 
-/// An array of the caller.
+/// An array of the caller; `what` names its count.
 ///
 /// # Safety
-/// `start` is null or has `count` entries for as long as the result is used.
+/// `start` has `count` entries for as long as the result is used; it may be null if there are none.
 pub(crate) unsafe fn array_of<'a, T>(start: *const T, count: usize, what: &'static str) -> Result<&'a [T], Failure> {
     if count == 0 {
         return Ok(&[]);
     }
-    if start.is_null() {
-        return Err(Error::Null(what).into());
-    }
     check_count(count, size_of::<T>(), what)?;
-    // SAFETY: not null; the caller's promise; no longer than memory can be.
+    // SAFETY: the caller's promise; no longer than memory can be.
     Ok(unsafe { core::slice::from_raw_parts(start, count) })
 }
 
@@ -225,11 +222,11 @@ impl engram_concept {
     }
 
     /// # Safety
-    /// The pointers are null or have as many bytes or entries as are said beside them.
+    /// All pointers are there that must be, and have as many bytes or entries as are said beside them.
     unsafe fn hints(&self) -> Result<Vec<String>, Failure> {
         // SAFETY: the caller's promise.
         let (starts, lengths) =
-            unsafe { (array_of(self.hints, self.hint_count, "hints")?, array_of(self.hint_lengths, self.hint_count, "hint_lengths")?) };
+            unsafe { (array_of(self.hints, self.hint_count, "hint_count")?, array_of(self.hint_lengths, self.hint_count, "hint_count")?) };
         let mut hints = Vec::with_capacity(starts.len());
         for (start, length) in starts.iter().zip(lengths) {
             if start.is_null() && *length > 0 {
@@ -259,7 +256,7 @@ impl engram_concept {
                 id_of(self.id, self.id_length, "id")?,
                 type_of(self.r#type, self.type_length, "type")?,
                 content_of(self.content, self.content_length)?,
-                array_of(self.embedding, self.embedding_length, "embedding")?,
+                array_of(self.embedding, self.embedding_length, "embedding_length")?,
                 self.hints()?,
             )
         };

@@ -630,9 +630,9 @@ static void concepts_out_of_range_are_refused(void) {
   wrong.embedding = numbers + 2, wrong.embedding_length = 1;
   REFUSED_CONCEPT(ENGRAM_E_INVALID, "embedding is NaN at index 0", "finite throughout");
   wrong.embedding = numbers, wrong.embedding_length = SIZE_MAX / 2;
-  REFUSED_CONCEPT(ENGRAM_E_INVALID, "embedding is 9223372036854775807", "memory can hold");
+  REFUSED_CONCEPT(ENGRAM_E_INVALID, "embedding_length is 9223372036854775807", "memory can hold");
   wrong.hints = hints, wrong.hint_lengths = lengths, wrong.hint_count = SIZE_MAX;
-  REFUSED_CONCEPT(ENGRAM_E_INVALID, "hints is 18446744073709551615", "memory can hold");
+  REFUSED_CONCEPT(ENGRAM_E_INVALID, "hint_count is 18446744073709551615", "memory can hold");
   wrong.hints = hints + 2, wrong.hint_lengths = lengths + 2, wrong.hint_count = 1;
   REFUSED_CONCEPT(ENGRAM_E_INVALID, "a hint is no UTF-8 from its byte 0 (0xf0) on", "an id: UTF-8");
   wrong.priority = 4;
