@@ -84,7 +84,7 @@ const HALF_ACCESSES_PER_S: f64 = 1000.0;
 /// [`AllocationError::Invalid`] if `strength` is not a number, infinite or negative.
 pub fn first_spike(strength: f64) -> Result<SpikeTime, AllocationError> {
     if !strength.is_finite() || strength < 0.0 {
-        return Err(AllocationError::invalid("strength", &strength, "finite and at least 0"));
+        return Err(AllocationError::invalid("strength", &format_args!("{strength:?}"), "finite and at least 0"));
     }
     Ok(spike_of(strength))
 }
@@ -111,7 +111,7 @@ impl SpikeTime {
         if (0.0..=4294.9).contains(&ms) {
             Ok(to_nearest_nano(ms))
         } else {
-            Err(AllocationError::invalid("a spike time in milliseconds", &ms, "0 to 4294.9"))
+            Err(AllocationError::invalid("a spike time in milliseconds", &format_args!("{ms:?}"), "0 to 4294.9"))
         }
     }
 }
