@@ -619,8 +619,9 @@ engram_status engram_service_allocate_batch(struct engram_service *service,
                                             struct engram_placement *out);
 
 // A new version of a concept beside the old one, and then one swap: who has pinned the old one keeps it, and nobody
-// sees a mixture. Id, type and links stay, the version grows by one, the first spike is that of the new content (0
-// to 16 MiB of any bytes; NULL if there are none). Both versions count against the quota for a moment. `out` may be NULL.
+// sees a mixture. Id, type, links and all that was asked for beside the content (`memory_size`, priority, accesses) stay, the
+// version grows by one, the first spike is that of the new content (0 to 16 MiB of any bytes; NULL if there are none). Both
+// versions count against the quota for a moment. `out` may be NULL.
 //
 // `ENGRAM_E_NULL`: `service` or `id` is NULL, or `content` with a length above 0. `ENGRAM_E_INVALID`: the id is not 1 to 255
 // bytes of UTF-8, or the content is too long. `ENGRAM_E_NOT_FOUND`, `ENGRAM_E_QUOTA`, `ENGRAM_E_NO_MEMORY`, `ENGRAM_E_BUSY` as

@@ -556,8 +556,9 @@ impl MemoryAllocationService {
 
     /// A new version of a concept beside the old one, and then one swap: readers see the one or the other.
     ///
-    /// Its id, type, links and column stay; its first spike is that of the new content. Both versions count
-    /// against the quota for a moment. Waits for a permit if all are taken.
+    /// Its id, type, links and column stay, and so do its priority and what it asked for (`resource_requirements`: the new slot
+    /// holds at least `memory_size`, too); its first spike is that of the new content. Both versions count against the quota for a
+    /// moment. Waits for a permit if all are taken.
     ///
     /// # Errors
     /// [`AllocationError::NotFound`], [`Invalid`](AllocationError::Invalid) if the content is above 16 MiB,
