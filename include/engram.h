@@ -183,7 +183,7 @@ typedef struct engram_metrics {
   uint64_t frees;
   // Of them, not through the handle of the block's column.
   uint64_t remote_frees;
-  // Allocations refused, for whatever reason.
+  // Allocations refused, for whatever reason; those of a batch that is undone, or of a held column, count as one.
   uint64_t failed;
   // Frees refused.
   uint64_t misuse;

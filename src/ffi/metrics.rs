@@ -30,7 +30,7 @@ pub struct engram_metrics {
     pub frees: u64,
     /// Of them, not through the handle of the block's column.
     pub remote_frees: u64,
-    /// Allocations refused, for whatever reason.
+    /// Allocations refused, for whatever reason; those of a batch that is undone, or of a held column, count as one.
     pub failed: u64,
     /// Frees refused.
     pub misuse: u64,

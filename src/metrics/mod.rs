@@ -43,7 +43,8 @@ pub struct Metrics {
     pub frees: u64,
     /// Of them, not through the handle of the block's column.
     pub remote_frees: u64,
-    /// Allocations refused, for whatever reason.
+    /// Allocations refused, for whatever reason; those of a batch that is undone, or of a held column
+    /// ([`Column::alloc_batch`](crate::Column::alloc_batch)), count as one.
     pub failed: u64,
     /// Frees refused.
     pub misuse: u64,
