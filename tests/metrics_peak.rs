@@ -1,7 +1,10 @@
-//! `bytes_peak`: never below what was seen live, never falling, and not raised by what others free.
+//! `bytes_peak`: never below what was seen live, never falling, and not raised by what others free. Nor does a count fall.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use core::time::Duration;
+use std::time::Instant;
 
 use engram::{Arena, Column, ColumnId, Metrics, SpikeTime};
 
@@ -45,6 +48,39 @@ fn what_others_free_of_a_held_column_does_not_raise_the_peak() {
     let metrics = rounds(&arena, |block| free(&arena, block));
     assert_eq!(metrics.bytes_live, 0);
     assert!((LIVE..=LIVE + SLACK).contains(&metrics.bytes_peak), "{metrics:?}");
+}
+
+/// A scraper takes a counter that falls for one that has begun anew. Seen with: cells' words as they are, whatever their holder does
+/// meanwhile.
+#[test]
+fn no_snapshot_tells_of_fewer_allocations_than_one_before_nor_of_more_than_there_were() {
+    let arena = arena(1);
+    let (done, begun) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let column = arena.column(ColumnId::new(0)).unwrap();
+            while !done.load(Relaxed) {
+                for burst in [10, 100] {
+                    begun.fetch_add(burst, SeqCst);
+                    let blocks: Vec<_> = (0..burst).map(|_| alloc(&column, 64)).collect();
+                    for block in blocks {
+                        free_by(&column, block);
+                    }
+                }
+            }
+        });
+        let (mut told, mut allocs, mut most) = (0, 0, 0);
+        let end = Instant::now() + Duration::from_secs(1);
+        while told <= allocs && allocs <= most && Instant::now() < end {
+            told = allocs;
+            allocs = arena.metrics().allocs;
+            most = begun.load(SeqCst);
+        }
+        done.store(true, Relaxed);
+        assert!(told <= allocs && allocs <= most, "{told}, then {allocs} of {most}");
+    });
+    let metrics = arena.metrics();
+    assert_eq!((metrics.allocs, metrics.frees), (begun.load(SeqCst), begun.load(SeqCst)));
 }
 
 #[test]

@@ -43,7 +43,7 @@ use crate::size_class::{
 };
 use crate::span::Inbox;
 use crate::spike::ZONES;
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, bump, by_one_register, opaque};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst, bump, by_one_register, opaque};
 
 use super::block::CELLS_OFFSET;
 
@@ -78,6 +78,8 @@ impl OpenHead {
     }
 }
 
+/// How often a cell's counts are looked at again while its holder changes them.
+const LOOKS: u32 = 16;
 const HEAD_BYTES: usize = size_of::<CellHead>() + size_of::<OpenHead>();
 /// Bytes of a wide cell, of a zone's row.
 const WIDE_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
@@ -561,8 +563,9 @@ impl Cell {
     /// Counts a freed slot that went past the full stack to its span.
     #[inline(always)]
     pub(crate) fn count_spill(&self) {
-        bump(&self.head().frees, 1);
+        // First: who looks in between sees one allocation too few, not one too many.
         self.count_in();
+        bump(&self.head().frees, 1);
     }
 
     /// Whether it was used before.
@@ -656,9 +659,12 @@ impl Cell {
 
     /// Takes the latest entry of the stack out of the cell, on its way back to its span.
     pub(crate) fn evict_entry(&self) -> Option<Granule> {
-        let granule = self.pop()?;
+        if self.head().n.load(Relaxed) == 0 {
+            return None;
+        }
+        // First, as in `count_spill`.
         self.count_in();
-        Some(granule)
+        self.pop()
     }
 
     /// The span that the word was checked out from.
@@ -692,7 +698,7 @@ impl Cell {
 
     /// How many entries its stack has, for whoever does not hold it: a number as a stack may have, whatever a file holds.
     fn entries(&self) -> u64 {
-        self.head().n.load(Relaxed) & u64::from(u8::MAX)
+        self.head().n.load(Acquire) & u64::from(u8::MAX)
     }
 
     /// Entries of the stack, for checks.
@@ -701,12 +707,23 @@ impl Cell {
     }
 
     /// Blocks allocated from it, freed through it (K2), and slots in its stack. Of a cell in use the numbers are of
-    /// slightly different moments.
+    /// slightly different moments, and may be some allocations behind.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let head = self.head();
-        let (stack, frees) = (self.entries(), head.frees.load(Relaxed));
+        // Acquire: one after the other. They are of one moment if none has changed in between. In this order: a push, a spill or a
+        // refill that comes in between hides what was given, and shows nothing that was not.
+        let look = || (head.frees.load(Acquire), head.out.load(Acquire), self.entries());
+        let mut now = look();
+        for _ in 0..LOOKS {
+            let before = now;
+            now = look();
+            if now == before {
+                break;
+            }
+        }
+        let (frees, out, stack) = now;
         // A slot may be in the stack before it is counted as out of its span.
-        let allocs = frees.wrapping_add(head.out.load(Relaxed)).wrapping_sub(stack).cast_signed().max(0);
+        let allocs = frees.wrapping_add(out).wrapping_sub(stack).cast_signed().max(0);
         (allocs.cast_unsigned(), frees, stack)
     }
 

@@ -82,7 +82,9 @@ impl engram_arena_config {
         }
     }
 
-    fn builder(&self) -> Result<ArenaBuilder> {
+    /// # Safety
+    /// `path` is null or ends with a NUL.
+    unsafe fn builder(&self) -> Result<ArenaBuilder> {
         if self.flags & !KNOWN_FLAGS != 0 {
             return Err(Error::Flags { unknown: self.flags & !KNOWN_FLAGS, known: KNOWN_FLAGS });
         }
@@ -94,6 +96,10 @@ impl engram_arena_config {
         }
         if self.memory.is_null() && self.memory_size != 0 {
             return Err(Error::Config("memory_size is set but memory is NULL; give both or neither"));
+        }
+        // SAFETY: not null; the caller's promise.
+        if !self.path.is_null() && unsafe { self.path.read() } == 0 {
+            return Err(EMPTY_PATH);
         }
         let flag = |bit: u32| self.flags & bit != 0;
         let builder = Arena::builder()
@@ -111,7 +117,8 @@ impl engram_arena_config {
 
     /// The same, and where the arena is to lie.
     unsafe fn backed(&self) -> Result<ArenaBuilder> {
-        let builder = self.builder()?;
+        // SAFETY: the caller's promise.
+        let builder = unsafe { self.builder() }?;
         if let Some(memory) = NonNull::new(self.memory) {
             // SAFETY: the caller's promise: the memory is the arena's until it is closed.
             return Ok(unsafe { builder.memory(memory.cast(), self.memory_size) });
@@ -125,13 +132,15 @@ impl engram_arena_config {
     }
 }
 
+const EMPTY_PATH: Error = Error::Config("path is empty; it must name a file, or be NULL");
+
 /// A path as the system takes it.
 pub(crate) fn path_of(path: &CStr) -> Result<PathBuf> {
     #[cfg(unix)]
     let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path.to_bytes());
     #[cfg(not(unix))]
     let path: &std::ffi::OsStr = path.to_str().map_err(|_| Error::Config("path is not UTF-8"))?.as_ref();
-    if path.is_empty() { Err(Error::Config("path is empty; it must name a file, or be NULL")) } else { Ok(path.into()) }
+    if path.is_empty() { Err(EMPTY_PATH) } else { Ok(path.into()) }
 }
 
 /// The config behind a pointer that is null (the defaults) or valid. Only `struct_size` is read if it
@@ -213,7 +222,8 @@ pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, o
 pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -> usize {
     // SAFETY: the caller's promise.
     let config = unsafe { config_or_default(config) };
-    config.and_then(|config| config.builder()?.size()).unwrap_or_else(|error| {
+    // SAFETY: as above.
+    config.and_then(|config| unsafe { config.builder() }?.size()).unwrap_or_else(|error| {
         fail(error);
         0
     })

@@ -180,6 +180,9 @@ impl Arena {
         for index in core.used_columns() {
             core.add_column(index, &mut sum);
         }
+        // A holder at work hides some for a moment (`Cell::counts`): what was told before was so.
+        let told = counters.told_allocs.fetch_max(sum.counts.allocs, Relaxed);
+        sum.counts.allocs = sum.counts.allocs.max(told);
         // What is live lies in spans.
         sum.live = sum.live.min(span_bytes(sum.spans) as i64);
         counters.raise_peak(sum.peak.max(sum.live + sum.above));

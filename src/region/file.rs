@@ -1,9 +1,13 @@
 //! A region file: opened, locked, made as long as the region, its space reserved.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use parking_lot::Mutex;
 
 use super::PAGE;
 use super::header::Copied;
@@ -33,16 +37,23 @@ enum Undo {
 /// What is wrong with a file that ends too soon.
 pub(crate) const TRUNCATED: &str = "it is truncated: shorter than its header says";
 
+/// Names of files that are kept: who goes through ever new ones has these in its messages, and of those that come later only that they
+/// are files.
+const NAMES: usize = 4096;
+
 /// The name of a file for errors, which are plain values: each name is kept for good, once.
 pub(crate) fn named(path: &Path) -> &'static str {
-    static NAMES: parking_lot::Mutex<Vec<&'static str>> = parking_lot::Mutex::new(Vec::new());
+    static KNOWN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let name = path.to_string_lossy();
-    let mut names = NAMES.lock();
-    if let Some(known) = names.iter().find(|&&known| known == name) {
-        return known;
+    let mut known = KNOWN.lock();
+    if let Some(kept) = known.get(&*name) {
+        return kept;
+    }
+    if known.len() == NAMES {
+        return "a region file";
     }
     let kept: &'static str = Box::leak(name.into_owned().into_boxed_str());
-    names.push(kept);
+    known.insert(kept);
     kept
 }
 

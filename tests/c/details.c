@@ -449,6 +449,23 @@ static void *maintain_until_busy(void *until) {
   return NULL;
 }
 
+/* Errors name files, and names are kept: as many as are of use, whoever goes through ever new ones. */
+static void names_of_files_are_kept_within_reason(void) {
+  engram_arena_config config;
+  OK(engram_arena_config_init(&config, sizeof config));
+  char path[64], text[200];
+  config.path = path;
+  const size_t many = 5000;
+  for (size_t i = 0; i <= many; i++) {
+    snprintf(path, sizeof path, "no such folder/%zu", i % many);
+    engram_arena *arena;
+    CHECK(engram_arena_open(&config, &arena) == ENGRAM_E_OS);
+    CHECK(engram_last_error_message(text, sizeof text) < sizeof text && strstr(text, "open it") != NULL);
+    const bool is_named = strstr(text, path) != NULL;
+    CHECK(is_named == (i % many < 4096) && (is_named || strstr(text, "a region file: ") != NULL));
+  }
+}
+
 /* One thread at a time maintains, others are told so; what the budget leaves over is told, too. */
 static void one_thread_at_a_time_maintains(void) {
   enum { COLUMNS = 4096 };
@@ -704,6 +721,7 @@ int main(void) {
   in_a_child(flags_reach_the_system);
   in_a_child(no_call_of_the_system);
   in_a_child(an_arena_takes_what_its_size_says);
+  in_a_child(names_of_files_are_kept_within_reason);
   one_thread_at_a_time_maintains();
   return 0;
 }

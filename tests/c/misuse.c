@@ -462,15 +462,14 @@ static void configs(void) {
   config.path = "/dev/null";
   wrong_config(&config, ENGRAM_E_FORMAT, "/dev/null", "no ordinary file");
   config.path = "";
-  engram_arena *opened = arena;
-  REFUSED(engram_arena_open(&config, &opened), ENGRAM_E_INVALID, "path is empty", "name a file", 0, 0);
+  wrong_config(&config, ENGRAM_E_INVALID, "path is empty", "name a file");
   config.path = "engram-misuse.region";
   config.memory = memory;
   config.memory_size = 4 << 20;
   wrong_config(&config, ENGRAM_E_INVALID, "path and memory are both set", "not in both");
   CHECK(access(config.path, F_OK) != 0);
   config.path = NULL;
-  opened = arena;
+  engram_arena *opened = arena;
   REFUSED(engram_arena_open(&config, &opened), ENGRAM_E_INVALID, "4194304 bytes of memory were given", "such an arena takes", 0, 0);
   CHECK(opened == NULL);
   config.memory = (char *)memory + 16;
