@@ -22,13 +22,26 @@ fn tight(path: Option<std::path::PathBuf>) -> AllocationServiceConfig {
     }
 }
 
+/// Runs a test of a service in memory, and of one in a file.
+fn in_memory_and_in_a_file(name: &str, test: impl Fn(AllocationServiceConfig)) {
+    let file = std::env::temp_dir().join(format!("engram-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_file(&file);
+    test(tight(None));
+    test(tight(Some(file.clone())));
+    std::fs::remove_file(file).unwrap();
+}
+
+/// The same with room for events.
+fn with_room_for_events(mut config: AllocationServiceConfig) -> AllocationServiceConfig {
+    config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
+    config
+}
+
 /// Whoever is refused again and again would fill the host's memory.
 #[test]
 fn refused_requests_leave_neither_nodes_nor_edges_behind() {
-    let folder = std::env::temp_dir().join(format!("engram-refused-{}", std::process::id()));
-    let _ = std::fs::remove_file(&folder);
-    for path in [None, Some(folder.clone())] {
-        let service = MemoryAllocationService::open(tight(path)).unwrap();
+    in_memory_and_in_a_file("refused", |config| {
+        let service = MemoryAllocationService::open(config).unwrap();
         for round in 0..50 {
             let request =
                 |which: u32| hinting(format!("r{round} {which}"), vec![format!("h{round} {which}"), format!("r{round} {}", which + 1)]);
@@ -37,19 +50,15 @@ fn refused_requests_leave_neither_nodes_nor_edges_behind() {
             assert!(service.batch_allocate_each((0..20).map(request).collect()).iter().all(Result::is_err));
         }
         assert_eq!((service.cortex.edges(), service.registry.numbers.read().free.len()), (0, service.registry.numbers() as usize));
-    }
-    std::fs::remove_file(folder).unwrap();
+    });
 }
 
 /// The same where concepts that are there name them, or are named by them: these would be known to so many that they could know no
 /// one else, and those that are named beside them would be known when they are no more.
 #[test]
 fn refused_requests_leave_nothing_behind_that_concepts_which_are_there_have_not_said() {
-    let file = std::env::temp_dir().join(format!("engram-refused-there-{}", std::process::id()));
-    let _ = std::fs::remove_file(&file);
-    for path in [None, Some(file.clone())] {
-        let mut config = tight(path.clone());
-        config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
+    in_memory_and_in_a_file("refused-there", |config| {
+        let config = with_room_for_events(config);
         let service = MemoryAllocationService::open(config.clone()).unwrap();
         let known = |service: &MemoryAllocationService| service.registry.numbers() as usize - service.registry.numbers.read().free.len();
         for round in 0..50 {
@@ -81,23 +90,18 @@ fn refused_requests_leave_nothing_behind_that_concepts_which_are_there_have_not_
         // What "there" has named itself, and what "r1" names now.
         assert_eq!((service.cortex.edges(), known(&service)), (2, 4));
         drop(service);
-        if path.is_some() {
+        if config.path.is_some() {
             let service = MemoryAllocationService::open(config).unwrap();
             assert_eq!((service.cortex.edges(), known(&service)), (2, 4));
         }
-    }
-    std::fs::remove_file(file).unwrap();
+    });
 }
 
 /// However many hints there are beside the one that says what is known.
 #[test]
 fn a_refused_request_of_many_hints_forgets_only_what_it_made_known() {
-    let file = std::env::temp_dir().join(format!("engram-refused-many-{}", std::process::id()));
-    let _ = std::fs::remove_file(&file);
-    for path in [None, Some(file.clone())] {
-        let mut config = tight(path.clone());
-        config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
-        let service = MemoryAllocationService::open(config).unwrap();
+    in_memory_and_in_a_file("refused-many", |config| {
+        let service = MemoryAllocationService::open(with_room_for_events(config)).unwrap();
         let there = AllocationRequest { concept_type: ConceptType::EVENT, ..hinting("there".to_owned(), vec!["r".to_owned()]) };
         service.allocate_memory(there).unwrap();
         for place in [0, 62, 63, 64, 127, 128, 199] {
@@ -110,8 +114,7 @@ fn a_refused_request_of_many_hints_forgets_only_what_it_made_known() {
             assert!(service.batch_allocate_each(vec![request()])[0].is_err());
             assert_eq!(service.cortex.edges(), 1);
         }
-    }
-    std::fs::remove_file(file).unwrap();
+    });
 }
 
 /// One that others have forgotten and made known again, the other way round.
@@ -167,8 +170,7 @@ fn of_several_with_one_id_in_a_batch_the_hints_of_the_served_one_are_known() {
 #[test]
 fn what_a_served_request_of_a_batch_has_said_stays_known_when_who_it_names_is_refused() {
     use AllocationPriority::{Critical, Low};
-    let mut config = tight(None);
-    config.pool_configurations.push(PoolConfig::new(ConceptType::EVENT, 1 << 20));
+    let config = with_room_for_events(tight(None));
     for (of_refused, of_served) in [(Low, Critical), (Critical, Low)] {
         let refused = AllocationRequest { priority: of_refused, ..hinting("refused".to_owned(), vec!["served".to_owned()]) };
         let served = hinting("served".to_owned(), vec!["refused".to_owned()]);
