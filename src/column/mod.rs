@@ -11,7 +11,8 @@
 //! scarce   before a request is refused        steal     what others freed of a column that is held
 //! many     many blocks of one size at once
 //! walk     all blocks of a column, reset  publish   blocks that a word in the arena names, or that are free
-//! core     the tables that all of it stands on         lines     where the code of the fast path lies
+//! core     the tables that all of it stands on
+//! lines    where the code of the fast path lies
 //! ```
 //!
 //! The invariants are named where the data is: K in [`cell`], L in [`held`], and those of the

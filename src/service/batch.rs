@@ -33,8 +33,8 @@ use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU32, AtomicU64};
 
 impl MemoryAllocationService {
-    /// Allocates all of the requests, or none. (Others may read some of them before the last is refused, but neither deallocate
-    /// nor update any before all are there: it is not found.)
+    /// Allocates all of the requests, or none. (Others may read some of them before the last is refused; whoever deallocates or
+    /// updates one does not find it before all are there.)
     ///
     /// # Errors
     /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
@@ -85,8 +85,8 @@ impl MemoryAllocationService {
     }
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If there is not
-    /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again then; to be deallocated or updated it is not
-    /// found as long as it may.)
+    /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again
+    /// then. As long as a concept may still go, whoever deallocates or updates it does not find it.)
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
