@@ -156,11 +156,10 @@ impl Arena {
             if !core.index.claim(chunk) {
                 return 0;
             }
-            core.region.decommit(chunk.span(0).index(), CHUNK_SPANS);
-            (0..CHUNK_SPANS as u32).for_each(|place| core.page(chunk.span(place)).set_unused());
+            let spans = self.decommit_run(chunk, 0, CHUNK_SPANS as u32);
             meta.dirty.store(0, Relaxed);
             core.index.give(chunk);
-            return CHUNK_SPANS as u64;
+            return spans;
         }
         let owner = Owner(meta.owner.load(Relaxed));
         let Some(column) = owner.index() else { return 0 };
@@ -193,7 +192,7 @@ impl Arena {
 
     /// Gives the spans of a chunk back to the system that are free, and were used since that was last done. Their number.
     fn decommit_spans(&self, chunk: ChunkId) -> u64 {
-        let (core, map) = (&self.core, &self.core.chunk(chunk).map);
+        let map = &self.core.chunk(chunk).map;
         let mut spans = 0;
         let mut place = 0;
         while place < CHUNK_SPANS as u32 {
@@ -203,14 +202,23 @@ impl Arena {
             }
             let run = place - first;
             if run > 0 {
-                core.region.decommit(chunk.span(first).index(), run as usize);
-                (first..place).for_each(|place| core.page(chunk.span(place)).set_unused());
+                spans += self.decommit_run(chunk, first, run);
                 map.give(first, run);
-                spans += u64::from(run);
             }
             place += 1;
         }
         spans
+    }
+
+    /// Gives `run` spans of a chunk, from place `first` on, to the system; the caller owns them. Their number, or 0 if the system
+    /// does not take them.
+    fn decommit_run(&self, chunk: ChunkId, first: u32, run: u32) -> u64 {
+        let core = &self.core;
+        if !core.region.decommit(chunk.span(first).index(), run as usize) {
+            return 0;
+        }
+        (first..first + run).for_each(|place| core.page(chunk.span(place)).set_unused());
+        u64::from(run)
     }
 
     /// Claims a span, if it is free and its memory was used.

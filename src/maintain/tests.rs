@@ -172,6 +172,26 @@ fn what_is_free_goes_back_to_the_system_once() {
     arena.verify().unwrap();
 }
 
+/// As of a program that has locked all its memory. Seen with: what the system does not take counted all the same.
+#[cfg(target_os = "linux")]
+#[test]
+#[cfg(not(miri))]
+fn what_the_system_does_not_take_is_not_counted() {
+    let arena = arena();
+    let block = written(&arena, 4096);
+    // SAFETY: a page of ours.
+    assert_eq!(unsafe { libc::mlock(block.as_ptr().cast(), 4096) }, 0);
+    free(&arena, &[block]);
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, 0)));
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::munlock(block.as_ptr().cast(), 4096) }, 0);
+    // It is offered again once something of its chunk was used anew.
+    let block = written(&arena, 4096);
+    free(&arena, &[block]);
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, (CHUNK_SPANS * SPAN) as u64)));
+    arena.verify().unwrap();
+}
+
 #[test]
 fn what_large_blocks_leave_goes_back_though_somebody_holds_the_column() {
     let arena = arena();

@@ -103,10 +103,8 @@ impl Deref for Unlocking {
 
 impl Drop for Unlocking {
     fn drop(&mut self) {
-        #[cfg(unix)]
         if self.opened_by.is_this() {
-            // SAFETY: the file is open. If it is not locked, nothing happens.
-            unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&self.file), libc::LOCK_UN) };
+            unlock(&self.file);
         }
     }
 }
@@ -178,6 +176,16 @@ pub(super) fn try_lock(file: &File, share: Share) -> io::Result<()> {
 pub(super) fn try_lock(_file: &File, _share: Share) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+#[cfg(unix)]
+fn unlock(file: &File) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the file is open. If it is not locked, nothing happens.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+}
+
+#[cfg(not(unix))]
+fn unlock(_file: &File) {}
 
 /// Whether this process may make a file so long. Were it tried beyond its limit, the system would end the process (`SIGXFSZ`),
 /// unless that ignores it, and only then refuse.
@@ -285,6 +293,7 @@ impl RegionFile {
     }
 
     /// The file, for a mapping.
+    #[cfg(unix)]
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -367,8 +376,9 @@ impl RegionFile {
         self.file.set_len(bytes as u64).map_err(|error| self.refused("set its length", &error))
     }
 
-    /// Reserves the file's disk space, so that no write into the mapping finds the disk full.
-    #[cfg(unix)]
+    /// Reserves the file's disk space, so that no write into the mapping finds the disk full. Where the system has no call for that
+    /// nothing is reserved.
+    #[cfg(all(unix, not(target_vendor = "apple")))]
     pub(crate) fn reserve(&self, bytes: usize, sparse: bool) -> Result<()> {
         use std::os::fd::AsRawFd;
         if sparse {
@@ -385,7 +395,7 @@ impl RegionFile {
         }
     }
 
-    #[cfg(not(unix))]
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
     pub(crate) fn reserve(&self, _bytes: usize, _sparse: bool) -> Result<()> {
         Ok(())
     }

@@ -157,11 +157,10 @@ impl Mapping {
         if done == 0 { told.iter().filter(|&&page| page & 1 != 0).count() } else { 0 }
     }
 
-    /// Gives a range back to the system. If the system refuses, the memory stays, which is allowed.
-    pub(crate) fn decommit(&self, offset: usize, bytes: usize) {
-        if let Self::Mapped(mapped) = self {
-            mapped.decommit(offset, bytes);
-        }
+    /// Gives a range back to the system, which may then read as zero. Whether the system took it: it does not if the program
+    /// has locked all its memory.
+    pub(crate) fn decommit(&self, offset: usize, bytes: usize) -> bool {
+        matches!(self, Self::Mapped(mapped) if mapped.decommit(offset, bytes))
     }
 }
 
@@ -196,15 +195,20 @@ impl Mapped {
     }
 
     fn lock(&self) -> Result<()> {
-        self.0.lock().map_err(|error| refused("lock the arena into memory", &error))
+        #[cfg(unix)]
+        let locked = self.0.lock();
+        #[cfg(not(unix))]
+        let locked: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+        locked.map_err(|error| refused("lock the arena into memory", &error))
     }
 
-    fn decommit(&self, offset: usize, bytes: usize) {
+    fn decommit(&self, offset: usize, bytes: usize) -> bool {
         #[cfg(unix)]
         // SAFETY: the range holds no block (the caller owns it) and may read as zero afterwards.
-        let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes) };
+        let done = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes) }.is_ok();
         #[cfg(not(unix))]
-        let _ = (offset, bytes);
+        let (done, _) = (false, (offset, bytes));
+        done
     }
 }
 
@@ -238,9 +242,10 @@ impl Mapped {
         Ok(())
     }
 
-    fn decommit(&self, offset: usize, bytes: usize) {
+    fn decommit(&self, offset: usize, bytes: usize) -> bool {
         // SAFETY: R2: inside the allocation; the caller owns the range.
         unsafe { self.base.as_ptr().add(offset).write_bytes(0, bytes) };
+        true
     }
 }
 

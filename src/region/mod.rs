@@ -431,24 +431,24 @@ impl Region {
         self.mapping.resident_bytes(self.file.is_some())
     }
 
-    /// Gives the memory of `spans` spans from span `first` of user memory on back to the system: it reads as zero
-    /// afterwards. Only of anonymous memory. Calls the system. The caller owns the spans.
-    pub(crate) fn decommit(&self, first: usize, spans: usize) {
-        self.decommit_bytes(first, 0, spans * SPAN);
+    /// Gives the memory of `spans` spans from span `first` of user memory on back to the system, after which it may read as zero.
+    /// Whether the system took it. Only of anonymous memory. Calls the system. The caller owns the spans.
+    pub(crate) fn decommit(&self, first: usize, spans: usize) -> bool {
+        self.decommit_bytes(first, 0, spans * SPAN)
     }
 
     /// The same for the pages of a span behind its first `bytes`, 0 to 32 KiB. The caller owns them.
     pub(crate) fn decommit_behind(&self, span: usize, bytes: usize) {
         let from = bytes.next_multiple_of(PAGE).min(SPAN);
-        self.decommit_bytes(span, from, SPAN - from);
+        if from < SPAN {
+            let _ = self.decommit_bytes(span, from, SPAN - from);
+        }
     }
 
-    fn decommit_bytes(&self, first: usize, from: usize, bytes: usize) {
+    fn decommit_bytes(&self, first: usize, from: usize, bytes: usize) -> bool {
         assert!(self.is_anonymous() && first >= CHUNK_SPANS && first * SPAN + from + bytes <= (self.extent.chunks + 1) * CHUNK, "R2");
         let start = self.origin.addr() + first * SPAN + from - self.mapping.base().addr().get();
-        if bytes != 0 {
-            self.mapping.decommit(start, bytes);
-        }
+        self.mapping.decommit(start, bytes)
     }
 
     /// The parts of a range of the region's bytes that may hold something else than zeros: all of
