@@ -41,7 +41,7 @@ use crate::region::PAGE;
 use crate::size_class::{
     CLASS_COUNT, Class, MEDIUM_MAX, MEDIUM_STACK, OfCell, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of,
 };
-use crate::span::Inbox;
+use crate::span::{Inbox, SharedKey};
 use crate::spike::ZONES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst, bump, by_one_register, opaque};
 
@@ -345,6 +345,7 @@ static STARTS: [u64; BLOCK_PAGES] = starts();
 
 /// Lines of the table of classes: a power of two, so that a masked number needs no check.
 const CLASS_LINES: usize = (BLOCK_LINES + CLASS_COUNT).next_power_of_two();
+const _: () = assert!(CLASS_LINES <= SharedKey::CELLS);
 
 const fn class_of_line() -> [u8; CLASS_LINES] {
     let mut classes = [0; CLASS_LINES];

@@ -5,7 +5,7 @@
 //! layout is the same:
 //!
 //! ```text
-//! | header |   | user memory, chunk by chunk        |   | chunk index | columns | pages | spans | maps |
+//! | header |   | user memory, chunk by chunk        |   | chunk index | pages | spans | maps | columns |
 //! '-4 KiB--'   '-2 MiB aligned (given memory: 32 KiB) '   '------ metadata, all zero at first ---------'
 //!            gap                                     a page that nobody uses
 //! ```
@@ -19,8 +19,9 @@
 //!
 //! Invariants
 //! - **R1** the mapping outlives every table laid over it; it neither moves nor shrinks.
-//! - **R2** sections are disjoint, aligned to 128 bytes (from 4096 bytes on to 4096), and inside the mapping; fresh ones
-//!   are zero.
+//! - **R2** sections are disjoint, aligned as their entries must be, and inside the mapping; fresh ones are zero. They begin at
+//!   multiples of 128 bytes (from 4096 bytes on of 4096), but for those of [`Layout::section_at`], at a place of a fresh page that
+//!   is chosen for them.
 
 mod file;
 pub(crate) mod header;
@@ -97,8 +98,9 @@ impl Mapping {
     /// The table of a section of what starts at byte `start` of this mapping.
     pub(crate) fn table<T: Plain>(&self, start: usize, section: Section) -> Table<T> {
         let first = start + section.offset;
-        assert!(first + section.len * size_of::<T>() <= self.len() && align_of::<T>() <= LINES, "R2");
-        Table { first: self.base().as_ptr().wrapping_add(first).cast(), len: section.len }
+        let table = self.base().as_ptr().wrapping_add(first).cast::<T>();
+        assert!(first + section.len * size_of::<T>() <= self.len() && table.is_aligned(), "R2");
+        Table { first: table, len: section.len }
     }
 }
 

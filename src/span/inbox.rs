@@ -11,7 +11,7 @@
 //! span 7 -----' (between 1 and 2 its next is "unlinked": the holder cannot go on there yet)
 //! ```
 //!
-//! Neither side ever waits or tries again: a push is two stores, and a holder that meets an
+//! Neither side ever waits or tries again: a push is an exchange and a store, and a holder that meets an
 //! unlinked span puts it back and has what came meanwhile instead, in one exchange ([`Inbox::exchange`]): its pusher may be
 //! interrupted for long, and everything behind it is hidden until then, but nothing that comes later. (Who takes the inbox without
 //! holding the column has nowhere to keep that: see [`Inbox::put_back`] and [`Parked`].) No read-modify-write here needs more of

@@ -6,7 +6,7 @@
 //! closed, and then finds a clear bit; a free clears the bit and then the reservation (wait-free).
 //!
 //! ```text
-//! state   63     60..44    41..32    31..0
+//! state   63     62..44    43..32    31..0
 //!         open   column    cell      slots taken          0 = closed
 //! ```
 //!
@@ -29,6 +29,10 @@ pub(crate) struct SharedKey {
 }
 
 impl SharedKey {
+    /// Numbers that a cell may have.
+    #[cfg(not(loom))]
+    pub(crate) const CELLS: usize = 1 << (COLUMN_SHIFT - CELL_SHIFT);
+
     const fn open(self) -> u64 {
         OPEN | (self.column as u64) << COLUMN_SHIFT | (self.cell as u64) << CELL_SHIFT
     }
