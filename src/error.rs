@@ -1,5 +1,5 @@
-//! One error for the whole crate. Every variant carries what was asked and what is allowed, so
-//! that the message alone is enough to act on. Nothing here allocates: an error is a plain value.
+//! One error for arenas, in both faces; the service has its own, which may hold host memory. Every variant carries what was
+//! asked and what is allowed, so that the message alone is enough to act on. Nothing here allocates: an error is a plain value.
 
 /// Why a call was refused. Nothing has changed when one is returned, but for what a batch that is not atomic served before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

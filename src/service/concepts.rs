@@ -110,7 +110,8 @@ impl MemoryAllocationService {
         Ok(DeallocationResult { concept_id: id, freed_memory_size: bytes as usize, deallocation_time, pool_id })
     }
 
-    /// Frees a concept's memory, if it is allocated, and not by a batch that may still be undone. Its pool and the bytes that were charged; the caller counts it.
+    /// Frees a concept's memory, if it is allocated, and not by a batch that may still be undone. Its pool and the bytes that were
+    /// charged; the caller counts it.
     pub(super) fn take_back(&self, concept_id: &str) -> Option<(usize, u64)> {
         let node = self.registry.find(concept_id)?;
         let mut state = node.lock()?;

@@ -52,7 +52,7 @@ pub struct AllocationServiceConfig {
     pub columns: u32,
     /// At most 64 pools, one for a type at most, at least one.
     pub pool_configurations: Vec<PoolConfig>,
-    /// Decisions that are remembered, at most 16,777,216; 128 bytes each. 0: none.
+    /// Decisions that are remembered, 128 bytes each. 0: none; above 16,777,216 counts as that.
     pub allocation_cache_size: usize,
     /// How long a decision is remembered.
     pub allocation_cache_ttl: Duration,

@@ -16,9 +16,10 @@
 //! pool        what a type may take           admission   who is let in next
 //! engine      how a request is served        latencies   how long operations took
 //! allocation  allocate, update               batch       many at once
-//! concepts    read, deallocate, link, list   pins        content that stays for longer
+//! concepts    read, deallocate, link, list   pins, pin   content that stays for longer
 //! upkeep      maintenance                durable     what a region file keeps, and reopening
 //! service     the parts together, metrics    spare       where slots are left, when spans are scarce
+//! lock        parking_lot's lock, or loom's
 //! ```
 //!
 //! Everything is synchronous, and may be called from any number of threads. Readers wait for nobody: a
