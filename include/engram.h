@@ -48,8 +48,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Touch every page of user memory and of the metadata at open: no page fault later. (Of the metadata 200 KiB for each column, or
-// less in a file: left out if they take more than user memory and 64 MiB.)
+// Touch every page of user memory and of the metadata at open: no page fault later. (The columns' part of the metadata, 200 KiB each,
+// or less in a file, is left out if it takes more than user memory and more than 64 MiB.)
 #define ENGRAM_ARENA_PREFAULT (1u << 0)
 
 // Keep the arena in memory (mlock).
@@ -73,7 +73,7 @@
 // Region files: do not reserve disk space at open. On a full disk the process then dies of SIGBUS.
 #define ENGRAM_ARENA_SPARSE (1u << 7)
 
-// The calling thread's home column: threads are numbered as they first ask for it.
+// The calling thread's home column, or any other if that has no memory: threads are numbered as they first ask for it.
 #define ENGRAM_COLUMN_ANY UINT32_MAX
 
 // No spike: the lowest priority.
@@ -574,7 +574,7 @@ engram_status engram_service_config_init(struct engram_service_config *config, s
 
 // Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a
 // pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
-// not zero, or a pool that misses of which the region file has concepts; `ENGRAM_E_OS` if the system refuses; of region files
+// not zero, or if there is no pool for concepts that the region file has; `ENGRAM_E_OS` if the system refuses; of region files
 // also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
 // there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it next with
 // what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Any,

@@ -81,8 +81,8 @@ impl ArenaBuilder {
         self
     }
 
-    /// Touches every page of user memory and of the metadata at open, so that later accesses do not fault. Default off. (Of the
-    /// metadata 200 KiB for each column, or less in a file: left out if they take more than user memory and 64 MiB.)
+    /// Touches every page of user memory and of the metadata at open, so that later accesses do not fault. Default off. (The columns'
+    /// part of the metadata, 200 KiB each, or less in a file, is left out if it takes more than user memory and more than 64 MiB.)
     pub fn prefault(mut self, on: bool) -> Self {
         self.options.region.prefault = on;
         self
@@ -172,8 +172,9 @@ impl ArenaBuilder {
     /// [`Error::Format`](crate::Error::Format),
     /// [`Error::Columns`](crate::Error::Columns),
     /// [`Error::Shrinks`](crate::Error::Shrinks);
-    /// of given memory also [`Error::GivenMemory`](crate::Error::GivenMemory),
-    /// [`Error::GivenAlignment`](crate::Error::GivenAlignment).
+    /// of given memory the last three, [`Error::GivenMemory`](crate::Error::GivenMemory),
+    /// [`Error::GivenAlignment`](crate::Error::GivenAlignment), and [`Error::Config`](crate::Error::Config) if it does not start at a
+    /// multiple of 4096.
     pub fn build(self) -> Result<Arena> {
         self.build_if(|_| Ok::<_, Error>(())).map(|(arena, ())| arena)
     }

@@ -16,8 +16,8 @@ pub struct engram_arena {
     pub(crate) arena: Arena,
 }
 
-/// Touch every page of user memory and of the metadata at open: no page fault later. (Of the metadata 200 KiB for each column, or
-/// less in a file: left out if they take more than user memory and 64 MiB.)
+/// Touch every page of user memory and of the metadata at open: no page fault later. (The columns' part of the metadata, 200 KiB each,
+/// or less in a file, is left out if it takes more than user memory and more than 64 MiB.)
 pub const ENGRAM_ARENA_PREFAULT: u32 = 1 << 0;
 /// Keep the arena in memory (mlock).
 pub const ENGRAM_ARENA_LOCK: u32 = 1 << 1;
@@ -35,7 +35,7 @@ pub const ENGRAM_ARENA_NO_ZONES: u32 = 1 << 6;
 pub const ENGRAM_ARENA_SPARSE: u32 = 1 << 7;
 const KNOWN_FLAGS: u32 = 0xff;
 
-/// The calling thread's home column: threads are numbered as they first ask for it.
+/// The calling thread's home column, or any other if that has no memory: threads are numbered as they first ask for it.
 pub const ENGRAM_COLUMN_ANY: u32 = u32::MAX;
 /// No spike: the lowest priority.
 pub const ENGRAM_TTFS_NONE: u32 = u32::MAX;
@@ -260,7 +260,13 @@ pub unsafe extern "C" fn engram_arena_verify(arena: *const engram_arena) -> engr
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_contains(arena: *const engram_arena, p: *const c_void) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { arena_of(arena) }.map_or_else(|error| fail(error) == ENGRAM_OK, |arena| arena.contains(p.cast()))
+    match unsafe { arena_of(arena) } {
+        Ok(arena) => arena.contains(p.cast()),
+        Err(error) => {
+            fail(error);
+            false
+        }
+    }
 }
 
 /// Bytes from the start of user memory to `p`; `SIZE_MAX` if it is foreign, or `arena` NULL. Any, RT.

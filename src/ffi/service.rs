@@ -31,7 +31,7 @@ fn status_of(result: Result<(), Failure>) -> engram_status {
 
 /// Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a
 /// pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
-/// not zero, or a pool that misses of which the region file has concepts; `ENGRAM_E_OS` if the system refuses; of region files
+/// not zero, or if there is no pool for concepts that the region file has; `ENGRAM_E_OS` if the system refuses; of region files
 /// also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
 /// there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it next with
 /// what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Any,
