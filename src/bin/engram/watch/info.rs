@@ -55,10 +55,11 @@ pub fn info(path: &Path, json: bool) -> Result<(), Failure> {
     }
     let part = |range: &Range<u64>| format!("bytes {:#x} to {:#x}, {}", range.start, range.end, bytes(range.end - range.start));
     let share = |part: u64| format!("{}, {:.1} % of the capacity", bytes(part), 100.0 * part as f64 / said.capacity as f64);
+    let rows = if said.zone_rows == 1 { "row" } else { "rows" };
     let mut lines = vec![
         ("state", state_words(info.state).to_owned()),
         ("format", format!("version {}, {} of file", said.format_version, bytes(said.file_bytes))),
-        ("columns", format!("{}, each with {} rows of cells for 8 spike zones", grouped(said.columns.into()), said.zone_rows)),
+        ("columns", format!("{}, each with {} {rows} of cells for 8 spike zones", grouped(said.columns.into()), said.zone_rows)),
         ("capacity", format!("{} in {} chunks of 2 MiB", bytes(said.capacity), grouped(said.capacity >> 21))),
         ("user memory", part(&said.user_memory)),
         ("metadata", part(&said.metadata)),
