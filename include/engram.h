@@ -413,8 +413,8 @@ size_t engram_arena_offset(const struct engram_arena *arena, const void *p);
 void *engram_arena_at(const struct engram_arena *arena, size_t offset);
 
 // Limits the spans that a column may have to `bytes` (rounded down to 32 KiB); `SIZE_MAX` = no
-// limit (default). Past it allocations are `ENGRAM_E_QUOTA`, and perhaps one that would fit, while another thread asks the column
-// for what does not; what the column has above it stays. A region file keeps it. Any, RT.
+// limit (default). Past it allocations are `ENGRAM_E_QUOTA`; while one is being refused, so may be another thread's that would fit.
+// What the column has above it stays. A region file keeps it. Any, RT.
 engram_status engram_column_limit(struct engram_arena *arena,
                                   uint32_t index,
                                   size_t bytes);

@@ -385,8 +385,8 @@ impl Arena {
     }
 
     /// Limits the spans that a column may have to `bytes`, `None` for no limit; rounded down to
-    /// spans of 32 KiB. What the column has above a new limit it keeps. While one thread asks for more than the limit leaves, and is
-    /// refused, another may be that asks for less. Any thread.
+    /// spans of 32 KiB. What the column has above a new limit it keeps. While a request that the limit does not allow is being
+    /// refused, another thread's that it would allow may be refused, too. Any thread. A region file keeps the limit.
     ///
     /// # Errors
     /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange).

@@ -296,8 +296,8 @@ pub unsafe extern "C" fn engram_arena_at(arena: *const engram_arena, offset: usi
 }
 
 /// Limits the spans that a column may have to `bytes` (rounded down to 32 KiB); `SIZE_MAX` = no
-/// limit (default). Past it allocations are `ENGRAM_E_QUOTA`, and perhaps one that would fit, while another thread asks the column
-/// for what does not; what the column has above it stays. A region file keeps it. Any, RT.
+/// limit (default). Past it allocations are `ENGRAM_E_QUOTA`; while one is being refused, so may be another thread's that would fit.
+/// What the column has above it stays. A region file keeps it. Any, RT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_limit(arena: *mut engram_arena, index: u32, bytes: usize) -> engram_status {
     let limit = (bytes != usize::MAX).then_some(bytes);

@@ -78,7 +78,7 @@ impl MultiColumnProcessor {
         Self { limits, ..self }
     }
 
-    /// A cortex that knows nothing, of `columns` columns (at least 1).
+    /// A cortex that knows nothing, of `columns` columns (at least 1). Takes host memory for each of them.
     pub fn start(&self, columns: u32) -> Cortex {
         let columns = columns.max(1);
         Cortex {

@@ -34,7 +34,8 @@ use crate::sync::{AtomicU32, AtomicU64};
 
 impl MemoryAllocationService {
     /// Allocates all of the requests, or none. (Others may read some of them before the last is refused; whoever deallocates or
-    /// updates one does not find it before all are there.)
+    /// updates one does not find it before all are there.) In a region file 256 such batches run at the same time at most; who comes
+    /// then waits as for a permit.
     ///
     /// # Errors
     /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
