@@ -163,8 +163,13 @@ fn every_block_of_a_batch_answers_its_request() {
         let requests = population(&mut random, 3000, 16, &SMALL);
         let mut out = vec![null_mut(); requests.len()];
         assert_eq!(arena.alloc_batch(&requests, flags, &mut out), Ok(requests.len()));
+        let mut columns = BTreeMap::new();
+        for index in 0..4 {
+            held(&arena, index).walk(|block| columns.insert(block.start.as_ptr(), column(index)).is_none());
+        }
         for (request, block) in requests.iter().zip(&out) {
             assert_eq!(arena.usable_size(*block), arena.good_size(request.size));
+            assert_eq!(columns.get(block).copied(), request.column);
         }
         free_all(&arena, &out);
     }
