@@ -130,24 +130,10 @@ impl MemoryAllocationService {
     ) -> Served {
         let all = batch.is_some();
         let scratch = Bump::new();
-        let mut known = Scratch::with_capacity_in(requests.len(), &scratch);
-        let mut order = Scratch::with_capacity_in(requests.len(), &scratch);
-        for (place, request) in requests.iter().enumerate() {
-            let pool = self.checked(request);
-            known.push(pool.as_ref().ok().map(|&pool| Known { pool, hints: Hints::default(), decided: false }));
-            match pool {
-                Ok(_) => order.push(place),
-                Err(error) => {
-                    answer(place, Err(error));
-                    if all {
-                        return Served::default();
-                    }
-                }
-            }
-        }
+        let Some((mut known, mut order)) = self.sift(requests, all, &scratch, &mut answer) else { return Served::default() };
         let waiting = Instant::now();
         let earliest = || order.iter().map(|&place| self.spike_of(&requests[place])).min().unwrap_or(SpikeTime::NONE);
-        let (permit, begun) = match self.enter(earliest, all, waiting) {
+        let (_permit, begun) = match self.enter(earliest, all, waiting) {
             Ok(entered) => entered,
             Err(error) => {
                 self.sort(requests, &mut order);
@@ -156,67 +142,104 @@ impl MemoryAllocationService {
             }
         };
         let mark = begun.as_ref().map_or_else(|| self.mark(), |begun| begun.mark);
-        let mut terms = Terms { batch: number, mark, on_trial: true, stands: false };
         if let Some(batch) = batch {
             *batch = begun;
         }
-        let waited = waiting.elapsed();
-        let mut served = Served::with_capacity(order.len());
-        let (mut scarce, mut refused) = (false, Vec::new());
-        self.serve_in_order(requests, &mut known, &order, terms, waited, |place, result| {
-            match result {
-                Ok(answer) => served.push(place, answer),
-                Err(AllocationError::QuotaExceeded { .. } | AllocationError::OutOfMemory { .. }) => scarce = true,
-                // So is an id that several have: it is the earliest's.
-                Err(AllocationError::AlreadyExists { .. }) if !all && self.is_of(number, &requests[place]) => scarce = true,
-                Err(error) => refused.push((place, error)),
-            }
-            !scarce && (!all || refused.is_empty())
-        });
-        if scarce || all && !refused.is_empty() {
-            self.undo(requests, number, &mut served, &mut known);
+        let run = Run { requests, all, number, mark, waited: waiting.elapsed() };
+        let mut first = self.serve_as_asked(&run, &mut known, &order);
+        if first.scarce || all && !first.refused.is_empty() {
+            self.undo(&run, &mut first.served, &mut known);
         }
-        if scarce {
-            (terms.on_trial, terms.stands) = (false, !all);
-            if !all {
-                // From here on nothing is undone: what is served is everybody's at once.
-                terms.batch = 0;
-            }
+        if first.scarce {
             self.sort(requests, &mut order);
-            let mut undone = false;
-            self.serve_in_order(requests, &mut known, &order, terms, waited, |place, result| {
-                match result {
-                    Ok(answer) if all => served.push(place, answer),
-                    result => {
-                        undone = all;
-                        answer(place, result);
+            return self.serve_by_spike(&run, &mut known, &order, answer);
+        }
+        first.refused.sort_by_cached_key(|(place, _)| (self.spike_of(&requests[*place]), *place));
+        for (place, error) in first.refused {
+            answer(place, Err(error));
+        }
+        first.served
+    }
+
+    /// What is known of each request, and the places of those that can be served at all, as asked; `answer` is told of the others.
+    /// `None` if there is such another one and it is `all` or nothing.
+    fn sift<'s>(
+        &self,
+        requests: &[Asked],
+        all: bool,
+        scratch: &'s Bump,
+        answer: &mut impl FnMut(usize, Answer),
+    ) -> Option<(Scratch<'s, Option<Known>>, Scratch<'s, usize>)> {
+        let mut known = Scratch::with_capacity_in(requests.len(), scratch);
+        let mut order = Scratch::with_capacity_in(requests.len(), scratch);
+        for (place, request) in requests.iter().enumerate() {
+            let pool = self.checked(request);
+            known.push(pool.as_ref().ok().map(|&pool| Known { pool, hints: Hints::default(), decided: false }));
+            match pool {
+                Ok(_) => order.push(place),
+                Err(error) => {
+                    answer(place, Err(error));
+                    if all {
+                        return None;
                     }
                 }
-                !undone
-            });
-            if undone {
-                self.undo(requests, number, &mut served, &mut known);
-            }
-        } else {
-            refused.sort_by_cached_key(|(place, _)| (self.spike_of(&requests[*place]), *place));
-            for (place, error) in refused {
-                answer(place, Err(error));
             }
         }
-        drop(permit);
+        Some((known, order))
+    }
+
+    /// The first pass, as asked: all of it can be undone, and a full pool is no refusal yet. Ends when there is not room for one, or
+    /// one is refused and it is all or nothing.
+    fn serve_as_asked(&self, run: &Run, known: &mut [Option<Known>], order: &[usize]) -> FirstPass {
+        let terms = Terms { batch: run.number, mark: run.mark, on_trial: true, stands: false };
+        let mut pass = FirstPass { served: Served::with_capacity(order.len()), scarce: false, refused: Vec::new() };
+        self.serve_in_order(run, known, order, terms, |place, result| {
+            match result {
+                Ok(answer) => pass.served.push(place, answer),
+                Err(AllocationError::QuotaExceeded { .. } | AllocationError::OutOfMemory { .. }) => pass.scarce = true,
+                // So is an id that several have: it is the earliest's.
+                Err(AllocationError::AlreadyExists { .. }) if !run.all && self.is_of(run.number, &run.requests[place]) => {
+                    pass.scarce = true;
+                }
+                Err(error) => pass.refused.push((place, error)),
+            }
+            !pass.scarce && (!run.all || pass.refused.is_empty())
+        });
+        pass
+    }
+
+    /// The second pass, by spike, once the first was undone. If it is all or nothing it ends with the first that is refused, and all is
+    /// undone; else each is on its own: what is served is everybody's at once, and nothing is undone from here on.
+    fn serve_by_spike(&self, run: &Run, known: &mut [Option<Known>], order: &[usize], mut answer: impl FnMut(usize, Answer)) -> Served {
+        let batch = if run.all { run.number } else { 0 };
+        let terms = Terms { batch, mark: run.mark, on_trial: false, stands: !run.all };
+        let (mut served, mut undone) = (Served::default(), false);
+        self.serve_in_order(run, known, order, terms, |place, result| {
+            match result {
+                Ok(answer) if run.all => served.push(place, answer),
+                result => {
+                    undone = run.all;
+                    answer(place, result);
+                }
+            }
+            !undone
+        });
+        if undone {
+            self.undo(run, &mut served, known);
+        }
         served
     }
 
-    /// Serves requests in this order, all of which have `waited` so long, and tells `answer` of each, until that is false.
+    /// Serves requests in this order, and tells `answer` of each, until that is false.
     fn serve_in_order(
         &self,
-        requests: &[Asked],
+        run: &Run,
         known: &mut [Option<Known>],
         order: &[usize],
         terms: Terms,
-        waited: Duration,
         mut answer: impl FnMut(usize, Answer) -> bool,
     ) {
+        let requests = run.requests;
         let planned_ns = self.since_open_ns(Instant::now());
         for window in order.chunks(self.batch_size) {
             // Of several with one id one is served, mostly the first: what the others' hints say is not to be known for that. In the
@@ -253,7 +276,7 @@ impl MemoryAllocationService {
                 match &mut result {
                     Ok((result, _)) => {
                         start += result.allocation_time;
-                        result.allocation_time += waited;
+                        result.allocation_time += run.waited;
                         result.cache_hit &= !known.decided;
                     }
                     Err(_) => start = Instant::now(),
@@ -321,13 +344,13 @@ impl MemoryAllocationService {
 
     /// Undoes what a batch was served, before it is counted. The edges that the hints of its requests made known are forgotten, but for
     /// those of ids that are concepts by now.
-    fn undo(&self, requests: &[Asked], number: u64, served: &mut Served, known: &mut [Option<Known>]) {
+    fn undo(&self, run: &Run, served: &mut Served, known: &mut [Option<Known>]) {
         let none = Learnt::default();
         for place in std::mem::take(served).places {
             let learnt = known[place].as_ref().map_or(&none, |known| &known.hints.learnt);
-            self.undo_of(number, &requests[place], learnt);
+            self.undo_of(run.number, &run.requests[place], learnt);
         }
-        for (request, known) in requests.iter().zip(known) {
+        for (request, known) in run.requests.iter().zip(known) {
             let Some(known) = known else { continue };
             // Its node may be dead from here on.
             let Hints { learnt, .. } = std::mem::take(&mut known.hints);
@@ -410,6 +433,28 @@ impl Served {
         answers.sort_unstable_by_key(|(place, _)| *place);
         answers.into_iter().map(|(_, result)| result).collect()
     }
+}
+
+/// A batch that was let in.
+struct Run<'r> {
+    requests: &'r [Asked<'r>],
+    /// Whether it is all or nothing.
+    all: bool,
+    /// Its number among the batches under way.
+    number: u64,
+    /// What its slots are marked with.
+    mark: u64,
+    /// How long it waited to be let in.
+    waited: Duration,
+}
+
+/// What came of serving a batch as asked.
+struct FirstPass {
+    served: Served,
+    /// Whether there was not room for all, or several had one id.
+    scarce: bool,
+    /// The places of those that were refused for another reason, and why.
+    refused: Vec<(usize, AllocationError)>,
 }
 
 /// What is known of a request of a batch that can be served.
