@@ -496,6 +496,14 @@ void *engram_column_alloc(struct engram_column *column, size_t size, size_t alig
 // column is freed too. Holder, RT, wait-free.
 engram_status engram_column_free(struct engram_column *column, void *p);
 
+// As `engram_realloc`; a block of this column moves as `engram_column_alloc` and `engram_column_free` serve it, one of another column
+// within that. NULL `p` is `engram_column_alloc` aligned to 16. (`engram_realloc` does not know who holds the column: its
+// holder's blocks, too, move to spans that it does not allocate from, and the old one is freed as others would.) Holder, lock-free; time grows with the bytes moved.
+void *engram_column_realloc(struct engram_column *column,
+                            void *p,
+                            size_t size,
+                            uint32_t ttfs_ns);
+
 // Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
 // others are NULL. Holder, RT for each block, wait-free.
 size_t engram_column_alloc_batch(struct engram_column *column,

@@ -128,8 +128,11 @@ impl<'a> Column<'a> {
                 core.try_alloc_for(live.column, size, live.align, spike.raw())
             }
         };
+        // It is one call: what it refuses is counted once, and what was tried in vain before it was served is not told.
+        let note = self.handle.take_note();
         // SAFETY: the caller's promise; and `alloc` gives a block of `size` bytes.
         let result = unsafe { core.realloc(p, size, alloc, |p| self.free(p)) };
+        self.handle.set_note(note);
         // What was tried in vain before a block stayed as it is was not refused.
         self.handle.refuse(result.err().unwrap_or(before));
         if size > MEDIUM_MAX {

@@ -1,8 +1,9 @@
 //! A held column: the wait-free fast path.
 
 use core::ffi::{c_int, c_void};
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 
+use super::alloc::block;
 use super::arena::{arena_of, engram_arena};
 use super::batch::{ENTRIES_MAX, slots};
 use super::status::{ENGRAM_OK, engram_status, fail};
@@ -120,6 +121,19 @@ pub unsafe extern "C" fn engram_column_free(column: *mut engram_column, p: *mut 
         return no_column_to_free();
     };
     handle.free_status(p.cast())
+}
+
+/// As `engram_realloc`; a block of this column moves as `engram_column_alloc` and `engram_column_free` serve it, one of another column
+/// within that. NULL `p` is `engram_column_alloc` aligned to 16. (`engram_realloc` does not know who holds the column: its
+/// holder's blocks, too, move to spans that it does not allocate from, and the old one is freed as others would.) Holder, lock-free; time grows with the bytes moved.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn engram_column_realloc(column: *mut engram_column, p: *mut c_void, size: usize, ttfs_ns: u32) -> *mut c_void {
+    let Some(p) = NonNull::new(p.cast()) else {
+        // SAFETY: the caller's promise.
+        return unsafe { engram_column_alloc(column, size, 0, ttfs_ns) };
+    };
+    // SAFETY: the caller's promise; it gives the old block up if this succeeds.
+    block(unsafe { column_of(column) }.and_then(|column| unsafe { column.realloc(p, size, SpikeTime::from_nanos(ttfs_ns)) }))
 }
 
 /// Fills `out` with `count` blocks of one size; returns how many were served, from the front; the

@@ -180,6 +180,53 @@ static void a_reallocation_keeps_the_column_and_is_counted(void) {
   OK(engram_arena_close(arena));
 }
 
+/* A holder's reallocation is its column's own: no free counts as one of others, and the highest that was live is known. What is
+ * refused counts once; what was tried in vain before a block stayed as it is is no failure. */
+static void a_holder_reallocates_in_its_column(void) {
+  engram_arena *const arena = open_arena(8 * MIB, 4, 0);
+  engram_column *column;
+  OK(engram_column_acquire(arena, 2, &column));
+  enum { COUNT = 1000 };
+  void *blocks[COUNT];
+  for (size_t i = 0; i < COUNT; i++) {
+    blocks[i] = engram_column_realloc(column, NULL, 16, 0); /* an allocation */
+    CHECK(blocks[i] != NULL);
+    stamp(blocks[i], 16, i);
+    blocks[i] = engram_column_realloc(column, blocks[i], 500, 0);
+    CHECK(blocks[i] != NULL && is_stamped(blocks[i], 16, i));
+  }
+  CHECK(walk(column, blocks[0]).found);
+  for (size_t i = 0; i < COUNT; i++) {
+    OK(engram_column_free(column, blocks[i]));
+  }
+  const engram_metrics metrics = metrics_of(arena);
+  EQUAL(metrics.remote_frees, 0);
+  CHECK(metrics.bytes_live == 0 && metrics.bytes_peak >= 500 * COUNT);
+
+  /* Of another column, which keeps it. */
+  engram_column *beside;
+  OK(engram_column_acquire(arena, 3, &beside));
+  void *const theirs = engram_column_realloc(column, engram_column_alloc(beside, 100, 64, 0), 3000, 0);
+  CHECK((uintptr_t)theirs % 64 == 0 && walk(beside, theirs).found);
+  OK(engram_column_release(beside));
+
+  void *const block = engram_column_alloc(column, 3000, 0, 0);
+  stamp(block, 3000, 9);
+  OK(engram_column_limit(arena, 2, 0)); /* nothing more */
+  const engram_status last = engram_last_error();
+  CHECK(last != ENGRAM_E_QUOTA && engram_column_realloc(column, block, 100, 0) == block);
+  EQUAL(engram_last_error(), last);
+  EQUAL(metrics_of(arena).failed, 0);
+  NOTHING(engram_column_realloc(column, block, 5000, 0) == NULL, ENGRAM_E_QUOTA);
+  EQUAL(metrics_of(arena).failed, 1);
+  NOTHING(engram_column_realloc(column, block, 0, 0) == NULL, ENGRAM_E_INVALID);
+  EQUAL(metrics_of(arena).failed, 2);
+  CHECK(is_stamped(block, 3000, 9));
+  OK(engram_column_release(column));
+  OK(engram_arena_verify(arena));
+  OK(engram_arena_close(arena));
+}
+
 /* A slot that was never given is a double free as long as its span serves its class, and a bad pointer afterwards. */
 static void a_slot_is_one_as_long_as_its_span_serves_its_class(void) {
   engram_arena *const arena = open_arena(4 * MIB, 2, 0);
@@ -709,6 +756,7 @@ int main(void) {
   a_thread_has_one_home_column();
   no_block_takes_more_than_an_eighth_too_much();
   a_reallocation_keeps_the_column_and_is_counted();
+  a_holder_reallocates_in_its_column();
   a_slot_is_one_as_long_as_its_span_serves_its_class();
   the_earliest_spikes_of_a_batch_are_served();
   an_ordered_batch_answers_each_request();

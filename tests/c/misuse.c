@@ -154,6 +154,8 @@ static void null_pointers(void) {
   NOTHING(engram_column_index(NULL) == 0, ENGRAM_E_NULL, "column is null", valid, 0, 0);
   NOTHING(engram_column_alloc(NULL, 16, 0, 0) == NULL, ENGRAM_E_NULL, "column is null", valid, 0, 0);
   NOTHING(engram_column_alloc(NULL, 0, 3, 0) == NULL, ENGRAM_E_NULL, "column is null", valid, 0, 0);
+  NOTHING(engram_column_realloc(NULL, kept[0], 16, 0) == NULL, ENGRAM_E_NULL, "column is null", valid, 0, 0);
+  NOTHING(engram_column_realloc(NULL, NULL, 0, 0) == NULL, ENGRAM_E_NULL, "column is null", valid, 0, 0);
   REFUSED(engram_column_free(NULL, kept[0]), ENGRAM_E_NULL, "column is null", valid, 0, 0);
   REFUSED(engram_column_free(NULL, NULL), ENGRAM_E_NULL, "column is null", valid, 0, 0);
   NOTHING(engram_column_alloc_batch(NULL, 16, 0, 0, 1, out) == 0, ENGRAM_E_NULL, "column is null", valid, 0, 0);
@@ -203,6 +205,7 @@ static void no_block(void *p, engram_status status) {
   void *pointers[3] = {NULL, p, NULL};
   REFUSED(engram_free_batch(arena, pointers, 3), status, hex(p), why, 0, 1);
   NOTHING(engram_realloc(arena, p, 40, 0) == NULL, status, hex(p), why, 0, 1);
+  NOTHING(engram_column_realloc(held, p, 40, 0) == NULL, status, hex(p), why, 0, 1);
   EQUAL(engram_usable_size(arena, p), 0);
 }
 

@@ -309,6 +309,7 @@ engram_status engram_column_release(engram_column *column);
 uint32_t engram_column_index(const engram_column *column);
 void *engram_column_alloc(engram_column *column, size_t size, size_t align, uint32_t ttfs_ns);
 engram_status engram_column_free(engram_column *column, void *p);
+void *engram_column_realloc(engram_column *column, void *p, size_t size, uint32_t ttfs_ns);
 size_t engram_column_alloc_batch(engram_column *column, size_t size, size_t align, uint32_t ttfs_ns, size_t count, void **out);
 engram_status engram_column_reset(engram_column *column);
 engram_status engram_column_walk(engram_column *column, int (*visit)(void *user, void *block, size_t usable), void *user);

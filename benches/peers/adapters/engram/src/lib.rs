@@ -90,8 +90,8 @@ pub unsafe extern "C" fn ad_free(block: *mut c_void) {
     unsafe { abi::engram_column_free(column(), block) };
 }
 
-/// Makes a block `new_size` bytes long; null if there is no room. The C face reallocates only for those who do not hold
-/// the block's column, so this is what a program that holds it writes itself.
+/// Makes a block `new_size` bytes long; null if there is no room. Written out, as a program does that knows the old size:
+/// `engram_column_realloc` has to look it up.
 ///
 /// # Safety
 /// `block` comes from [`ad_alloc`] or this function, is `old_size` bytes long and has not been freed.
