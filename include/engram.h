@@ -173,9 +173,11 @@ typedef struct engram_metrics {
   uint64_t bytes_committed;
   // Bytes in blocks, rounded to their classes.
   uint64_t bytes_live;
-  // The highest of them, and what the stacks of cells kept then; never falls. What others freed of a held column counts until
-  // the column takes it back, so that for one column it is at most the highest `bytes_committed`. What several columns had at
-  // one moment is known when metrics are taken: in between it may be too low, or too high by what one column had after another.
+  // The highest of them, and what the stacks of cells kept then; never falls. What is allocated or moved in a column
+  // while it is held, but not through its handle, counts when metrics are taken, and is left out in between. What others
+  // freed of a held column counts until the column takes it back, so that for one column it is at most the highest
+  // `bytes_committed`. What several columns had at one moment is known when metrics are taken: in between it may be too
+  // low, or too high by what one column had after another.
   uint64_t bytes_peak;
   // Blocks given; moved reallocations included. `allocs - frees` blocks are live.
   uint64_t allocs;
@@ -393,10 +395,12 @@ engram_status engram_arena_open(const struct engram_arena_config *config,
 // the largest capacity, once more what it has above that capacity, and 2 MiB. Any, RT.
 size_t engram_arena_size(const struct engram_arena_config *config);
 
-// Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a
-// column is held, and then it stays open. A forked child may not use its parent's arena in a file; if it closes it, as the end of a
-// program may, its parent's stays open. It does not keep the file locked once its parent has closed it, but if its parent dies
-// first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking.
+// Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a column is held, and then it
+// stays open. A forked child has a copy of an anonymous arena: columns that other threads held, and maintenance that one was
+// at, are `ENGRAM_E_BUSY` in it for good, and `engram_arena_verify` may name an invariant that one was about to restore; it
+// may allocate and free. It may not use its parent's arena in a file, or in memory that they share; if it closes it, as the
+// end of a program may, its parent's stays open. It does not keep the file locked once its parent has closed it, but if its
+// parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking.
 engram_status engram_arena_close(struct engram_arena *arena);
 
 // Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One

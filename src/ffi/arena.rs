@@ -229,10 +229,12 @@ pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -
     })
 }
 
-/// Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a
-/// column is held, and then it stays open. A forked child may not use its parent's arena in a file; if it closes it, as the end of a
-/// program may, its parent's stays open. It does not keep the file locked once its parent has closed it, but if its parent dies
-/// first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking.
+/// Closes an arena; its blocks must not be used afterwards. NULL is fine. `ENGRAM_E_BUSY` while a column is held, and then it
+/// stays open. A forked child has a copy of an anonymous arena: columns that other threads held, and maintenance that one was
+/// at, are `ENGRAM_E_BUSY` in it for good, and `engram_arena_verify` may name an invariant that one was about to restore; it
+/// may allocate and free. It may not use its parent's arena in a file, or in memory that they share; if it closes it, as the
+/// end of a program may, its parent's stays open. It does not keep the file locked once its parent has closed it, but if its
+/// parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_status {
     if arena.is_null() {

@@ -20,9 +20,11 @@ pub struct engram_metrics {
     pub bytes_committed: u64,
     /// Bytes in blocks, rounded to their classes.
     pub bytes_live: u64,
-    /// The highest of them, and what the stacks of cells kept then; never falls. What others freed of a held column counts until
-    /// the column takes it back, so that for one column it is at most the highest `bytes_committed`. What several columns had at
-    /// one moment is known when metrics are taken: in between it may be too low, or too high by what one column had after another.
+    /// The highest of them, and what the stacks of cells kept then; never falls. What is allocated or moved in a column
+    /// while it is held, but not through its handle, counts when metrics are taken, and is left out in between. What others
+    /// freed of a held column counts until the column takes it back, so that for one column it is at most the highest
+    /// `bytes_committed`. What several columns had at one moment is known when metrics are taken: in between it may be too
+    /// low, or too high by what one column had after another.
     pub bytes_peak: u64,
     /// Blocks given; moved reallocations included. `allocs - frees` blocks are live.
     pub allocs: u64,
