@@ -308,7 +308,8 @@ pub unsafe extern "C" fn engram_column_limit(arena: *mut engram_arena, index: u3
 }
 
 /// Background work for about `budget_ns` nanoseconds: takes back what others freed, gives empty spans
-/// to their chunks, chunks to the arena, and their memory to the system. `ENGRAM_MORE` if work is
+/// to their chunks, chunks to the arena, and their memory to the system. Held columns are left to their holders: what they keep, what
+/// others freed of them, too, goes back once they are released. `ENGRAM_MORE` if work is
 /// left of this round, with which the next call goes on. `ENGRAM_OK` ends a round, also one that earlier calls began: what
 /// they had passed is looked at again as far as the budget lasts, and else by the next round. One thread at a time, others get
 /// `ENGRAM_E_BUSY`; calls the system.
