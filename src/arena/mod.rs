@@ -204,6 +204,8 @@ impl ArenaBuilder {
             let (grown, as_found) = core.grow(asked)?;
             core = Box::new(grown);
             recover(&core, as_found)?;
+        } else {
+            core.region.cut_off();
         }
         Ok((Arena { core, recovered }, judged))
     }

@@ -396,6 +396,14 @@ impl Region {
         }
     }
 
+    /// What a growth that was killed has left behind the region goes back to the disk.
+    pub(crate) fn cut_off(&mut self) {
+        let whole = self.extent.bytes();
+        if self.file.as_ref().is_some_and(|file| file.bytes().is_ok_and(|bytes| bytes > whole)) {
+            self.keep();
+        }
+    }
+
     /// The region's parts lie elsewhere from now on, inside what is mapped.
     pub(crate) fn set_extent(&mut self, extent: Extent) {
         assert!(self.start + extent.bytes() <= self.mapping.len() && extent.data == self.extent.data, "R2");
