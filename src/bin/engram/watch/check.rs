@@ -16,7 +16,8 @@ use crate::report::style::Style;
 /// The most findings of an invariant that are told.
 const MOST: usize = 20;
 /// Copies of an open region, until one was taken while nothing changed. Only that one proves anything: what a process works in may
-/// be copied half before and half after, and look alike copy after copy.
+/// be copied half before and half after, and look alike copy after copy. (Who is stopped in the middle of an operation changes nothing
+/// either, and cannot be told from who is at rest.)
 const COPIES: u32 = 25;
 /// From one of them to the next.
 const PAUSE: Duration = Duration::from_millis(20);
