@@ -1,6 +1,7 @@
 //! What a service keeps in a region file beside its concepts' slots, so that it is there again when it is reopened.
 //!
 //! ```text
+//! root 14 --- set while the superblock is made
 //! root 15 --> superblock: names of pools | batches under way | log --> block --> block     edges, as they came to be known
 //! slots, anywhere: each describes itself
 //! ```
@@ -41,6 +42,10 @@ use log::{Ending, Log};
 
 /// The root that leads to the superblock.
 const ROOT: usize = 15;
+/// The root that is [`MAKING`] until the superblock is whole: the memory that it gets may hold what another program stored there.
+const MAKING_ROOT: usize = 14;
+/// No offset: "making.." in ASCII.
+const MAKING: u64 = u64::from_le_bytes(*b"making..");
 /// "engrams2" in ASCII.
 const MAGIC: u64 = u64::from_le_bytes(*b"engrams2");
 /// Batches that may be under way.
@@ -187,11 +192,13 @@ impl Durable {
             return if empty { Ok(None) } else { Err(damaged("it holds blocks, but no service's: another program's region?")) };
         }
         let block = Self::at_root(arena).ok_or_else(|| damaged("its root leads to no superblock of a service"))?;
+        // The process died before it was whole; nothing else was allocated before.
+        if arena.root(MAKING_ROOT)? == MAKING && arena.metrics().live_blocks() == 1 {
+            return Ok(None);
+        }
         // SAFETY: M1, R1: a live block of at least this size, whatever is in it: atomics.
         match unsafe { block.as_ref() }.magic.load(Acquire) {
             MAGIC => Ok(Some(block)),
-            // The process died before it had written anything; nothing else was allocated before.
-            0 if arena.metrics().live_blocks() == 1 => Ok(None),
             _ => Err(damaged("its superblock is damaged, or another program's")),
         }
     }
@@ -205,6 +212,7 @@ impl Durable {
 
     /// Makes the superblock of an arena that has none, in the block that is there for it if the process died before.
     fn make_superblock(arena: &Arena) -> Result<NonNull<Superblock>> {
+        arena.set_root(MAKING_ROOT, MAKING)?;
         let publish = || arena.publish_root(None, core::alloc::Layout::new::<Superblock>(), SpikeTime::NONE, ROOT);
         let block = Self::at_root(arena).map_or_else(|| publish().map(NonNull::cast), Ok)?;
         // SAFETY: M1: a live block of this size, the only one, and our root leads to it; zero is a valid superblock.
@@ -213,6 +221,7 @@ impl Durable {
         let superblock = unsafe { block.as_ref() };
         superblock.mark.store(RandomState::new().build_hasher().finish() | 1, Relaxed);
         superblock.magic.store(MAGIC, Release);
+        arena.set_root(MAKING_ROOT, 0)?;
         Ok(block)
     }
 
@@ -251,5 +260,33 @@ impl Durable {
         let length = usize::try_from(pool.length.load(Acquire)).ok().filter(|length| (1..=ConceptType::LONGEST).contains(length))?;
         let name: Vec<u8> = pool.name.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
         core::str::from_utf8(&name[..length]).ok()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_superblock_that_was_being_made_is_made_anew_whatever_was_stored_there_before() {
+        let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+        let layout = core::alloc::Layout::from_size_align(1000, 16).unwrap();
+        let blocks: Vec<_> = core::iter::from_fn(|| arena.alloc(None, layout, SpikeTime::NONE).ok()).collect();
+        for block in blocks {
+            // SAFETY: ours, as large, and not used afterwards.
+            unsafe { block.write_bytes(0xa5, layout.size()) };
+            // SAFETY: as above.
+            unsafe { arena.free(block) }.unwrap();
+        }
+        // As far as a process came that was killed then.
+        arena.set_root(MAKING_ROOT, MAKING).unwrap();
+        arena.publish_root(None, core::alloc::Layout::new::<Superblock>(), SpikeTime::NONE, ROOT).unwrap();
+        assert_eq!(Durable::superblock_of(&arena).unwrap(), None);
+        let made = Durable::make_superblock(&arena).unwrap();
+        assert_eq!((Durable::superblock_of(&arena).unwrap(), arena.metrics().live_blocks()), (Some(made), 1));
+        assert_eq!(arena.root(MAKING_ROOT), Ok(0));
+        // SAFETY: M1: the superblock.
+        unsafe { made.as_ref() }.magic.store(0xa5, Relaxed);
+        assert!(Durable::superblock_of(&arena).is_err());
     }
 }
