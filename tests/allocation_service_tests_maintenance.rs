@@ -92,6 +92,24 @@ mod allocation_service_tests {
         assert!(after <= before, "{before} to {after} by {relocated} moves");
     }
 
+    /// Communities larger than a column's mean, which arrival gathers nevertheless: to even the columns out would tear them apart.
+    #[test]
+    fn maintenance_leaves_no_more_edges_cut_where_columns_have_few_concepts() {
+        for (columns, count, community) in [(8, 150, 30), (16, 400, 64), (64, 1000, 30), (64, 3333, 12)] {
+            let service = open(AllocationServiceConfig { columns, ..small() });
+            for index in 0..count {
+                let mut request = entity(index.to_string(), "content");
+                let (first, place) = (index / community * community, index % community);
+                request.locality_hints = [1, 5, 7, 11].map(|step| (first + (place + step) % community).to_string()).to_vec();
+                service.allocate_memory(request).unwrap();
+            }
+            let before = service.get_allocation_metrics().edge_cut;
+            let relocated = settle(&service);
+            let after = service.get_allocation_metrics().edge_cut;
+            assert!(after <= before, "{count} in {columns} columns: {before} to {after} by {relocated} moves");
+        }
+    }
+
     /// Each edge that it saves takes many moves, but most of the edges that are cut need not be.
     #[test]
     fn maintenance_of_what_lies_well_but_could_lie_much_better_moves_a_part_of_it() {

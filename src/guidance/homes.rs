@@ -6,14 +6,13 @@
 //! Columns are balanced: with `n` concepts in `k` columns none may have more than
 //!
 //! ```text
-//! C = SLACK * n / k,   SLACK = 1.1,   but at least ROOMY while concepts come, or while C is below FEW
+//! C = SLACK * n / k,   SLACK = 1.1,   but at least ROOMY
 //! ```
 //!
 //! A limit that grew from zero with `n` would scatter the first concepts over all columns, and with
 //! them everything that is placed near them later. So the first [`ROOMY`] concepts of a column are
-//! free, and maintenance evens out what is more than `C` then: once `C` is [`FEW`]. With fewer, whole concepts
-//! are too coarse for a balance of SLACK, and to even them out would tear apart what arrival was
-//! free to gather, for nothing.
+//! free. To maintenance, too: to even them out would tear apart what arrival was free to gather. It evens out
+//! what is above the limit because others have gone.
 //!
 //! Invariants
 //! - **D1** a column's count is the number of concepts whose home it is, and of claims in flight.
@@ -27,10 +26,8 @@ use crate::sync::Ordering::{AcqRel, Relaxed};
 /// No column: the concept is not placed.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
-/// Concepts that a column may have before balance matters to those that come.
+/// Concepts that a column may have before balance matters.
 const ROOMY: u32 = 64;
-/// Concepts of a full column from which on balance matters to maintenance.
-const FEW: u32 = 16;
 
 /// Concept numbers there are: a number from here on has no home.
 pub const CONCEPTS: u32 = 1 << 28;
@@ -46,7 +43,7 @@ type Shelf = Box<[AtomicU32]>;
 /// Made when a concept first needs it.
 type Lazily<T> = Box<[OnceLock<T>]>;
 
-/// `SLACK * live / columns`, the `C` of the module's documentation.
+/// `SLACK * live / columns`.
 fn balanced(live: u32, columns: u32) -> u32 {
     let balanced = u64::from(live) * 11 / (u64::from(columns) * 10);
     balanced.min(u64::from(u32::MAX)) as u32
@@ -120,13 +117,12 @@ impl Homes {
 
     /// What a column may have once one more concept is placed.
     pub(crate) fn limit_for_one_more(&self) -> u32 {
-        balanced(self.live().saturating_add(1), self.columns()).max(ROOMY)
+        self.limit_of(self.live().saturating_add(1))
     }
 
-    /// What maintenance leaves in a column at most, if `live` concepts are placed.
+    /// What a column may have if `live` concepts are placed: the `C` of the module's documentation.
     pub(crate) fn limit_of(&self, live: u32) -> u32 {
-        let balanced = balanced(live, self.columns());
-        if balanced < FEW { ROOMY } else { balanced }
+        balanced(live, self.columns()).max(ROOMY)
     }
 
     /// The concept's column, [`NOWHERE`] if it is not placed.
@@ -271,10 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn maintenance_leaves_what_arrival_may_gather_until_columns_can_be_balanced() {
+    fn maintenance_leaves_what_arrival_may_gather() {
         let homes = Homes::new(64);
-        assert_eq!([0, 200, 930, 931, 3723].map(|live| homes.limit_of(live)), [ROOMY, ROOMY, ROOMY, FEW, 63]);
-        assert_eq!(homes.limit_of(3724), ROOMY);
+        assert_eq!([0, 1000, 3723, 3782, 3841].map(|live| homes.limit_of(live)), [ROOMY, ROOMY, ROOMY, 65, 66]);
     }
 
     #[test]

@@ -109,19 +109,19 @@ fn it_ends_though_all_moves_are_refused() {
 fn full_columns_that_wait_for_each_other_exchange_one_by_one() {
     // Two columns, both full, whose concepts all belong in the other one; a third has room.
     let homes = Homes::new(3);
-    (0..60).for_each(|concept| homes.enter(concept, concept / 22));
-    assert_eq!([0, 1, 2].map(|column| homes.load(column)), [22, 22, 16]);
-    assert_eq!(homes.limit_of(60), 22);
+    (0..180).for_each(|concept| homes.enter(concept, concept / 66));
+    assert_eq!([0, 1, 2].map(|column| homes.load(column)), [66, 66, 48]);
+    assert_eq!(homes.limit_of(180), 66);
     let graph = Graph::new(GraphLimits::default());
     let mut plan = Plan::new(&homes);
     let mut search = Search::new();
     while plan.step(&graph, &homes, &mut search, &mut 0) {}
-    let planned = |concept| if concept < 44 { 1 - concept / 22 } else { 2 };
-    plan.redirect(44, planned);
+    let planned = |concept| if concept < 132 { 1 - concept / 66 } else { 2 };
+    plan.redirect(132, planned);
     let mut replacement = Replacement { phase: Phase::Carry(Box::new(Carry::new(plan, 3, 0))), ..Replacement::new() };
     let (moved, fullest) = settle(&mut replacement, &graph, &homes, |_| true);
-    assert_eq!((moved, fullest), (44, 23), "one above the limit at most");
-    assert!((0..60).all(|concept| homes.column(concept) == planned(concept)));
+    assert_eq!((moved, fullest), (132, 67), "one above the limit at most");
+    assert!((0..180).all(|concept| homes.column(concept) == planned(concept)));
 }
 
 #[test]
