@@ -604,6 +604,27 @@ mod allocation_service_tests {
         assert!(rate > 0.7, "{rate}");
     }
 
+    /// A decision is remembered for an hour; what it was decided by may have moved meanwhile.
+    #[test]
+    fn a_remembered_decision_follows_its_neighbours() {
+        let service = open(small());
+        let near = |id: &str, hint: &str| {
+            let mut request = entity(id, format!("what is near {hint}"));
+            request.locality_hints = vec![hint.to_owned()];
+            service.allocate_memory(request).unwrap()
+        };
+        let first = near("first", "hub");
+        let others = (0..8).map(|index| near(&format!("other {index}"), &format!("hint {index}")));
+        let elsewhere = others.into_iter().position(|other| other.cortical_column_id != first.cortical_column_id).expect("eight columns");
+        // The hub comes, and lies elsewhere.
+        service.deallocate_memory("first".into()).unwrap();
+        let hub = near("hub", &format!("other {elsewhere}"));
+        assert_ne!(hub.cortical_column_id, first.cortical_column_id);
+        let second = near("second", "hub");
+        assert!(second.cache_hit && second.ttfs_encoding == first.ttfs_encoding);
+        assert_eq!(second.cortical_column_id, hub.cortical_column_id);
+    }
+
     #[test]
     fn unguided_requests_are_served_and_say_so() {
         let service = open(AllocationServiceConfig { guidance: false, ..small() });

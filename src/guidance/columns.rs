@@ -282,6 +282,27 @@ impl Columns {
         contest.winner(room.roomiest)
     }
 
+    /// Whether no other column with room has more of the concept's neighbours than `column` has: where they are may have changed since
+    /// `column` was decided for a request like this one. Reads at most `VOTING` edges.
+    pub(crate) fn suits(&self, graph: &Graph, homes: &Homes, concept: u32, column: u32) -> bool {
+        let mut neighbours = Vec::new();
+        if self.voters.structural > 0.0 {
+            graph.sample(concept, VOTING, &mut neighbours);
+        }
+        if neighbours.is_empty() {
+            return true;
+        }
+        let mut votes = Votes::new();
+        for home in neighbours.iter().map(|tie| homes.column(tie.node)).filter(|&home| home != NOWHERE) {
+            if let Some(sum) = votes.entry(home) {
+                *sum += 1.0;
+            }
+        }
+        let limit = homes.limit_for_one_more();
+        let own = votes.get(column).unwrap_or(0.0);
+        votes.iter().all(|(home, sum)| sum <= own || homes.load(home) >= limit)
+    }
+
     /// The columns used lately, if that matters.
     fn recent_use(&self) -> Votes {
         let mut recent = Votes::new();

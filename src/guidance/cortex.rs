@@ -177,6 +177,11 @@ impl Cortex {
         entered
     }
 
+    /// Whether a column that was remembered is still where most of the concept's neighbours are that are placed, as far as there is room.
+    pub(crate) fn suits(&self, concept: u32, column: u32) -> bool {
+        self.columns.suits(&self.graph, &self.homes, concept, column)
+    }
+
     /// The concept is placed nowhere any more: it was placed, but got no memory. Its edges stay. True if
     /// it has none: then its number may be given to another concept.
     pub fn unplace(&self, concept: u32) -> bool {

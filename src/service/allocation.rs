@@ -293,10 +293,12 @@ impl MemoryAllocationService {
                 self.cortex.relocated(node.number, column);
                 (column, 0.0, false)
             }
-            Column::Remembered(decision) if self.cortex.place_in(node.number, decision.column) => {
+            Column::Remembered(decision)
+                if self.cortex.suits(node.number, decision.column) && self.cortex.place_in(node.number, decision.column) =>
+            {
                 (decision.column, decision.confidence, true)
             }
-            // All but the column holds, which is full by now: neighbours decide, or else room does.
+            // All but the column holds, which is full by now, or not where the neighbours are: they decide, or else room does.
             Column::Remembered(_) => {
                 let winner = self.cortex.place_folded(node.number, &Folded::blank(), &plan.strategy.placement);
                 (winner.column, f64::from(winner.confidence), true)
