@@ -494,6 +494,10 @@ impl MemoryAllocationService {
 
     /// A block of this column to move to. A move is not worth a search, and not a span where they are scarce.
     fn berth_for(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
+        if self.spare.is_scarce() {
+            // They may have become free since a request last looked.
+            self.spare.count_down(&self.arena, 1, || self.used_bytes());
+        }
         if !self.spare.is_scarce() {
             let block = self.arena.alloc_growing(column, bytes, spike)?;
             self.spare.note_grown(&self.arena, block, bytes, || self.used_bytes());

@@ -25,6 +25,35 @@ fn what_is_pinned_stays_in_its_slot_when_its_neighbours_are_laid_out_anew() {
     assert_eq!(&*service.read("500").unwrap(), b"purrs");
 }
 
+/// A service that was full, and in which two are left: `small`, in a slot of the larger size of those that filled it, and `other`.
+fn emptied() -> MemoryAllocationService {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 2, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let allocate = |id: &str, bytes| service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, "x".repeat(bytes)));
+    allocate("other", 3000).unwrap();
+    let filled = (0..10_000).map(|index: u32| index.to_string()).take_while(|id| allocate(id, 1500).is_ok()).count();
+    let free = |id: usize| service.deallocate_memory(id.to_string().into()).unwrap();
+    free(0);
+    allocate("small", 100).unwrap();
+    (1..filled).for_each(|id| _ = free(id));
+    settle(&service);
+    service
+}
+
+/// Moves a concept to a column: how often it was tried, if it has moved.
+fn tries(service: &MemoryAllocationService, id: &str, column: u32) -> Option<u32> {
+    let node = service.registry.find(id).unwrap();
+    (1..=8).find(|_| service.relocate(&node, column, None))
+}
+
+#[test]
+fn maintenance_notices_that_spans_are_scarce_no_more() {
+    let service = emptied();
+    let column = service.column_of("other").unwrap();
+    // It looks once in as many moves as there are chunks, four.
+    assert!(tries(&service, "other", 1 - column).is_some_and(|tries| tries <= 4));
+}
+
 #[test]
 fn a_group_is_sparse_if_three_of_four_of_its_spans_or_pages_would_do() {
     let tally = |blocks: &[(usize, u32)]| {
