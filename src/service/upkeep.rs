@@ -512,7 +512,7 @@ impl MemoryAllocationService {
     /// Moves a concept to `column`, into `block` if that is given and fits. True if it has moved.
     fn relocate(&self, node: &Arc<Node>, column: u32, block: Option<NonNull<u8>>) -> bool {
         let moved = (|| {
-            let state = node.lock()?;
+            let mut state = node.lock()?;
             let old = Slot::at(node.block()?);
             let pinned = self.epoch.pin();
             let concept = old.read(&pinned);
@@ -531,6 +531,10 @@ impl MemoryAllocationService {
             let slot = unsafe { Slot::write(to, &concept, old.mark()) };
             node.set_block(&state, Some(slot.block()));
             self.cortex.relocated(node.number, column);
+            // What had a larger slot, because nothing else was left, has one of its size now.
+            let size = self.arena.good_size(bytes)? as u64;
+            self.pools[usize::from(state.pool)].refund(state.bytes.saturating_sub(size));
+            state.bytes = state.bytes.min(size);
             self.discard(old);
             Some(to)
         })();

@@ -55,6 +55,22 @@ fn maintenance_notices_that_spans_are_scarce_no_more() {
 }
 
 #[test]
+fn a_pool_is_charged_for_the_slot_that_a_move_leads_to() {
+    let service = emptied();
+    let node = service.registry.find("small").unwrap();
+    let held = || (service.used_bytes(), node.lock().unwrap().bytes, service.arena.usable_size(node.block().unwrap().as_ptr()).unwrap());
+    let (used, charged, usable) = held();
+    assert!(charged > 1500 && usable as u64 == charged);
+    tries(&service, "small", 1 - service.column_of("small").unwrap()).unwrap();
+    let (now_used, now_charged, now_usable) = held();
+    assert!(now_charged < 300 && now_usable as u64 == now_charged);
+    assert_eq!(used - now_used, charged - now_charged);
+    service.deallocate_memory("small".into()).unwrap();
+    service.deallocate_memory("other".into()).unwrap();
+    assert_eq!(service.used_bytes(), 0);
+}
+
+#[test]
 fn a_group_is_sparse_if_three_of_four_of_its_spans_or_pages_would_do() {
     let tally = |blocks: &[(usize, u32)]| {
         let mut tally = Tally::default();
