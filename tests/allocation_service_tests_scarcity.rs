@@ -53,6 +53,22 @@ mod allocation_service_tests {
         used(service, ConceptType::ENTITY) as usize * 100 / capacity
     }
 
+    /// Such a batch is served twice: as asked, until there is not room for one, and then by spike. Seen with: each time counted.
+    #[test]
+    fn what_a_scarce_batch_decides_is_new_and_counts_once() {
+        let pool_configurations = vec![PoolConfig::new(ConceptType::ENTITY, 64 * 99)];
+        let service = open(AllocationServiceConfig { pool_configurations, ..AllocationServiceConfig::default() });
+        let requests = || (0..100).map(|index| entity(index.to_string(), format!("t {index}"))).collect();
+        let served: Vec<_> = service.batch_allocate_each(requests()).into_iter().flatten().collect();
+        assert!(served.len() == 99 && served.iter().all(|result| !result.cache_hit));
+        let rate = service.get_allocation_metrics().cache_hit_rate;
+        assert!(rate.abs() < 1e-9, "{rate}");
+        service.concept_ids().into_iter().for_each(|id| _ = service.deallocate_memory(id.into()).unwrap());
+        let again = service.batch_allocate_each(requests()).into_iter().flatten().filter(|result| result.cache_hit).count();
+        let rate = service.get_allocation_metrics().cache_hit_rate;
+        assert!(again == 99 && (rate - 0.5).abs() < 1e-9, "{again} {rate}");
+    }
+
     /// A counter that falls is taken for one that began anew.
     #[test]
     fn counts_never_fall_while_batches_are_undone() {

@@ -282,25 +282,20 @@ impl Columns {
         contest.winner(room.roomiest)
     }
 
-    /// Whether no other column with room has more of the concept's neighbours than `column` has: where they are may have changed since
-    /// `column` was decided for a request like this one. Reads at most `VOTING` edges.
+    /// Whether `column`, which was decided for a request like this one, still has one of the concept's neighbours, or no other column
+    /// with room has: where they are may have changed since. Reads at most `VOTING` edges.
     pub(crate) fn suits(&self, graph: &Graph, homes: &Homes, concept: u32, column: u32) -> bool {
-        let mut neighbours = Vec::new();
-        if self.voters.structural > 0.0 {
-            graph.sample(concept, VOTING, &mut neighbours);
-        }
-        if neighbours.is_empty() {
+        if self.voters.structural <= 0.0 {
             return true;
         }
-        let mut votes = Votes::new();
-        for home in neighbours.iter().map(|tie| homes.column(tie.node)).filter(|&home| home != NOWHERE) {
-            if let Some(sum) = votes.entry(home) {
-                *sum += 1.0;
-            }
-        }
         let limit = homes.limit_for_one_more();
-        let own = votes.get(column).unwrap_or(0.0);
-        votes.iter().all(|(home, sum)| sum <= own || homes.load(home) >= limit)
+        let mut would_fit = false;
+        let is_there = |node| {
+            let home = homes.column(node);
+            would_fit |= home != NOWHERE && homes.load(home) < limit;
+            home == column
+        };
+        graph.look(concept, VOTING, |mut neighbours| neighbours.any(is_there)) || !would_fit
     }
 
     /// The columns used lately, if that matters.

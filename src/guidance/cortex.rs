@@ -177,7 +177,7 @@ impl Cortex {
         entered
     }
 
-    /// Whether a column that was remembered is still where most of the concept's neighbours are that are placed, as far as there is room.
+    /// Whether a column that was remembered still has one of the concept's neighbours, or no other column with room has.
     pub(crate) fn suits(&self, concept: u32, column: u32) -> bool {
         self.columns.suits(&self.graph, &self.homes, concept, column)
     }

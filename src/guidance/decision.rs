@@ -128,19 +128,25 @@ impl DecisionCache {
         })
     }
 
-    /// What is known of a request as of `now_ns`. Wait-free.
+    /// What is known of a request as of `now_ns`; counted as a hit or a miss. Wait-free.
     pub fn recall(&self, key: DecisionKey, now_ns: u64) -> Recall {
+        let recall = self.recall_again(key, now_ns);
+        let counts = &self.counts[key.0[0] as usize % STRIPES];
+        let count = if matches!(recall, Recall::Hit(_)) { &counts.hits } else { &counts.misses };
+        count.fetch_add(1, Relaxed);
+        recall
+    }
+
+    /// The same of a request that was counted before. Wait-free.
+    pub fn recall_again(&self, key: DecisionKey, now_ns: u64) -> Recall {
         // Acquire, with `forget_all`: who decides in a generation decides by what was changed before it began.
         let generation = self.generation.load(Acquire);
-        let counts = &self.counts[key.0[0] as usize % STRIPES];
         for entry in self.set_of(key).filter(|entry| entry.peek(0) == key.0[0]) {
             let Some(record) = entry.read().map(Record) else { continue };
             if record.key() == key && record.holds(generation, self.ttl_ns, now_ns) {
-                counts.hits.fetch_add(1, Relaxed);
                 return Recall::Hit(record.decision());
             }
         }
-        counts.misses.fetch_add(1, Relaxed);
         Recall::Miss(Undecided { key, generation })
     }
 

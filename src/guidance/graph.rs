@@ -25,6 +25,9 @@
 //! - **G2** [`Graph::bytes`] is the memory of all lists and pages, and not above the limit.
 //! - **G3** the marked concepts of a shard, those whose evidence changed, form one chain.
 
+use core::iter::{Copied, StepBy};
+use core::slice;
+
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
@@ -322,6 +325,13 @@ impl Graph {
     /// Edges of a concept.
     pub(crate) fn degree(&self, concept: u32) -> usize {
         self.shard(concept).read().neighbours(concept).len()
+    }
+
+    /// Looks at at most `most` neighbours of a concept: all of them, or every `s`-th. Its shard's lock is held meanwhile.
+    pub(crate) fn look<T>(&self, concept: u32, most: usize, look: impl FnOnce(Copied<StepBy<slice::Iter<'_, u32>>>) -> T) -> T {
+        let shard = self.shard(concept).read();
+        let list = shard.neighbours(concept);
+        look(list.iter().step_by(list.len().div_ceil(most).max(1)).copied())
     }
 
     /// Replaces `row` by at most `most` neighbours of a concept: all of them, or every `s`-th with the

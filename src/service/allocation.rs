@@ -50,6 +50,13 @@ pub(super) struct Plan<'p> {
     column: Column<'p>,
 }
 
+/// Whether a request is planned for the first time: then its decision counts as remembered or not.
+#[derive(Clone, Copy)]
+pub(super) enum Seen {
+    First,
+    Again,
+}
+
 impl Plan<'_> {
     /// Whether it was decided before.
     pub(super) fn is_remembered(&self) -> bool {
@@ -160,7 +167,7 @@ impl MemoryAllocationService {
         let start = Instant::now();
         let own = self.checked(request)?;
         let mut folded = None;
-        let plan = self.plan(request, self.since_open_ns(start), |features| folded.insert(features))?;
+        let plan = self.plan(request, self.since_open_ns(start), Seen::First, |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
         let (result, _) = self.allocate(request, own, &plan, Terms::alone(self.mark()), &mut Hints::default(), start)?;
         self.allocations.record(result.allocation_time);
@@ -193,6 +200,7 @@ impl MemoryAllocationService {
         &self,
         request: &Asked,
         planned_ns: u64,
+        seen: Seen,
         keep: impl FnOnce(Folded) -> &'p mut Folded,
     ) -> Result<Plan<'p>, AllocationError> {
         let accesses = request.resource_requirements.expected_accesses_per_s;
@@ -203,7 +211,11 @@ impl MemoryAllocationService {
         }
         let hints = request.locality_hints;
         let key = DecisionKey::of_asked(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
-        match self.decisions.recall(key, planned_ns) {
+        let recall = match seen {
+            Seen::First => self.decisions.recall(key, planned_ns),
+            Seen::Again => self.decisions.recall_again(key, planned_ns),
+        };
+        match recall {
             Recall::Hit(decision) => Ok(Plan {
                 encoding: decision.encoding,
                 strategy: Strategy { strategy_type: decision.strategy, placement: decision.strategy.placement() },
@@ -298,7 +310,7 @@ impl MemoryAllocationService {
             {
                 (decision.column, decision.confidence, true)
             }
-            // All but the column holds, which is full by now, or not where the neighbours are: they decide, or else room does.
+            // All but the column holds, which is full by now, or has none of the neighbours: they decide, or else room does.
             Column::Remembered(_) => {
                 let winner = self.cortex.place_folded(node.number, &Folded::blank(), &plan.strategy.placement);
                 (winner.column, f64::from(winner.confidence), true)

@@ -21,7 +21,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::admission::Permit;
-use super::allocation::{Hints, Learnt, Terms, others_named};
+use super::allocation::{Hints, Learnt, Seen, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
 use super::lock::Mutex;
 use super::result::AllocationResult;
@@ -174,7 +174,7 @@ impl MemoryAllocationService {
         let mut order = Scratch::with_capacity_in(requests.len(), scratch);
         for (place, request) in requests.iter().enumerate() {
             let pool = self.checked(request);
-            known.push(pool.as_ref().ok().map(|&pool| Known { pool, hints: Hints::default(), decided: false }));
+            known.push(pool.as_ref().ok().map(|&pool| Known { pool, hints: Hints::default(), remembered: None }));
             match pool {
                 Ok(_) => order.push(place),
                 Err(error) => {
@@ -264,8 +264,10 @@ impl MemoryAllocationService {
                 let (request, Some(known)) = (&requests[place], &mut known[place]) else { continue };
                 let mut folded = None;
                 // Only now: what is read for it is in the caches when the request is served.
-                let plan = self.plan(request, planned_ns, |features| folded.insert(features));
+                let seen = if known.remembered.is_some() { Seen::Again } else { Seen::First };
+                let plan = self.plan(request, planned_ns, seen, |features| folded.insert(features));
                 let plan = plan.unwrap_or_else(|error| unreachable!("a request that was checked: {error}"));
+                let remembered = *known.remembered.get_or_insert(plan.is_remembered());
                 // What one that got no room forgot, this one may have said, too: it says so again.
                 if forgotten {
                     known.hints.node = None;
@@ -277,11 +279,10 @@ impl MemoryAllocationService {
                     Ok((result, _)) => {
                         start += result.allocation_time;
                         result.allocation_time += run.waited;
-                        result.cache_hit &= !known.decided;
+                        result.cache_hit &= remembered;
                     }
                     Err(_) => start = Instant::now(),
                 }
-                known.decided |= !plan.is_remembered();
                 if !answer(place, result) {
                     return;
                 }
@@ -461,6 +462,6 @@ struct FirstPass {
 struct Known {
     pool: usize,
     hints: Hints,
-    /// Whether it was decided in this batch, and undone: that it is remembered is no news then.
-    decided: bool,
+    /// Whether its decision was remembered when it was first served: if not, it was decided in this batch, and perhaps undone.
+    remembered: Option<bool>,
 }
