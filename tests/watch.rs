@@ -192,6 +192,15 @@ fn check_finds_damage_by_name_repairs_what_is_derived_and_refuses_the_rest() {
     assert_eq!(json(&sound(&["check", &file, "--json"]))["findings"], Value::Array(vec![]));
     assert_eq!(RegionView::open(&file).unwrap().metrics().bytes_live, live);
 
+    // Of one whose process died, what is found may be what was under way.
+    let left = folder.file("left.engram").display().to_string();
+    Writer::start(&left).kill();
+    let start = RegionView::open(&left).unwrap().info().unwrap().metadata.start;
+    std::fs::OpenOptions::new().write(true).open(&left).unwrap().write_all_at(&[0xff; 8], start).unwrap();
+    let text = stdout(&engram(["check", &left]));
+    assert!(text.contains("S2 ") && text.contains("Opening the region settles that."), "{text}");
+    assert!(stdout(&sound(&["check", "--repair", &left])).contains("Every invariant holds."));
+
     // Bytes of a lie over all of the metadata: nothing can be repaired, and nothing is changed.
     std::fs::write(&file, &bytes).unwrap();
     write(metadata.start + 4096, &vec![0xa5; usize::try_from(metadata.end - metadata.start).unwrap() - 4096]);

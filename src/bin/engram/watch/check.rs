@@ -146,6 +146,9 @@ fn write(report: &Report, style: Style) -> io::Result<()> {
         let derived = if found.derived { style.dim(" (derived)") } else { String::new() };
         writeln!(out, "{} {}{derived}", style.sgr("1;31", &format!("{:<9}", found.invariant)), found.what)?;
     }
+    if report.state == Some(state_word(RegionState::Unclosed)) && !report.findings.is_empty() {
+        writeln!(out, "Its process died: what was under way then is found here, too. Opening the region settles that.")?;
+    }
     if !report.more.is_empty() {
         writeln!(out, "and more of {}: {MOST} of each invariant are told", report.more.join(", "))?;
     }
