@@ -501,9 +501,10 @@ void *engram_column_alloc(struct engram_column *column, size_t size, size_t alig
 // column is freed too. Holder, RT, wait-free.
 engram_status engram_column_free(struct engram_column *column, void *p);
 
-// As `engram_realloc`; a block of this column moves as `engram_column_alloc` and `engram_column_free` serve it, one of another column
-// within that. NULL `p` is `engram_column_alloc` aligned to 16. (`engram_realloc` does not know who holds the column: its
-// holder's blocks, too, move to spans that it does not allocate from, and the old one is freed as others would.) Holder, lock-free; time grows with the bytes moved.
+// `engram_realloc` for the column's holder: a block of this column moves as `engram_column_alloc` and `engram_column_free` would
+// move it; one of another column stays in that. NULL `p` is `engram_column_alloc` aligned to 16. (`engram_realloc` does not know
+// who holds the column: it moves the holder's blocks, too, to spans that the holder does not allocate from.) Holder, lock-free;
+// time grows with the bytes moved.
 void *engram_column_realloc(struct engram_column *column,
                             void *p,
                             size_t size,

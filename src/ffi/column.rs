@@ -123,9 +123,10 @@ pub unsafe extern "C" fn engram_column_free(column: *mut engram_column, p: *mut 
     handle.free_status(p.cast())
 }
 
-/// As `engram_realloc`; a block of this column moves as `engram_column_alloc` and `engram_column_free` serve it, one of another column
-/// within that. NULL `p` is `engram_column_alloc` aligned to 16. (`engram_realloc` does not know who holds the column: its
-/// holder's blocks, too, move to spans that it does not allocate from, and the old one is freed as others would.) Holder, lock-free; time grows with the bytes moved.
+/// `engram_realloc` for the column's holder: a block of this column moves as `engram_column_alloc` and `engram_column_free` would
+/// move it; one of another column stays in that. NULL `p` is `engram_column_alloc` aligned to 16. (`engram_realloc` does not know
+/// who holds the column: it moves the holder's blocks, too, to spans that the holder does not allocate from.) Holder, lock-free;
+/// time grows with the bytes moved.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_realloc(column: *mut engram_column, p: *mut c_void, size: usize, ttfs_ns: u32) -> *mut c_void {
     let Some(p) = NonNull::new(p.cast()) else {
