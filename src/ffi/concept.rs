@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_void};
 use super::status::{ENGRAM_OK, Failure, engram_status, fail_with};
 use crate::error::Error;
 use crate::guidance::{Asked, CONCEPT_ID_MAX, check_content, is_concept_id};
-use crate::service::{AllocationError, AllocationPriority, AllocationResult, AllocationStrategyType, ConceptType, ResourceRequirements};
+use crate::service::{AllocationError, AllocationPriority, AllocationStrategyType, ConceptType, Granted, ResourceRequirements};
 
 /// Spikes after all others.
 pub const ENGRAM_PRIORITY_LOW: u32 = 0;
@@ -295,19 +295,19 @@ impl engram_placement {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a confidence is 0 to 1")]
-    pub(crate) fn given(result: &AllocationResult) -> Self {
-        let slot = &result.memory_slot;
+    pub(crate) fn given(granted: &Granted) -> Self {
+        let slot = &granted.memory_slot;
         Self {
             offset: slot.offset,
             size: slot.size_bytes as u64,
             version: slot.version,
             column: slot.column,
-            ttfs_ns: result.ttfs_encoding.first_spike.raw(),
-            strategy: strategy_of(result.allocation_strategy),
-            confidence: result.confidence_score as f32,
-            cache_hit: result.cache_hit.into(),
-            guided: result.guided.into(),
-            time_ns: result.allocation_time.as_nanos().try_into().unwrap_or(u64::MAX),
+            ttfs_ns: granted.ttfs_encoding.first_spike.raw(),
+            strategy: strategy_of(granted.strategy.strategy_type),
+            confidence: granted.confidence_score as f32,
+            cache_hit: granted.cache_hit.into(),
+            guided: granted.guided.into(),
+            time_ns: granted.allocation_time.as_nanos().try_into().unwrap_or(u64::MAX),
             status: ENGRAM_OK,
         }
     }
@@ -316,8 +316,8 @@ impl engram_placement {
     ///
     /// # Safety
     /// `out` is null or writable.
-    pub(crate) unsafe fn answer(out: *mut Self, result: Result<AllocationResult, Failure>) -> engram_status {
-        let placement = result.map_or_else(|failure| Self::refused(fail_with(&failure)), |result| Self::given(&result));
+    pub(crate) unsafe fn answer(out: *mut Self, answer: Result<Granted, Failure>) -> engram_status {
+        let placement = answer.map_or_else(|failure| Self::refused(fail_with(&failure)), |granted| Self::given(&granted));
         if !out.is_null() {
             // SAFETY: not null; the caller's promise.
             unsafe { out.write(placement) };

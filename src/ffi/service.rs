@@ -8,7 +8,7 @@ use super::concept::{ConceptRequest, array_of, content_of, engram_concept, engra
 use super::service_config::{engram_service_config, service_config_of};
 use super::status::{ENGRAM_MORE, ENGRAM_OK, ENGRAM_RECOVERED, Failure, engram_status, fail, fail_with};
 use crate::error::Error;
-use crate::service::{AllocationResult, MemoryAllocationService};
+use crate::service::{Granted, MemoryAllocationService};
 use crate::spike::SpikeTime;
 
 /// An open service.
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn engram_service_allocate(
 
 /// # Safety
 /// `service` is null or open, `request` null or valid. (Not `concept`: C++20 has that word for itself.)
-unsafe fn allocate(service: *const engram_service, request: *const engram_concept) -> Result<AllocationResult, Failure> {
+unsafe fn allocate(service: *const engram_service, request: *const engram_concept) -> Result<Granted, Failure> {
     // SAFETY: the caller's promise.
     let (service, request) = unsafe { (service_of(service)?, request.as_ref().ok_or(Error::Null("concept"))?) };
     // SAFETY: the caller's promise.
@@ -218,8 +218,8 @@ unsafe fn serve_each(service: &MemoryAllocationService, concepts: &[engram_conce
     }
     let asked: Vec<_> = requests.iter().map(ConceptRequest::asked).collect();
     if !asked.is_empty() {
-        service.batch_each_asked(&asked, |at, result| match result {
-            Ok(result) => answers.say(places[at], engram_placement::given(&result)),
+        service.batch_each_asked(&asked, |at, answer| match answer {
+            Ok(granted) => answers.say(places[at], engram_placement::given(&granted)),
             Err(error) => refuse(places[at], error.into()),
         });
     }
@@ -243,8 +243,8 @@ unsafe fn serve_all(service: &MemoryAllocationService, concepts: &[engram_concep
         service.batch_all_asked(&asked).map_err(|(index, error)| among(index, error.into()))
     })();
     match served {
-        Ok(results) => {
-            results.iter().enumerate().for_each(|(index, result)| answers.say(index, engram_placement::given(result)));
+        Ok(granted) => {
+            granted.iter().enumerate().for_each(|(index, granted)| answers.say(index, engram_placement::given(granted)));
             ENGRAM_OK
         }
         Err(failure) => {

@@ -23,7 +23,7 @@ use super::lock::MutexGuard;
 use super::node::{Node, State};
 use super::pool::{Full, Pool};
 use super::registry::TOGETHER;
-use super::result::{AllocationResult, MemorySlot};
+use super::result::{AllocationResult, Granted, MemorySlot};
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, MARK, Slot};
 use crate::column::ColumnId;
@@ -157,21 +157,23 @@ impl MemoryAllocationService {
     /// [`Busy`](AllocationError::Busy), [`AlreadyExists`](AllocationError::AlreadyExists),
     /// [`QuotaExceeded`](AllocationError::QuotaExceeded), [`OutOfMemory`](AllocationError::OutOfMemory); no
     /// concept was allocated then.
-    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn allocate_memory(&self, request: AllocationRequest) -> Result<AllocationResult, AllocationError> {
-        self.allocate_asked(&request.asked())
+        let granted = self.allocate_asked(&request.asked())?;
+        // First: so the answer's texts come to lie where it was, in the caches.
+        drop(request);
+        Ok(self.told(&granted))
     }
 
     /// As [`allocate_memory`](Self::allocate_memory), with content of any bytes.
-    pub(crate) fn allocate_asked(&self, request: &Asked) -> Result<AllocationResult, AllocationError> {
+    pub(crate) fn allocate_asked(&self, request: &Asked) -> Result<Granted, AllocationError> {
         let start = Instant::now();
         let own = self.checked(request)?;
         let mut folded = None;
         let plan = self.plan(request, self.since_open_ns(start), Seen::First, |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let (result, _) = self.allocate(request, own, &plan, Terms::alone(self.mark()), &mut Hints::default(), start)?;
-        self.allocations.record(result.allocation_time);
-        Ok(result)
+        let granted = self.allocate(request, own, &plan, Terms::alone(self.mark()), &mut Hints::default(), start)?;
+        self.allocations.record(granted.allocation_time);
+        Ok(granted)
     }
 
     /// Whether a request can be served at all; its pool.
@@ -232,7 +234,7 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Serves a planned request that was let in. Times are counted from `start`. The answer, and the pool that took it in.
+    /// Serves a planned request that was let in. Times are counted from `start`.
     pub(super) fn allocate(
         &self,
         request: &Asked,
@@ -241,7 +243,7 @@ impl MemoryAllocationService {
         terms: Terms,
         hints: &mut Hints,
         start: Instant,
-    ) -> Result<(AllocationResult, usize), AllocationError> {
+    ) -> Result<Granted, AllocationError> {
         let id = request.concept_id;
         loop {
             let known = hints.node.take();
@@ -281,7 +283,7 @@ impl MemoryAllocationService {
                 self.pools[pool].count_allocation();
             }
             node.set_block(&state, Some(slot.block()));
-            return Ok((self.answer(&placed, plan.encoding, plan.strategy, concept.version, start), pool));
+            return Ok(self.granted(&placed, plan.encoding, plan.strategy, concept.version, start));
         }
     }
 
@@ -533,12 +535,26 @@ impl MemoryAllocationService {
         }
     }
 
-    fn answer(&self, placed: &Placed, encoding: TtfsEncoding, strategy: Strategy, version: u64, start: Instant) -> AllocationResult {
-        let Taken { column, pool, .. } = placed.taken;
-        let pool = self.pools[pool].concept_type();
-        let zone = strategy.placement.spike(encoding.first_spike).zone();
-        AllocationResult {
+    fn granted(&self, placed: &Placed, encoding: TtfsEncoding, strategy: Strategy, version: u64, start: Instant) -> Granted {
+        Granted {
             memory_slot: self.slot_of(&placed.taken, version),
+            ttfs_encoding: encoding,
+            allocation_time: start.elapsed(),
+            confidence_score: placed.confidence,
+            pool: placed.taken.pool,
+            strategy,
+            cache_hit: placed.cache_hit,
+            guided: placed.guided,
+        }
+    }
+
+    /// The answer in full.
+    pub(super) fn told(&self, granted: &Granted) -> AllocationResult {
+        let Granted { memory_slot, ttfs_encoding, allocation_time, confidence_score, pool, strategy, cache_hit, guided } = *granted;
+        let (column, pool) = (memory_slot.column, self.pools[pool].concept_type());
+        let zone = strategy.placement.spike(ttfs_encoding.first_spike).zone();
+        AllocationResult {
+            memory_slot,
             allocation_path: vec![
                 joined("pool ", pool.as_str()),
                 joined("strategy ", strategy.strategy_type.name()),
@@ -546,14 +562,14 @@ impl MemoryAllocationService {
                 numbered("rank ", zone as u32),
             ],
             neural_pathway_id: numbered("column-", column),
-            ttfs_encoding: encoding,
+            ttfs_encoding,
             cortical_column_id: column,
-            allocation_time: start.elapsed(),
-            confidence_score: placed.confidence,
+            allocation_time,
+            confidence_score,
             memory_pool_id: pool.as_str().to_owned(),
             allocation_strategy: strategy.strategy_type,
-            cache_hit: placed.cache_hit,
-            guided: placed.guided,
+            cache_hit,
+            guided,
         }
     }
 
@@ -579,11 +595,11 @@ impl MemoryAllocationService {
     /// [`Busy`](AllocationError::Busy), [`QuotaExceeded`](AllocationError::QuotaExceeded),
     /// [`OutOfMemory`](AllocationError::OutOfMemory); the old version stays then.
     pub fn update(&self, concept_id: &str, content: &str) -> Result<AllocationResult, AllocationError> {
-        self.update_bytes(concept_id, content.as_bytes())
+        self.update_bytes(concept_id, content.as_bytes()).map(|granted| self.told(&granted))
     }
 
     /// As [`update`](Self::update), with content of any bytes.
-    pub(crate) fn update_bytes(&self, concept_id: &str, content: &[u8]) -> Result<AllocationResult, AllocationError> {
+    pub(crate) fn update_bytes(&self, concept_id: &str, content: &[u8]) -> Result<Granted, AllocationError> {
         let start = Instant::now();
         check_content(content.len())?;
         let not_found = || AllocationError::NotFound { concept_id: concept_id.to_owned() };
@@ -622,10 +638,10 @@ impl MemoryAllocationService {
         (state.pool, state.bytes, state.strategy) = (pool as u8, bytes, Some(concept.strategy));
         self.discard(old);
         let placed = Placed { taken, confidence: 0.0, cache_hit: false, guided: self.guidance };
-        let result = self.answer(&placed, encoding, strategy, concept.version, start);
+        let granted = self.granted(&placed, encoding, strategy, concept.version, start);
         drop(state);
-        self.updates.record(result.allocation_time);
-        Ok(result)
+        self.updates.record(granted.allocation_time);
+        Ok(granted)
     }
 
     /// What slots are marked with that are no part of a batch under way.

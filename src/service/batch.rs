@@ -24,7 +24,7 @@ use super::admission::Permit;
 use super::allocation::{Hints, Learnt, Seen, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
 use super::lock::Mutex;
-use super::result::AllocationResult;
+use super::result::{AllocationResult, Granted};
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
 use crate::guidance::{AllocationError, AllocationRequest, Asked, Features};
@@ -40,15 +40,16 @@ impl MemoryAllocationService {
     /// # Errors
     /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
     /// room, else in the order of the requests. Nothing is allocated then.
-    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_memory(&self, requests: Vec<AllocationRequest>) -> Result<Vec<AllocationResult>, AllocationError> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
-        self.batch_all_asked(&asked).map_err(|(_, error)| error)
+        let granted = self.batch_all_asked(&asked).map_err(|(_, error)| error)?;
+        drop(asked);
+        Ok(answers_to(requests, granted, |granted| self.told(&granted)))
     }
 
     /// As [`batch_allocate_memory`](Self::batch_allocate_memory), with content of any bytes; the error says which
     /// request was refused.
-    pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<AllocationResult>, (usize, AllocationError)> {
+    pub(crate) fn batch_all_asked(&self, requests: &[Asked]) -> Result<Vec<Granted>, (usize, AllocationError)> {
         let mut refused = None;
         let mut batch = None;
         let under_way = self.batches.begin();
@@ -67,11 +68,11 @@ impl MemoryAllocationService {
         }
         self.count(&served);
         drop(under_way);
-        let results = served.by_place();
-        for result in &results {
-            self.allocations.record(result.allocation_time);
+        let granted = served.by_place();
+        for granted in &granted {
+            self.allocations.record(granted.allocation_time);
         }
-        Ok(results)
+        Ok(granted)
     }
 
     /// A slot of a batch that is committed gets the ordinary mark. Under the node's lock: nobody copies the slot meanwhile.
@@ -88,32 +89,33 @@ impl MemoryAllocationService {
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If there is not
     /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again
     /// then. As long as a concept may still go, whoever deallocates or updates it does not find it.)
-    #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
-        let mut results: Vec<_> = requests.iter().map(|_| None).collect();
-        self.batch_each_asked(&asked, |index, result| results[index] = Some(result));
-        results.into_iter().flatten().collect()
+        let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
+        self.batch_each_asked(&asked, |index, answer| answers[index] = Some(answer));
+        drop(asked);
+        let answers = answers.into_iter().flatten().collect();
+        answers_to(requests, answers, |answer: Answer| answer.map(|granted| self.told(&granted)))
     }
 
     /// As [`batch_allocate_each`](Self::batch_allocate_each), with content of any bytes; tells `answer` of each:
     /// of those that could never be served first, then of others that are refused, in spike order; of all others in
     /// spike order if there is not room for all.
-    pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Result<AllocationResult, AllocationError>)) {
-        let mut record_and_answer = |index, result: Result<AllocationResult, AllocationError>| {
-            if let Ok(result) = &result {
-                self.allocations.record(result.allocation_time);
+    pub(crate) fn batch_each_asked(&self, requests: &[Asked], mut answer: impl FnMut(usize, Answer)) {
+        let mut record_and_answer = |index, served: Answer| {
+            if let Ok(granted) = &served {
+                self.allocations.record(granted.allocation_time);
             }
-            answer(index, result);
+            answer(index, served);
         };
         let under_way = self.batches.begin();
         let at_once = self.serve_batch(requests, under_way.number, None, |place, answer| {
-            record_and_answer(place, answer.map(|(result, _)| result));
+            record_and_answer(place, answer);
         });
         self.count(&at_once);
         drop(under_way);
-        for (place, result) in at_once.places.into_iter().zip(at_once.results) {
-            record_and_answer(place, Ok(result));
+        for (place, granted) in at_once.places.into_iter().zip(at_once.granted) {
+            record_and_answer(place, Ok(granted));
         }
     }
 
@@ -276,10 +278,10 @@ impl MemoryAllocationService {
                 forgotten |= matches!(&result, Err(error) if !matches!(error, AllocationError::AlreadyExists { .. }));
                 // When this one ends the next begins: a clock is read once for each.
                 match &mut result {
-                    Ok((result, _)) => {
-                        start += result.allocation_time;
-                        result.allocation_time += run.waited;
-                        result.cache_hit &= remembered;
+                    Ok(granted) => {
+                        start += granted.allocation_time;
+                        granted.allocation_time += run.waited;
+                        granted.cache_hit &= remembered;
                     }
                     Err(_) => start = Instant::now(),
                 }
@@ -340,7 +342,7 @@ impl MemoryAllocationService {
 
     /// Counts what was served, which stands by now.
     fn count(&self, served: &Served) {
-        served.pools.iter().for_each(|&pool| self.pools[pool].count_allocation());
+        served.granted.iter().for_each(|granted| self.pools[granted.pool].count_allocation());
     }
 
     /// Undoes what a batch was served, before it is counted. The edges that the hints of its requests made known are forgotten, but for
@@ -406,33 +408,45 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// What a request is answered, and the pool that took it in.
-type Answer = Result<(AllocationResult, usize), AllocationError>;
+/// The answers to requests. Each request goes before its answer comes, whose texts so come to lie where it was, in the caches.
+fn answers_to<G, T>(requests: Vec<AllocationRequest>, granted: Vec<G>, told: impl Fn(G) -> T) -> Vec<T> {
+    let each = requests.into_iter().zip(granted);
+    each.map(|(request, granted)| {
+        drop(request);
+        told(granted)
+    })
+    .collect()
+}
 
-/// The requests of a batch that were served, by their places in it, the answer to each, and its pool.
+/// What a request is answered.
+type Answer = Result<Granted, AllocationError>;
+
+/// The requests of a batch that were served, by their places in it, and the answer to each.
 #[derive(Default)]
 struct Served {
     places: Vec<usize>,
-    results: Vec<AllocationResult>,
-    pools: Vec<usize>,
+    granted: Vec<Granted>,
 }
 
 impl Served {
     fn with_capacity(requests: usize) -> Self {
-        Self { places: Vec::with_capacity(requests), results: Vec::with_capacity(requests), pools: Vec::with_capacity(requests) }
+        Self { places: Vec::with_capacity(requests), granted: Vec::with_capacity(requests) }
     }
 
-    fn push(&mut self, place: usize, (result, pool): (AllocationResult, usize)) {
+    fn push(&mut self, place: usize, granted: Granted) {
         self.places.push(place);
-        self.results.push(result);
-        self.pools.push(pool);
+        self.granted.push(granted);
     }
 
     /// The answers, in the order of the requests.
-    fn by_place(self) -> Vec<AllocationResult> {
-        let mut answers: Vec<_> = self.places.into_iter().zip(self.results).collect();
+    fn by_place(self) -> Vec<Granted> {
+        // In which they were served, unless something was scarce.
+        if self.places.is_sorted() {
+            return self.granted;
+        }
+        let mut answers: Vec<_> = self.places.into_iter().zip(self.granted).collect();
         answers.sort_unstable_by_key(|(place, _)| *place);
-        answers.into_iter().map(|(_, result)| result).collect()
+        answers.into_iter().map(|(_, granted)| granted).collect()
     }
 }
 

@@ -85,6 +85,7 @@ pub(crate) use pin::Pin;
 #[cfg(not(loom))]
 pub use pool::PoolStatistics;
 #[cfg(not(loom))]
+pub(crate) use result::Granted;
 pub use result::{AllocationMetrics, AllocationResult, DeallocationResult, MaintenanceReport, MemorySlot};
 #[cfg(not(loom))]
 pub use service::MemoryAllocationService;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pool::PoolStatistics;
-use crate::guidance::{AllocationStrategyType, TtfsEncoding};
+use crate::guidance::{AllocationStrategyType, Strategy, TtfsEncoding};
 
 /// Where a concept lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct AllocationResult {
     pub ttfs_encoding: TtfsEncoding,
     /// The column, the same as the slot's.
     pub cortical_column_id: u32,
-    /// How long it took, waiting included.
+    /// How long it took, waiting included; but for the texts of this answer.
     pub allocation_time: Duration,
     /// How clear the column's victory was, 0 to 1; 0 if no guidance decided.
     pub confidence_score: f64,
@@ -43,6 +43,21 @@ pub struct AllocationResult {
     pub cache_hit: bool,
     /// Whether guidance chose the column; else a hash of the id.
     pub guided: bool,
+}
+
+/// What is answered, in numbers. [`AllocationResult`] has texts, which take more time and memory than all the rest: not everybody
+/// wants them, and of a batch not before it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Granted {
+    pub(crate) memory_slot: MemorySlot,
+    pub(crate) ttfs_encoding: TtfsEncoding,
+    pub(crate) allocation_time: Duration,
+    pub(crate) confidence_score: f64,
+    /// The number of the pool that served.
+    pub(crate) pool: usize,
+    pub(crate) strategy: Strategy,
+    pub(crate) cache_hit: bool,
+    pub(crate) guided: bool,
 }
 
 impl AllocationResult {
