@@ -16,8 +16,13 @@ use super::cell::{Cell, CellId, Row};
 use super::held::Handle;
 use super::unusual::Route;
 use crate::map::{Granule, SpanId, set_owned};
-use crate::size_class::{GRANULE, SMALL_CLASSES, SPAN_WORDS, pattern, small_class_of};
+use crate::region::PAGE;
+use crate::size_class::{GRANULE, SMALL_CLASSES, SPAN, SPAN_WORDS, pattern, small_class_of};
 use crate::sync::Ordering::Relaxed;
+
+/// Granules of a page; `pages_without_blocks` has a bit for each page of a span.
+const PAGE_GRANULES: usize = PAGE / GRANULE;
+const _: () = assert!(SPAN / PAGE < u32::BITS as usize);
 
 impl Handle {
     /// Fills `out` with blocks of one size, from the front; returns how many were served. If not all were, `error` says why, and
@@ -105,6 +110,28 @@ impl Handle {
         // A thief takes spans alone of which all slots are live. It has not taken this one before we looked, and so finds
         // the slots behind as we have, and leaves it: nobody but us makes them live.
         page.is_still(self.index()).then_some((head, granules as usize * GRANULE))
+    }
+
+    /// The pages of a span in which no block lies, a bit for each, the first lowest: none if the span is not one of small blocks, or
+    /// not ours (any more). As long as we hold the column, nobody allocates there or takes the span away.
+    pub(crate) fn pages_without_blocks(&self, span: SpanId) -> u32 {
+        let place = self.core().place(span.first());
+        if !place.owner.is_column(self.index()) || place.head != span || place.class().spans > 1 {
+            return 0;
+        }
+        let mut taken = 0_u32;
+        for unit in 0..SPAN_WORDS {
+            let mut live = self.live_unit(span, unit as u32).load(Relaxed);
+            while live != 0 {
+                let first = unit * 64 + live.trailing_zeros() as usize;
+                let last = first + usize::from(place.class().granules) - 1;
+                (first / PAGE_GRANULES..=last / PAGE_GRANULES).for_each(|page| taken |= 1 << page);
+                live &= live - 1;
+            }
+        }
+        // Part of a slot lies in each page, and that one is not live then: no thief takes the span, as in `last_in_order`.
+        let free = !taken & ((1 << (SPAN / PAGE)) - 1);
+        if free != 0 && self.page(span).is_still(self.index()) { free } else { 0 }
     }
 
     /// Gives what the cell and the first spans in its list have; how many that were.

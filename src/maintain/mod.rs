@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::arena::Arena;
 use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
-use crate::map::{ChunkId, Owner};
+use crate::map::{ChunkId, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, SPAN};
 use crate::span::IndexWords;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -120,6 +120,28 @@ impl Arena {
         let Some(handle) = self.lease(column) else { return };
         if let Some((span, bytes)) = handle.last_in_order(size) {
             self.core.region.decommit_behind(span.index(), bytes);
+        }
+        handle.block().open.lease.give_back();
+    }
+
+    /// Takes back what others freed of the column, and gives the pages of these spans of its small blocks back to the system in which
+    /// no block lies: former ones may have touched them. Nothing happens if somebody holds the column. A step, as `begin_order`, and
+    /// grows with the spans, too; calls the system.
+    pub(crate) fn decommit_between(&self, column: ColumnId, spans: impl IntoIterator<Item = u32>) {
+        if !self.decommits() {
+            return;
+        }
+        let Some(handle) = self.lease(column) else { return };
+        handle.flush();
+        handle.report();
+        for span in spans {
+            let mut free = handle.pages_without_blocks(SpanId(span));
+            while free != 0 {
+                let first = free.trailing_zeros();
+                let run = (free >> first).trailing_ones();
+                self.core.region.decommit_pages(span as usize, first as usize, run as usize);
+                free &= !(((1 << run) - 1) << first);
+            }
         }
         handle.block().open.lease.give_back();
     }

@@ -97,6 +97,38 @@ fn an_arena_that_is_to_stay_in_memory_keeps_those_pages() {
 }
 
 #[test]
+#[cfg(not(miri))]
+fn pages_of_a_span_in_which_no_block_lies_are_the_systems_again() {
+    // Of 1,152 bytes the fourth block lies in two pages, and so does the eighth.
+    for (size, left, pages) in [(64, &[70][..], 1), (1152, &[3], 2), (1152, &[0, 7, 27], 4), (4096, &[1, 6], 2)] {
+        let arena = arena();
+        let blocks = lay_out(&arena, SPAN / size, size);
+        // SAFETY: blocks of ours, of that size.
+        blocks.iter().for_each(|block| unsafe { block.write_bytes(1, size) });
+        let (span, before) = (span(&arena, &blocks), arena.resident_bytes());
+        arena.decommit_between(COLUMN, [span]);
+        assert_eq!(arena.resident_bytes(), before, "all are live");
+        let freed: Vec<_> = (0..blocks.len()).filter(|index| !left.contains(index)).map(|index| blocks[index]).collect();
+        free(&arena, &freed);
+        let held = arena.column(COLUMN).unwrap();
+        let before = arena.resident_bytes();
+        arena.decommit_between(COLUMN, [span]);
+        assert_eq!(arena.resident_bytes(), before, "somebody holds the column");
+        drop(held);
+        let before = arena.resident_bytes();
+        arena.decommit_between(COLUMN, [span]);
+        assert_eq!(before - arena.resident_bytes(), (8 - pages) * 4096, "{left:?} of {size}");
+        for index in left {
+            // SAFETY: as above.
+            let content = unsafe { core::slice::from_raw_parts(blocks[*index].as_ptr(), size) };
+            assert!(content.iter().all(|byte| *byte == 1));
+        }
+        arena.decommit_between(COLUMN, [span + 1]);
+        arena.verify().unwrap();
+    }
+}
+
+#[test]
 fn a_berth_is_that_of_a_live_block_of_at_most_4_kib() {
     let arena = arena();
     for (size, slots) in [(1, 2048), (64, 512), (100, 292), (4096, 8)] {

@@ -455,6 +455,11 @@ impl Region {
         }
     }
 
+    /// The same for `pages` pages of a span, from page `first` of it on. The caller owns them.
+    pub(crate) fn decommit_pages(&self, span: usize, first: usize, pages: usize) {
+        let _ = self.decommit_bytes(span, first * PAGE, pages * PAGE);
+    }
+
     fn decommit_bytes(&self, first: usize, from: usize, bytes: usize) -> bool {
         assert!(self.is_anonymous() && first >= CHUNK_SPANS && first * SPAN + from + bytes <= (self.extent.chunks + 1) * CHUNK, "R2");
         let start = self.origin.addr() + first * SPAN + from - self.mapping.base().addr().get();

@@ -34,6 +34,7 @@ use crate::column::ColumnId;
 use crate::column::scarce::Kept;
 use crate::guidance::{AllocationStrategyType, Features, Step, Stimulus};
 use crate::maintain::Maintained;
+use crate::size_class::SPAN;
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
@@ -51,6 +52,9 @@ const LAID: usize = 64;
 const WRONG: usize = 8;
 /// or if less than this part of its spans, or of its pages, would do. After that all of them are needed.
 const DENSE: (usize, usize) = (3, 4);
+/// What stays where it is gives the pages between back in which no block lies, if it has at most so many spans: of more that are not
+/// sparse most are full.
+const LONELY: usize = 4;
 /// Bytes of a page: memory is touched, and given back to the system, by the page.
 const PAGE: usize = 4096;
 /// In one of this many calls, the arena comes first: it must not starve while there is always something to place.
@@ -191,6 +195,12 @@ impl Tally {
     /// Spans that the blocks fill.
     fn spans_needed(&self) -> usize {
         self.blocks.div_ceil(self.slots.max(1))
+    }
+
+    /// Whether the blocks lie in few pages of few spans: what was there before may have touched the others.
+    fn is_lonely(&self) -> bool {
+        let pages = self.spans.len() * (SPAN / PAGE);
+        self.spans.len() <= LONELY && self.pages.len() * DENSE.1 < pages * DENSE.0
     }
 
     /// Whether the order is wrong too often.
@@ -399,10 +409,15 @@ impl MemoryAllocationService {
             let seen = core::mem::take(seen);
             let anew = (seen.is_disordered() || seen.is_sparse(group.bytes as usize)) && self.has_room_for(&seen);
             (*from, *judged) = (None, Some((group, anew)));
-            if anew {
+            if anew || seen.is_lonely() {
                 // What the group before has left serves this one: a column takes few spans more than it gives back.
                 (0..EPOCHS).for_each(|_| self.epoch.pin().flush());
-                self.arena.begin_order(ColumnId::new(group.column), group.bytes as usize);
+            }
+            let column = ColumnId::new(group.column);
+            if anew {
+                self.arena.begin_order(column, group.bytes as usize);
+            } else if seen.is_lonely() {
+                self.arena.decommit_between(column, seen.spans);
             }
         }
     }

@@ -71,6 +71,27 @@ fn a_pool_is_charged_for_the_slot_that_a_move_leads_to() {
 }
 
 #[test]
+#[cfg(not(miri))]
+fn one_that_is_left_of_a_span_keeps_its_own_pages_alone() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let content = "x".repeat(900);
+    let allocate = |id: &str| service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, content.as_str())).unwrap();
+    allocate("left");
+    let touched = service.arena.resident_bytes();
+    // 32 of these have room in a span.
+    (1..32).for_each(|index| _ = allocate(&index.to_string()));
+    assert!(service.arena.resident_bytes() - touched >= 7 * PAGE as u64);
+    (1..32).for_each(|index| _ = service.deallocate_memory(index.to_string().into()).unwrap());
+    settle(&service);
+    let more = service.arena.resident_bytes().saturating_sub(touched);
+    assert!(more < 7 * PAGE as u64, "{more} bytes more than before the others came");
+    assert_eq!(&*service.read("left").unwrap(), content.as_bytes());
+    (1..32).for_each(|index| _ = allocate(&index.to_string()));
+    assert!((1..32).all(|index| *service.read(&index.to_string()).unwrap() == *content.as_bytes()));
+}
+
+#[test]
 fn a_group_is_sparse_if_three_of_four_of_its_spans_or_pages_would_do() {
     let tally = |blocks: &[(usize, u32)]| {
         let mut tally = Tally::default();
