@@ -10,7 +10,7 @@
 //! 4 tidy    what others freed is taken back, empty spans and chunks are given back, and their memory to the system
 //! ```
 //!
-//! In one of eight calls a quarter of the budget goes to 4 first. The clock is read after every step: mostly a few
+//! In every other call a quarter of the budget goes to 4 first. The clock is read after every step: mostly a few
 //! microseconds of work, and some hundred where 64 concepts are moved. All moves are the same: a copy beside the old slot,
 //! one swap under the node's lock, and the old one is given back when nobody is pinned (V2). In 2, what is pinned beyond an
 //! epoch stays where it is. Where spans are scarce (see `spare`) 1 and 3 move into slots that their columns have, and 2 lays out
@@ -58,7 +58,7 @@ const LONELY: usize = 4;
 /// Bytes of a page: memory is touched, and given back to the system, by the page.
 const PAGE: usize = 4096;
 /// In one of this many calls, the arena comes first: it must not starve while there is always something to place.
-const TIDIED: u32 = 8;
+const TIDIED: u32 = 2;
 /// Groups are looked at once one in this many concepts was freed or updated,
 const CHURN: u64 = 8;
 /// or this part of all was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
