@@ -1,7 +1,8 @@
 //! Epochs of a service's own: who is pinned in one service holds back no other's memory.
 //!
 //! A thread registers with a service's collector when it first comes, and keeps its handles in a list of
-//! its own: mostly one. Handles of services that are closed are dropped when the thread meets a new one, or ends.
+//! its own: mostly one. Who closes a service drops its own: with the last handle goes all that was still waiting for readers.
+//! Those of other threads are dropped when the thread meets a new service, or ends.
 
 use core::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -41,5 +42,15 @@ impl Epoch {
         });
         // The thread is ending, or is in the midst of dropping a handle: a handle for this once.
         pinned.ok().flatten().unwrap_or_else(|| self.collector.register().pin())
+    }
+
+    /// The calling thread is done with it.
+    pub(super) fn leave(&self) {
+        // A thread that is ending, or in the midst of dropping handles, drops this one anyway.
+        let _ = HANDLES.try_with(|handles| {
+            if let Ok(mut handles) = handles.try_borrow_mut() {
+                handles.retain(|(_, handle)| handle.collector() != &self.collector);
+            }
+        });
     }
 }

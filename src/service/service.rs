@@ -211,6 +211,13 @@ impl MemoryAllocationService {
     }
 }
 
+impl Drop for MemoryAllocationService {
+    fn drop(&mut self) {
+        // Nobody reads any more, but what waited for readers would stay on the heap for as long as this thread's handle.
+        self.epoch.leave();
+    }
+}
+
 impl core::fmt::Debug for MemoryAllocationService {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("MemoryAllocationService").field("arena", &self.arena).field("pools", &self.pools.len()).finish_non_exhaustive()
