@@ -244,7 +244,7 @@ mod tests {
         };
         assert_eq!(concept.block_bytes(), 48 + 6 + 3 + 40);
         let mut block = [[0_u64; 2]; 8];
-        let start = NonNull::from(&mut block).cast();
+        let start: NonNull<u8> = NonNull::from(&mut block).cast();
         // SAFETY: a block of 128 bytes on the stack.
         let slot = unsafe { Slot::write(start, &concept, MARK) };
         assert!(slot.is_whole(128) && slot.mark() == MARK && !slot.is_whole(61) && !slot.is_whole(8));
@@ -254,12 +254,14 @@ mod tests {
         assert_eq!((slot.content_at(), slot.used_bytes()), (57, 62));
         slot.clear_mark();
         assert_eq!(slot.mark(), 0);
-        for byte in 16..62 {
+        let change = |byte| {
             // SAFETY: as above; nobody reads meanwhile.
-            let byte = unsafe { start.add(byte).as_mut() };
-            *byte ^= 4;
+            unsafe { start.add(byte).write(start.add(byte).read() ^ 4) };
+        };
+        for byte in 16..62 {
+            change(byte);
             assert!(!slot.is_whole(128));
-            *byte ^= 4;
+            change(byte);
         }
         assert!(slot.is_whole(128));
     }
