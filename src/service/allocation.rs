@@ -516,7 +516,7 @@ impl MemoryAllocationService {
     pub(super) fn discard(&self, slot: Slot) {
         slot.clear_mark();
         let guard = self.epoch.pin();
-        let (arena, pins, block) = (Arc::downgrade(&self.arena), self.pins.clone(), SendBlock(slot.block()));
+        let (arena, pins, block) = (self.arena.weak(), self.pins.clone(), SendBlock(slot.block()));
         let spare = self.spare.clone();
         spare.discarded.fetch_add(1, Relaxed);
         // SAFETY: V2: nobody can find the slot any more, and who found it is pinned before. The closure owns all

@@ -19,7 +19,7 @@
 //! concepts    read, deallocate, link, list   pins, pin   content that stays for longer
 //! upkeep      maintenance                durable     what a region file keeps, and reopening
 //! service     the parts together, metrics    spare       where slots are left, when spans are scarce
-//! lock        parking_lot's lock, or loom's
+//! lock        parking_lot's lock, or loom's  lent        the arena, which closes with it
 //! ```
 //!
 //! Everything is synchronous, and may be called from any number of threads. Readers wait for nobody: a
@@ -45,6 +45,8 @@ mod epoch;
 pub(crate) mod ids;
 #[cfg(not(loom))]
 mod latencies;
+#[cfg(not(loom))]
+mod lent;
 pub(crate) mod lock;
 pub(crate) mod node;
 #[cfg(not(loom))]

@@ -12,6 +12,7 @@ use super::durable::{Durable, Judged};
 use super::engine::AllocationEngine;
 use super::epoch::Epoch;
 use super::latencies::Latencies;
+use super::lent::LentArena;
 use super::pins::Pins;
 use super::pool::{Limits, Pool};
 use super::registry::Registry;
@@ -50,7 +51,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// ```
 pub struct MemoryAllocationService {
     /// Blocks on their way back know it weakly: once the service is closed, there is nothing to give back.
-    pub(super) arena: Arc<Arena>,
+    pub(super) arena: LentArena,
     /// Needed by them, too.
     pub(super) pins: Arc<Pins>,
     /// And what is known of memory that is free.
@@ -117,7 +118,7 @@ impl MemoryAllocationService {
         Ok(Self {
             durable,
             cortex,
-            arena: Arc::new(arena),
+            arena: LentArena::new(arena),
             pins: Arc::new(Pins::new()),
             spare: Arc::new(Spare::new()),
             engine,
@@ -220,7 +221,7 @@ impl Drop for MemoryAllocationService {
 
 impl core::fmt::Debug for MemoryAllocationService {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("MemoryAllocationService").field("arena", &self.arena).field("pools", &self.pools.len()).finish_non_exhaustive()
+        f.debug_struct("MemoryAllocationService").field("arena", &*self.arena).field("pools", &self.pools.len()).finish_non_exhaustive()
     }
 }
 

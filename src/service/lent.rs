@@ -1,0 +1,79 @@
+//! The arena of a service, which closes with it.
+//!
+//! A thread that gives back what was discarded has the arena meanwhile, through a weak reference: also one that is ending, when the
+//! service is dropped already. Were it to close the arena, that would be some time after the service is said to be closed. So who
+//! drops the service waits until it is the only one.
+
+use core::ops::Deref;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::arena::Arena;
+
+/// How long it waits: longer than a thread is interrupted for others, mostly. In a forked child one of its parent's threads may have
+/// the arena for good.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// An arena that others have for moments.
+#[derive(Debug)]
+pub(super) struct LentArena(Option<Arc<Arena>>); // none once it is dropped
+
+impl LentArena {
+    pub(super) fn new(arena: Arena) -> Self {
+        Self(Some(Arc::new(arena)))
+    }
+
+    /// For who may come when it is closed.
+    pub(super) fn weak(&self) -> Weak<Arena> {
+        self.0.as_ref().map(Arc::downgrade).unwrap_or_default()
+    }
+}
+
+impl Deref for LentArena {
+    type Target = Arena;
+
+    fn deref(&self) -> &Arena {
+        self.0.as_deref().expect("it is not dropped")
+    }
+}
+
+impl Drop for LentArena {
+    fn drop(&mut self) {
+        let until = Instant::now() + CLOSING;
+        while let Some(Err(shared)) = self.0.take().map(Arc::try_unwrap) {
+            if Instant::now() >= until {
+                return;
+            }
+            self.0 = Some(shared);
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen with: no waiting.
+    #[test]
+    fn it_is_closed_when_it_was_dropped_though_another_thread_has_it_at_that_moment() {
+        let lent = LentArena::new(Arena::builder().capacity(2 << 20).columns(1).build().unwrap());
+        let (weak, other) = (lent.weak(), lent.weak().upgrade().unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                drop(other);
+            });
+            drop(lent);
+            assert!(weak.upgrade().is_none());
+        });
+    }
+
+    #[test]
+    fn who_keeps_it_for_good_is_not_waited_for() {
+        let lent = LentArena::new(Arena::builder().capacity(2 << 20).columns(1).build().unwrap());
+        let other = lent.weak().upgrade().unwrap();
+        drop(lent);
+        other.verify().unwrap();
+    }
+}
