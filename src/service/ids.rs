@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     /// Rounds: an interpreter is slow.
-    const ROUNDS: usize = if cfg!(miri) { 400 } else { 100_000 };
+    const ROUNDS: usize = if cfg!(miri) { 200 } else { 100_000 };
 
     fn make(ids: &Ids, hash: u64, id: &str) -> Option<Retired> {
         ids.lock(hash).insert(Arc::new(Node::new(id, 0)))
