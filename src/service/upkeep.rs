@@ -16,7 +16,8 @@
 //! epoch stays where it is. Where spans are scarce (see `spare`) 1 and 3 move into slots that their columns have, and 2 lays out
 //! what there is room for. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
 //! comes to an end, and moves nothing more before enough has changed. (In order chunk by chunk: where the column's free spans
-//! go on in another chunk, that may lie before.)
+//! go on in another chunk, that may lie before.) What was listed is laid out only until an eighth of the concepts was freed or
+//! updated since: what changes faster is put off, and the next list begins with it.
 
 use core::num::NonZero;
 use core::ptr::NonNull;
@@ -59,7 +60,7 @@ const LONELY: usize = 4;
 const PAGE: usize = 4096;
 /// In one of this many calls, the arena comes first: it must not starve while there is always something to place.
 const TIDIED: u32 = 2;
-/// Groups are looked at once one in this many concepts was freed or updated,
+/// Groups are looked at once one in this many concepts was freed or updated, and a list of them is good for as long as no more were,
 const CHURN: u64 = 8;
 /// or this part of all was placed anew at a time: seldom while concepts come, since each layout leaves pages behind that
 /// nothing fills up again.
@@ -79,7 +80,7 @@ struct Place {
 }
 
 /// What is laid out together: a column's concepts of one size class, whose blocks share spans.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     column: u32,
     /// Bytes of a block.
@@ -98,6 +99,8 @@ pub(super) struct Upkeep {
     calls: u32,
     /// Churn that the last sort has seen.
     sorted_at: u64,
+    /// The group with which the next one begins: the first that the last one put off, if it did.
+    put_off: Option<Group>,
     /// Whether slots were given back since the arena's maintenance began its round.
     untidied: bool,
     /// How often nothing was given back, one time after the other.
@@ -150,8 +153,14 @@ impl List {
 /// A list that is being carried out.
 #[derive(Default)]
 struct Layout {
-    /// What is left of it.
+    /// What is left of it, from the group on that was put off first last time.
     places: BTreeSet<Place>,
+    /// What comes before that group, and is carried out then.
+    before: BTreeSet<Place>,
+    /// The churn when the list was begun.
+    listed_at: u64,
+    /// The first group that was put off, because too much had changed since then.
+    put_off: Option<Group>,
     /// Where looking at the first group goes on: behind this one.
     from: Option<Place>,
     /// What was seen of it so far.
@@ -161,8 +170,17 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(places: BTreeSet<Place>) -> Self {
-        Self { places, ..Self::default() }
+    fn new(mut before: BTreeSet<Place>, start: Option<Group>, listed_at: u64) -> Self {
+        let places = before.split_off(&Place { group: start.unwrap_or_default(), rank: 0, spike: 0, number: 0 });
+        Self { places, before, listed_at, ..Self::default() }
+    }
+
+    /// The group whose turn it is.
+    fn group(&mut self) -> Option<Group> {
+        if self.places.is_empty() {
+            self.places = core::mem::take(&mut self.before);
+        }
+        self.places.first().map(|place| place.group)
     }
 }
 
@@ -253,6 +271,8 @@ impl MemoryAllocationService {
         if !tidy {
             self.tidy(&mut upkeep, budget.saturating_sub(start.elapsed()), &mut report);
         }
+        // The next call begins with it: where all changes all the time, this one would go on for ever.
+        report.more |= upkeep.put_off.is_some();
         report
     }
 
@@ -324,17 +344,24 @@ impl MemoryAllocationService {
             Sort::Idle => {
                 let (churn, live) = (self.churn.load(Relaxed), u64::from(self.cortex.live()));
                 let moved = core::mem::take(&mut upkeep.moved);
-                if churn.saturating_sub(upkeep.sorted_at) <= live / CHURN && moved * MOVED.1 <= live * MOVED.0 {
+                let changed = churn.saturating_sub(upkeep.sorted_at) > live / CHURN || moved * MOVED.1 > live * MOVED.0;
+                if !changed && upkeep.put_off.is_none() {
                     return Went::Done;
                 }
                 upkeep.sorted_at = churn;
                 upkeep.sort = Sort::List(List::default());
             }
             Sort::List(mut list) => {
-                upkeep.sort = if self.list(&mut list) == Went::More { Sort::List(list) } else { Sort::Lay(Layout::new(list.places)) };
+                upkeep.sort = match self.list(&mut list) {
+                    Went::More => Sort::List(list),
+                    Went::Done => Sort::Lay(Layout::new(list.places, upkeep.put_off.take(), upkeep.sorted_at)),
+                };
             }
             Sort::Lay(mut layout) => {
-                let Some(&Place { group, .. }) = layout.places.first() else { return Went::Done };
+                let Some(group) = layout.group() else {
+                    upkeep.put_off = layout.put_off;
+                    return Went::Done;
+                };
                 match layout.judged {
                     Some((judged, anew)) if judged == group => {
                         let goes_on = self.lay(&mut layout.places, group, anew, report);
@@ -391,14 +418,15 @@ impl MemoryAllocationService {
     /// Looks at some more concepts of the first group; after the last it is known whether the group is laid out anew.
     fn look(&self, layout: &mut Layout, group: Group) {
         let pinned = self.epoch.pin();
-        let Layout { places, from, seen, judged } = layout;
+        let Layout { places, from, seen, judged, listed_at, put_off, .. } = layout;
         let mut looks: u32 = 0;
         let after = from.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = places.range((after, Bound::Unbounded)).take_while(|place| place.group == group);
         for place in rest.take(LOOKS as usize) {
             looks += 1;
             *from = Some(*place);
-            let block = self.registry.numbered(place.number).and_then(|node| node.block());
+            let there = self.registry.numbered(place.number).filter(|node| self.cortex.column(node.number) == Some(group.column));
+            let block = there.and_then(|node| node.block());
             let found = block.and_then(|block| Some((block, self.arena.berth(block)?)));
             if let Some((block, berth)) = found.filter(|(_, berth)| berth.bytes == group.bytes) {
                 seen.add(block, berth);
@@ -407,7 +435,13 @@ impl MemoryAllocationService {
         drop(pinned);
         if looks < LOOKS {
             let seen = core::mem::take(seen);
-            let anew = (seen.is_disordered() || seen.is_sparse(group.bytes as usize)) && self.has_room_for(&seen);
+            let wanted = seen.is_disordered() || seen.is_sparse(group.bytes as usize);
+            // What came since is not in the list, and would keep the spans that the group leaves.
+            let stale = self.churn.load(Relaxed).saturating_sub(*listed_at) * CHURN > u64::from(self.cortex.live());
+            if wanted && stale {
+                put_off.get_or_insert(group);
+            }
+            let anew = wanted && !stale && self.has_room_for(&seen);
             (*from, *judged) = (None, Some((group, anew)));
             if anew || seen.is_lonely() {
                 // What the group before has left serves this one: a column takes few spans more than it gives back.

@@ -70,6 +70,33 @@ fn a_pool_is_charged_for_the_slot_that_a_move_leads_to() {
     assert_eq!(service.used_bytes(), 0);
 }
 
+/// A list of half of the concepts leaves the other half in the spans that it empties. Seen with: lists that are good for ever, and with
+/// no word of what was put off.
+#[test]
+fn what_changes_faster_than_it_is_laid_out_is_put_off_until_it_does_not() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let allocate = |id: usize| {
+        let content = format!("{} {}", id.wrapping_mul(0x9e37_79b9) % 1000, "x".repeat(150));
+        service.allocate_memory(AllocationRequest::new(id.to_string(), ConceptType::ENTITY, content)).unwrap();
+    };
+    let free = |id: usize| _ = service.deallocate_memory(id.to_string().into()).unwrap();
+    (0..2000).for_each(allocate);
+    (0..2000).step_by(3).for_each(free);
+    let is_laid = || matches!(service.upkeep.lock().sort, Sort::Lay(_));
+    while !is_laid() {
+        assert_eq!(service.maintain(Duration::ZERO).relocated, 0);
+    }
+    (1..2000).step_by(3).for_each(free);
+    (2000..2500).for_each(allocate);
+    let report = service.maintain(Duration::MAX);
+    assert!(report.relocated == 0 && report.more && !is_laid(), "{report:?}");
+    let report = service.maintain(Duration::MAX);
+    assert!(report.relocated > 500, "{report:?}");
+    settle(&service);
+    assert_eq!(service.maintain(Duration::MAX), MaintenanceReport::default());
+}
+
 #[test]
 #[cfg(not(miri))]
 fn one_that_is_left_of_a_span_keeps_its_own_pages_alone() {
