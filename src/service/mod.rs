@@ -88,6 +88,7 @@ pub(crate) use pin::Pin;
 pub use pool::PoolStatistics;
 #[cfg(not(loom))]
 pub(crate) use result::Granted;
+#[cfg(not(loom))]
 pub use result::{AllocationMetrics, AllocationResult, DeallocationResult, MaintenanceReport, MemorySlot};
 #[cfg(not(loom))]
 pub use service::MemoryAllocationService;
