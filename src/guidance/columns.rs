@@ -295,7 +295,7 @@ impl Columns {
             would_fit |= home != NOWHERE && homes.load(home) < limit;
             home == column
         };
-        graph.look(concept, VOTING, |mut neighbours| neighbours.any(is_there)) || !would_fit
+        graph.any_neighbour(concept, VOTING, is_there) || !would_fit
     }
 
     /// The columns used lately, if that matters.

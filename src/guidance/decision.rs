@@ -138,7 +138,7 @@ impl DecisionCache {
     }
 
     /// The same of a request that was counted before. Wait-free.
-    pub fn recall_again(&self, key: DecisionKey, now_ns: u64) -> Recall {
+    pub(crate) fn recall_again(&self, key: DecisionKey, now_ns: u64) -> Recall {
         // Acquire, with `forget_all`: who decides in a generation decides by what was changed before it began.
         let generation = self.generation.load(Acquire);
         for entry in self.set_of(key).filter(|entry| entry.peek(0) == key.0[0]) {

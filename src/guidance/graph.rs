@@ -25,9 +25,6 @@
 //! - **G2** [`Graph::bytes`] is the memory of all lists and pages, and not above the limit.
 //! - **G3** the marked concepts of a shard, those whose evidence changed, form one chain.
 
-use core::iter::{Copied, StepBy};
-use core::slice;
-
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
@@ -103,6 +100,11 @@ struct Shard {
     pages: Vec<Box<[Node]>>,
     /// The concept that was marked last, or [`LAST_MARKED`]: the head of the chain.
     marked: u32,
+}
+
+/// Of a list one in so many is looked at, if it is not to be more than `most`.
+fn stride(list: &[u32], most: usize) -> usize {
+    list.len().div_ceil(most).max(1)
 }
 
 /// Page of the concept's node, and its place there.
@@ -327,11 +329,12 @@ impl Graph {
         self.shard(concept).read().neighbours(concept).len()
     }
 
-    /// Looks at at most `most` neighbours of a concept: all of them, or every `s`-th. Its shard's lock is held meanwhile.
-    pub(crate) fn look<T>(&self, concept: u32, most: usize, look: impl FnOnce(Copied<StepBy<slice::Iter<'_, u32>>>) -> T) -> T {
+    /// Whether this holds of any of at most `most` neighbours of a concept: all of them, or every `s`-th. Its shard's lock is held
+    /// meanwhile.
+    pub(crate) fn any_neighbour(&self, concept: u32, most: usize, mut holds: impl FnMut(u32) -> bool) -> bool {
         let shard = self.shard(concept).read();
         let list = shard.neighbours(concept);
-        look(list.iter().step_by(list.len().div_ceil(most).max(1)).copied())
+        list.iter().step_by(stride(list, most)).any(|&node| holds(node))
     }
 
     /// Replaces `row` by at most `most` neighbours of a concept: all of them, or every `s`-th with the
@@ -340,7 +343,7 @@ impl Graph {
         row.clear();
         let shard = self.shard(concept).read();
         let list = shard.neighbours(concept);
-        let stride = list.len().div_ceil(most).max(1);
+        let stride = stride(list, most);
         row.extend(list.iter().step_by(stride).map(|&node| Tie { node, weight: stride as u32 }));
     }
 

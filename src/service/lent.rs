@@ -15,7 +15,6 @@ use crate::arena::Arena;
 const CLOSING: Duration = Duration::from_millis(500);
 
 /// An arena that others have for moments.
-#[derive(Debug)]
 pub(super) struct LentArena(Option<Arc<Arena>>); // none once it is dropped
 
 impl LentArena {

@@ -97,9 +97,9 @@ pub(super) struct Upkeep {
     hot: bool,
     /// Calls so far.
     calls: u32,
-    /// Churn that the last sort has seen.
-    sorted_at: u64,
-    /// The group with which the next one begins: the first that the last one put off, if it did.
+    /// The churn when the last list was begun.
+    listed_at: u64,
+    /// The first group that was put off since, because too much had changed: the next list begins with it.
     put_off: Option<Group>,
     /// Whether slots were given back since the arena's maintenance began its round.
     untidied: bool,
@@ -157,10 +157,6 @@ struct Layout {
     places: BTreeSet<Place>,
     /// What comes before that group, and is carried out then.
     before: BTreeSet<Place>,
-    /// The churn when the list was begun.
-    listed_at: u64,
-    /// The first group that was put off, because too much had changed since then.
-    put_off: Option<Group>,
     /// Where looking at the first group goes on: behind this one.
     from: Option<Place>,
     /// What was seen of it so far.
@@ -170,9 +166,9 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(mut before: BTreeSet<Place>, start: Option<Group>, listed_at: u64) -> Self {
+    fn new(mut before: BTreeSet<Place>, start: Option<Group>) -> Self {
         let places = before.split_off(&Place { group: start.unwrap_or_default(), rank: 0, spike: 0, number: 0 });
-        Self { places, before, listed_at, ..Self::default() }
+        Self { places, before, ..Self::default() }
     }
 
     /// The group whose turn it is.
@@ -344,30 +340,27 @@ impl MemoryAllocationService {
             Sort::Idle => {
                 let (churn, live) = (self.churn.load(Relaxed), u64::from(self.cortex.live()));
                 let moved = core::mem::take(&mut upkeep.moved);
-                let changed = churn.saturating_sub(upkeep.sorted_at) > live / CHURN || moved * MOVED.1 > live * MOVED.0;
+                let changed = churn.saturating_sub(upkeep.listed_at) > live / CHURN || moved * MOVED.1 > live * MOVED.0;
                 if !changed && upkeep.put_off.is_none() {
                     return Went::Done;
                 }
-                upkeep.sorted_at = churn;
+                upkeep.listed_at = churn;
                 upkeep.sort = Sort::List(List::default());
             }
             Sort::List(mut list) => {
                 upkeep.sort = match self.list(&mut list) {
                     Went::More => Sort::List(list),
-                    Went::Done => Sort::Lay(Layout::new(list.places, upkeep.put_off.take(), upkeep.sorted_at)),
+                    Went::Done => Sort::Lay(Layout::new(list.places, upkeep.put_off.take())),
                 };
             }
             Sort::Lay(mut layout) => {
-                let Some(group) = layout.group() else {
-                    upkeep.put_off = layout.put_off;
-                    return Went::Done;
-                };
+                let Some(group) = layout.group() else { return Went::Done };
                 match layout.judged {
                     Some((judged, anew)) if judged == group => {
                         let goes_on = self.lay(&mut layout.places, group, anew, report);
                         layout.judged = Some((group, anew && goes_on));
                     }
-                    _ => self.look(&mut layout, group),
+                    _ => self.look(&mut layout, group, upkeep),
                 }
                 upkeep.sort = Sort::Lay(layout);
             }
@@ -416,9 +409,9 @@ impl MemoryAllocationService {
     }
 
     /// Looks at some more concepts of the first group; after the last it is known whether the group is laid out anew.
-    fn look(&self, layout: &mut Layout, group: Group) {
+    fn look(&self, layout: &mut Layout, group: Group, upkeep: &mut Upkeep) {
         let pinned = self.epoch.pin();
-        let Layout { places, from, seen, judged, listed_at, put_off, .. } = layout;
+        let Layout { places, from, seen, judged, .. } = layout;
         let mut looks: u32 = 0;
         let after = from.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = places.range((after, Bound::Unbounded)).take_while(|place| place.group == group);
@@ -437,9 +430,9 @@ impl MemoryAllocationService {
             let seen = core::mem::take(seen);
             let wanted = seen.is_disordered() || seen.is_sparse(group.bytes as usize);
             // What came since is not in the list, and would keep the spans that the group leaves.
-            let stale = self.churn.load(Relaxed).saturating_sub(*listed_at) * CHURN > u64::from(self.cortex.live());
+            let stale = self.churn.load(Relaxed).saturating_sub(upkeep.listed_at) * CHURN > u64::from(self.cortex.live());
             if wanted && stale {
-                put_off.get_or_insert(group);
+                upkeep.put_off.get_or_insert(group);
             }
             let anew = wanted && !stale && self.has_room_for(&seen);
             (*from, *judged) = (None, Some((group, anew)));
