@@ -10,6 +10,7 @@ use crate::arena::Arena;
 use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Owner, SpanId};
+use crate::region::PAGE;
 use crate::size_class::{CHUNK_SPANS, SPAN};
 use crate::span::IndexWords;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -119,7 +120,7 @@ impl Arena {
         }
         let Some(handle) = self.lease(column) else { return };
         if let Some((span, bytes)) = handle.last_in_order(size) {
-            self.core.region.decommit_behind(span.index(), bytes);
+            let _ = self.core.region.decommit(span.index(), bytes.div_ceil(PAGE)..SPAN / PAGE);
         }
         handle.block().open.lease.give_back();
     }
@@ -139,7 +140,7 @@ impl Arena {
             while free != 0 {
                 let first = free.trailing_zeros();
                 let run = (free >> first).trailing_ones();
-                self.core.region.decommit_pages(span as usize, first as usize, run as usize);
+                let _ = self.core.region.decommit(span as usize, first as usize..(first + run) as usize);
                 free &= !(((1 << run) - 1) << first);
             }
         }
@@ -236,7 +237,7 @@ impl Arena {
     /// does not take them.
     fn decommit_run(&self, chunk: ChunkId, first: u32, run: u32) -> u64 {
         let core = &self.core;
-        if !core.region.decommit(chunk.span(first).index(), run as usize) {
+        if !core.region.decommit(chunk.span(first).index(), 0..run as usize * (SPAN / PAGE)) {
             return 0;
         }
         (first..first + run).for_each(|place| core.page(chunk.span(place)).set_unused());

@@ -441,29 +441,13 @@ impl Region {
         self.mapping.resident_bytes(self.file.is_some())
     }
 
-    /// Gives the memory of `spans` spans from span `first` of user memory on back to the system, after which it may read as zero.
-    /// Whether the system took it. Only of anonymous memory. Calls the system. The caller owns the spans.
-    pub(crate) fn decommit(&self, first: usize, spans: usize) -> bool {
-        self.decommit_bytes(first, 0, spans * SPAN)
-    }
-
-    /// The same for the pages of a span behind its first `bytes`, 0 to 32 KiB. The caller owns them.
-    pub(crate) fn decommit_behind(&self, span: usize, bytes: usize) {
-        let from = bytes.next_multiple_of(PAGE).min(SPAN);
-        if from < SPAN {
-            let _ = self.decommit_bytes(span, from, SPAN - from);
-        }
-    }
-
-    /// The same for `pages` pages of a span, from page `first` of it on. The caller owns them.
-    pub(crate) fn decommit_pages(&self, span: usize, first: usize, pages: usize) {
-        let _ = self.decommit_bytes(span, first * PAGE, pages * PAGE);
-    }
-
-    fn decommit_bytes(&self, first: usize, from: usize, bytes: usize) -> bool {
-        assert!(self.is_anonymous() && first >= CHUNK_SPANS && first * SPAN + from + bytes <= (self.extent.chunks + 1) * CHUNK, "R2");
-        let start = self.origin.addr() + first * SPAN + from - self.mapping.base().addr().get();
-        self.mapping.decommit(start, bytes)
+    /// Gives pages of user memory, counted from the start of a span, back to the system, after which they may read as zero.
+    /// Whether the system took them. Only of anonymous memory. Calls the system. The caller owns the pages.
+    pub(crate) fn decommit(&self, span: usize, pages: Range<usize>) -> bool {
+        let end = span * SPAN + pages.end * PAGE;
+        assert!(self.is_anonymous() && span >= CHUNK_SPANS && end <= (self.extent.chunks + 1) * CHUNK, "R2");
+        let start = self.origin.addr() + span * SPAN + pages.start * PAGE - self.mapping.base().addr().get();
+        !pages.is_empty() && self.mapping.decommit(start, pages.len() * PAGE)
     }
 
     /// The parts of a range of the region's bytes that may hold something else than zeros: all of

@@ -35,6 +35,7 @@ use crate::column::ColumnId;
 use crate::column::scarce::Kept;
 use crate::guidance::{AllocationStrategyType, Features, Step, Stimulus};
 use crate::maintain::Maintained;
+use crate::region::PAGE;
 use crate::size_class::SPAN;
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
@@ -56,8 +57,6 @@ const DENSE: (usize, usize) = (3, 4);
 /// What stays where it is gives the pages between back in which no block lies, if it has at most so many spans: of more that are not
 /// sparse most are full.
 const LONELY: usize = 4;
-/// Bytes of a page: memory is touched, and given back to the system, by the page.
-const PAGE: usize = 4096;
 /// In one of this many calls, the arena comes first: it must not starve while there is always something to place.
 const TIDIED: u32 = 2;
 /// Groups are looked at once one in this many concepts was freed or updated, and a list of them is good for as long as no more were,
