@@ -28,7 +28,7 @@ const STATED: [(&str, usize, usize); 35] = [
     ("shrinking in no order: free", 67, 112),
     ("taking back: allocation", 25, 99),
     ("taking back: free", 77, 112),
-    ("taking back: free by another column's holder", 162, 196),
+    ("taking back: free by another column's holder", 130, 180),
     ("others freed there: free", 50, 50),
     ("others freed elsewhere: free", 50, 50),
     ("others freed elsewhere, released since: free", 39, 47),
@@ -48,7 +48,7 @@ const STATED: [(&str, usize, usize); 35] = [
     ("ordered batch of 500, 64 B: each block", 200, 200),
     ("ordered batch of 500, mixed sizes: each block", 585, 585),
     ("not held: allocation", 55, 725),
-    ("not held: free", 150, 187),
+    ("not held: free", 137, 175),
     ("held by another: allocation", 370, 950),
     ("held by another: free", 154, 154),
 ];

@@ -14,6 +14,7 @@ use super::cell::{BLOCK_PAGES, Cell, CellId, Rows};
 use super::lease::Lease;
 use crate::map::{ChunkId, Granule};
 use crate::region::{Layout, Region, Section, Table};
+use crate::size_class::GRANULE;
 use crate::span::LISTS;
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
@@ -313,6 +314,12 @@ impl OpenSide {
             return false;
         }
         true
+    }
+
+    /// Counts the bytes of a block that was freed past the cells, or not by the holder.
+    #[inline(always)]
+    pub(crate) fn count_freed(&self, granules: u64) {
+        self.bytes_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
     }
 
     /// No span is the column's any more; its limit stays, if it is one.

@@ -707,7 +707,14 @@ impl Core {
 
     #[inline(always)]
     fn free_slot(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
-        if owner.is_shared() { self.free_shared(granule, index, owner) } else { self.free_remote(granule, index, owner) }
+        if owner.is_shared() {
+            return self.free_shared(granule, index, owner);
+        }
+        let Some(sent) = self.free_remote(granule, index, owner) else { return Err(self.why_not_live(granule, owner)) };
+        if sent.to_push {
+            self.announce(sent.head);
+        }
+        Ok(Freed::new(index, sent.granules))
     }
 
     #[cold]
@@ -725,22 +732,23 @@ impl Core {
         self.free_slot(granule, index, owner)
     }
 
-    /// Frees a block of column `index`, which somebody else holds: wait-free.
-    #[inline(never)]
-    fn free_remote(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
-        let located = self.remote_free(granule, index, owner).free(granule, |entry| {
+    /// Frees a block of column `index`, in a span of `owner`, through the remote map: wait-free. `None` if none is live there.
+    #[inline(always)]
+    pub(crate) fn free_remote(&self, granule: Granule, index: u32, owner: Owner) -> Option<Sent> {
+        let (head, unit, granules) = self.remote_free(granule, index, owner).free(granule, |entry| {
             let head = entry.owner().head(granule.span());
             let class = CellId::of(entry).class_of();
             (head, class.unit(granule.0 - head.first().0), class.granules)
-        });
-        let Some((head, unit, granules)) = located else {
-            return Err(Self::not_live(granule, self.place_under(granule, owner)));
-        };
-        let meta = self.span(head);
-        if meta.pending.announce(1 << unit) {
-            self.announce(head, meta);
-        }
-        Ok(Freed::new(index, u64::from(granules)))
+        })?;
+        let to_push = self.span(head).pending.announce(1 << unit);
+        Some(Sent { head, granules: u64::from(granules), to_push })
+    }
+
+    /// What is wrong with a free in a span of `owner` that finds no live block.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn why_not_live(&self, granule: Granule, owner: Owner) -> Misuse {
+        Self::not_live(granule, self.place_under(granule, owner))
     }
 
     #[inline(always)]
@@ -806,6 +814,16 @@ impl Place {
 /// A block that was freed: whose it was, and its granules; in one register.
 #[derive(Clone, Copy)]
 pub(crate) struct Freed(u64);
+
+/// A block that was freed through the remote map.
+pub(crate) struct Sent {
+    /// Its span, or the first of its run.
+    pub(crate) head: SpanId,
+    /// Its size.
+    pub(crate) granules: u64,
+    /// Whether the span is to be pushed onto its inbox ([`Core::announce`]).
+    pub(crate) to_push: bool,
+}
 
 impl Freed {
     const COLUMN_BITS: u32 = 18;

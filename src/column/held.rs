@@ -27,6 +27,9 @@
 //!   which way the next free goes.
 //! - **L4** a handle's `block` is set once, before the first page entry names the column as owner of spans with a holder: who has
 //!   read such an entry may read it without the lease.
+//! - **L5** bytes that a holder frees of one other column are added up, and that column is told of them (`bytes_by_others`) once they
+//!   are more than 4 KiB, a block of a third column is freed, or the holder reports: telling locks a line that all who free there
+//!   write. So of each other holder there may be 4 KiB that a column does not know of; a snapshot does.
 
 use core::cell::Cell as Slot;
 use core::mem::MaybeUninit;
@@ -51,6 +54,9 @@ pub(crate) type Note = fn(Error) -> i32;
 /// The status of a refused free that nobody wants noted. The Rust face asks why; of the C face's it is a handle that was given back:
 /// `ENGRAM_E_INVALID`.
 const NOT_NOTED: i32 = -2;
+
+/// Granules that a holder frees of another column before that one is told (L5): 4 KiB.
+const AWAY_MOST: u64 = 256;
 
 /// The owner of no span.
 const NOBODY: u32 = u32::MAX;
@@ -100,6 +106,10 @@ pub(crate) struct Handle {
     told: Slot<i64>,
     /// Granules of what others freed that the level leaves out already; 0 while somebody holds the column (L2).
     heard: AtomicI64,
+    /// The column of which the holder freed blocks last.
+    away: Slot<u32>,
+    /// Granules of them that it was not told of (L5).
+    away_granules: AtomicU64,
 }
 
 // SAFETY: zero is valid: null pointers, and an uninitialised error; `set_up` comes before any use.
@@ -261,6 +271,12 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn is_own_run(&self, owner: Owner) -> bool {
         owner.unseen() == Owner(self.own.get()).in_run()
+    }
+
+    /// Whether frees of our own blocks take the usual way: not with `ZERO_FREED`.
+    #[inline(always)]
+    pub(crate) fn knows_own(&self) -> bool {
+        self.own.get() != NOBODY
     }
 
     /// From here on every free looks at the remote map (L3).
@@ -537,6 +553,36 @@ impl Handle {
         self.count_taken(granules as i64);
     }
 
+    /// Counts a block of another column that the holder freed (L5).
+    #[inline(always)]
+    pub(crate) fn count_away(&self, index: u32, granules: u64) {
+        bump(&self.block().holder.away_frees, 1);
+        let sum = self.away_granules.load(Relaxed) + granules;
+        if self.away.get() == index && sum <= AWAY_MOST {
+            self.away_granules.store(sum, Relaxed);
+        } else {
+            self.tell_away();
+            self.away.set(index);
+            self.core().block(index).open.count_freed(granules);
+        }
+    }
+
+    /// Tells the other column what it was not told of.
+    #[inline(always)]
+    fn tell_away(&self) {
+        let granules = self.away_granules.load(Relaxed);
+        if granules != 0 {
+            // First: who takes a snapshot in between takes freed blocks for live, but none twice for freed.
+            self.away_granules.store(0, Relaxed);
+            self.core().block(self.away.get()).open.count_freed(granules);
+        }
+    }
+
+    /// Bytes that the holder freed of another column, which was not told of them.
+    pub(crate) fn away_bytes(&self) -> u64 {
+        self.away_granules.load(Relaxed) * GRANULE as u64
+    }
+
     /// Counts granules that left their spans (L2). Whether that is a new peak is looked at when some go back.
     #[inline(always)]
     pub(crate) fn count_given(&self, granules: u64) {
@@ -609,6 +655,7 @@ impl Handle {
     /// Reports the column's bytes to the arena's counters, and starts a new peak.
     pub(crate) fn report(&self) {
         self.hear_of_thieves();
+        self.tell_away();
         let open = &self.block().open;
         let (bytes, above, peak) = self.bytes(open);
         // What is live lies in spans.

@@ -430,7 +430,7 @@ impl Core {
                 let open = &self.block(freed.index()).open;
                 // Release: pairs with the snapshot, which reads frees before allocations.
                 open.frees_by_others.fetch_add(1, Release);
-                open.bytes_by_others.fetch_add(freed.granules() * GRANULE as u64, Relaxed);
+                open.count_freed(freed.granules());
                 Ok(())
             }
             Err(misuse) => Err(self.misused(misuse.of(p))),

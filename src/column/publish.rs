@@ -329,7 +329,7 @@ impl Core {
         let open = &self.block(index).open;
         // Release: pairs with the snapshot, which reads frees before allocations.
         open.frees_by_others.fetch_add(1, Ordering::Release);
-        open.bytes_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
+        open.count_freed(granules);
         Ok((index, granules * GRANULE as u64))
     }
 

@@ -853,7 +853,7 @@ mod tests {
             unsafe { arena.free(freed[9]) }.unwrap();
             let late = arena.core.granule(late[0].as_ptr()).unwrap().span();
             assert!(arena.core.span(late).pending.announce(1));
-            arena.core.announce(late, arena.core.span(late));
+            arena.core.announce(late);
             assert_eq!(column.alloc(size, 16, SpikeTime::NONE), Ok(freed[9]));
             assert_eq!(arena.metrics().bytes_committed, before);
             arena.verify().unwrap();

@@ -198,14 +198,10 @@ impl Core {
     pub(crate) fn free_shared(&self, granule: Granule, index: u32, owner: Owner) -> core::result::Result<Freed, Misuse> {
         let place = self.place_under(granule, owner);
         let class = place.class();
-        let live = self.live_word(granule);
-        if live.load(Relaxed) & granule.bit() == 0 {
-            return Err(Self::not_live(granule, place));
-        }
         // Release: pairs with `claim_bit`: the last use of the block comes before the next owner's first. Acquire: of two frees the
         // second sees the first.
-        if live.fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
-            return Err(Misuse::Twice);
+        if self.live_word(granule).fetch_and(!granule.bit(), AcqRel) & granule.bit() == 0 {
+            return Err(Self::not_live(granule, place));
         }
         self.release_shared(index, place.head, place.cell, class, 1);
         Ok(Freed::new(index, u64::from(class.granules)))

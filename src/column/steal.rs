@@ -184,8 +184,8 @@ impl Core {
     /// Pushes a span whose flag "queued" the caller has set: wait-free.
     #[cold]
     #[inline(never)]
-    pub(crate) fn announce(&self, span: SpanId, meta: &SpanMeta) {
-        self.send_on(&Incoming::of(span, self.page(span), meta));
+    pub(crate) fn announce(&self, span: SpanId) {
+        self.send_on(&self.incoming(span));
     }
 
     /// Pushes a span that is "queued", and in the caller's hands alone, onto the inbox of its cell, with

@@ -8,7 +8,7 @@ use super::held::Handle;
 use super::refill::refilling_runs;
 use super::remote::not_given;
 use crate::error::{Error, Result};
-use crate::map::{Entry, Granule, Owner};
+use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::{Ordering::Relaxed, bump};
@@ -160,13 +160,22 @@ impl Handle {
         true
     }
 
+    /// The other column whose holder gives and takes such blocks; not with `ZERO_FREED`.
+    #[inline(always)]
+    fn elsewhere(&self, owner: Owner) -> Option<u32> {
+        owner.holder().filter(|&index| index != self.index() && self.knows_own())
+    }
+
     /// Frees a block of another column, a shared or a large one.
     fn free_elsewhere(&self, granule: Granule, owner: Owner) -> bool {
         match self.core().free_unheld(granule, owner) {
             Ok(freed) => {
-                let holder = &self.block().holder;
-                bump(if freed.index() == self.index() { &holder.other_frees } else { &holder.away_frees }, 1);
-                self.core().block(freed.index()).open.bytes_by_others.fetch_add(freed.granules() * GRANULE as u64, Relaxed);
+                if freed.index() == self.index() {
+                    bump(&self.block().holder.other_frees, 1);
+                    self.block().open.count_freed(freed.granules());
+                } else {
+                    self.count_away(freed.index(), freed.granules());
+                }
                 true
             }
             Err(misuse) => self.refuse_free(granule, misuse),
@@ -230,10 +239,36 @@ pub(crate) extern "C" fn free_seen(handle: &Handle, granule: Granule, entry: Ent
     if handle.is_own_run(owner) { handle.free_own_seen(Hold::Run, granule, entry) } else { freeing_elsewhere(handle, granule, owner) }
 }
 
-/// Blocks of somebody else, most likely.
+/// Blocks of another column, most likely.
 #[cold]
 #[inline(never)]
 extern "C" fn freeing_elsewhere(handle: &Handle, granule: Granule, owner: Owner) -> i32 {
+    let Some(index) = handle.elsewhere(owner) else { return freeing_rare(handle, granule, owner) };
+    let Some(sent) = handle.core().free_remote(granule, index, owner) else { return refusing(handle, granule, owner) };
+    handle.count_away(index, sent.granules);
+    if sent.to_push { announcing(handle, sent.head) } else { handle.freed_status.get() }
+}
+
+/// Pushes a span onto its inbox.
+#[cold]
+#[inline(never)]
+extern "C" fn announcing(handle: &Handle, head: SpanId) -> i32 {
+    handle.core().announce(head);
+    handle.freed_status.get()
+}
+
+/// Nothing is live there.
+#[cold]
+#[inline(never)]
+extern "C" fn refusing(handle: &Handle, granule: Granule, owner: Owner) -> i32 {
+    handle.refuse_free(granule, handle.core().why_not_live(granule, owner));
+    handle.not_freed()
+}
+
+/// Shared and large blocks, blocks that are to be zeroed, and what is no block.
+#[cold]
+#[inline(never)]
+extern "C" fn freeing_rare(handle: &Handle, granule: Granule, owner: Owner) -> i32 {
     if handle.free_of(granule, owner) { handle.freed_status.get() } else { handle.not_freed() }
 }
 

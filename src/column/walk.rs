@@ -9,7 +9,7 @@ use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
 use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::{GRANULE, SPAN_WORDS};
+use crate::size_class::SPAN_WORDS;
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::bump;
 
@@ -202,6 +202,6 @@ impl Handle {
     fn count_past_cells(&self, blocks: u32, granules: u64) {
         let ColumnBlock { holder, open, .. } = self.block();
         bump(&holder.other_frees, u64::from(blocks));
-        open.bytes_by_others.fetch_add(granules * GRANULE as u64, Relaxed);
+        open.count_freed(granules);
     }
 }

@@ -9,6 +9,7 @@
 //! spans and large ones left out. What the stacks of a column's cells keep counts as well (at most 47 slots and 32 KiB a cell in
 //! use, or four slots; one of blocks above 32 KiB, none above 64 KiB), and what others freed of it and the column has not taken
 //! back yet: so for one column it is above the highest `bytes_live` by that, and never above the highest `bytes_committed`.
+//! (Holders of other columns tell it of what they free by up to 4 KiB, or a block, at once, or when they report.)
 //! (An allocation without holding the column leaves out what others freed before.)
 //! Of several columns nobody knows what they had at one moment, but when a snapshot is taken. What one has given back since its last
 //! report (when it is released, reset or maintained, and with every large block) is added to what all others have then, or
@@ -135,7 +136,7 @@ impl Core {
         let handle = self.handle(index);
         let done = || {
             let [again, heard] = handle.heard_of();
-            [open.bytes_by_others.load(Acquire), again, heard]
+            [open.bytes_by_others.load(Acquire), handle.away_bytes(), again, heard]
         };
         let (mut look, mut least) = (Look::default(), u64::MAX);
         for _ in 0..LOOKS {
@@ -167,7 +168,7 @@ impl Core {
         } else {
             (block.open.bytes_by_others.load(Relaxed).wrapping_neg().cast_signed(), 0, 0)
         };
-        Look { counts, live: bytes - kept, above, peak }
+        Look { counts, live: bytes - kept - handle.away_bytes().cast_signed(), above, peak }
     }
 }
 
@@ -217,11 +218,32 @@ impl Core {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::{ColumnId, SpikeTime};
 
     #[test]
     fn a_snapshot_has_no_more_than_the_capacity_though_spans_were_counted_twice() {
         let arena = Arena::builder().capacity(2 << 20).columns(2).build().unwrap();
         let metrics = arena.core.metrics_of(Counts::default(), 65, 65 << 15, 65 << 15);
         assert_eq!([metrics.bytes_committed, metrics.bytes_live, metrics.bytes_peak], [2 << 20; 3]);
+    }
+
+    /// Seen with: no `away_bytes` in a look.
+    #[test]
+    fn what_the_holder_of_another_column_frees_is_live_no_more() {
+        let arena = Arena::builder().capacity(8 << 20).columns(3).build().unwrap();
+        let [ours, theirs, third] = [0, 1, 2].map(|index| arena.column(ColumnId::new(index)).unwrap());
+        let blocks: Vec<_> = (0..400).map(|_| ours.alloc(64, 16, SpikeTime::NONE).unwrap()).collect();
+        let other = third.alloc(100_000, 16, SpikeTime::NONE).unwrap();
+        let rest = arena.metrics().bytes_live - 400 * 64;
+        for (freed, &block) in (1..).zip(&blocks) {
+            // SAFETY: nothing uses the block afterwards.
+            unsafe { theirs.free(block) }.unwrap();
+            assert_eq!(arena.metrics().bytes_live, (400 - freed) * 64 + rest);
+        }
+        // SAFETY: as above.
+        unsafe { theirs.free(other) }.unwrap();
+        assert_eq!(arena.metrics().bytes_live, 0);
+        drop(theirs);
+        assert_eq!(arena.metrics().bytes_live, 0);
     }
 }
