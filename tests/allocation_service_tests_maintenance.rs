@@ -199,11 +199,6 @@ mod allocation_service_tests {
         assert!(taken * 3 <= needed * 4, "{taken} spans for what {needed} would hold");
     }
 
-    /// Bytes of a concept's block, before rounding.
-    fn block_bytes(id: &str, content: &str) -> usize {
-        48 + ConceptType::ENTITY.as_str().len() + id.len() + content.len()
-    }
-
     /// Concepts `0..16_000` of 60 to 459 bytes in two columns, laid out by first spike: maintenance has nothing left to do.
     fn laid_out() -> (MemoryAllocationService, HashMap<String, String>) {
         let service = open(AllocationServiceConfig { capacity_bytes: 64 << 20, columns: 2, ..AllocationServiceConfig::default() });
@@ -260,17 +255,22 @@ mod allocation_service_tests {
         }
     }
 
-    /// Neighbours in address order of each column, class and chunk that spike in the wrong order: where the spans for a class
+    /// Neighbours in address order of each column, size of slots and chunk that spike in the wrong order: where the spans for a size
     /// go on in another chunk, that may lie before.
-    fn disorder(service: &MemoryAllocationService, concepts: &HashMap<String, String>) -> usize {
+    fn disorder(service: &MemoryAllocationService) -> usize {
+        let map: HashMap<_, _> = service.heap_map().iter().map(|chunk| (chunk.index as usize, chunk.spans)).collect();
+        // The first concept lies in the lowest chunk that has any.
+        let has_any = |spans: &[SpanView]| spans.iter().any(|span| matches!(span, SpanView::Small { .. }));
+        let lowest = map.iter().filter(|(_, spans)| has_any(&spans[..])).map(|(index, _)| *index).min();
+        let mut base = None;
         let mut last = HashMap::new();
         let wrong = service.concept_ids().into_iter().filter(|id| {
-            let bytes = block_bytes(id, &concepts[id]);
-            // Eight classes an octave.
-            let class = bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(16));
             let guard = service.read(id).unwrap();
-            let (chunk, spike) = (guard.as_ptr().addr() >> 21, guard.spike());
-            last.insert((service.column_of(id), class), (chunk, spike)).is_some_and(|(last, before)| last == chunk && before > spike)
+            let (address, spike) = (guard.as_ptr().addr(), guard.spike());
+            let chunk = address >> 21;
+            let base = *base.get_or_insert(chunk - lowest.unwrap());
+            let SpanView::Small { column, class_bytes, .. } = map[&(chunk - base)][address >> 15 & 63] else { panic!("{id}") };
+            last.insert((column, class_bytes), (chunk, spike)).is_some_and(|(last, before)| last == chunk && before > spike)
         });
         wrong.count()
     }
@@ -278,7 +278,7 @@ mod allocation_service_tests {
     #[test]
     fn maintenance_compacts_what_frees_have_left_sparse_and_keeps_its_order() {
         let (service, mut concepts) = laid_out();
-        assert_eq!(disorder(&service, &concepts), 0);
+        assert_eq!(disorder(&service), 0);
         thin_out(&service, &mut concepts);
         let charged = used(&service, ConceptType::ENTITY);
         let (before, in_use) = (service.get_allocation_metrics(), chunks(&service));
@@ -292,7 +292,7 @@ mod allocation_service_tests {
         assert!(after.memory_utilization > before.memory_utilization * 2.0);
         assert!(chunks(&service) <= in_use);
         assert_eq!((used(&service, ConceptType::ENTITY), settle(&service)), (charged, 0));
-        assert_eq!(disorder(&service, &concepts), 0);
+        assert_eq!(disorder(&service), 0);
         assert_whole(&service, &concepts);
     }
 

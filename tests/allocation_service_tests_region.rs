@@ -372,6 +372,28 @@ mod allocation_service_tests {
         }
     }
 
+    /// Maintenance lets some lie in larger slots, which is not charged. Seen with: what is found charged for its slot.
+    #[test]
+    fn pools_hold_what_they_held_whatever_slots_maintenance_moved_their_concepts_to() {
+        let folder = Folder::new("lodgers");
+        let service = open(&folder.file("concepts"));
+        let content = |index: usize| format!("{index} {}", "x".repeat(index % 20 * 16 + 100));
+        for index in 0..1000 {
+            service.allocate_memory(AllocationRequest::new(index.to_string(), ConceptType::ENTITY, content(index))).unwrap();
+        }
+        for index in 700..1000_usize {
+            service.deallocate_memory(index.to_string().into()).unwrap();
+        }
+        let held = used(&service);
+        while service.maintain(Duration::from_secs(60)).more {}
+        assert!(service.get_allocation_metrics().relocations > 300);
+        assert_eq!(used(&service), held);
+        drop(service);
+        let service = open(&folder.file("concepts"));
+        assert_eq!(used(&service), held);
+        assert!((0..700).all(|index| *service.read(&index.to_string()).unwrap() == *content(index).as_bytes()));
+    }
+
     #[test]
     fn a_region_needs_the_pools_of_its_concepts_and_quotas_hold_for_what_it_has() {
         let folder = Folder::new("service-pools");

@@ -333,6 +333,17 @@ impl Arena {
         self.core.alloc_at_once(column.index(), size, align, spike.raw())
     }
 
+    /// As [`Arena::free`]; as the holder of the block's column, if nobody holds it.
+    ///
+    /// # Safety
+    /// The same.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) unsafe fn free_at_once(&self, p: NonNull<u8>) -> Result<()> {
+        self.core.free_at_once(p.as_ptr())
+    }
+
     /// Frees a block. Any thread, wait-free, no system call.
     ///
     /// # Safety

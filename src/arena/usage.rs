@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::Arena;
-use crate::size_class::{CHUNK_SPANS, SPAN, small_class_of};
+use crate::size_class::{CHUNK_SPANS, SPAN};
 use crate::span::IndexWords;
 
 /// Where a block lies of a size that ordered batches order: up to 4 KiB.
@@ -11,20 +11,18 @@ use crate::span::IndexWords;
 pub(crate) struct Berth {
     /// Usable bytes of the block, its class'.
     pub(crate) bytes: u32,
-    /// Blocks of its class that the span has room for.
-    pub(crate) slots: u32,
     /// The span's number: the same for all blocks in it, and for no others.
     pub(crate) span: u32,
 }
 
 impl Arena {
-    /// Where a block lies; `None` if it is above 4 KiB, or is not handed out. Wait-free, any thread; as of this moment.
+    /// Where a block that is handed out lies; `None` if it is above 4 KiB, or not of the arena. Looks at nothing but the page entry of
+    /// its span. Wait-free, any thread; as of this moment.
     pub(crate) fn berth(&self, block: NonNull<u8>) -> Option<Berth> {
-        let core = &self.core;
-        let bytes = core.live_block(block.as_ptr()).ok()?.bytes;
-        let place = core.place(core.granule(block.as_ptr())?);
-        let class = small_class_of(bytes).filter(|_| !place.owner.is_large())?;
-        Some(Berth { bytes: class.bytes, slots: u32::from(class.slots), span: place.head.0 })
+        let place = self.core.place(self.core.granule(block.as_ptr())?);
+        place.owner.index().filter(|_| !place.owner.is_large())?;
+        let class = place.class();
+        (!class.is_medium()).then_some(Berth { bytes: class.bytes, span: place.head.0 })
     }
 
     /// The size class and the column of a block of up to 256 KiB that is handed out.

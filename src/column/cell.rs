@@ -92,12 +92,13 @@ const _: () = assert!(HEAD_BYTES == 72 && WIDE_CELL == 7 * 64 && NARROW_CELL == 
 const MEDIUM_CLASSES: usize = CLASS_COUNT - SMALL_CLASSES;
 /// Cells of a row of small cells: the last is never used, that of size 0.
 const ROW_CELLS: usize = SMALL_CLASSES + 1;
+/// Narrow cells before those of medium classes: the row of ordered batches. Of its smaller sizes the cells lie on the block's first
+/// page, which is in use anyway.
+const MEDIUM_FIRST: usize = ROW_CELLS;
 /// Narrow cells before the row of small aligned ones.
-const ALIGNED_FIRST: usize = 2 * MEDIUM_CLASSES;
-/// Narrow cells before the row of ordered batches.
-const ORDERED_FIRST: usize = ALIGNED_FIRST + ROW_CELLS;
+const ALIGNED_FIRST: usize = MEDIUM_FIRST + 2 * MEDIUM_CLASSES;
 /// Narrow cells.
-const NARROW_CELLS: usize = ORDERED_FIRST + ROW_CELLS;
+const NARROW_CELLS: usize = ALIGNED_FIRST + ROW_CELLS;
 const NARROW_BYTES: usize = NARROW_CELLS * NARROW_CELL;
 /// Bytes of a zone's row.
 const ROW_BYTES: usize = ROW_CELLS * WIDE_CELL;
@@ -210,7 +211,7 @@ impl CellId {
     pub(crate) const fn small(row: Row, class: usize) -> Self {
         let start = match row {
             Row::Aligned => (ALIGNED_FIRST + class) * NARROW_CELL,
-            Row::Ordered => (ORDERED_FIRST + class) * NARROW_CELL,
+            Row::Ordered => class * NARROW_CELL,
             Row::Zone(zone) => NARROW_BYTES + zone * ROW_BYTES + class * WIDE_CELL,
         };
         Self::starting(start)
@@ -218,7 +219,7 @@ impl CellId {
 
     /// The cell of a medium class.
     pub(crate) const fn medium(aligned: bool, class: usize) -> Self {
-        let index = aligned as usize * MEDIUM_CLASSES + class - SMALL_CLASSES;
+        let index = MEDIUM_FIRST + aligned as usize * MEDIUM_CLASSES + class - SMALL_CLASSES;
         Self::starting(index * NARROW_CELL)
     }
 
@@ -304,16 +305,16 @@ impl CellId {
             return Some(Row::Zone((self.start() - NARROW_BYTES) / ROW_BYTES));
         }
         match self.start() / NARROW_CELL {
-            ..ALIGNED_FIRST => None,
-            ALIGNED_FIRST..ORDERED_FIRST => Some(Row::Aligned),
-            _ => Some(Row::Ordered),
+            ..MEDIUM_FIRST => Some(Row::Ordered),
+            MEDIUM_FIRST..ALIGNED_FIRST => None,
+            _ => Some(Row::Aligned),
         }
     }
 
     /// Whether its blocks were asked for with an alignment above 16 bytes.
     pub(crate) const fn is_aligned(self) -> bool {
         let index = self.start() / NARROW_CELL;
-        MEDIUM_CLASSES <= index && index < ORDERED_FIRST
+        MEDIUM_FIRST + MEDIUM_CLASSES <= index && index < NARROW_CELLS
     }
 
     /// Entries that the stack of this cell, of `class`, may hold.
@@ -329,7 +330,7 @@ const fn starts() -> [u64; BLOCK_PAGES] {
         let start = line * 64 - CELLS_OFFSET;
         let is_one = if start < NARROW_BYTES {
             let index = start / NARROW_CELL;
-            start.is_multiple_of(NARROW_CELL) && index != ORDERED_FIRST - 1 && index != NARROW_CELLS - 1
+            start.is_multiple_of(NARROW_CELL) && index != MEDIUM_FIRST - 1 && index != NARROW_CELLS - 1
         } else {
             let in_row = (start - NARROW_BYTES) % ROW_BYTES;
             in_row.is_multiple_of(WIDE_CELL) && in_row / WIDE_CELL < SMALL_CLASSES
@@ -356,10 +357,12 @@ const fn class_of_line() -> [u8; CLASS_LINES] {
             line - BLOCK_LINES
         } else if start >= NARROW_BYTES {
             (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL
-        } else if start / NARROW_CELL < ALIGNED_FIRST {
-            SMALL_CLASSES + start / NARROW_CELL % MEDIUM_CLASSES
         } else {
-            (start / NARROW_CELL - ALIGNED_FIRST) % ROW_CELLS
+            match start / NARROW_CELL {
+                index @ ..MEDIUM_FIRST => index,
+                index @ MEDIUM_FIRST..ALIGNED_FIRST => SMALL_CLASSES + (index - MEDIUM_FIRST) % MEDIUM_CLASSES,
+                index => index - ALIGNED_FIRST,
+            }
         } as u8;
         line += 1;
     }
@@ -775,7 +778,8 @@ mod tests {
     fn every_cell_has_a_place_of_its_own_and_is_found_there() {
         let small = |row| (0..SMALL_CLASSES).map(move |class| (CellId::small(row, class), class));
         let medium = |aligned| (SMALL_CLASSES..CLASS_COUNT).map(move |class| (CellId::medium(aligned, class), class));
-        let cells = medium(false).chain(medium(true)).chain(Rows::ALL.all().flat_map(small));
+        let rows = || Rows::ALL.all().filter(|row| *row != Row::Ordered);
+        let cells = small(Row::Ordered).chain(medium(false)).chain(medium(true)).chain(rows().flat_map(small));
         let mut end = CELLS_OFFSET as u32;
         let mut valid = 0;
         for (id, class) in cells {

@@ -129,15 +129,13 @@ fn pages_of_a_span_in_which_no_block_lies_are_the_systems_again() {
 }
 
 #[test]
-fn a_berth_is_that_of_a_live_block_of_at_most_4_kib() {
+fn a_berth_is_that_of_a_block_of_at_most_4_kib() {
     let arena = arena();
-    for (size, slots) in [(1, 2048), (64, 512), (100, 292), (4096, 8)] {
+    for size in [1, 64, 100, 4096] {
         let blocks = lay_out(&arena, 3, size);
         let berths: Vec<_> = blocks.iter().map(|block| arena.berth(*block).unwrap()).collect();
-        assert_eq!((berths[0].slots, berths[0].bytes as usize), (slots, arena.good_size(size).unwrap()));
+        assert_eq!(Some(berths[0].bytes as usize), arena.good_size(size));
         assert!(berths.iter().all(|berth| *berth == berths[0]));
-        free(&arena, &blocks);
-        assert_eq!(arena.berth(blocks[0]), None);
     }
     for size in [4097, 100_000, 1 << 20] {
         assert_eq!(arena.berth(lay_out(&arena, 1, size)[0]), None);

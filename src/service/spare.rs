@@ -213,7 +213,7 @@ impl Spare {
     pub(super) unsafe fn give_back(&self, arena: &Arena, block: NonNull<u8>) {
         let kind = if self.is_scarce() { arena.kind_of(block) } else { None };
         // SAFETY: the caller's promise.
-        let freed = unsafe { arena.free(block) };
+        let freed = unsafe { arena.free_at_once(block) };
         debug_assert!(freed.is_ok(), "{freed:?}");
         if let Some((class, column)) = kind {
             self.note(class, column);

@@ -15,7 +15,9 @@
 //! one swap under the node's lock, and the old one is given back when nobody is pinned (V2). In 2, what is pinned beyond an
 //! epoch stays where it is. Where spans are scarce (see `spare`) 1 and 3 move into slots that their columns have, and 2 lays out
 //! what there is room for. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
-//! comes to an end, and moves nothing more before enough has changed. (In order chunk by chunk: where the column's free spans
+//! comes to an end, and moves nothing more before enough has changed. What does not fill a page of its own *lodges* with the next
+//! larger group of the column, in slots at most a quarter larger, if that takes less than a page: so a column has a page in part
+//! for all its groups, and not for each. (In order chunk by chunk: where the column's free spans
 //! go on in another chunk, that may lie before.) What was listed is laid out only until an eighth of the concepts was freed or
 //! updated since: what changes faster is put off, and the next list begins with it.
 
@@ -76,6 +78,24 @@ struct Place {
     rank: u32,
     spike: u32,
     number: u32,
+    /// Bytes of a block of its own class: less than the group's where it lodges.
+    own: u32,
+}
+
+impl Place {
+    /// The first that a group may have.
+    fn first_of(group: Group) -> Self {
+        Self { group, rank: 0, spike: 0, number: 0, own: 0 }
+    }
+
+    /// What comes behind all of a group.
+    fn end_of(group: Group) -> Self {
+        Self::first_of(Group { bytes: group.bytes + 1, ..group })
+    }
+
+    fn lodges(&self) -> bool {
+        self.own < self.group.bytes
+    }
 }
 
 /// What is laid out together: a column's concepts of one size class, whose blocks share spans.
@@ -84,6 +104,30 @@ struct Group {
     column: u32,
     /// Bytes of a block.
     bytes: u32,
+}
+
+impl Group {
+    /// Blocks of it that a span has room for.
+    fn slots(self) -> usize {
+        SPAN / self.bytes.max(1) as usize
+    }
+
+    /// Of so many blocks one behind the other, those that lie on a page with room for more.
+    fn beyond_full_pages(self, blocks: usize) -> usize {
+        let (bytes, last) = (self.bytes.max(1) as usize, blocks % self.slots().max(1));
+        let full = ((last + 1) * bytes - 1) / PAGE;
+        last - last.min(full * PAGE / bytes)
+    }
+
+    /// Whether so many of its concepts had better lodge with another.
+    fn gains_by(self, lodgers: usize, host: Self) -> bool {
+        host.column == self.column && (1..PAGE).contains(&(lodgers * host.bytes as usize))
+    }
+}
+
+/// Bytes of the largest slot that a concept lodges in whose own class has so many. Its pool is charged for its own.
+pub(super) const fn most_lodged(bytes: usize) -> usize {
+    bytes + bytes / 4
 }
 
 /// Where maintenance goes on.
@@ -162,11 +206,13 @@ struct Layout {
     seen: Tally,
     /// The group that was looked at, and whether it is laid out anew.
     judged: Option<(Group, bool)>,
+    /// The group with which some of one lodge that is laid out anew: it is, too.
+    host: Option<Group>,
 }
 
 impl Layout {
     fn new(mut before: BTreeSet<Place>, start: Option<Group>) -> Self {
-        let places = before.split_off(&Place { group: start.unwrap_or_default(), rank: 0, spike: 0, number: 0 });
+        let places = before.split_off(&Place::first_of(start.unwrap_or_default()));
         Self { places, before, ..Self::default() }
     }
 
@@ -176,6 +222,28 @@ impl Layout {
             self.places = core::mem::take(&mut self.before);
         }
         self.places.first().map(|place| place.group)
+    }
+
+    /// How many of a group of so many blocks would lodge, and with which: those that do not fill a page, with the next larger group of
+    /// the column.
+    fn lodgers(&self, group: Group, blocks: usize) -> Option<(usize, Group)> {
+        let host = self.places.range(Place::end_of(group)..).next()?.group;
+        let lodgers = group.beyond_full_pages(blocks);
+        group.gains_by(lodgers, host).then_some((lodgers, host))
+    }
+
+    /// The last of a group go to where they lodge, if there are as many whose slots may be so large.
+    fn lodge(&mut self, group: Group, (lodgers, host): (usize, Group)) {
+        let last = self.places.range(..Place::end_of(group)).rev().take_while(|place| place.group == group);
+        let may = |place: &&Place| host.bytes as usize <= most_lodged(place.own as usize);
+        let going: Vec<_> = last.take(lodgers + LAID).filter(may).take(lodgers).copied().collect();
+        if going.len() == lodgers {
+            for place in going {
+                self.places.remove(&place);
+                self.places.insert(Place { group: host, ..place });
+            }
+            self.host = Some(host);
+        }
     }
 }
 
@@ -187,8 +255,6 @@ struct Tally {
     last: Option<NonZero<usize>>,
     /// Neighbours in the order that lie in the wrong order.
     wrong: usize,
-    /// Blocks that a span has room for.
-    slots: usize,
     /// The spans in which blocks lie, and the pages in which they begin.
     spans: HashSet<u32>,
     pages: HashSet<usize>,
@@ -200,14 +266,13 @@ impl Tally {
         self.blocks += 1;
         self.wrong += usize::from(self.last.is_some_and(|last| last > block.addr()));
         self.last = Some(block.addr());
-        self.slots = berth.slots as usize;
         self.spans.insert(berth.span);
         self.pages.insert(block.addr().get() / PAGE);
     }
 
     /// Spans that the blocks fill.
-    fn spans_needed(&self) -> usize {
-        self.blocks.div_ceil(self.slots.max(1))
+    fn spans_needed(&self, group: Group) -> usize {
+        self.blocks.div_ceil(group.slots().max(1))
     }
 
     /// Whether the blocks lie in few pages of few spans: what was there before may have touched the others.
@@ -221,10 +286,11 @@ impl Tally {
         self.wrong * WRONG > self.blocks.saturating_sub(1)
     }
 
-    /// Whether the blocks, of `bytes` each, are too few for what they lie in.
-    fn is_sparse(&self, bytes: usize) -> bool {
+    /// Whether the blocks are too few for what they lie in, or will be once so many lodge elsewhere.
+    fn is_sparse(&self, group: Group, lodgers: usize) -> bool {
         let few = |needed: usize, taken: usize| needed * DENSE.1 < taken * DENSE.0;
-        few(self.spans_needed(), self.spans.len()) || few((self.blocks * bytes).div_ceil(PAGE), self.pages.len())
+        let pages = ((self.blocks - lodgers) * group.bytes as usize).div_ceil(PAGE);
+        few(self.spans_needed(group), self.spans.len()) || few(pages, self.pages.len())
     }
 }
 
@@ -395,7 +461,8 @@ impl MemoryAllocationService {
             if let Some(berth) = self.arena.berth(block) {
                 let concept = Slot::at(block).read(&pinned);
                 let spike = concept.strategy.placement().spike(concept.spike).as_nanos().unwrap_or(u32::MAX);
-                list.places.insert(Place { group: Group { column, bytes: berth.bytes }, rank, spike, number });
+                let own = self.arena.good_size(concept.block_bytes()).map_or(berth.bytes, |own| own as u32);
+                list.places.insert(Place { group: Group { column, bytes: berth.bytes }, rank, spike, number, own });
             }
             looks += near.len() / LOOKS as usize;
             for tie in &near {
@@ -410,7 +477,7 @@ impl MemoryAllocationService {
     /// Looks at some more concepts of the first group; after the last it is known whether the group is laid out anew.
     fn look(&self, layout: &mut Layout, group: Group, upkeep: &mut Upkeep) {
         let pinned = self.epoch.pin();
-        let Layout { places, from, seen, judged, .. } = layout;
+        let Layout { places, from, seen, .. } = layout;
         let mut looks: u32 = 0;
         let after = from.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = places.range((after, Bound::Unbounded)).take_while(|place| place.group == group);
@@ -420,28 +487,35 @@ impl MemoryAllocationService {
             let there = self.registry.numbered(place.number).filter(|node| self.cortex.column(node.number) == Some(group.column));
             let block = there.and_then(|node| node.block());
             let found = block.and_then(|block| Some((block, self.arena.berth(block)?)));
-            if let Some((block, berth)) = found.filter(|(_, berth)| berth.bytes == group.bytes) {
+            if let Some((block, berth)) = found.filter(|(_, berth)| berth.bytes == group.bytes || place.lodges()) {
                 seen.add(block, berth);
             }
         }
         drop(pinned);
         if looks < LOOKS {
             let seen = core::mem::take(seen);
-            let wanted = seen.is_disordered() || seen.is_sparse(group.bytes as usize);
+            let lodgers = layout.lodgers(group, seen.blocks);
+            let sparse = seen.is_sparse(group, lodgers.map_or(0, |(lodgers, _)| lodgers));
+            let wanted = layout.host.take() == Some(group) || seen.is_disordered() || sparse;
             // What came since is not in the list, and would keep the spans that the group leaves.
             let stale = self.churn.load(Relaxed).saturating_sub(upkeep.listed_at) * CHURN > u64::from(self.cortex.live());
             if wanted && stale {
                 upkeep.put_off.get_or_insert(group);
             }
-            let anew = wanted && !stale && self.has_room_for(&seen);
-            (*from, *judged) = (None, Some((group, anew)));
+            let anew = wanted && !stale && self.has_room_for(&seen, group);
+            (layout.from, layout.judged) = (None, Some((group, anew)));
             if anew || seen.is_lonely() {
                 // What the group before has left serves this one: a column takes few spans more than it gives back.
                 (0..EPOCHS).for_each(|_| self.epoch.pin().flush());
             }
             let column = ColumnId::new(group.column);
             if anew {
-                self.arena.begin_order(column, group.bytes as usize);
+                if let Some(lodgers) = lodgers {
+                    layout.lodge(group, lodgers);
+                }
+                if layout.group() == Some(group) {
+                    self.arena.begin_order(column, group.bytes as usize);
+                }
             } else if seen.is_lonely() {
                 self.arena.decommit_between(column, seen.spans);
             }
@@ -450,8 +524,8 @@ impl MemoryAllocationService {
 
     /// Whether there are fresh spans for a group beside those that it has, and some more: a group that is laid out in part is in
     /// no better order, and looks for memory everywhere.
-    fn has_room_for(&self, seen: &Tally) -> bool {
-        !self.spare.is_scarce() || self.arena.free_spans() > 2 * seen.spans_needed() as u64
+    fn has_room_for(&self, seen: &Tally, group: Group) -> bool {
+        !self.spare.is_scarce() || self.arena.free_spans() > 2 * seen.spans_needed(group) as u64
     }
 
     /// Lays the next concepts of a group out in their order, if it is laid out anew: those that are still in its column, and
@@ -464,11 +538,11 @@ impl MemoryAllocationService {
             if places.first().is_none_or(|next| next.group != group) {
                 break;
             }
-            let number = places.pop_first().map(|place| place.number).filter(|_| anew);
-            if let Some(node) = number.and_then(|number| self.registry.numbered(number))
+            if let Some(place) = places.pop_first().filter(|_| anew)
+                && let Some(node) = self.registry.numbered(place.number)
                 && let Some(block) = node.block()
                 && self.cortex.column(node.number) == Some(column)
-                && self.arena.berth(block).is_some_and(|berth| berth.bytes == bytes)
+                && self.arena.berth(block).is_some_and(|berth| berth.bytes == bytes || place.lodges())
                 && !self.pins.holds(block)
             {
                 nodes.push(node);
@@ -563,7 +637,10 @@ impl MemoryAllocationService {
                 return None;
             }
             let spike = concept.strategy.placement().spike(concept.spike);
-            let fits = |block: &NonNull<u8>| self.arena.usable_size(block.as_ptr()) == self.arena.good_size(bytes);
+            let size = self.arena.good_size(bytes)?;
+            let fits = |block: &NonNull<u8>| {
+                self.arena.berth(*block).is_some_and(|berth| (size..=most_lodged(size)).contains(&(berth.bytes as usize)))
+            };
             let to = match block {
                 Some(block) => Some(block).filter(fits),
                 None => self.berth_for(column, bytes, spike),
@@ -572,8 +649,8 @@ impl MemoryAllocationService {
             let slot = unsafe { Slot::write(to, &concept, old.mark()) };
             node.set_block(&state, Some(slot.block()));
             self.cortex.relocated(node.number, column);
-            // What had a larger slot, because nothing else was left, has one of its size now.
-            let size = self.arena.good_size(bytes)? as u64;
+            // What had a larger slot, because nothing else was left, has one of its size now, or lodges, which is not charged.
+            let size = size as u64;
             self.pools[usize::from(state.pool)].refund(state.bytes.saturating_sub(size));
             state.bytes = state.bytes.min(size);
             self.discard(old);

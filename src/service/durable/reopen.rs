@@ -19,6 +19,7 @@ use super::super::config::AllocationServiceError;
 use super::super::pool::Pool;
 use super::super::registry::Registry;
 use super::super::slot::{Concept, Slot};
+use super::super::upkeep::most_lodged;
 use super::log::hash;
 use super::{Durable, Log, Superblock};
 use crate::error::Error;
@@ -112,13 +113,15 @@ impl Durable {
             Self::name_pool(superblock, number, pool.concept_type());
         }
         for (concept, found, pool) in &kept {
+            let own = arena.good_size(concept.block_bytes()).unwrap_or(found.usable);
+            let charged = if found.usable <= most_lodged(own) { own } else { found.usable } as u64;
             let node = registry.node(concept.id);
             if let Some(mut state) = node.lock() {
-                (state.pool, state.bytes, state.strategy) = (*pool as u8, found.usable as u64, Some(concept.strategy));
+                (state.pool, state.bytes, state.strategy) = (*pool as u8, charged, Some(concept.strategy));
                 found.slot.set_mark(mark);
                 node.set_block(&state, Some(found.slot.block()));
             }
-            pools[*pool].charge_found(found.usable as u64);
+            pools[*pool].charge_found(charged);
             cortex.relocated(node.number, found.column);
         }
         let by_hash: HashMap<u64, &str> = kept.iter().map(|(concept, ..)| (hash(concept.id.as_bytes()), concept.id)).collect();

@@ -123,9 +123,9 @@ fn a_group_is_sparse_if_three_of_four_of_its_spans_or_pages_would_do() {
     let tally = |blocks: &[(usize, u32)]| {
         let mut tally = Tally::default();
         for (address, span) in blocks {
-            tally.add(NonNull::without_provenance(NonZero::new(*address).unwrap()), Berth { bytes: 1024, slots: 32, span: *span });
+            tally.add(NonNull::without_provenance(NonZero::new(*address).unwrap()), Berth { bytes: 1024, span: *span });
         }
-        (tally.is_sparse(1024), tally.is_disordered())
+        (tally.is_sparse(Group { column: 0, bytes: 1024 }, 0), tally.is_disordered())
     };
     let spread = |blocks: usize, apart: usize| (1..=blocks).map(|index| (index * apart, 0)).collect::<Vec<_>>();
     assert_eq!(tally(&[]), (false, false));
@@ -137,4 +137,39 @@ fn a_group_is_sparse_if_three_of_four_of_its_spans_or_pages_would_do() {
     let mut swapped = spread(16, 1024);
     swapped[..4].reverse();
     assert_eq!(tally(&swapped), (false, true));
+}
+
+#[test]
+fn beyond_full_pages_is_what_lies_on_one_that_has_room_for_more() {
+    let beyond = |bytes, blocks| Group { column: 0, bytes }.beyond_full_pages(blocks);
+    assert_eq!([0, 1, 3, 4, 7, 8, 32, 33].map(|blocks| beyond(1024, blocks)), [0, 1, 3, 0, 3, 0, 0, 1]);
+    // 13 of 304 bytes lie on a page, 26 on two, 107 in a span.
+    assert_eq!([13, 14, 26, 27, 107, 108].map(|blocks| beyond(304, blocks)), [0, 1, 0, 1, 0, 1]);
+}
+
+/// Seen with: no `lodge`, and with lodgers for whose slots the pool is charged.
+#[test]
+#[cfg(not(miri))]
+fn what_fills_no_page_of_its_own_lodges_with_a_larger_size_and_its_pool_does_not_notice() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let content = |index: usize| format!("{index} {}", "x".repeat(index % 20 * 16 + 100));
+    let allocate = |index: usize| {
+        service.allocate_memory(AllocationRequest::new(index.to_string(), ConceptType::ENTITY, content(index))).unwrap();
+    };
+    (0..80).for_each(allocate);
+    (60..80).for_each(|index: usize| _ = service.deallocate_memory(index.to_string().into()).unwrap());
+    let blocks = || (0..60).map(|index: usize| service.registry.find(&index.to_string()).unwrap().block().unwrap());
+    let pages = || blocks().map(|block| block.addr().get() / PAGE).collect::<HashSet<_>>().len();
+    let classes = || blocks().map(|block| service.arena.berth(block).unwrap().bytes).collect::<BTreeSet<_>>();
+    let (before, used, all) = (pages(), service.used_bytes(), classes());
+    settle(&service);
+    assert!(before >= 14 && pages() <= 7, "{} of {before} pages", pages());
+    assert!(classes().is_subset(&all) && service.used_bytes() == used);
+    assert!((0..60).all(|index| *service.read(&index.to_string()).unwrap() == *content(index).as_bytes()));
+    let places: Vec<_> = blocks().collect();
+    service.maintain(Duration::MAX);
+    assert!(blocks().eq(places));
+    (0..60).for_each(|index: usize| _ = service.deallocate_memory(index.to_string().into()).unwrap());
+    assert_eq!(service.used_bytes(), 0);
 }
