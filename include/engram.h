@@ -204,7 +204,7 @@ typedef struct engram_pool_config {
   size_t type_length;
   // Bytes whose pages are touched at open; at most the quota, and in all pools at most the capacity.
   uint64_t initial_bytes;
-  // Bytes that the pool's slots may take, each rounded to its size class; never exceeded. Any number. (What the pool
+  // Bytes that the pool's concepts may take, each rounded to its size class; never exceeded. Any number. (What the pool
   // has in a region file that is opened stays, and counts, even if it is more.)
   uint64_t quota_bytes;
   // Bytes of the quota that only requests with a first spike at or before `reserve_ttfs_ns` may use; at most

@@ -21,7 +21,7 @@ pub struct engram_pool_config {
     pub type_length: usize,
     /// Bytes whose pages are touched at open; at most the quota, and in all pools at most the capacity.
     pub initial_bytes: u64,
-    /// Bytes that the pool's slots may take, each rounded to its size class; never exceeded. Any number. (What the pool
+    /// Bytes that the pool's concepts may take, each rounded to its size class; never exceeded. Any number. (What the pool
     /// has in a region file that is opened stays, and counts, even if it is more.)
     pub quota_bytes: u64,
     /// Bytes of the quota that only requests with a first spike at or before `reserve_ttfs_ns` may use; at most

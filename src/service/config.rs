@@ -19,7 +19,7 @@ pub struct PoolConfig {
     /// Bytes that are made ready at open: their pages are touched, so that the first allocations meet no
     /// page fault. At most the quota; together at most the capacity.
     pub initial_bytes: usize,
-    /// Bytes that the pool's slots may take, each rounded to its size class, heads included. Any number;
+    /// Bytes that the pool's concepts may take, each rounded to its size class, heads included. Any number;
     /// the quotas of all pools together may exceed the capacity. (What the pool has in a region file that is opened stays, and
     /// counts, even if it is more.)
     pub quota_bytes: usize,

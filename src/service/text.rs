@@ -10,7 +10,7 @@ use super::service::MemoryAllocationService;
 /// A pool's numbers: name, value, whether it only grows, what it is.
 fn numbers(pool: &PoolStatistics) -> [(&'static str, u64, bool, &'static str); 9] {
     [
-        ("quota_bytes", pool.quota_bytes, false, "Bytes that a pool's slots may take."),
+        ("quota_bytes", pool.quota_bytes, false, "Bytes that a pool's concepts may take."),
         ("used_bytes", pool.used_bytes, false, "Bytes that they take."),
         ("peak_bytes", pool.peak_bytes, false, "The most that they took."),
         ("reserve_bytes", pool.reserve_bytes, false, "Bytes of the quota kept for early spikes."),

@@ -224,26 +224,27 @@ impl Layout {
         self.places.first().map(|place| place.group)
     }
 
-    /// How many of a group of so many blocks would lodge, and with which: those that do not fill a page, with the next larger group of
-    /// the column.
-    fn lodgers(&self, group: Group, blocks: usize) -> Option<(usize, Group)> {
+    /// Those of a group of so many blocks that fill no page of their own, if they had better lodge with the next larger group of the
+    /// column, and that one. They are the last in the order whose slots may be so large.
+    fn lodgers(&self, group: Group, blocks: usize) -> Option<(Vec<Place>, Group)> {
         let host = self.places.range(Place::end_of(group)..).next()?.group;
-        let lodgers = group.beyond_full_pages(blocks);
-        group.gains_by(lodgers, host).then_some((lodgers, host))
+        let beyond = group.beyond_full_pages(blocks);
+        if !group.gains_by(beyond, host) {
+            return None;
+        }
+        let last = self.places.range(Place::first_of(group)..Place::end_of(group)).rev().take(beyond + LAID);
+        let may = |place: &&Place| host.bytes as usize <= most_lodged(place.own as usize);
+        let lodgers: Vec<_> = last.filter(may).take(beyond).copied().collect();
+        (lodgers.len() == beyond).then_some((lodgers, host))
     }
 
-    /// The last of a group go to where they lodge, if there are as many whose slots may be so large.
-    fn lodge(&mut self, group: Group, (lodgers, host): (usize, Group)) {
-        let last = self.places.range(..Place::end_of(group)).rev().take_while(|place| place.group == group);
-        let may = |place: &&Place| host.bytes as usize <= most_lodged(place.own as usize);
-        let going: Vec<_> = last.take(lodgers + LAID).filter(may).take(lodgers).copied().collect();
-        if going.len() == lodgers {
-            for place in going {
-                self.places.remove(&place);
-                self.places.insert(Place { group: host, ..place });
-            }
-            self.host = Some(host);
+    /// These go there.
+    fn lodge(&mut self, (lodgers, host): (Vec<Place>, Group)) {
+        for place in lodgers {
+            self.places.remove(&place);
+            self.places.insert(Place { group: host, ..place });
         }
+        self.host = Some(host);
     }
 }
 
@@ -495,7 +496,7 @@ impl MemoryAllocationService {
         if looks < LOOKS {
             let seen = core::mem::take(seen);
             let lodgers = layout.lodgers(group, seen.blocks);
-            let sparse = seen.is_sparse(group, lodgers.map_or(0, |(lodgers, _)| lodgers));
+            let sparse = seen.is_sparse(group, lodgers.as_ref().map_or(0, |(lodgers, _)| lodgers.len()));
             let wanted = layout.host.take() == Some(group) || seen.is_disordered() || sparse;
             // What came since is not in the list, and would keep the spans that the group leaves.
             let stale = self.churn.load(Relaxed).saturating_sub(upkeep.listed_at) * CHURN > u64::from(self.cortex.live());
@@ -511,7 +512,7 @@ impl MemoryAllocationService {
             let column = ColumnId::new(group.column);
             if anew {
                 if let Some(lodgers) = lodgers {
-                    layout.lodge(group, lodgers);
+                    layout.lodge(lodgers);
                 }
                 if layout.group() == Some(group) {
                     self.arena.begin_order(column, group.bytes as usize);
