@@ -22,9 +22,9 @@
 //!   peak. So a refill only adds, and the comparison that finds a new peak is left to the next spill. What was freed by others and
 //!   is handed out again was away all the time: it is counted in `again`. An allocation without holding the column leaves what others
 //!   freed by then out of the level (`heard`), which its end sets right; a holder does not, for want of the instructions.
-//! - **L3** a holder that has met a block of a span that others freed into is *watchful* until it releases the column: all
-//!   its frees look at the remote map, too. Spans of both kinds come up in no order, so that a processor could not tell
-//!   which way the next free goes.
+//! - **L3** a holder that has met a block of a span that others freed into is *watchful* until it releases the column, or maintenance
+//!   comes by while nobody holds it: all its frees look at the remote map, too. Spans of both kinds come up in no order, so that a
+//!   processor could not tell which way the next free goes.
 //! - **L4** a handle's `block` is set once, before the first page entry names the column as owner of spans with a holder: who has
 //!   read such an entry may read it without the lease.
 //! - **L5** bytes that a holder frees of one other column are added up, and that column is told of them (`bytes_by_others`) once they

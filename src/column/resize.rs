@@ -11,7 +11,7 @@ use super::large::CHUNK_SPANS_U32;
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, SpanId};
-use crate::size_class::SPAN;
+use crate::size_class::{SPAN, SPAN_GRANULES};
 use crate::sync::Ordering::Relaxed;
 
 impl Core {
@@ -70,7 +70,7 @@ impl Core {
                 self.zero(SpanId(head.0 + spans).first(), span_bytes(u64::from(had - spans)));
             }
             self.shrink_large(live.column, head, had, spans);
-            open.bytes_by_others.fetch_add(span_bytes(u64::from(had - spans)) as u64, Relaxed);
+            open.count_freed(u64::from(had - spans) * SPAN_GRANULES as u64);
         }
         true
     }

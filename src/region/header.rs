@@ -25,7 +25,7 @@ use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 pub(crate) const WORDS: usize = PAGE / 8;
 /// "engram", and what no text has.
 const MAGIC: u64 = u64::from_ne_bytes(*b"\x89engram\n");
-/// Of the format: raised when older libraries cannot read it, or newer ones not it.
+/// Of the format: raised when older libraries cannot read it, or newer ones not it. Before the first release it is not.
 pub(crate) const VERSION: u64 = 1;
 const GEOMETRY: u64 = (GRANULE as u64) << 48 | (SPAN as u64) << 24 | CHUNK as u64;
 

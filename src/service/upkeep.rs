@@ -16,8 +16,8 @@
 //! epoch stays where it is. Where spans are scarce (see `spare`) 1 and 3 move into slots that their columns have, and 2 lays out
 //! what there is room for. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
 //! comes to an end, and moves nothing more before enough has changed. What does not fill a page of its own *lodges* with the next
-//! larger group of the column, in slots at most a quarter larger, if that takes less than a page: so a column has a page in part
-//! for all its groups, and not for each. (In order chunk by chunk: where the column's free spans
+//! larger group of the column, if that is small, in slots at most a quarter larger, and if that takes less than a page: so most
+//! small groups of a column share the pages that they do not fill. (In order chunk by chunk: where the column's free spans
 //! go on in another chunk, that may lie before.) What was listed is laid out only until an eighth of the concepts was freed or
 //! updated since: what changes faster is put off, and the next list begins with it.
 
@@ -59,6 +59,8 @@ const DENSE: (usize, usize) = (3, 4);
 /// What stays where it is gives the pages between back in which no block lies, if it has at most so many spans: of more that are not
 /// sparse most are full.
 const LONELY: usize = 4;
+/// Spans of a group with which others may lodge: it is laid out with them, however it lies, and a page is not worth more.
+const HOSTS: usize = 2;
 /// In one of this many calls, the arena comes first: it must not starve while there is always something to place.
 const TIDIED: u32 = 2;
 /// Groups are looked at once one in this many concepts was freed or updated, and a list of them is good for as long as no more were,
@@ -229,7 +231,8 @@ impl Layout {
     fn lodgers(&self, group: Group, blocks: usize) -> Option<(Vec<Place>, Group)> {
         let host = self.places.range(Place::end_of(group)..).next()?.group;
         let beyond = group.beyond_full_pages(blocks);
-        if !group.gains_by(beyond, host) {
+        let hosts = self.places.range(Place::first_of(host)..Place::end_of(host));
+        if !group.gains_by(beyond, host) || hosts.take(HOSTS * host.slots() + 1).count() > HOSTS * host.slots() {
             return None;
         }
         let last = self.places.range(Place::first_of(group)..Place::end_of(group)).rev().take(beyond + LAID);
@@ -495,7 +498,8 @@ impl MemoryAllocationService {
         drop(pinned);
         if looks < LOOKS {
             let seen = core::mem::take(seen);
-            let lodgers = layout.lodgers(group, seen.blocks);
+            // Where there may be no room for their host they stay.
+            let lodgers = if self.spare.is_scarce() { None } else { layout.lodgers(group, seen.blocks) };
             let sparse = seen.is_sparse(group, lodgers.as_ref().map_or(0, |(lodgers, _)| lodgers.len()));
             let wanted = layout.host.take() == Some(group) || seen.is_disordered() || sparse;
             // What came since is not in the list, and would keep the spans that the group leaves.
@@ -646,7 +650,7 @@ impl MemoryAllocationService {
                 Some(block) => Some(block).filter(fits),
                 None => self.berth_for(column, bytes, spike),
             }?;
-            // SAFETY: V1: the block is ours, of that size, and nobody knows of it.
+            // SAFETY: V1: the block is ours, large enough, and nobody knows of it.
             let slot = unsafe { Slot::write(to, &concept, old.mark()) };
             node.set_block(&state, Some(slot.block()));
             self.cortex.relocated(node.number, column);

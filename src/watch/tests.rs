@@ -110,7 +110,7 @@ fn a_copy_says_what_the_arena_says_while_it_is_open_and_when_it_is_closed() {
     assert_eq!(done, (expected.allocs, expected.frees, expected.remote_frees));
     assert!(expected.frees < expected.allocs && columns[1].remote_frees > 0 && !columns[1].held);
     let info = view.info().unwrap();
-    assert_eq!((info.state, info.columns, info.capacity, info.version), (RegionState::Open, 3, 128 << 20, 1));
+    assert_eq!((info.state, info.columns, info.capacity, info.version), (RegionState::Open, 3, 128 << 20, VERSION));
     assert_eq!(info.file_bytes, info.metadata.end);
     assert!(info.roots.iter().filter(|&&root| root != 0).count() == 3, "{:?}", info.roots);
     let held = arena.column(ColumnId::new(1)).unwrap();

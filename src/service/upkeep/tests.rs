@@ -173,3 +173,20 @@ fn what_fills_no_page_of_its_own_lodges_with_a_larger_size_and_its_pool_does_not
     (0..60).for_each(|index: usize| _ = service.deallocate_memory(index.to_string().into()).unwrap());
     assert_eq!(service.used_bytes(), 0);
 }
+
+/// Seen with: hosts of any size.
+#[test]
+fn a_large_group_that_lies_well_is_not_laid_out_for_the_sake_of_a_page() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let allocate = |id: usize, bytes: usize| {
+        service.allocate_memory(AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(bytes))).unwrap();
+    };
+    let free = |id: usize| _ = service.deallocate_memory(id.to_string().into()).unwrap();
+    (0..500).for_each(|id| allocate(id, 950));
+    (0..100).for_each(free);
+    settle(&service);
+    (100..500).step_by(7).for_each(free);
+    allocate(0, 880);
+    assert!(service.maintain(Duration::MAX).relocated <= 1);
+}
