@@ -12,15 +12,15 @@
 //! are granules. The inbox and the hint are anybody's: what others freed, and the shared span that had room lately. They share
 //! a line with the bottom of the stack, which is written to seldom enough: once for each span that others begin to free into.
 //!
-//! A column has two rows of medium cells, ordinary and aligned, a row for requests with an alignment
-//! above 16 bytes, one for ordered batches, and then a row for each zone. Cells of the first four are
+//! A column has a row of small cells for ordered batches, two rows of medium cells, ordinary and aligned, a row for requests with
+//! an alignment above 16 bytes, and then a row for each zone. Cells of the first four are
 //! *narrow*: their stacks have room for seven. Row by row, class by class: the cells of one zone lie side by side, seven
 //! lines apart, so that their first lines spread over all sets of a cache. An arena in a file or in given
 //! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
 //! ([`Rows`]).
 //!
 //! ```text
-//! cells   medium | medium, aligned | small, aligned | ordered | zone 0 | zone 1 | ... | zone 7
+//! cells   ordered | medium | medium, aligned | small, aligned | zone 0 | zone 1 | ... | zone 7
 //!         '-------------------- narrow: 128 bytes -----------' '--- wide: 448 bytes ---------'
 //! ```
 //!

@@ -811,10 +811,6 @@ impl Place {
     }
 }
 
-/// A block that was freed: whose it was, and its granules; in one register.
-#[derive(Clone, Copy)]
-pub(crate) struct Freed(u64);
-
 /// A block that was freed through the remote map.
 pub(crate) struct Sent {
     /// Its span, or the first of its run.
@@ -824,6 +820,10 @@ pub(crate) struct Sent {
     /// Whether the span is to be pushed onto its inbox ([`Core::announce`]).
     pub(crate) to_push: bool,
 }
+
+/// A block that was freed: whose it was, and its granules; in one register.
+#[derive(Clone, Copy)]
+pub(crate) struct Freed(u64);
 
 impl Freed {
     const COLUMN_BITS: u32 = 18;

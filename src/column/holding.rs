@@ -427,7 +427,6 @@ impl Core {
     /// map, and it is not held back: the next request finds it. Else as [`Core::free_for`]. Wait-free.
     pub(crate) fn free_at_once(&self, p: *mut u8) -> Result<()> {
         let owner = self.granule(p).map(|granule| self.page(granule.span()).owner());
-        // L4: the column of such a span was held once, so its handle is set up in this process, or is by `lease`.
         let Some(handle) = owner.and_then(Owner::holder).and_then(|index| self.lease(index)) else { return self.free_for(p) };
         let result = if handle.free(p) { Ok(()) } else { Err(handle.error()) };
         handle.finish_holds();

@@ -104,19 +104,19 @@ impl Place {
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     column: u32,
-    /// Bytes of a block.
+    /// Bytes of a block: 16 to 4,096, but 0 of none.
     bytes: u32,
 }
 
 impl Group {
     /// Blocks of it that a span has room for.
     fn slots(self) -> usize {
-        SPAN / self.bytes.max(1) as usize
+        SPAN / self.bytes as usize
     }
 
     /// Of so many blocks one behind the other, those that lie on a page with room for more.
     fn beyond_full_pages(self, blocks: usize) -> usize {
-        let (bytes, last) = (self.bytes.max(1) as usize, blocks % self.slots().max(1));
+        let (bytes, last) = (self.bytes as usize, blocks % self.slots());
         let full = ((last + 1) * bytes - 1) / PAGE;
         last - last.min(full * PAGE / bytes)
     }
@@ -276,7 +276,7 @@ impl Tally {
 
     /// Spans that the blocks fill.
     fn spans_needed(&self, group: Group) -> usize {
-        self.blocks.div_ceil(group.slots().max(1))
+        self.blocks.div_ceil(group.slots())
     }
 
     /// Whether the blocks lie in few pages of few spans: what was there before may have touched the others.

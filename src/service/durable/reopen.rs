@@ -114,6 +114,7 @@ impl Durable {
         }
         for (concept, found, pool) in &kept {
             let own = arena.good_size(concept.block_bytes()).unwrap_or(found.usable);
+            // What lodges is not charged for its slot; what scarcity gave a still larger one is.
             let charged = if found.usable <= most_lodged(own) { own } else { found.usable } as u64;
             let node = registry.node(concept.id);
             if let Some(mut state) = node.lock() {
