@@ -15,7 +15,7 @@ use promises::{Random, arena, held};
 
 /// One or two of each kind of class: units that are words of many slots and of few, units that are slots, runs with a word,
 /// with one slot in the stack, and with none.
-const SIZES: [usize; 12] = [1, 16, 48, 64, 250, 500, 512, 1000, 4096, 5000, 36_000, 100_000];
+const SIZES: [usize; 14] = [1, 16, 48, 64, 112, 250, 480, 500, 512, 1000, 4096, 5000, 36_000, 100_000];
 
 /// Fills `out` and checks the blocks: all there, apart from each other and from `others`, and counted.
 fn batch(arena: &Arena, holder: &Column<'_>, size: usize, count: usize, others: &[NonNull<u8>]) -> Vec<NonNull<u8>> {

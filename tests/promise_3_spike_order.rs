@@ -127,6 +127,33 @@ fn an_ordered_batch_on_a_churned_arena_does_too() {
     }
 }
 
+/// Such a batch is served from the front as it is. Seen with: whatever it is given taken for ascending.
+#[test]
+fn a_batch_of_one_kind_that_is_in_spike_order_does_too_wherever_its_memory_comes_from() {
+    let mut random = Random(19);
+    // Full of blocks that lie anywhere, and then with holes: spans of the batches before have lower addresses than the latest.
+    let arena = arena(4 << 20);
+    let mut live: Vec<*mut u8> = Vec::new();
+    for round in 0..200 {
+        let (size, spikes) = (SMALL[round % 4], random.below(1000) as u32);
+        let request = |number| Request { size, align: 16, column: Some(column(1)), spike: SpikeTime::from_nanos(number * spikes) };
+        let requests: Vec<_> = (0..random.below(3000) as u32).map(request).collect();
+        let mut out = vec![null_mut(); requests.len()];
+        // Refused in part as soon as memory is scarce.
+        let _ = arena.alloc_batch(&requests, BatchFlags::ORDERED, &mut out);
+        out.retain(|block| !block.is_null());
+        assert!(out.is_sorted(), "round {round}");
+        live.extend(out);
+        let keep = random.below(100);
+        live.retain(|&block| {
+            let kept = random.below(100) < keep;
+            free_all(&arena, if kept { &[] } else { core::slice::from_ref(&block) });
+            kept
+        });
+        arena.verify().expect("every invariant holds");
+    }
+}
+
 #[test]
 fn an_ordered_batch_for_columns_that_others_hold_does_too() {
     let mut random = Random(13);

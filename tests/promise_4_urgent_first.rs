@@ -11,7 +11,7 @@ mod promises;
 
 use core::ptr::{NonNull, null_mut};
 
-use engram::{Arena, BatchFlags, Error, Request, Result, SpikeTime};
+use engram::{Arena, BatchFlags, ColumnId, Error, Request, Result, SpikeTime};
 use promises::{CHUNK, Random, arena, column, held, in_zone};
 
 const ATOMIC: BatchFlags = BatchFlags::ATOMIC;
@@ -143,6 +143,39 @@ fn an_atomic_batch_that_is_refused_changes_no_other_block() {
     assert!(served(&arena, &requests, ATOMIC).0.is_err());
     assert!(others.iter().all(promises::Marked::is_intact));
     assert_eq!(arena.metrics().live_blocks(), 64);
+}
+
+/// Whatever is the same of two requests but one thing, and in whatever order they come. Seen with: a column that no arena has taken
+/// for the thread's own.
+#[test]
+fn one_request_that_is_not_like_the_others_is_answered_by_itself() {
+    let arena = arena(CHUNK);
+    let usual = Request { size: 64, align: 16, column: None, spike: SpikeTime::from_nanos(5) };
+    let refused = [Request { size: 0, ..usual }, Request { align: 3, ..usual }, Request { column: Some(ColumnId::new(u32::MAX)), ..usual }];
+    let served = [
+        Request { size: 100, ..usual },
+        Request { align: 64, ..usual },
+        Request { column: Some(ColumnId::new(3)), ..usual },
+        Request { spike: SpikeTime::NONE, ..usual },
+    ];
+    for (others, is_refused) in [(&refused[..], true), (&served[..], false)] {
+        for &other in others {
+            for (at, flags) in (0..9).flat_map(|at| [(at, BatchFlags::empty()), (at, BatchFlags::ORDERED)]) {
+                let mut requests = [usual; 9];
+                requests[at] = other;
+                let mut out = [null_mut(); 9];
+                assert_eq!(arena.alloc_batch(&requests, flags, &mut out).is_err(), is_refused, "{other:?} at {at}");
+                for (index, (request, block)) in requests.iter().zip(out).enumerate() {
+                    assert_eq!(block.is_null(), is_refused && index == at, "{other:?} at {at}");
+                    let Some(block) = NonNull::new(block) else { continue };
+                    assert_eq!(arena.usable_size(block.as_ptr()), arena.good_size(request.size.next_multiple_of(request.align)));
+                    assert!(block.addr().get().is_multiple_of(request.align));
+                    // SAFETY: the test's own block, forgotten.
+                    unsafe { arena.free(block) }.expect("it is handed out");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -132,18 +132,13 @@ impl Arena {
     /// [`Error::OutLength`], [`Error::BatchLength`], or the first refusal in the order of serving: then, with
     /// [`BatchFlags::ATOMIC`], every `out[i]` is null; without, the others are served.
     pub fn alloc_batch(&self, requests: &[Request], flags: BatchFlags, out: &mut [*mut u8]) -> Result<usize> {
-        let served = self.serve_batch(requests.len(), |index| requests[index], flags, out)?;
+        let served = self.serve_batch(requests, flags, out)?;
         served.refused.map_or(Ok(served.blocks), Err)
     }
 
     /// As above, for requests in whatever form.
-    pub(crate) fn serve_batch(
-        &self,
-        count: usize,
-        request: impl Fn(usize) -> Request,
-        flags: BatchFlags,
-        out: &mut [*mut u8],
-    ) -> Result<Served> {
+    pub(crate) fn serve_batch<R: Asked>(&self, requests: &[R], flags: BatchFlags, out: &mut [*mut u8]) -> Result<Served> {
+        let count = requests.len();
         if count != out.len() {
             return Err(Error::OutLength { out: out.len(), requests: count });
         }
@@ -152,11 +147,10 @@ impl Arena {
         }
         self.core.counters().batches.fetch_add(1, Relaxed);
         let ordered = flags.contains(BatchFlags::ORDERED);
-        let mut server = Server { arena: self, leased: None, ordered };
-        let served = if are_alike(count, &request, ordered) {
-            server.serve_alike(request(0), out)
-        } else {
-            server.serve_mixed(&request, out, flags.contains(BatchFlags::ATOMIC))
+        let mut server = Server { arena: self, leased: None, ordered, in_order: false };
+        let served = match requests.first() {
+            Some(&first) if are_alike(first.words(), requests, ordered) => server.serve_alike(first.request(), out),
+            _ => server.serve_mixed(requests, out, flags.contains(BatchFlags::ATOMIC)),
         };
         server.give_back();
         if served.refused.is_some() {
@@ -183,18 +177,53 @@ impl Arena {
     }
 }
 
-/// Whether requests can be served from the front as they are: of one kind, in spike order.
-fn are_alike(count: usize, request: &impl Fn(usize) -> Request, ordered: bool) -> bool {
-    if count == 0 {
-        return false;
-    }
-    let (first, mut spike) = (request(0), SpikeTime::from_nanos(0));
-    (0..count).all(|index| {
-        let next = request(index);
-        let in_order = if ordered { spike <= next.spike } else { next.spike == first.spike };
-        spike = next.spike;
-        in_order && first.is_like(&next)
+/// Whether requests can be served from the front as they are: all like the first, in spike order.
+fn are_alike<R: Asked>(first: Words, requests: &[R], ordered: bool) -> bool {
+    // What counts of the words: of an ordered batch's all but the spike times.
+    let kind = if ordered { [u64::MAX, u64::MAX, u64::from(u32::MAX)] } else { [u64::MAX; 3] };
+    let mut before = first[2];
+    // No branch for each: the first few tell of most batches that are not.
+    requests.chunks(RUN).all(|some| {
+        // Bits that all have, that any has, and how many are earlier than the one before: the column lies below the spike time, but
+        // if it is another one, that is seen, too.
+        let (mut all, mut any, mut late) = (first, first, 0);
+        let mut look = |next: Words| {
+            (0..3).for_each(|word| all[word] &= next[word]);
+            (0..3).for_each(|word| any[word] |= next[word]);
+            late += u32::from(next[2] < before);
+            before = next[2];
+        };
+        let (fours, rest) = some.as_chunks::<4>();
+        for four in fours {
+            four.iter().copied().map(R::words).for_each(&mut look);
+        }
+        rest.iter().copied().map(R::words).for_each(&mut look);
+        late == 0 && (0..3).all(|word| (all[word] ^ any[word]) & kind[word] == 0)
     })
+}
+
+/// A request in three words: the size, the alignment, and the spike time above the column. All those for any column are the same
+/// there, and no others are like them.
+pub(crate) type Words = [u64; 3];
+
+/// A request in the form that a face has.
+pub(crate) trait Asked: Copy {
+    fn request(self) -> Request;
+    fn words(self) -> Words;
+}
+
+impl Asked for Request {
+    #[inline(always)]
+    fn request(self) -> Request {
+        self
+    }
+
+    #[inline(always)]
+    fn words(self) -> Words {
+        // No arena has the last two columns: whichever of them is asked for, it is refused.
+        let column = self.column.map_or(u32::MAX, |column| column.index().min(u32::MAX - 1));
+        [self.size as u64, self.align as u64, u64::from(self.spike.raw()) << 32 | u64::from(column)]
+    }
 }
 
 impl Request {
@@ -220,11 +249,11 @@ fn lie_in_order(out: &[*mut u8]) -> bool {
 const GROUPS_TOLD_APART: usize = 256;
 
 /// Within each group, gives the lowest address to the earliest spike.
-fn order_addresses(out: &mut [*mut u8], request: &impl Fn(usize) -> Request) {
+fn order_addresses<R: Asked>(out: &mut [*mut u8], requests: &[R]) {
     let group = |entry: *mut u8| Entry(entry).group();
     out.sort_unstable_by_key(|&entry| {
         let index = Entry(entry).request();
-        (group(entry), request(index).spike, index)
+        (group(entry), requests[index].request().spike, index)
     });
     for same in out.chunk_by_mut(|&a, &b| group(a) == group(b)) {
         sort_addresses_of_group(same);
@@ -298,6 +327,8 @@ struct Server<'a> {
     arena: &'a Arena,
     leased: Option<&'a Handle>,
     ordered: bool,
+    /// Whether the blocks that were served last, with one handle, are known to ascend.
+    in_order: bool,
 }
 
 impl<'a> Server<'a> {
@@ -306,26 +337,26 @@ impl<'a> Server<'a> {
         let (blocks, refused) = self.serve(request, out);
         let (blocks_out, rest) = out.split_at_mut(blocks);
         rest.fill(core::ptr::null_mut());
-        if self.ordered && !blocks_out.is_sorted() {
+        if self.ordered && !self.in_order {
             blocks_out.sort_unstable();
         }
         Served { blocks, refused }
     }
 
     /// Serves requests of many kinds, the earliest spike first.
-    fn serve_mixed(&mut self, request: &impl Fn(usize) -> Request, out: &mut [*mut u8], atomic: bool) -> Served {
-        for (index, entry) in out.iter_mut().enumerate() {
-            *entry = Entry::new(request(index).spike, index).0;
+    fn serve_mixed<R: Asked>(&mut self, requests: &[R], out: &mut [*mut u8], atomic: bool) -> Served {
+        for (index, (entry, request)) in out.iter_mut().zip(requests).enumerate() {
+            *entry = Entry::new(request.request().spike, index).0;
         }
         out.sort_unstable();
         let mut served = Served { blocks: 0, refused: None };
         let (mut numbers, mut place) = ([0; RUN], 0);
         while place < out.len() && !(atomic && served.refused.is_some()) {
-            let first = request(Entry(out[place]).request());
+            let first = requests[Entry(out[place]).request()].request();
             let mut run = 0;
             for (number, &entry) in numbers.iter_mut().zip(&out[place..]) {
                 *number = Entry(entry).request();
-                let next = request(*number);
+                let next = requests[*number].request();
                 if !(first.is_like(&next) && (self.ordered || first.spike == next.spike)) {
                     break;
                 }
@@ -345,7 +376,7 @@ impl<'a> Server<'a> {
             place += run;
         }
         if self.ordered && !lie_in_order(out) {
-            order_addresses(out, request);
+            order_addresses(out, requests);
         }
         settle(out);
         served
@@ -371,6 +402,7 @@ impl<'a> Server<'a> {
             return (served, refused);
         }
         self.give_back();
+        self.in_order = false;
         for (more, place) in out[served..].iter_mut().enumerate() {
             match self.arena.core.alloc_from_any(request.size, request.align, request.spike.raw()) {
                 Some(block) => *place = block.as_ptr(),
@@ -386,6 +418,7 @@ impl<'a> Server<'a> {
         if self.leased.is_none_or(|handle| handle.index() != index) {
             self.give_back();
             self.leased = core.lease(index);
+            self.in_order = false;
         }
         let (size, align, spike) = (request.size, request.align, request.spike.raw());
         let Some(handle) = self.leased else {
@@ -397,8 +430,13 @@ impl<'a> Server<'a> {
             }
             return (out.len(), None);
         };
-        let served =
-            if self.ordered { handle.alloc_many_ordered(size, align, spike, out) } else { handle.alloc_many(size, align, spike, out) };
+        let served = if self.ordered {
+            let (served, in_order) = handle.alloc_many_ordered(size, align, spike, out);
+            self.in_order = in_order;
+            served
+        } else {
+            handle.alloc_many(size, align, spike, out)
+        };
         (served, (served < out.len()).then(|| handle.error()))
     }
 

@@ -3,13 +3,15 @@
 //! ```text
 //! stack   one by one, the latest first
 //! word    its slots, lowest first                                  one change of the live map
-//! list    whole units of the first span, lowest unit first         one change for each unit
+//! list    whole units of the first span, lowest unit first         one change for each unit; what lies there one behind the
+//!                                                                  other is given so
 //! else    one block in the usual way, which refills the cell; and again from the top
 //! ```
 //!
 //! An ordered batch has a cell of its own, without a stack. Its blocks come from the word and the units above it in the same span,
 //! and then from a fresh span.
 
+use core::ops::Range;
 use core::slice::IterMut;
 
 use super::cell::{Cell, CellId, Row};
@@ -47,33 +49,42 @@ impl Handle {
         }
     }
 
-    /// The same for an ordered batch: small blocks from untouched memory, in address order.
-    pub(crate) fn alloc_many_ordered(&self, size: usize, align: usize, spike: u32, out: &mut [*mut u8]) -> usize {
-        let Ok(Route::Cell(id)) = self.core().route(size, align, spike) else { return self.alloc_many(size, align, spike, out) };
-        if id.is_aligned() || id.class() >= SMALL_CLASSES {
-            return self.alloc_many(size, align, spike, out);
-        }
+    /// The same for an ordered batch: small blocks from untouched memory. Also whether they are known to lie in address order.
+    pub(crate) fn alloc_many_ordered(&self, size: usize, align: usize, spike: u32, out: &mut [*mut u8]) -> (usize, bool) {
+        let id = match self.core().route(size, align, spike) {
+            Ok(Route::Cell(id)) if !id.is_aligned() && id.class() < SMALL_CLASSES => id,
+            _ => return (self.alloc_many(size, align, spike, out), false),
+        };
         let cell = self.cell(CellId::small(Row::Ordered, id.class()));
         if !cell.is_set_up() {
             self.set_cell_up(cell);
         }
-        let mut served = 0;
+        let (mut served, mut in_order) = (0, true);
         loop {
             // What others filled, or a search for memory.
             self.empty_stack(cell);
+            // Both are of one span, the lowest first, and above the slot that was taken of it below.
             served += self.give_word(cell, &mut out[served..]);
-            if let Some((head, above)) = self.rest_of_word_span(cell) {
+            if served < out.len()
+                && let Some((head, above)) = self.rest_of_word_span(cell)
+            {
                 served += self.give_units(cell, head, above, &mut out[served..]);
             }
-            let Some(place) = out.get_mut(served) else { return served };
-            let p = match self.grow(cell).or_else(|| self.refill_from_spans(cell)) {
-                Some(granule) => self.give(granule),
-                None => self.find_scarce(cell).unwrap_or(core::ptr::null_mut()),
+            if served == out.len() {
+                debug_assert!(!in_order || out.is_sorted());
+                return (served, in_order);
+            }
+            let p = if let Some(granule) = self.grow(cell).or_else(|| self.refill_from_spans(cell)) {
+                self.give(granule)
+            } else {
+                in_order = false;
+                self.find_scarce(cell).unwrap_or(core::ptr::null_mut())
             };
             if p.is_null() {
-                return served;
+                return (served, in_order);
             }
-            *place = p;
+            in_order &= served == 0 || out[served - 1] < p;
+            out[served] = p;
             served += 1;
         }
     }
@@ -181,13 +192,21 @@ impl Handle {
         }
         let mut places = out.iter_mut();
         if cell.is_by_word() {
-            let (class, mut unit, mut rest) = (cell.class_index() as usize, 0, 0);
+            let (mut unit, mut rest) = (0, 0);
             while units != 0 && places.len() != 0 {
                 unit = units.trailing_zeros();
-                units &= units - 1;
-                // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
-                let free = pattern(class, unit) & !self.live_unit(head, unit).load(Relaxed);
-                rest = self.give_of_word(unit_base(head, unit), free, &mut places);
+                let live = |unit| self.live_unit(head, unit).load(Relaxed);
+                // Each has a slot for one place at least. A single one is found without.
+                let next = (unit..SPAN_WORDS as u32).take(places.len());
+                let untouched = next.take_while(|&unit| units >> unit & 1 != 0 && live(unit) == 0).count() as u32;
+                if untouched > 1 {
+                    (unit, rest) = self.give_untouched(cell, head, unit..unit + untouched, &mut places);
+                } else {
+                    // S3: the cell is empty, so every slot of the unit that is not live is ours to take.
+                    let free = pattern(cell.class_index() as usize, unit) & !live(unit);
+                    rest = self.give_of_word(unit_base(head, unit), free, &mut places);
+                }
+                units &= u64::MAX << unit << 1;
             }
             cell.check_out(unit_base(head, unit), rest, 1);
         } else {
@@ -215,6 +234,32 @@ impl Handle {
         }
         set_owned(self.live_word(base), slots ^ left);
         left
+    }
+
+    /// Gives slots of units in a row in which none is live: one lies behind the other. The last unit that it came to, and the slots
+    /// of that one that are left.
+    #[inline(always)]
+    fn give_untouched(&self, cell: Cell, head: SpanId, units: Range<u32>, places: &mut IterMut<*mut u8>) -> (u32, u64) {
+        let (class, index) = (cell.class(), cell.class_index() as usize);
+        let granules = u32::from(class.granules);
+        let first = units.start * 64 + pattern(index, units.start).trailing_zeros();
+        let slots = (units.end * 64).div_ceil(granules).min(u32::from(class.slots)) - first / granules;
+        let given = places.len().min(slots as usize);
+        let (now, later) = core::mem::take(places).into_slice().split_at_mut(given);
+        *places = later.iter_mut();
+        let (start, step) = (self.address(Granule(head.first().0 + u64::from(first))), granules as usize * GRANULE);
+        // By their numbers, so that several are made at once.
+        now.iter_mut().enumerate().for_each(|(slot, place)| *place = start.wrapping_add(slot * step));
+        let end = first + given as u32 * granules;
+        for unit in units.clone() {
+            let slots = pattern(index, unit);
+            let left = if (unit + 1) * 64 <= end { 0 } else { slots & u64::MAX << (end % 64) };
+            set_owned(self.live_unit(head, unit), slots ^ left);
+            if left != 0 {
+                return (unit, left);
+            }
+        }
+        (units.end - 1, 0)
     }
 
     /// The same where units are slots.

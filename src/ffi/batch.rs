@@ -5,7 +5,7 @@ use core::ptr::null_mut;
 
 use super::arena::{arena_of, column_of, engram_arena};
 use super::status::{ENGRAM_OK, engram_status, fail};
-use crate::arena::{BatchFlags, Request, Served};
+use crate::arena::{Asked, BatchFlags, Request, Served, Words};
 use crate::error::Error;
 use crate::spike::SpikeTime;
 
@@ -29,10 +29,16 @@ pub struct engram_request {
     pub ttfs_ns: u32,
 }
 
-impl engram_request {
+impl Asked for engram_request {
+    #[inline(always)]
     fn request(self) -> Request {
         let Self { size, align, column, ttfs_ns } = self;
         Request { size, align, column: column_of(column), spike: SpikeTime::from_nanos(ttfs_ns) }
+    }
+
+    #[inline(always)]
+    fn words(self) -> Words {
+        [self.size as u64, self.align as u64, u64::from(self.ttfs_ns) << 32 | u64::from(self.column)]
     }
 }
 
@@ -77,7 +83,7 @@ pub unsafe extern "C" fn engram_alloc_batch(
         Ok(arena) => {
             // SAFETY: not null; the caller says that it has `count` entries; no longer than memory can be.
             let requests = unsafe { core::slice::from_raw_parts(requests, count) };
-            BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(count, |index| requests[index].request(), flags, out))
+            BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(requests, flags, out))
         }
     };
     let Served { blocks, refused } = result.unwrap_or_else(|error| {
