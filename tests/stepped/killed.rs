@@ -3,32 +3,17 @@
 //! At random moments, `ENGRAM_CRASH_ROUNDS` times (20); and after each instruction of an allocation, an update, a free, a
 //! link, a batch, a relocation and of writing less into the log of edges, or every so many of them unless `ENGRAM_CRASH_ALL` is set.
 
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-
-#[path = "crash/child.rs"]
-#[allow(dead_code, reason = "the test of the arena uses the rest of it")]
-mod child;
-#[path = "common/folder.rs"]
-mod folder;
-
 mod allocation_service_tests {
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::Duration;
 
-    use super::child;
-    use super::folder::Folder;
+    use super::super::child::{self, ran_alone};
+    use super::super::folder::Folder;
     use engram::service::{AllocationServiceConfig, MemoryAllocationService};
     use engram::{AllocationRequest, ConceptType};
-
-    /// One test at a time: a forked child has the files open that the other test has, and their locks.
-    fn alone() -> MutexGuard<'static, ()> {
-        static ONE: Mutex<()> = Mutex::new(());
-        ONE.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 
     const THREADS: usize = 2;
     /// Ids that each thread has for itself.
@@ -177,7 +162,9 @@ mod allocation_service_tests {
 
     #[test]
     fn a_process_that_is_killed_at_any_moment_leaves_what_it_answered_for() {
-        let _alone = alone();
+        if ran_alone() {
+            return;
+        }
         let rounds: u32 = std::env::var("ENGRAM_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
         let folder = Folder::new("killed");
         let progress = progress(&folder.file("progress"));
@@ -185,7 +172,7 @@ mod allocation_service_tests {
         let (mut in_flight, mut done) = (0, 0);
         for round in 0..rounds {
             let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["allocation_service_tests::a_process_to_be_killed", "--exact", "--ignored", "--nocapture"])
+                .args(["killed::allocation_service_tests::a_process_to_be_killed", "--exact", "--ignored", "--nocapture"])
                 .env("ENGRAM_KILLED_FOLDER", folder.path())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -294,7 +281,9 @@ mod allocation_service_tests {
 
     #[test]
     fn a_kill_after_any_instruction_of_an_operation_leaves_it_done_or_not_done() {
-        let _alone = alone();
+        if ran_alone() {
+            return;
+        }
         child::stay_on_one_processor();
         let stride = stride(25);
         let folder = Folder::in_memory("stepped");
@@ -375,7 +364,9 @@ mod allocation_service_tests {
 
     #[test]
     fn a_kill_after_any_instruction_of_writing_less_into_the_log_leaves_its_edges() {
-        let _alone = alone();
+        if ran_alone() {
+            return;
+        }
         child::stay_on_one_processor();
         let stride = stride(499);
         let folder = Folder::in_memory("stepped-log");

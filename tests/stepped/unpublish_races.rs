@@ -2,20 +2,12 @@
 //! is the moment at which the other does all that.
 //!
 //! The one is a forked child, stepped through; the other is its parent, which has the same region mapped.
-#![cfg(all(target_os = "linux", target_arch = "x86_64", not(loom)))]
-
-#[path = "crash/child.rs"]
-#[allow(dead_code, reason = "the test of kills uses the rest of it")]
-mod child;
-#[path = "common/folder.rs"]
-mod folder;
-
 use core::alloc::Layout;
 use std::path::Path;
 
-use child::{Child, Stop, stay_on_one_processor, stop_to_be_stepped};
+use super::child::{Child, Stop, ran_alone, stay_on_one_processor, stop_to_be_stepped};
+use super::folder::Folder;
 use engram::{Arena, ColumnId, Error, SpikeTime};
-use folder::Folder;
 
 /// In it the child says what came: 1 if it has taken a block back, 2 if it was refused.
 const ANSWER: usize = 10;
@@ -74,6 +66,9 @@ fn raced(file: &Path, size: usize, instead: usize, instructions: usize) -> bool 
 
 #[test]
 fn a_word_is_unpublished_of_the_block_that_it_names_then() {
+    if ran_alone() {
+        return;
+    }
     stay_on_one_processor();
     let folder = Folder::in_memory("unpublish-races");
     let file = folder.file("region");

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use engram::{Arena, ArenaBuilder, BatchFlags, Column, ColumnId, Request, SpikeTime};
 
-use super::child::{Child, Stop};
-use super::folder::Folder;
+use super::super::child::{Child, Stop};
+use super::super::folder::Folder;
 use super::judge;
 use super::operations::{column, layout};
 use super::table::{ENTRIES, Place, Table, Taken, state};

@@ -2,6 +2,8 @@
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A child; it is killed when this is dropped.
 pub(crate) struct Child {
@@ -18,8 +20,8 @@ pub(crate) enum Stop {
 }
 
 impl Child {
-    /// Runs `child` in a forked process. One test at a time: a lock that another thread has at this moment stays
-    /// locked in the child.
+    /// Runs `child` in a forked process. In a test that `ran_alone`: a lock that another thread has at this moment stays locked in
+    /// the child.
     pub(crate) fn fork(child: impl FnOnce()) -> Self {
         // SAFETY: the child goes on in this thread alone, and leaves by `_exit`.
         match unsafe { libc::fork() } {
@@ -97,14 +99,46 @@ impl Drop for Child {
     }
 }
 
-/// Keeps this thread, and its children, on one processor: to step from one process to the other is quicker there.
+/// In the environment of a process that runs one test alone: how many were before it.
+const ALONE: &str = "ENGRAM_ALONE";
+
+/// Runs the test that calls this in a process of its own, and says so; false in that process. So a test may fork, and other tests
+/// go on beside it: whatever they have locked or opened, its children do not have.
+pub(crate) fn ran_alone() -> bool {
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    if std::env::var_os(ALONE).is_some() {
+        return false;
+    }
+    let thread = std::thread::current();
+    let test = thread.name().expect("that of its test");
+    let mut alone = Command::new(std::env::current_exe().expect("this program"));
+    alone.args([test, "--exact", "--nocapture"]).env(ALONE, BEFORE.fetch_add(1, Relaxed).to_string());
+    let output = alone.output().expect("this program, anew");
+    let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    println!("{said}");
+    eprintln!("{errors}");
+    assert!(output.status.success() && said.contains("1 passed"), "{test}: {}", output.status);
+    true
+}
+
+/// Keeps this thread, and its children, on one processor: to step from one process to the other is quicker there. Tests that run
+/// side by side take one each.
 pub(crate) fn stay_on_one_processor() {
+    let before = std::env::var(ALONE).ok().and_then(|before| before.parse::<usize>().ok()).unwrap_or(0);
     // SAFETY: room for a set; zero is an empty one.
+    let mut all: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: as large as told.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut all) } != 0 {
+        return;
+    }
+    // SAFETY: numbers that a set has room for.
+    let ours: Vec<_> = (0..libc::CPU_SETSIZE as usize).filter(|&processor| unsafe { libc::CPU_ISSET(processor, &all) }).collect();
+    // SAFETY: as above.
+    let mut one: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: as above; where it is refused it only takes longer.
     unsafe {
-        let mut set: libc::cpu_set_t = core::mem::zeroed();
-        libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap_or(0), &mut set);
-        // Where it is refused it only takes longer.
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+        libc::CPU_SET(ours[before % ours.len()], &mut one);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const one);
     }
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant};
 
-use super::child::{Child, Stop, be_killed_after, stop_to_be_stepped};
+use super::super::child::{Child, Stop, be_killed_after, stop_to_be_stepped};
+use super::super::folder::Folder;
 use super::churn::Random;
 use super::file::Mapped;
-use super::folder::Folder;
 use super::judge;
 use super::operations::ALL;
 use super::steps::{Watched, builder, crash, recover};

@@ -5,13 +5,11 @@
 //! A loop over spans, slots or frees on any path, a function that is no longer inlined, or a system
 //! call inside an operation would break it.
 //!
-//! Instructions can be stepped on Linux on x86-64; on other platforms nothing is tested here.
-#![cfg(all(target_os = "linux", target_arch = "x86_64", not(loom)))]
+//! One test, and in the order of names before the others here: while it waits for a build, they run.
 
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
 /// Ceilings for the rows of README's table, call and return included: the row, its median, its most; with some room above what
 /// README states, because what this test builds differs in what was inlined where.
@@ -62,15 +60,7 @@ struct Row {
     most: usize,
 }
 
-/// The table, counted once for all tests, or what went wrong.
-fn table() -> &'static [Row] {
-    static TABLE: OnceLock<Result<Vec<Row>, String>> = OnceLock::new();
-    match TABLE.get_or_init(count) {
-        Ok(rows) => rows,
-        Err(error) => panic!("{error}"),
-    }
-}
-
+/// The table, or what went wrong.
 fn count() -> Result<Vec<Row>, String> {
     let library = library()?;
     // The build that ships, whatever flags this one has. Only engram is optimised: no step of an operation is in another
@@ -113,22 +103,25 @@ fn parse(line: &str) -> Option<Row> {
     Some(Row { name: (*cells.get(1)?).to_owned(), operations: number(2)?, median: number(3)?, most: number(6)? })
 }
 
-fn row(name: &str) -> &'static Row {
-    table().iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name:?} in {:#?}", table()))
-}
-
 #[test]
-fn no_operation_calls_the_system() {
-    // The program that counts stops at the first that does.
-    assert_eq!(table().len(), STATED.len());
-    assert!(table().iter().all(|row| row.operations > 0));
+fn every_operation_is_bounded_and_none_calls_the_system() {
+    let table = count().unwrap_or_else(|error| panic!("{error}"));
+    // The program that counts stops at the first that calls the system.
+    assert_eq!(table.len(), STATED.len());
+    assert!(table.iter().all(|row| row.operations > 0));
+    the_two_hot_functions_begin_a_line();
+    let row = |name: &str| table.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name:?} in {table:#?}"));
+    let above: Vec<_> = STATED.iter().filter(|(name, median, most)| row(name).median > *median || row(name).most > *most).collect();
+    assert!(above.is_empty(), "above {above:#?}: {table:#?}");
+    // Once others have freed something all frees go one way: those that go two in no order cost more than the longer way, because a
+    // processor cannot tell which comes next (L3).
+    assert_eq!(row("others freed elsewhere: free").median, row("others freed there: free").median);
+    assert_eq!(row("others freed elsewhere, released since: free").median, row("churn: free").median);
 }
 
 /// Where they lie decides up to a quarter of their time, and without a word to the linker any line before them moves them. Seen with:
 /// no `src/column/lines.rs`.
-#[test]
 fn the_two_hot_functions_begin_a_line() {
-    assert!(!table().is_empty(), "built");
     let path = CString::new(library().unwrap().into_os_string().into_encoded_bytes()).unwrap();
     // SAFETY: a library of ours, which does nothing when loaded; it stays loaded.
     let loaded = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
@@ -138,17 +131,4 @@ fn the_two_hot_functions_begin_a_line() {
         let place = unsafe { libc::dlsym(loaded, name.as_ptr()) };
         assert!(!place.is_null() && place.addr().is_multiple_of(64), "{name:?} at {place:?}");
     }
-}
-
-/// Frees that go two ways in no order cost more than the longer way: a processor cannot tell which comes next (L3).
-#[test]
-fn once_others_have_freed_something_all_frees_go_one_way() {
-    assert_eq!(row("others freed elsewhere: free").median, row("others freed there: free").median);
-    assert_eq!(row("others freed elsewhere, released since: free").median, row("churn: free").median);
-}
-
-#[test]
-fn every_operation_stays_within_the_bound_stated_for_it() {
-    let above: Vec<_> = STATED.iter().filter(|(name, median, most)| row(name).median > *median || row(name).most > *most).collect();
-    assert!(above.is_empty(), "above {above:#?}: {:#?}", table());
 }

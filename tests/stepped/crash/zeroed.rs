@@ -5,8 +5,8 @@ use std::path::Path;
 
 use engram::{Arena, ArenaBuilder, ColumnId, SpikeTime};
 
-use super::child::{Child, Stop, stay_on_one_processor, stop_to_be_stepped};
-use super::folder::Folder;
+use super::super::child::{Child, Stop, stay_on_one_processor, stop_to_be_stepped};
+use super::super::folder::Folder;
 
 const SIZE: usize = 4096;
 const MARK: u8 = 0x5a;

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use engram::{Arena, ArenaBuilder};
 
-use super::child::{Child, Stop, stay_on_one_processor, stop_to_be_stepped};
+use super::super::child::{Child, Stop, stay_on_one_processor, stop_to_be_stepped};
+use super::super::folder::Folder;
 use super::file::Mapped;
-use super::folder::Folder;
 use super::judge;
 use super::operations::{ALL, Operation, Stage};
 use super::table::{Place, Table};
