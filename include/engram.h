@@ -140,8 +140,9 @@ typedef struct engram_arena_config {
   // Zero.
   uint32_t reserved0;
   // Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. User
-  // memory in it is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is
-  // `ENGRAM_E_INVALID`, and the message says what there is.
+  // memory of an arena that is made there is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger
+  // alignment than that is `ENGRAM_E_INVALID`, and the message says what there is. An arena that was moved to another address has the
+  // alignment that it has there; if blocks in it were asked for with a larger one, opening it is `ENGRAM_E_INVALID`.
   void *memory;
   // Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
   size_t memory_size;
@@ -536,8 +537,8 @@ engram_status engram_arena_sync(struct engram_arena *arena);
 
 // Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
 // It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
-// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
-// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
+// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to a file, or
+// to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
 // file is an open region, also one that was opened meanwhile: it is not replaced. While nothing else uses the arena; blocking.
 engram_status engram_arena_snapshot(struct engram_arena *arena,
                                     const char *path);
@@ -547,7 +548,7 @@ engram_status engram_arena_snapshot(struct engram_arena *arena,
 // in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
 // published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
 // that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
-// `*where` as it is: it is to be changed then. Any, lock-free.
+// `*where` as it is: it is to be changed then. (A block that has moved is an ordinary one, not a published one.) Any, lock-free.
 void *engram_alloc_publish(struct engram_arena *arena,
                            uint32_t column,
                            size_t size,
@@ -557,7 +558,8 @@ void *engram_alloc_publish(struct engram_arena *arena,
 
 // Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
 // `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
-// thread takes it back at this moment; nothing has changed then. Any, RT, wait-free.
+// thread takes it back at this moment; nothing has changed then. (Where memory is scarce a slot among published blocks may serve
+// `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.
 engram_status engram_free_unpublish(struct engram_arena *arena,
                                     uint64_t *where);
 

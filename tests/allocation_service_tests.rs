@@ -12,8 +12,8 @@ mod allocation_service_tests {
 
     use engram::service::{
         AllocationEngine, AllocationError, AllocationPriority, AllocationRequest, AllocationServiceConfig, AllocationServiceError,
-        AllocationStrategyType, ConceptType, DeallocationRequest, MemoryAllocationService, MultiColumnProcessor, PoolConfig, SpikeTime,
-        TtfsIntegrationService,
+        AllocationStrategyType, ConceptType, DeallocationRequest, MemoryAllocationService, MultiColumnProcessor, PoolConfig,
+        PoolStatistics, SpikeTime, TtfsIntegrationService,
     };
 
     use super::opened::{entity, open, settle, small, used};
@@ -728,6 +728,92 @@ mod allocation_service_tests {
         assert_eq!(used(&service, ConceptType::ENTITY), 0);
         assert_eq!(service.deallocate_memory("cat".into()).unwrap().pool_id, "event");
         assert_eq!((used(&service, ConceptType::EVENT), service.get_allocation_metrics().active_allocations), (0, 0));
+    }
+
+    /// Seen with: what was freed of each pool read together with what was allocated of it.
+    #[test]
+    fn a_snapshot_adds_up_while_updates_bring_concepts_from_pool_to_pool() {
+        // What is updated is too large for its pool; and it takes a while to come from the one to the other.
+        let own = PoolConfig { alternatives: vec![ConceptType::EVENT], ..PoolConfig::new(ConceptType::ENTITY, 3000) };
+        let between = (0..60).map(|index| PoolConfig::new(ConceptType::new(&format!("between-{index}")).unwrap(), 1000));
+        let pools = core::iter::once(own).chain(between).chain([PoolConfig::new(ConceptType::EVENT, 100_000)]).collect();
+        let service = open(AllocationServiceConfig { pool_configurations: pools, ..small() });
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for mine in 0..3 {
+                let (service, over) = (&service, &over);
+                scope.spawn(move || {
+                    let id = mine.to_string();
+                    while !over.load(Relaxed) {
+                        service.allocate_memory(entity(id.as_str(), "short")).unwrap();
+                        assert_eq!(service.update(&id, &"x".repeat(4000)).unwrap().memory_pool_id, "event");
+                        service.deallocate_memory(id.as_str().into()).unwrap();
+                    }
+                });
+            }
+            let (mut wrong, end) = (Vec::new(), Instant::now() + Duration::from_millis(700));
+            while wrong.is_empty() && Instant::now() < end {
+                let metrics = service.get_allocation_metrics();
+                let sum = |count: fn(&PoolStatistics) -> u64| metrics.pool_statistics.iter().map(count).sum::<u64>();
+                let (allocated, freed) = (sum(|pool| pool.allocations), sum(|pool| pool.deallocations));
+                if (metrics.total_allocations, metrics.active_allocations + freed) != (allocated, allocated) {
+                    wrong.push(metrics);
+                }
+            }
+            over.store(true, Relaxed);
+            assert!(wrong.is_empty(), "{wrong:?}");
+        });
+    }
+
+    /// Seen with: an update that spikes by the priority that it read before it waited for its turn.
+    #[test]
+    fn an_update_spikes_by_the_priority_of_the_concept_that_it_changes() {
+        let service = open(small());
+        let over = AtomicBool::new(false);
+        let latest = engram::guidance::first_spike(0.75).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                let (service, over) = (&service, &over);
+                scope.spawn(move || {
+                    // Long, so that much can happen while it is looked at.
+                    let content = "some longer content ".repeat(200);
+                    while !over.load(Relaxed) {
+                        let _ = service.update("x", &content);
+                    }
+                });
+            }
+            let (mut updated, mut late, end) = (0, None, Instant::now() + Duration::from_secs(30));
+            while updated < 300 && late.is_none() && Instant::now() < end {
+                for priority in [AllocationPriority::Low, AllocationPriority::Critical] {
+                    service.allocate_memory(AllocationRequest { priority, ..entity("x", "abc") }).unwrap();
+                    for _ in 0..if priority == AllocationPriority::Critical { 1000 } else { 0 } {
+                        let guard = service.read("x").unwrap();
+                        if guard.version() > 1 {
+                            updated += 1;
+                            late = Some(guard.spike()).filter(|&spike| spike > latest);
+                            break;
+                        }
+                    }
+                    service.deallocate_memory("x".into()).unwrap();
+                }
+            }
+            over.store(true, Relaxed);
+            assert!(updated > 0 && late.is_none(), "{late:?}");
+        });
+    }
+
+    /// Seen with: rich content told by the text alone, whenever it was read.
+    #[test]
+    fn reading_changes_nothing_about_what_an_embedding_has_said() {
+        let service = open(small());
+        let embedding = |id: u16| (0..384_u16).map(|index| f32::from((index * 37 + id * 101) % 97) / 48.0 - 1.0).collect();
+        for id in 0..200_u16 {
+            let request = AllocationRequest { semantic_embedding: Some(embedding(id)), ..entity(id.to_string(), "a b ".repeat(100)) };
+            assert_eq!(service.allocate_memory(request).unwrap().allocation_strategy, AllocationStrategyType::HighComplexity);
+        }
+        settle(&service);
+        (0..200_u16).for_each(|id| drop(service.read(&id.to_string()).unwrap()));
+        assert_eq!(service.maintain(Duration::MAX).relocated, 0);
     }
 
     #[test]

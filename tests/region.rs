@@ -682,10 +682,18 @@ fn what_killed_snapshots_left_goes_away_with_the_next_and_what_is_being_written_
     let with = |digit| folder.file(&name.replace(|any: char| any.is_ascii_digit(), digit));
     let [left, written] = ["1", "2"].map(with);
     std::fs::write(&left, [7; 5000]).unwrap();
+    // Nobody's copies.
+    let others = [".engram.mine.unfinished", ".engram.0123456789abcdef0.unfinished"].map(|name| folder.file(name));
+    for other in &others {
+        std::fs::write(other, "mine").unwrap();
+    }
     let file = std::fs::File::create(&written).unwrap();
     file.try_lock().unwrap();
     source.snapshot(&path).unwrap();
     assert!(!left.exists() && written.exists(), "{name}");
+    for other in &others {
+        std::fs::remove_file(other).unwrap();
+    }
     drop(file);
     source.snapshot(&path).unwrap();
     assert_eq!(folder.files(), 1);
@@ -820,6 +828,58 @@ fn a_published_block_keeps_its_alignment_when_it_is_reallocated() {
             drop(arena);
             let arena = builder().build().unwrap();
             is_kept(&arena, root_at(&arena));
+        }
+    }
+}
+
+/// Seen with: every large block taken for a published one.
+#[test]
+fn a_word_that_names_a_block_that_was_not_published_unpublishes_nothing_whatever_its_size() {
+    let folder = Folder::in_memory("never-published");
+    let path = folder.file("region");
+    let published = {
+        let arena = builder().path(&path).build().unwrap();
+        let mut published = Vec::new();
+        for (slot, size) in (1..).zip(SIZES) {
+            let layout = Layout::from_size_align(size, 16).unwrap();
+            let plain = arena.alloc(Some(ColumnId::new(1)), layout, SpikeTime::NONE).unwrap();
+            arena.set_root(0, arena.offset_of(plain.as_ptr()).unwrap() as u64).unwrap();
+            // SAFETY: refused. (The first block's name, 0, is that of nothing.)
+            let refused = unsafe { arena.unpublish_root(0) };
+            assert!(matches!(refused, Err(Error::NotPublished(_) | Error::BadPointer(_))), "{size}: {refused:?}");
+            // SAFETY: the test's own block, not used again.
+            unsafe { arena.free(plain) }.unwrap();
+            arena.publish_root(Some(ColumnId::new(1)), layout, SpikeTime::NONE, slot).unwrap();
+            published.push((slot, size));
+        }
+        arena.verify().unwrap();
+        published
+    };
+    let arena = builder().path(&path).build().unwrap();
+    for (slot, size) in published {
+        // SAFETY: nothing uses the block.
+        unsafe { arena.unpublish_root(slot) }.unwrap_or_else(|error| panic!("{size}: {error}"));
+    }
+    assert_eq!(arena.metrics().live_blocks(), 0);
+}
+
+/// Where its metadata was, too. Seen with: what was metadata left as it was.
+#[test]
+fn a_region_that_grows_gives_no_memory_that_is_not_zero_if_freed_memory_is_zeroed() {
+    let folder = Folder::in_memory("grown-zero");
+    let path = folder.file("region");
+    for capacity in [4 << 20, 6 << 20, 16 << 20, 64 << 20] {
+        let arena = Arena::builder().capacity(capacity).columns(4).zero_freed(true).path(&path).build().unwrap();
+        let layout = Layout::from_size_align(4096, 16).unwrap();
+        let blocks: Vec<_> = core::iter::from_fn(|| arena.alloc(None, layout, SpikeTime::NONE).ok()).collect();
+        assert_eq!(blocks.len(), capacity / 4096);
+        for block in blocks {
+            // SAFETY: the block has these bytes.
+            let bytes = unsafe { core::slice::from_raw_parts_mut(block.as_ptr(), 4096) };
+            assert!(bytes.iter().all(|&byte| byte == 0), "{capacity}: {:?}", arena.offset_of(block.as_ptr()));
+            bytes.fill(7);
+            // SAFETY: the test's own block, not used again.
+            unsafe { arena.free(block) }.unwrap();
         }
     }
 }

@@ -480,6 +480,10 @@ impl Core {
             let next = extent.on_the_way(to);
             shape.copy_known(extent, &grown, next, &region);
             self.header.set_extent(next);
+            // What was metadata becomes user memory, perhaps: it is not to be found there.
+            for part in region.written(extent.metadata..extent.bytes()) {
+                region.zero(part);
+            }
             (shape, extent) = (grown, next);
         }
         region.set_extent(to);

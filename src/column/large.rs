@@ -52,6 +52,7 @@ impl Core {
         let meta = self.span(head);
         meta.spans.store(spans, Relaxed);
         meta.align.store(align.trailing_zeros(), Relaxed);
+        meta.published.store(0, Relaxed);
         Ok((head, spans))
     }
 

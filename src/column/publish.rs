@@ -264,6 +264,8 @@ impl Core {
             return other;
         }
         let granule = head.first();
+        // Before it is a block.
+        self.span(head).published.store(1, Relaxed);
         self.remote_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
         self.name_at(granule, intent, place, || self.page(head).set(Owner::large(index), 0));
         self.note_used(index);
@@ -339,9 +341,12 @@ impl Core {
         let entry = self.page(granule.span()).read();
         let owner = entry.owner();
         let index = owner.index().ok_or(Misuse::NoBlock.of(p))?;
-        let is_head = !owner.is_large() || granule == granule.span().first();
-        let publishes = owner.is_large() || owner.is_shared() && CellId::of(entry).is_published();
-        if is_head && publishes { Ok((index, entry)) } else { Err(Error::NotPublished(p.addr())) }
+        let publishes = if owner.is_large() {
+            granule == granule.span().first() && self.span(granule.span()).published.load(Relaxed) != 0
+        } else {
+            owner.is_shared() && CellId::of(entry).is_published()
+        };
+        if publishes { Ok((index, entry)) } else { Err(Error::NotPublished(p.addr())) }
     }
 
     /// Takes an intent: one look at each, wait-free.

@@ -57,8 +57,9 @@ pub struct engram_arena_config {
     /// Zero.
     pub reserved0: u32,
     /// Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. User
-    /// memory in it is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is
-    /// `ENGRAM_E_INVALID`, and the message says what there is.
+    /// memory of an arena that is made there is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger
+    /// alignment than that is `ENGRAM_E_INVALID`, and the message says what there is. An arena that was moved to another address has the
+    /// alignment that it has there; if blocks in it were asked for with a larger one, opening it is `ENGRAM_E_INVALID`.
     pub memory: *mut c_void,
     /// Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
     pub memory_size: usize,

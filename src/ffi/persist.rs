@@ -17,8 +17,8 @@ pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_s
 
 /// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
 /// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
-/// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` is replaced, not
-/// followed; what is no file, or leads to none, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
+/// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to a file, or
+/// to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
 /// file is an open region, also one that was opened meanwhile: it is not replaced. While nothing else uses the arena; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *const c_char) -> engram_status {
@@ -27,6 +27,9 @@ pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *
     }
     // SAFETY: the caller's promise: it ends with a NUL.
     let path = unsafe { CStr::from_ptr(path) };
+    if path.is_empty() {
+        return fail(Error::Config("path is empty; it must name a file"));
+    }
     // SAFETY: the caller's promise.
     status(unsafe { arena_of(arena) }.and_then(|arena| arena.snapshot(path_of(path)?)))
 }
@@ -36,7 +39,7 @@ pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *
 /// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
 /// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
 /// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
-/// `*where` as it is: it is to be changed then. Any, lock-free.
+/// `*where` as it is: it is to be changed then. (A block that has moved is an ordinary one, not a published one.) Any, lock-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc_publish(
     arena: *mut engram_arena,
@@ -64,7 +67,8 @@ pub unsafe extern "C" fn engram_alloc_publish(
 
 /// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
 /// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
-/// thread takes it back at this moment; nothing has changed then. Any, RT, wait-free.
+/// thread takes it back at this moment; nothing has changed then. (Where memory is scarce a slot among published blocks may serve
+/// `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_free_unpublish(arena: *mut engram_arena, r#where: *mut u64) -> engram_status {
     // SAFETY: the caller's promise.

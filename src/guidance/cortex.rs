@@ -23,6 +23,7 @@
 //! one thread everything is deterministic: the same calls lead to the same columns and moves.
 
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 
 use crate::guidance::columns::{Columns, Voters, Winner};
 use crate::guidance::features::Features;
@@ -86,7 +87,7 @@ impl MultiColumnProcessor {
             homes: Homes::new(columns),
             columns: Columns::new(columns, self.voters),
             replacement: Mutex::new(Replacement::new()),
-            removed: Mutex::new(Vec::new()),
+            removed: Mutex::default(),
         }
     }
 }
@@ -120,7 +121,7 @@ pub struct Cortex {
     columns: Columns,
     replacement: Mutex<Replacement>,
     /// Removed concepts that still have edges.
-    removed: Mutex<Vec<u32>>,
+    removed: Mutex<BTreeSet<u32>>,
 }
 
 impl Cortex {
@@ -213,7 +214,7 @@ impl Cortex {
         if self.drop_edges(concept, &mut free) {
             free(concept);
         } else {
-            self.removed.lock().push(concept);
+            self.removed.lock().insert(concept);
         }
     }
 
@@ -239,7 +240,7 @@ impl Cortex {
 
     /// The same, of what is left to forget of removed concepts alone.
     pub(crate) fn forget_some(&self) -> Step {
-        let removed = self.removed.lock().pop();
+        let removed = self.removed.lock().pop_last();
         removed.map_or(Step::Idle, |concept| self.step_removed(concept))
     }
 
@@ -257,7 +258,7 @@ impl Cortex {
         if self.drop_edges(concept, &mut |number| numbers.push(number)) {
             numbers.push(concept);
         } else {
-            self.removed.lock().push(concept);
+            self.removed.lock().insert(concept);
         }
         if numbers.is_empty() { Step::Worked } else { Step::Free(numbers) }
     }

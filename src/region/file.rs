@@ -70,8 +70,9 @@ pub(super) fn code_of(error: &io::Error) -> i32 {
     })
 }
 
-/// How often an open tries to lock a file, a millisecond apart: who looks whether it is open has a lock of it for a moment.
-const LOCK_TRIES: u32 = 20;
+/// How often an open tries to lock a file, a millisecond apart: who looks whether it is open has a lock of it for a moment, or as long
+/// as it is interrupted then.
+const LOCK_TRIES: u32 = 50;
 /// How often what opens a file begins again because the file was removed or replaced before it was locked.
 pub(super) const OPEN_TRIES: u32 = 20;
 

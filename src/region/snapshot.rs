@@ -98,8 +98,14 @@ fn not_copied(path: &Path, error: &io::Error) -> Error {
     refused(named(path), "copy the region to it", error)
 }
 
-/// What the names of unfinished copies begin and end with; between is a number that no other has.
+/// What the names of unfinished copies begin and end with; between is a number that no other has, in 16 hexadecimal digits.
 const UNFINISHED: [&str; 2] = [".engram.", ".unfinished"];
+
+/// Whether a file has such a name.
+fn is_unfinished(name: &str) -> bool {
+    let number = name.strip_prefix(UNFINISHED[0]).and_then(|rest| rest.strip_suffix(UNFINISHED[1]));
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
 
 /// A copy that is being made. It is locked, which tells it from what a killed process left, and its name goes away with this.
 struct Unfinished {
@@ -144,10 +150,7 @@ impl Drop for Unfinished {
 /// Removes the copies that killed processes left in a folder: those that nobody has locked.
 fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(UNFINISHED[0])
-            && name.ends_with(UNFINISHED[1])
+        if is_unfinished(&entry.file_name().to_string_lossy())
             && let Ok(left) = open_to_read(&entry.path()).map(Unlocking::new)
             && try_lock(&left, Share::Nobody).is_ok()
         {

@@ -603,22 +603,25 @@ impl MemoryAllocationService {
         let start = Instant::now();
         check_content(content.len())?;
         let not_found = || AllocationError::NotFound { concept_id: concept_id.to_owned() };
-        let (priority, accesses) = self.with_concept(concept_id, |old| (old.priority, old.accesses)).ok_or_else(not_found)?;
+        let asked = self.with_concept(concept_id, |old| (old.priority, old.accesses)).ok_or_else(not_found)?;
         let features = Features::of(Stimulus::Content(content))?;
-        let encoding = self.ttfs.encode_features(&features, priority, accesses)?;
+        let encoding = self.ttfs.encode_features(&features, asked.0, asked.1)?;
         let _permit = self.admit(encoding.first_spike)?;
         let node = self.registry.find(concept_id).ok_or_else(not_found)?;
         let mut state = node.lock().ok_or_else(not_found)?;
         let old = node.block().map(Slot::at).filter(|_| !self.batches.has(state.batch)).ok_or_else(not_found)?;
         // Nobody is pinned while memory is looked for: what was freed just now could not come back (V2). The old version cannot go, its
         // node is locked.
-        let before = {
+        let (before, encoding) = {
             let pinned = self.epoch.pin();
             let Concept { concept_type, version, wanted, accesses, priority, strategy, pool, .. } = old.read(&pinned);
+            // Freed and allocated anew since, it is another concept, with a priority of its own.
+            let is_same = (priority, accesses) == asked;
+            let encoding = if is_same { encoding } else { self.ttfs.encode_features(&features, priority, accesses)? };
             let spike = encoding.first_spike;
-            Concept { id: concept_id, concept_type, content, version, spike, wanted, accesses, priority, strategy, pool }
+            (Concept { id: concept_id, concept_type, content, version, spike, wanted, accesses, priority, strategy, pool }, encoding)
         };
-        let strategy = self.reconsider(&node, &mut state, &before, &features);
+        let strategy = self.reconsider(&node, &mut state, &before, features.information());
         let column = self.cortex.column(node.number).unwrap_or(0);
         let concept = Concept { version: before.version + 1, strategy: strategy.strategy_type, ..before };
         let own = self.pool_of(before.concept_type)?;
@@ -632,9 +635,6 @@ impl MemoryAllocationService {
         let old_pool = usize::from(state.pool);
         self.pools[old_pool].refund(state.bytes);
         self.churn.fetch_add(1, Relaxed);
-        if old_pool != pool {
-            self.pools[pool].carry_over(&self.pools[old_pool]);
-        }
         (state.pool, state.bytes, state.strategy) = (pool as u8, bytes, Some(concept.strategy));
         self.discard(old);
         let placed = Placed { taken, confidence: 0.0, cache_hit: false, guided: self.guidance };
@@ -649,12 +649,12 @@ impl MemoryAllocationService {
         self.durable.as_ref().map_or(MARK, Durable::mark)
     }
 
-    /// How a concept is served from here on, by how often it was read lately.
-    pub(super) fn reconsider(&self, node: &Node, state: &mut State, concept: &Concept, features: &Features) -> Strategy {
+    /// How a concept is served from here on, by how often it was read lately, and how much information it carries.
+    pub(super) fn reconsider(&self, node: &Node, state: &mut State, concept: &Concept, information: f64) -> Strategy {
         let now = self.since_open_ns(Instant::now());
         state.note_reads(node, now);
         let evidence = Evidence {
-            information: features.information(),
+            information,
             content_bytes: concept.content.len(),
             slot_bytes: concept.content.len().max(concept.wanted),
             expected_per_s: f64::from(concept.accesses),

@@ -20,8 +20,9 @@
 //! - **Q3, the peak** is the greatest that `used` has been, by all charges that have returned; it never
 //!   falls, and no snapshot has a peak below its `used`.
 //! - **Q4, the watermark**: `used` is at most `reserved` when nobody is inside a method.
-//! - **Q5, the counts**: they begin at 0 when the service is opened; no snapshot has more deallocations than allocations and
-//!   concepts that were carried over, from before or from another pool.
+//! - **Q5, the counts**: they begin at 0 when the service is opened; of all pools together no snapshot has more deallocations than
+//!   allocations and concepts that were found. (An update may bring a concept from one pool to another: it is counted as allocated
+//!   in the one, and as freed in the other.)
 
 use crate::guidance::{AllocationError, ConceptType};
 use crate::spike::SpikeTime;
@@ -106,9 +107,8 @@ pub(crate) struct Pool {
     limits: Limits,
     alternatives: Box<[ConceptType]>,
     counts: Counts,
-    /// Concepts that live here and were not allocated here since the service was opened, less those that live elsewhere and were;
-    /// wrapping.
-    carried: AtomicU64,
+    /// Concepts that were there when the service was opened.
+    found: AtomicU64,
 }
 
 /// All that changes, on one line: a charge writes several of them.
@@ -146,7 +146,7 @@ impl Pool {
             expansions: zero(),
             alternatives_served: zero(),
         };
-        Self { concept_type, limits, alternatives: alternatives.into(), counts, carried: zero() }
+        Self { concept_type, limits, alternatives: alternatives.into(), counts, found: zero() }
     }
 
     /// The type whose concepts it holds.
@@ -194,18 +194,12 @@ impl Pool {
         let now = self.counts.used.fetch_add(bytes, Relaxed) + bytes;
         raise(&self.counts.peak, now);
         raise(&self.counts.reserved, now);
-        self.carried.fetch_add(1, Relaxed);
+        self.found.fetch_add(1, Relaxed);
     }
 
-    /// A concept moved here from another pool: it is no new allocation, and the other has freed nothing.
-    pub(crate) fn carry_over(&self, from: &Self) {
-        self.carried.fetch_add(1, Relaxed);
-        from.carried.fetch_sub(1, Relaxed);
-    }
-
-    /// Concepts that live here and are not in the counts, wrapping: see `carry_over` and `charge_found`.
-    pub(crate) fn carried(&self) -> u64 {
-        self.carried.load(Relaxed)
+    /// Concepts that were there when the service was opened.
+    pub(crate) fn found(&self) -> u64 {
+        self.found.load(Relaxed)
     }
 
     /// Gives `bytes` back that were charged, after their memory was given back. Wait-free.
@@ -279,12 +273,15 @@ impl Pool {
         }
     }
 
-    /// A snapshot, in which Q1, Q3 and Q5 hold whatever other threads do meanwhile; numbers that none of them
-    /// names may be of slightly different moments.
-    pub(crate) fn statistics(&self) -> PoolStatistics {
+    /// Deallocations so far. Acquire, with `count_deallocation`: whoever reads allocations afterwards finds those of what was freed.
+    pub(crate) fn deallocations(&self) -> u64 {
+        self.counts.deallocations.load(Acquire)
+    }
+
+    /// A snapshot with `deallocations`, which were read before, in which Q1, Q3 and Q5 hold whatever other threads do meanwhile;
+    /// numbers that none of them names may be of slightly different moments.
+    pub(crate) fn statistics(&self, deallocations: u64) -> PoolStatistics {
         let counts = &self.counts;
-        // Acquire, and first, with `count_deallocation`: the allocations of those are read after them.
-        let deallocations = counts.deallocations.load(Acquire);
         let allocations = counts.allocations.load(Relaxed);
         let used_bytes = counts.used.load(Relaxed);
         // A charge may be between `used` and the peak. What is reported must not be unsaid by the next

@@ -160,16 +160,18 @@ impl MemoryAllocationService {
     /// A snapshot of all counters, taken without stopping anyone. Grows with the concepts, the known edges
     /// and the capacity: for a look now and then, not for each allocation. Calls the system.
     pub fn get_allocation_metrics(&self) -> AllocationMetrics {
-        let pool_statistics: Vec<_> = self.pools.iter().map(Pool::statistics).collect();
+        // All that was freed before all that was allocated: whatever was freed is found allocated, in whichever pool.
+        let freed: Vec<_> = self.pools.iter().map(Pool::deallocations).collect();
+        let pool_statistics: Vec<_> = self.pools.iter().zip(freed).map(|(pool, freed)| pool.statistics(freed)).collect();
         let total: u64 = pool_statistics.iter().map(|pool| pool.allocations).sum();
         let gone: u64 = pool_statistics.iter().map(|pool| pool.deallocations).sum();
-        let carried = self.pools.iter().map(Pool::carried).fold(0, u64::wrapping_add);
+        let found: u64 = self.pools.iter().map(Pool::found).sum();
         let times = self.allocations.summary();
         let (hits, misses) = (self.decisions.hits(), self.decisions.misses());
         let cut = self.cortex.cut();
         AllocationMetrics {
             total_allocations: total,
-            active_allocations: total.wrapping_add(carried).saturating_sub(gone),
+            active_allocations: (total + found).saturating_sub(gone),
             average_allocation_time: times.mean,
             allocation_time_p50: times.p50,
             allocation_time_p99: times.p99,

@@ -35,7 +35,7 @@ use super::slot::{Concept, Slot};
 use crate::arena::{BatchFlags, Berth, Request};
 use crate::column::ColumnId;
 use crate::column::scarce::Kept;
-use crate::guidance::{AllocationStrategyType, Features, Step, Stimulus};
+use crate::guidance::{AllocationStrategyType, Step};
 use crate::maintain::Maintained;
 use crate::region::PAGE;
 use crate::size_class::SPAN;
@@ -583,28 +583,32 @@ impl MemoryAllocationService {
             return if begins { Went::More } else { Went::Done };
         };
         let end = self.registry.numbers();
-        for number in from..end.min(from + LOOKS) {
-            if let Some(node) = self.registry.numbered(number) {
-                report.relocated += u64::from(self.warm(&node, &mut upkeep.hot));
-            }
+        let mut next = from;
+        // A move is a step of its own: contents may be large.
+        let mut moved = false;
+        while next < end.min(from + LOOKS) && !moved {
+            moved = self.registry.numbered(next).is_some_and(|node| self.warm(&node, &mut upkeep.hot));
+            next += 1;
         }
-        upkeep.warm = (from + LOOKS < end).then_some(from + LOOKS);
+        report.relocated += u64::from(moved);
+        upkeep.warm = (next < end).then_some(next);
         if upkeep.warm.is_some() { Went::More } else { Went::Done }
     }
 
-    /// Reconsiders how a concept is served that was read, or was read often. True if it has moved.
+    /// Reconsiders how a concept is served that was read, or was read often. True if it has moved. (Rich content, or what was
+    /// allocated by a rich embedding, stays what it is however often it is read; nothing else becomes so by being read.)
     fn warm(&self, node: &Arc<Node>, hot: &mut bool) -> bool {
         let changed = (|| {
             let reads = node.reads.load(Relaxed);
             let mut state = node.lock()?;
             let before = state.strategy?;
-            if reads == 0 && before != AllocationStrategyType::HighPerformance {
+            let is_read = reads != 0 && before != AllocationStrategyType::HighComplexity;
+            if !is_read && before != AllocationStrategyType::HighPerformance {
                 return None;
             }
             let pinned = self.epoch.pin();
             let concept = Slot::at(node.block()?).read(&pinned);
-            let features = Features::of(Stimulus::Content(concept.content)).ok()?;
-            let strategy = self.reconsider(node, &mut state, &concept, &features).strategy_type;
+            let strategy = self.reconsider(node, &mut state, &concept, 0.0).strategy_type;
             state.strategy = Some(strategy);
             *hot |= strategy == AllocationStrategyType::HighPerformance;
             (strategy != before).then(|| self.cortex.column(node.number))?

@@ -70,7 +70,9 @@ pub(crate) struct SpanMeta {
     pub(crate) align: AtomicU32,
     /// 1 from before the holder takes the pending units until the span leaves the cell's list (S7).
     pub(crate) busy: AtomicU32,
-    reserved: [u32; 6],
+    /// Large blocks: 1 if it was published.
+    pub(crate) published: AtomicU32,
+    reserved: [u32; 5],
     /// What other threads freed of it.
     pub(crate) pending: Pending,
     /// A shared span's column, class and count.

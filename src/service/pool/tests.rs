@@ -27,7 +27,7 @@ fn the_quota_holds_to_the_byte() {
     pool.refund(50);
     assert!(pool.charge(51, LATE).is_err());
     pool.charge(50, LATE).unwrap();
-    assert_eq!((pool.used_bytes(), pool.statistics().refusals), (100, 4));
+    assert_eq!((pool.used_bytes(), pool.statistics(pool.deallocations()).refusals), (100, 4));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_reserve_above_the_quota_is_the_whole_quota() {
     let pool = pool(Limits { reserve_bytes: 1_000, reserve_spike: millis(5), ..limits(100) });
     assert_eq!(pool.charge(1, LATE), Err(Full { asked: 1, used: 0, quota: 100, kept: 100 }));
     pool.charge(100, millis(5)).unwrap();
-    assert_eq!(pool.statistics().reserve_bytes, 100);
+    assert_eq!(pool.statistics(pool.deallocations()).reserve_bytes, 100);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_peak_stays_when_use_falls() {
     pool.charge(60, LATE).unwrap();
     pool.refund(40);
     pool.charge(30, LATE).unwrap();
-    let statistics = pool.statistics();
+    let statistics = pool.statistics(pool.deallocations());
     assert_eq!((statistics.used_bytes, statistics.peak_bytes), (50, 60));
 }
 
@@ -76,8 +76,8 @@ fn what_was_found_is_used_and_ready_and_at_its_peak_whatever_the_quota() {
     assert_eq!((pool.used_bytes(), pool.reserved_bytes()), (1_500, 1_500));
     // Before anybody asked.
     pool.refund(1_500);
-    let statistics = pool.statistics();
-    assert_eq!((statistics.used_bytes, statistics.peak_bytes, pool.carried()), (0, 1_500, 1));
+    let statistics = pool.statistics(pool.deallocations());
+    assert_eq!((statistics.used_bytes, statistics.peak_bytes, pool.found()), (0, 1_500, 1));
     assert_eq!((statistics.allocations, statistics.expansions), (0, 0));
 }
 
@@ -92,7 +92,7 @@ fn what_is_ready_grows_by_half_up_to_the_quota() {
         }
     }
     assert_eq!(steps, [100, 150, 225, 337, 400]);
-    assert_eq!(pool.statistics().expansions, 4);
+    assert_eq!(pool.statistics(pool.deallocations()).expansions, 4);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_is_ready_shrinks_by_half_while_less_than_a_quarter_is_used() {
     assert_eq!((pool.shrink(), pool.reserved_bytes()), (500, 500));
     assert_eq!(pool.shrink(), 0, "half is used");
     pool.charge(251, LATE).unwrap();
-    assert_eq!(pool.statistics().expansions, 1, "twice the use fits before it grows again");
+    assert_eq!(pool.statistics(pool.deallocations()).expansions, 1, "twice the use fits before it grows again");
     pool.refund(500);
     assert_eq!([(); 4].map(|()| pool.shrink()), [250, 125, 25, 0]);
     assert_eq!(pool.reserved_bytes(), 100, "never below what it began with");
@@ -130,7 +130,7 @@ fn the_counts_are_those_of_the_callers() {
     pool.refund(10);
     pool.count_deallocation();
     pool.count_alternative();
-    let statistics = pool.statistics();
+    let statistics = pool.statistics(pool.deallocations());
     assert_eq!((statistics.allocations, statistics.deallocations, statistics.alternatives_served), (3, 1, 1));
     assert_eq!((statistics.pool_id.as_str(), statistics.concept_type), ("event", pool.concept_type()));
     assert_eq!(pool.alternatives(), [ConceptType::TEMPORAL, ConceptType::ENTITY]);
@@ -146,7 +146,7 @@ fn threads_at_the_edge_of_the_quota_never_see_it_exceeded() {
         let mut peak = 0;
         while !done.load(Plain) {
             assert!(pool.used_bytes() <= QUOTA);
-            let statistics = pool.statistics();
+            let statistics = pool.statistics(pool.deallocations());
             assert!(statistics.used_bytes <= QUOTA && statistics.used_bytes <= statistics.peak_bytes);
             assert!(statistics.peak_bytes >= peak, "a peak that falls");
             assert!(statistics.deallocations <= statistics.allocations);
@@ -197,7 +197,7 @@ fn threads_at_the_edge_of_the_quota_never_see_it_exceeded() {
         done.store(true, Plain);
         let peak = watcher.join().unwrap();
         let (charged, refused) = results.into_iter().map(Result::unwrap).fold((0, 0), |sum, result| (sum.0 + result.0, sum.1 + result.1));
-        let statistics = pool.statistics();
+        let statistics = pool.statistics(pool.deallocations());
         assert_eq!((statistics.allocations, statistics.deallocations, statistics.refusals), (charged, charged, refused));
         assert_eq!(statistics.used_bytes, 0);
         assert!(refused > 0 && statistics.peak_bytes > QUOTA - KEPT && statistics.peak_bytes >= peak);

@@ -25,6 +25,26 @@ fn what_is_pinned_stays_in_its_slot_when_its_neighbours_are_laid_out_anew() {
     assert_eq!(&*service.read("500").unwrap(), b"purrs");
 }
 
+/// Contents may be large: what is hot moves one by one. Seen with: as many at a time as are looked at.
+#[test]
+fn of_what_is_read_often_each_moves_in_a_step_of_its_own() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    for index in 0..20 {
+        service.allocate_memory(AllocationRequest::new(index.to_string(), ConceptType::ENTITY, "purrs")).unwrap();
+    }
+    settle(&service);
+    (0..20).for_each(|index| (0..5000).for_each(|_| drop(service.read(&index.to_string()).unwrap())));
+    let (mut moved, mut hot) = (Vec::new(), false);
+    let mut upkeep = Upkeep::default();
+    let mut report = MaintenanceReport::default();
+    while !hot {
+        hot = service.step_warm(&mut upkeep, &mut report) == Went::Done;
+        moved.push(core::mem::take(&mut report.relocated));
+    }
+    assert_eq!((moved.iter().sum::<u64>(), moved.iter().max()), (20, Some(&1)));
+}
+
 /// A service that was full, and in which two are left: `small`, in a slot of the larger size of those that filled it, and `other`.
 fn emptied() -> MemoryAllocationService {
     let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 2, ..AllocationServiceConfig::default() };
