@@ -18,7 +18,7 @@
 //! Published blocks have spans of their own: shared ones, of cells that do not exist ([`CellId::published`]). There a slot is
 //! claimed by its remote bit, so that between (1) and the end nobody else can have it, and a free of it by
 //! anybody else (a plain [`free`](crate::Arena::free) clears the live bit) is told from ours. Large blocks use the two bits of
-//! their first granule the same way.
+//! their first granule the same way, and their span says that they were published.
 //!
 //! Recovery (Y5) finds a block with both bits set only between the first and the last step. It is live if an intent says
 //! that a place should name it and that place does; else it is free. An intent that is left from a publication that
