@@ -20,7 +20,8 @@
 //! **The price.** What saves [an edge for eight moves](crate::guidance::plan) is always worth them. Below that
 //! a plan is worth it within an allowance of moves that the caller gives, and if the share of the cut that it saves is
 //! at least a fourth, and that of all concepts that it moves: a path whose 71 cut edges of 20,000 could be 17 is
-//! worth moving two of five concepts, once.
+//! worth moving two of five concepts, once. A half of the cut is worth the whole allowance: a grid that came row by
+//! row lies in strips, and to lie in squares, with a third of the cut, most of its concepts have to move.
 //!
 //! Everything is done in strokes of about [`STROKE`] concepts, ties or groups; a column is looked at once a step. Lists are made for
 //! as much as there can be, as a [level](crate::guidance::level)'s.
@@ -44,6 +45,8 @@ const UNIT: u64 = 1 << 24;
 const HIGHEST: u64 = UNIT / MOVERS_FOR_AN_EDGE;
 /// A plan that saves one in so many cut edges at least is worth dear moves; little is left to the next plan.
 const PART: u64 = 4;
+/// One that saves one in so many is worth the whole allowance: what is dropped would leave more than half of the cut.
+const MOST: u64 = 2;
 /// No concept, group or name.
 const NONE: u32 = u32::MAX;
 
@@ -406,8 +409,9 @@ impl Trim {
     fn end_round(&mut self, price: u64) -> Phase {
         let least = self.plan.cut_before() * UNIT / self.plan.concepts().max(1);
         let worth = |price: u64| self.saved * UNIT >= price * self.movers;
-        let much = self.saved * PART >= self.plan.cut_before();
-        self.agreed = much && self.movers <= self.allowance && worth(least.min(HIGHEST));
+        let saves = |part: u64| self.saved * part >= self.plan.cut_before();
+        let dear = saves(MOST) || saves(PART) && worth(least.min(HIGHEST));
+        self.agreed = self.movers <= self.allowance && dear;
         if self.agreed || worth(HIGHEST) || self.plan.balances() || price >= HIGHEST {
             return Phase::Stay(0);
         }

@@ -93,6 +93,35 @@ fn a_plan_that_does_not_pay_is_carried_out_in_part() {
 }
 
 #[test]
+fn half_of_the_cut_is_worth_the_whole_allowance() {
+    // Each of three columns has 70 concepts in pairs, and two paths of 60 of which each hangs on another column.
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(3));
+    (0..210).for_each(|concept| homes.enter(concept, concept / 2 % 3));
+    (0..105).for_each(|pair| _ = graph.link(2 * pair, 2 * pair + 1));
+    let planned = |path: u32| (path / 2 + 1 + path % 2) % 3;
+    for path in 0..6 {
+        let first = 210 + 60 * path;
+        (first..first + 60).for_each(|concept| homes.enter(concept, path / 2));
+        (first + 1..first + 60).for_each(|concept| _ = graph.link(concept - 1, concept));
+        graph.link(first, 2 * planned(path));
+    }
+    let column = |concept: u32| if concept < 210 { homes.column(concept) } else { planned((concept - 210) / 60) };
+    // To move them all, 0.63 of the concepts, saves the 6 edges that they hang on.
+    let agreed = |cut: u64, allowance: u64| {
+        let left = plan(&graph, &homes, 0, column).cut_before();
+        let mut plan = plan(&graph, &homes, cut - left, column);
+        plan.trimmed(6);
+        assert_eq!(plan.cut_before(), cut);
+        let (plan, allowance) = trimmed(&graph, &homes, plan, allowance);
+        let movers = (0..570).filter(|&concept| plan.columns()[concept as usize] != homes.column(concept)).count();
+        (movers, plan.saved(), allowance)
+    };
+    assert_eq!(agreed(12, 360), (360, 6, 360));
+    assert_eq!(agreed(12, 359).2, 0, "not allowed");
+    assert_eq!(agreed(13, 360).2, 0, "less than half");
+}
+
+#[test]
 fn nobody_stays_where_there_is_no_room() {
     // Two columns change all their concepts: only as many as fit may stay for nothing.
     let (graph, homes) = pairs();
