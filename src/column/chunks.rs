@@ -213,9 +213,10 @@ impl Handle {
     }
 
     /// Claims the first span of a free chunk beside the column's last one, and counts it against the
-    /// column's limit. Only if the column has no other chunk with free spans.
+    /// column's limit. Only if the column has no other chunk with free spans. Also the column as owner: read late, when there is a
+    /// register for it.
     #[inline(always)]
-    pub(crate) fn claim_near_chunk(&self, owner: Owner) -> Option<SpanId> {
+    pub(crate) fn claim_near_chunk(&self) -> Option<(SpanId, Owner)> {
         let (holder, open) = (&self.block().holder, &self.block().open);
         if self.single_span(0).0 | holder.waiting().0 | holder.filled() != 0 || !open.charge(1) {
             return None;
@@ -225,10 +226,10 @@ impl Handle {
             open.refund(1);
             return None;
         };
-        let meta = self.chunk(chunk);
+        let (meta, owner) = (self.chunk(chunk), self.as_owner());
         Self::open_chunk(meta, owner, 1);
         self.set_single(chunk, meta);
-        Some(chunk.span(0))
+        Some((chunk.span(0), owner))
     }
 
     /// Reserves the lowest free chunk and takes its first `spans` spans.

@@ -61,6 +61,37 @@ const AWAY_MOST: u64 = 256;
 /// The owner of no span.
 const NOBODY: u32 = u32::MAX;
 
+/// What is asked for of a cell, in one register: at most 256 KiB, and above them the alignment, or less if that is a granule's.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Asked(usize);
+
+impl Asked {
+    /// So many bytes, aligned to at most a granule.
+    #[inline(always)]
+    pub(crate) fn unaligned(size: usize) -> Self {
+        Self(size)
+    }
+
+    /// So many bytes with an alignment of up to a span.
+    #[inline(always)]
+    pub(crate) fn aligned(size: usize, align: usize) -> Self {
+        Self(align << 32 | size)
+    }
+
+    /// The bytes of what is aligned to at most a granule.
+    #[inline(always)]
+    pub(crate) fn size(self) -> usize {
+        self.0
+    }
+
+    /// No memory would serve it: told of this, and not of the slot that would have done.
+    #[inline(always)]
+    fn no_memory(self) -> Error {
+        Error::NoMemory { size: self.0 & u32::MAX as usize, align: (self.0 >> 32).max(GRANULE) }
+    }
+}
+
 /// What the holder of a column works with.
 #[repr(C, align(128))]
 pub(crate) struct Handle {
@@ -110,6 +141,8 @@ pub(crate) struct Handle {
     away: Slot<u32>,
     /// Granules of them that it was not told of (L5).
     away_granules: AtomicU64,
+    /// What the latest allocation from a cell asks for that needed more than its stack and its word.
+    asked: Slot<Asked>,
 }
 
 // SAFETY: zero is valid: null pointers, and an uninitialised error; `set_up` comes before any use.
@@ -184,7 +217,7 @@ impl Handle {
         let cell = self.cell_for(size, align, spike);
         match cell.pop() {
             Some(granule) => self.give(granule),
-            None => refilling(self, size, cell),
+            None => refilling(self, Asked::unaligned(size), cell),
         }
     }
 
@@ -676,9 +709,26 @@ impl Handle {
         self.note.take()
     }
 
+    /// Remembers what is asked for, for `nowhere`: every way that leads there does.
+    #[inline(always)]
+    pub(crate) fn remember(&self, asked: Asked) {
+        self.asked.set(asked);
+    }
+
+    /// What is asked for is refused, for the reason that is known.
+    #[cold]
+    #[inline(always)]
+    pub(crate) fn nowhere(&self) -> *mut u8 {
+        if let Error::NoMemory { .. } = self.error() {
+            self.refuse(self.asked.get().no_memory());
+        }
+        self.not_given()
+    }
+
     /// An allocation is refused, for the reason that is known. If it is to be noted, it is counted here; else by the caller.
     #[cold]
-    pub(crate) fn not_given(&self) -> *mut u8 {
+    #[inline(never)]
+    pub(crate) extern "C" fn not_given(&self) -> *mut u8 {
         if let Some(note) = self.note.get() {
             note(self.failed());
         }

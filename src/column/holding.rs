@@ -84,7 +84,7 @@ impl<'a> Column<'a> {
     #[inline]
     pub fn alloc(&self, size: usize, align: usize, spike: SpikeTime) -> Result<NonNull<u8>> {
         let p = self.handle.alloc(size, align, spike.raw());
-        NonNull::new(p).ok_or_else(|| asked_for(self.handle.failed(), size, align))
+        NonNull::new(p).ok_or_else(|| self.handle.failed())
     }
 
     /// As [`Column::alloc`], and the first `size` bytes are zero. Takes time that grows with `size`.
@@ -152,7 +152,7 @@ impl<'a> Column<'a> {
         let served = self.handle.alloc_many(size, align, spike.raw(), out);
         self.handle.set_note(note);
         if served < out.len() {
-            self.handle.refuse(asked_for(self.handle.failed(), size, align));
+            self.handle.failed();
         }
         out[served..].fill(core::ptr::null_mut());
         served

@@ -16,7 +16,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 use super::cell::Cell;
 use super::chunks::Single;
 use super::core::each_in_fours;
-use super::held::Handle;
+use super::held::{Asked, Handle};
 use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
 use crate::error::Error;
 use crate::map::{Entry, Granule, Owner, SpanId};
@@ -25,12 +25,12 @@ use crate::span::SpanMeta;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::compiler_fence;
 
-/// Allocates `size` bytes (its class is the cell's) for a small cell with an empty stack: from its word, or else says by
+/// Allocates what was asked for (its class is the cell's) for a small cell with an empty stack: from its word, or else says by
 /// which step.
 #[cold]
 #[inline(never)]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.refill"))]
-pub(crate) extern "C" fn refilling(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
+pub(crate) extern "C" fn refilling(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
     // The look comes first, so that nothing is worked out for a word that is empty.
     if cell.word_bits() != 0
         && let Some(granule) = handle.take_word(cell)
@@ -38,20 +38,26 @@ pub(crate) extern "C" fn refilling(handle: &Handle, size: usize, cell: Cell) -> 
         return handle.give(granule);
     }
     if cell.small_reciprocal().is_none() {
-        return beginning(handle, size, cell);
-    }
-    if cell.list().0 | cell.drain().0 == 0 {
-        return if cell.open().inbox.is_empty() { claiming(handle, size, cell) } else { receiving(handle, size, cell) };
+        return beginning(handle, asked, cell);
     }
     let head = cell.list();
-    if head == SpanId::NONE { taking_back(handle, cell.drain(), cell) } else { checking_out(handle, head, cell) }
+    if head != SpanId::NONE {
+        return checking_out(handle, asked, cell, head);
+    }
+    let drain = cell.drain();
+    // Both at once: neither has anything, most often.
+    if (drain == SpanId::NONE) & cell.open().inbox.is_empty() {
+        return claiming(handle, asked, cell);
+    }
+    if drain == SpanId::NONE { receiving(handle, asked, cell) } else { taking_back(handle, asked, cell, drain) }
 }
 
 /// The same for an empty cell without a word: from the first span in its list.
 #[cold]
 #[inline(never)]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.check_out"))]
-extern "C" fn checking_out(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
+extern "C" fn checking_out(handle: &Handle, asked: Asked, cell: Cell, head: SpanId) -> *mut u8 {
+    handle.remember(asked);
     let meta = handle.span(head);
     match handle.take_listed(cell, head, meta) {
         Some(granule) => handle.give(granule),
@@ -82,11 +88,11 @@ extern "C" fn handing_over(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8
     }
 }
 
-/// The same for a cell without spans in its list: from what others freed. (Here and in `claiming` the size only keeps its
-/// register.)
+/// The same for a cell without spans in its list: from what others freed.
 #[cold]
 #[inline(never)]
-extern "C" fn receiving(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {
+extern "C" fn receiving(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
+    handle.remember(asked);
     // None, if a thief was faster: the span that does not exist is never linked.
     handle.take_back(cell.open().inbox.take_all(), cell, true)
 }
@@ -94,46 +100,47 @@ extern "C" fn receiving(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {
 /// The same: from a fresh span of the column's chunk for single ones.
 #[cold]
 #[inline(never)]
-extern "C" fn claiming(handle: &Handle, _size: usize, cell: Cell) -> *mut u8 {
-    claiming_for(handle, cell.class(), cell)
+extern "C" fn claiming(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
+    claiming_for(handle, asked, cell, cell.class())
 }
 
 /// The same for a cell of this class.
 #[inline(always)]
-fn claiming_for(handle: &Handle, class: &'static Class, cell: Cell) -> *mut u8 {
+fn claiming_for(handle: &Handle, asked: Asked, cell: Cell, class: &'static Class) -> *mut u8 {
     match handle.claim_first_span() {
         Single::Span(span) => handle.give_first(cell, class, span, handle.as_owner()),
-        Single::Last(span) => filling(handle, class, cell, span),
-        Single::None => opening(handle, class, cell),
+        Single::Last(span) => filling(handle, span, cell, class),
+        Single::None => opening(handle, asked, cell, class),
     }
 }
 
 /// That was the chunk's last span.
 #[cold]
 #[inline(never)]
-extern "C" fn filling(handle: &Handle, class: &'static Class, cell: Cell, span: SpanId) -> *mut u8 {
-    if handle.leave_single() { choosing(handle, class, cell, span) } else { giving(handle, class, cell, span) }
+extern "C" fn filling(handle: &Handle, span: SpanId, cell: Cell, class: &'static Class) -> *mut u8 {
+    if handle.leave_single() { choosing(handle, span, cell, class) } else { giving(handle, span, cell, class) }
 }
 
 /// The same for a column that has other chunks with free spans.
 #[cold]
 #[inline(never)]
-extern "C" fn choosing(handle: &Handle, class: &'static Class, cell: Cell, span: SpanId) -> *mut u8 {
+extern "C" fn choosing(handle: &Handle, span: SpanId, cell: Cell, class: &'static Class) -> *mut u8 {
     handle.choose_next_single();
-    giving(handle, class, cell, span)
+    giving(handle, span, cell, class)
 }
 
 /// Hands out the first slot of that span.
 #[cold]
 #[inline(never)]
-extern "C" fn giving(handle: &Handle, class: &'static Class, cell: Cell, span: SpanId) -> *mut u8 {
+extern "C" fn giving(handle: &Handle, span: SpanId, cell: Cell, class: &'static Class) -> *mut u8 {
     handle.give_first(cell, class, span, handle.as_owner())
 }
 
 /// From what others freed: goes on with a chain that was taken from the inbox before.
 #[cold]
 #[inline(never)]
-extern "C" fn taking_back(handle: &Handle, span: SpanId, cell: Cell) -> *mut u8 {
+extern "C" fn taking_back(handle: &Handle, asked: Asked, cell: Cell, span: SpanId) -> *mut u8 {
+    handle.remember(asked);
     handle.take_back(span, cell, !cell.is_medium())
 }
 
@@ -141,14 +148,14 @@ extern "C" fn taking_back(handle: &Handle, span: SpanId, cell: Cell) -> *mut u8 
 /// words.
 #[cold]
 #[inline(never)]
-extern "C" fn bringing_unit_in(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+extern "C" fn bringing_unit_in(handle: &Handle, units: u64, cell: Cell, head: SpanId, meta: &SpanMeta) -> *mut u8 {
     // Only the units that there are, and perhaps none of them: taken by the time the span was pushed, or of its former
     // life (see `remote`).
     let Some(units) = NonZeroU32::new(units as u32) else { return missing(handle, cell, meta) };
     let unit = units.trailing_zeros();
     let found = hand_over(handle.remote_unit(head, unit), u64::MAX);
     let units = u64::from(units.get() & units.get().wrapping_sub(u32::from(!found.more)));
-    let Some(place) = found.place else { return finding_nothing(handle, head, cell, units, meta) };
+    let Some(place) = found.place else { return finding_nothing(handle, units, cell, head, meta) };
     let granule = || Granule((u64::from(head.0) * SPAN_WORDS as u64 + u64::from(unit)) * 64 + u64::from(place));
     if units == 0 {
         return bringing_last(handle, granule(), cell, meta);
@@ -169,12 +176,12 @@ extern "C" fn bringing_last(handle: &Handle, granule: Granule, cell: Cell, meta:
 /// The same of a class whose units are slots.
 #[cold]
 #[inline(never)]
-extern "C" fn bringing_slot_in(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+extern "C" fn bringing_slot_in(handle: &Handle, units: u64, cell: Cell, head: SpanId, meta: &SpanMeta) -> *mut u8 {
     let Some(units) = NonZeroU64::new(units & cell.class().units) else { return missing(handle, cell, meta) };
     let granule = Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules());
     let left = units.get() & (units.get() - 1);
     if !hand_slot_over(handle.remote_word(granule), granule.place()) {
-        return finding_nothing(handle, head, cell, left, meta);
+        return finding_nothing(handle, left, cell, head, meta);
     }
     Handle::list_arrived(cell, head, meta, left);
     handle.give_again(cell, granule)
@@ -183,7 +190,7 @@ extern "C" fn bringing_slot_in(handle: &Handle, head: SpanId, cell: Cell, units:
 /// Nothing was freed of the first unit; `units` are left.
 #[cold]
 #[inline(never)]
-extern "C" fn finding_nothing(handle: &Handle, head: SpanId, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+extern "C" fn finding_nothing(handle: &Handle, units: u64, cell: Cell, head: SpanId, meta: &SpanMeta) -> *mut u8 {
     Handle::list_arrived(cell, head, meta, units);
     looking_again(handle, cell)
 }
@@ -199,7 +206,7 @@ extern "C" fn missing(handle: &Handle, cell: Cell, meta: &SpanMeta) -> *mut u8 {
 /// A span from the inbox is not the cell's any more.
 #[cold]
 #[inline(never)]
-extern "C" fn passing_on(handle: &Handle, cell: Cell, span: SpanId, units: u64) -> *mut u8 {
+extern "C" fn passing_on(handle: &Handle, units: u64, cell: Cell, span: SpanId) -> *mut u8 {
     handle.pass_on(span, units);
     looking_again(handle, cell)
 }
@@ -207,21 +214,21 @@ extern "C" fn passing_on(handle: &Handle, cell: Cell, span: SpanId, units: u64) 
 /// The same for a cell that was never used: from a fresh span. Or size 0 was asked for, which leads to a cell of its own.
 #[cold]
 #[inline(never)]
-extern "C" fn beginning(handle: &Handle, size: usize, cell: Cell) -> *mut u8 {
-    let Some(class) = small_class_of(size) else { return refusing(handle) };
+extern "C" fn beginning(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
+    let Some(class) = small_class_of(asked.size()) else { return refusing(handle) };
     handle.set_up_as(cell, class);
-    claiming_for(handle, class, cell)
+    claiming_for(handle, asked, cell, class)
 }
 
 /// The same for a column without free spans in its chunks: from a fresh chunk.
 #[cold]
 #[inline(never)]
-extern "C" fn opening(handle: &Handle, class: &'static Class, cell: Cell) -> *mut u8 {
-    let owner = handle.as_owner();
-    match handle.claim_near_chunk(owner) {
-        Some(span) => handle.give_first(cell, class, span, owner),
-        None => growing_at_large(handle, cell),
+extern "C" fn opening(handle: &Handle, asked: Asked, cell: Cell, class: &'static Class) -> *mut u8 {
+    if let Some((span, owner)) = handle.claim_near_chunk() {
+        return handle.give_first(cell, class, span, owner);
     }
+    handle.remember(asked);
+    growing_at_large(handle, cell)
 }
 
 /// That was size 0.
@@ -235,25 +242,36 @@ extern "C" fn refusing(handle: &Handle) -> *mut u8 {
 /// Allocates for a medium cell with an empty stack, or one of aligned blocks: `refilling`, without the short ways to fresh spans.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn refilling_runs(handle: &Handle, cell: Cell) -> *mut u8 {
+pub(crate) extern "C" fn refilling_runs(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
     if cell.word_bits() != 0
         && let Some(granule) = handle.take_word(cell)
     {
         return handle.give(granule);
     }
     let head = cell.list();
-    if head == SpanId::NONE { taking_run(handle, cell) } else { checking_out(handle, head, cell) }
+    if head == SpanId::NONE { taking_run(handle, asked, cell) } else { checking_out(handle, asked, cell, head) }
 }
 
 /// The same for a cell without spans in its list: from what others freed, or else from a fresh run.
 #[cold]
 #[inline(never)]
-extern "C" fn taking_run(handle: &Handle, cell: Cell) -> *mut u8 {
+extern "C" fn taking_run(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
     if !cell.is_set_up() {
-        handle.set_cell_up(cell);
-    } else if let Some(span) = Handle::first_arrival(cell) {
-        return taking_back(handle, span, cell);
+        return beginning_runs(handle, asked, cell);
     }
+    if let Some(span) = Handle::first_arrival(cell) {
+        return taking_back(handle, asked, cell, span);
+    }
+    handle.remember(asked);
+    growing_at_large(handle, cell)
+}
+
+/// The same for a cell that was never used: from a fresh run.
+#[cold]
+#[inline(never)]
+extern "C" fn beginning_runs(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
+    handle.remember(asked);
+    handle.set_cell_up(cell);
     growing_at_large(handle, cell)
 }
 
@@ -269,7 +287,7 @@ extern "C" fn looking_again(handle: &Handle, cell: Cell) -> *mut u8 {
 }
 
 /// Allocates for an empty cell without spans: from a fresh span or run of any of the column's chunks, a
-/// new chunk, or else from wherever anything is free.
+/// new chunk, or else from wherever anything is free. What was asked for is remembered.
 #[cold]
 #[inline(never)]
 extern "C" fn growing_at_large(handle: &Handle, cell: Cell) -> *mut u8 {
@@ -510,12 +528,12 @@ impl Handle {
         let meta = self.span(span);
         let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return looking_again(self, cell) };
         if !arrival.ours {
-            return passing_on(self, cell, span, arrival.units);
+            return passing_on(self, arrival.units, cell, span);
         }
         if cell.is_by_word() {
-            bringing_unit_in(self, span, cell, arrival.units, meta)
+            bringing_unit_in(self, arrival.units, cell, span, meta)
         } else {
-            bringing_slot_in(self, span, cell, arrival.units, meta)
+            bringing_slot_in(self, arrival.units, cell, span, meta)
         }
     }
 
@@ -837,6 +855,7 @@ impl Handle {
 mod tests {
     use crate::arena::Arena;
     use crate::column::holding::ColumnId;
+    use crate::error::Error;
     use crate::spike::SpikeTime;
 
     /// An announcement with nothing behind it: it came so late that its block was collected before. Seen with: a fresh span as soon
@@ -856,6 +875,22 @@ mod tests {
             arena.core.announce(late);
             assert_eq!(column.alloc(size, 16, SpikeTime::NONE), Ok(freed[9]));
             assert_eq!(arena.metrics().bytes_committed, before);
+            arena.verify().unwrap();
+        }
+    }
+
+    /// The same when nothing is free any more. Seen with: the bytes of a slot; what was asked for before.
+    #[test]
+    fn who_finds_nothing_behind_an_announcement_is_told_what_was_asked_for() {
+        for (size, align) in [(60, 16), (1000, 16), (60, 64), (1000, 64), (5000, 16), (5000, 64)] {
+            let arena = Arena::builder().capacity(4 << 20).columns(1).build().unwrap();
+            let column = arena.column(ColumnId::new(0)).unwrap();
+            let blocks: Vec<_> = core::iter::from_fn(|| column.alloc(size - 1, align, SpikeTime::NONE).ok()).collect();
+            let late = arena.core.granule(blocks[0].as_ptr()).unwrap().span();
+            assert!(arena.core.span(late).pending.announce(1));
+            arena.core.announce(late);
+            assert_eq!(column.alloc(size, align, SpikeTime::NONE), Err(Error::NoMemory { size, align }));
+            assert_eq!(column.last_error(), Error::NoMemory { size, align });
             arena.verify().unwrap();
         }
     }

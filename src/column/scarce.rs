@@ -67,8 +67,8 @@ impl Handle {
     /// Allocates from a cell that could not be refilled, or refuses. `error` says why it could not.
     #[cold]
     #[inline(never)]
-    pub(crate) fn alloc_scarce(&self, cell: Cell) -> *mut u8 {
-        self.find_scarce(cell).unwrap_or_else(|| self.not_given())
+    pub(crate) extern "C" fn alloc_scarce(&self, cell: Cell) -> *mut u8 {
+        self.find_scarce(cell).unwrap_or_else(|| self.nowhere())
     }
 
     /// The same; `None` if refused, which is neither counted nor noted.

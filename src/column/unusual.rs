@@ -3,8 +3,8 @@
 
 use super::block::Hold;
 use super::cell::{CellId, Row, medium_cell_of};
-use super::core::{Core, Misuse};
-use super::held::Handle;
+use super::core::{Core, Misuse, asked_for};
+use super::held::{Asked, Handle};
 use super::refill::refilling_runs;
 use super::remote::not_given;
 use crate::error::{Error, Result};
@@ -89,9 +89,11 @@ impl Core {
 
 impl Handle {
     /// Allocates what the fast path does not.
-    fn alloc_unusual(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
+    #[cold]
+    #[inline(never)]
+    extern "C" fn alloc_unusual(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         match self.core().route(size, align, spike) {
-            Ok(Route::Cell(id)) => self.alloc_from(id),
+            Ok(Route::Cell(id)) => self.alloc_from(id, Asked::aligned(size, align)),
             Ok(Route::Large { size, align }) => self.alloc_large(size, align),
             Err(error) => {
                 self.refuse(error);
@@ -102,15 +104,18 @@ impl Handle {
 
     /// Allocates from one of our cells.
     #[inline(always)]
-    fn alloc_from(&self, id: CellId) -> *mut u8 {
+    fn alloc_from(&self, id: CellId, asked: Asked) -> *mut u8 {
         let cell = self.cell(id);
         match cell.pop() {
             Some(granule) => self.give(granule),
-            None => refilling_runs(self, cell),
+            None => refilling_runs(self, asked, cell),
         }
     }
 
-    fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
+    /// Allocates whole spans.
+    #[cold]
+    #[inline(never)]
+    extern "C" fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
         let ask = || self.core().alloc_large(self.index(), size, align);
         match ask().or_else(|error| self.ask_again(error, ask)) {
             Ok((p, bytes)) => {
@@ -120,7 +125,7 @@ impl Handle {
                 p
             }
             Err(error) => {
-                self.refuse(error);
+                self.refuse(asked_for(error, size, align));
                 self.not_given()
             }
         }
@@ -194,7 +199,7 @@ pub(crate) extern "C" fn above_small(handle: &Handle, size: usize, align: usize,
         let cell = handle.cell_at(offset);
         return match cell.pop() {
             Some(granule) => handle.give(granule),
-            None => refilling_runs(handle, cell),
+            None => refilling_runs(handle, Asked::unaligned(size), cell),
         };
     }
     handle.alloc_unusual(size, align, spike)
@@ -209,14 +214,8 @@ pub(crate) extern "C" fn unusual_align(handle: &Handle, size: usize, align: usiz
     if size <= SMALL_MAX && is_below_a_granule(align) {
         handle.alloc_small(size, align, spike)
     } else {
-        aligned(handle, size, align, spike)
+        handle.alloc_unusual(size, align, spike)
     }
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn aligned(handle: &Handle, size: usize, align: usize, spike: u32) -> *mut u8 {
-    handle.alloc_unusual(size, align, spike)
 }
 
 /// Whether it is an alignment that each block has: of a type of up to 8 bytes, say.

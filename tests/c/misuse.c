@@ -672,6 +672,72 @@ static void a_batch_that_no_memory_holds(void) {
   }
 }
 
+/* Nothing is free any more: the message says what was asked for, and not which slot would have served it. */
+static void what_no_memory_serves(size_t size, size_t align, size_t told) {
+  enum { FULL = 4 << 20, SPAN = 32 << 10 };
+  engram_arena *const full = open_arena(FULL, 2, 0);
+  engram_column *column;
+  void *spans[FULL / SPAN + 1], *block, *latest[2], *out[2];
+  size_t filled = 0, served = 0;
+  char wanted[128];
+  snprintf(wanted, sizeof wanted, "no free memory would serve %zu bytes aligned to %zu", size, told);
+#define TOLD(is_nothing)                                           \
+  do {                                                             \
+    forget();                                                      \
+    CHECK(is_nothing);                                             \
+    says(__FILE__, __LINE__, ENGRAM_E_NO_MEMORY, wanted, wanted);  \
+  } while (0)
+  OK(engram_column_acquire(full, 1, &column));
+  while ((block = engram_alloc(full, 0, SPAN, 0, 0)) != NULL) {
+    spans[filled++] = block;
+  }
+  for (int again = 0; again < 2; again++) {
+    TOLD(engram_column_alloc(column, size, align, 0) == NULL);
+    TOLD(engram_column_alloc_batch(column, size, align, 0, 2, out) == 0);
+    TOLD(engram_alloc(full, 1, size, align, 0) == NULL);
+    TOLD(engram_alloc_zeroed(full, 1, size, align, 0) == NULL);
+  }
+  if (align == 0) {
+    TOLD(engram_column_realloc(column, NULL, size, 0) == NULL);
+  }
+  while (filled > 0) {
+    OK(engram_free(full, spans[--filled]));
+  }
+  /* Others are served by the same slots, and what others freed is met on the way. */
+  while ((block = engram_column_alloc(column, size - 1, align, 0)) != NULL) {
+    latest[served++ % 2] = block;
+  }
+  CHECK(served >= 2);
+  for (int freed = 0; freed <= 2; freed++) {
+    for (int i = 0; i < freed; i++) {
+      OK(engram_free(full, latest[i]));
+    }
+    for (int i = 0; i < freed; i++) {
+      latest[i] = engram_column_alloc(column, size - 1, align, 0);
+      CHECK(latest[i] != NULL);
+    }
+    TOLD(engram_column_alloc(column, size, align, 0) == NULL);
+    OK(engram_column_free(column, latest[0]));
+    latest[0] = engram_column_alloc(column, size - 1, align, 0);
+    CHECK(latest[0] != NULL);
+    TOLD(engram_column_alloc_batch(column, size, align, 0, 2, out) == 0);
+  }
+#undef TOLD
+  OK(engram_arena_verify(full));
+  OK(engram_column_release(column));
+  OK(engram_arena_close(full));
+}
+
+static void no_memory(void) {
+  const size_t sizes[] = {60, 500, 1000, 4098, 5000, 40000, 300001};
+  const size_t aligns[] = {0, 1, 8, 16, 32, 64, 4096, 32 << 10};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    for (size_t a = 0; a < sizeof aligns / sizeof *aligns; a++) {
+      what_no_memory_serves(sizes[s], aligns[a], aligns[a] < 16 ? 16 : aligns[a]);
+    }
+  }
+}
+
 int main(void) {
   set_up();
   null_pointers();
@@ -682,6 +748,7 @@ int main(void) {
   configs();
   busy();
   quota();
+  no_memory();
   texts();
   the_last_error_is_the_threads_own_and_stays();
   a_batch_with_a_bad_entry();
