@@ -535,20 +535,22 @@ engram_status engram_column_walk(struct engram_column *column,
 // returned, and as long as nothing is written, the file outlives a loss of power. Any, blocking.
 engram_status engram_arena_sync(struct engram_arena *arena);
 
-// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
-// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
-// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to a file, or
-// to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
-// file is an open region, also one that was opened meanwhile: it is not replaced. While nothing else uses the arena; blocking.
+// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this
+// moment. It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes
+// the place of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to
+// a file, or to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays:
+// `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened
+// meanwhile: it is not replaced. While nothing else uses the arena; blocking.
 engram_status engram_arena_snapshot(struct engram_arena *arena,
                                     const char *path);
 
-// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
-// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
-// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
-// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
-// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
-// `*where` as it is: it is to be changed then. (A block that has moved is an ordinary one, not a published one.) Any, lock-free.
+// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far
+// as a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not
+// used in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that published
+// blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where` that
+// cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
+// `*where` as it is: it is to be changed then. (A block that has moved is an ordinary one, not a published one.) Any,
+// lock-free.
 void *engram_alloc_publish(struct engram_arena *arena,
                            uint32_t column,
                            size_t size,

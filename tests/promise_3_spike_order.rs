@@ -127,7 +127,7 @@ fn an_ordered_batch_on_a_churned_arena_does_too() {
     }
 }
 
-/// Such a batch is served from the front as it is. Seen with: whatever it is given taken for ascending.
+/// Such a batch is served from the front as it is. Seen with: what it is given taken for ascending, whatever it is.
 #[test]
 fn a_batch_of_one_kind_that_is_in_spike_order_does_too_wherever_its_memory_comes_from() {
     let mut random = Random(19);
@@ -135,7 +135,7 @@ fn a_batch_of_one_kind_that_is_in_spike_order_does_too_wherever_its_memory_comes
     let arena = arena(4 << 20);
     let mut live: Vec<*mut u8> = Vec::new();
     for round in 0..200 {
-        let (size, spikes) = (SMALL[round % 4], random.below(1000) as u32);
+        let (size, spikes) = (SMALL[round % SMALL.len()], random.below(1000) as u32);
         let request = |number| Request { size, align: 16, column: Some(column(1)), spike: SpikeTime::from_nanos(number * spikes) };
         let requests: Vec<_> = (0..random.below(3000) as u32).map(request).collect();
         let mut out = vec![null_mut(); requests.len()];
@@ -145,11 +145,40 @@ fn a_batch_of_one_kind_that_is_in_spike_order_does_too_wherever_its_memory_comes
         assert!(out.is_sorted(), "round {round}");
         live.extend(out);
         let keep = random.below(100);
+        let holder = (round % 2 == 0).then(|| held(&arena, 1));
         live.retain(|&block| {
             let kept = random.below(100) < keep;
-            free_all(&arena, if kept { &[] } else { core::slice::from_ref(&block) });
+            match (&holder, NonNull::new(block)) {
+                _ if kept => {}
+                // SAFETY: the test's own block, forgotten.
+                (Some(holder), Some(block)) => unsafe { holder.free(block) }.expect("it is handed out"),
+                _ => free_all(&arena, &[block]),
+            }
             kept
         });
+        drop(holder);
+        arena.verify().expect("every invariant holds");
+    }
+}
+
+/// Seen with: what comes of the span of the batch before taken for ascending.
+#[test]
+fn a_batch_of_one_kind_does_too_where_slots_before_the_last_batch_became_free() {
+    for size in [16, 100, 496, 512, 1000, 2000, 4096] {
+        let arena = arena(4 << 20);
+        let batch = |count| {
+            let request = Request { size, align: 16, column: Some(column(1)), spike: in_zone(2) };
+            alloc_ordered(&arena, &vec![request; count])
+        };
+        let in_span = SPAN / arena.good_size(size).expect("a size that there is");
+        let first = batch(in_span * 2 / 3);
+        let holder = held(&arena, 1);
+        for block in first[1..4].iter().filter_map(|&block| NonNull::new(block)) {
+            // SAFETY: the test's own block, forgotten.
+            unsafe { holder.free(block) }.expect("it is handed out");
+        }
+        drop(holder);
+        assert!(batch(in_span).is_sorted(), "{size}");
         arena.verify().expect("every invariant holds");
     }
 }

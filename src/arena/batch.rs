@@ -137,7 +137,7 @@ impl Arena {
     }
 
     /// As above, for requests in whatever form.
-    pub(crate) fn serve_batch<R: Asked>(&self, requests: &[R], flags: BatchFlags, out: &mut [*mut u8]) -> Result<Served> {
+    pub(crate) fn serve_batch<R: AsRequest>(&self, requests: &[R], flags: BatchFlags, out: &mut [*mut u8]) -> Result<Served> {
         let count = requests.len();
         if count != out.len() {
             return Err(Error::OutLength { out: out.len(), requests: count });
@@ -178,7 +178,7 @@ impl Arena {
 }
 
 /// Whether requests can be served from the front as they are: all like the first, in spike order.
-fn are_alike<R: Asked>(first: Words, requests: &[R], ordered: bool) -> bool {
+fn are_alike<R: AsRequest>(first: Words, requests: &[R], ordered: bool) -> bool {
     // What counts of the words: of an ordered batch's all but the spike times.
     let kind = if ordered { [u64::MAX, u64::MAX, u64::from(u32::MAX)] } else { [u64::MAX; 3] };
     let mut before = first[2];
@@ -207,12 +207,12 @@ fn are_alike<R: Asked>(first: Words, requests: &[R], ordered: bool) -> bool {
 pub(crate) type Words = [u64; 3];
 
 /// A request in the form that a face has.
-pub(crate) trait Asked: Copy {
+pub(crate) trait AsRequest: Copy {
     fn request(self) -> Request;
     fn words(self) -> Words;
 }
 
-impl Asked for Request {
+impl AsRequest for Request {
     #[inline(always)]
     fn request(self) -> Request {
         self
@@ -249,7 +249,7 @@ fn lie_in_order(out: &[*mut u8]) -> bool {
 const GROUPS_TOLD_APART: usize = 256;
 
 /// Within each group, gives the lowest address to the earliest spike.
-fn order_addresses<R: Asked>(out: &mut [*mut u8], requests: &[R]) {
+fn order_addresses<R: AsRequest>(out: &mut [*mut u8], requests: &[R]) {
     let group = |entry: *mut u8| Entry(entry).group();
     out.sort_unstable_by_key(|&entry| {
         let index = Entry(entry).request();
@@ -344,7 +344,7 @@ impl<'a> Server<'a> {
     }
 
     /// Serves requests of many kinds, the earliest spike first.
-    fn serve_mixed<R: Asked>(&mut self, requests: &[R], out: &mut [*mut u8], atomic: bool) -> Served {
+    fn serve_mixed<R: AsRequest>(&mut self, requests: &[R], out: &mut [*mut u8], atomic: bool) -> Served {
         for (index, (entry, request)) in out.iter_mut().zip(requests).enumerate() {
             *entry = Entry::new(request.request().spike, index).0;
         }
@@ -418,7 +418,6 @@ impl<'a> Server<'a> {
         if self.leased.is_none_or(|handle| handle.index() != index) {
             self.give_back();
             self.leased = core.lease(index);
-            self.in_order = false;
         }
         let (size, align, spike) = (request.size, request.align, request.spike.raw());
         let Some(handle) = self.leased else {

@@ -33,7 +33,7 @@ use crate::size_class::{SMALL_CLASSES, good_size};
 use crate::spike::SpikeTime;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
-pub(crate) use batch::{Asked, Served, Words};
+pub(crate) use batch::{AsRequest, Served, Words};
 pub use batch::{BatchFlags, Request};
 pub(crate) use picture::Holdings;
 pub use picture::{BlockKind, ChunkView, SpanView};

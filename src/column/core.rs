@@ -480,7 +480,7 @@ impl Core {
             let next = extent.on_the_way(to);
             shape.copy_known(extent, &grown, next, &region);
             self.header.set_extent(next);
-            // What was metadata becomes user memory, perhaps: it is not to be found there.
+            // What was metadata becomes user memory, perhaps: it is not to be found there, unless the process is killed just now.
             for part in region.written(extent.metadata..extent.bytes()) {
                 region.zero(part);
             }

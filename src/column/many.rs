@@ -15,6 +15,7 @@ use core::ops::Range;
 use core::slice::IterMut;
 
 use super::cell::{Cell, CellId, Row};
+use super::core::asked_for;
 use super::held::Handle;
 use super::unusual::Route;
 use crate::map::{Granule, SpanId, set_owned};
@@ -63,12 +64,15 @@ impl Handle {
         loop {
             // What others filled, or a search for memory.
             self.empty_stack(cell);
-            // Both are of one span, the lowest first, and above the slot that was taken of it below.
+            // Each is of one span, the lowest first, and the word's above the slot that was taken with it below.
             served += self.give_word(cell, &mut out[served..]);
             if served < out.len()
                 && let Some((head, above)) = self.rest_of_word_span(cell)
             {
+                let after = served;
                 served += self.give_units(cell, head, above, &mut out[served..]);
+                // Where units are slots, those that were freed since lie below the word's.
+                in_order &= after == 0 || after == served || out[after - 1] < out[after];
             }
             if served == out.len() {
                 debug_assert!(!in_order || out.is_sorted());
@@ -81,6 +85,7 @@ impl Handle {
                 self.find_scarce(cell).unwrap_or(core::ptr::null_mut())
             };
             if p.is_null() {
+                self.refuse(asked_for(self.error(), size, align));
                 return (served, in_order);
             }
             in_order &= served == 0 || out[served - 1] < p;

@@ -5,7 +5,7 @@ use core::ptr::null_mut;
 
 use super::arena::{arena_of, column_of, engram_arena};
 use super::status::{ENGRAM_OK, engram_status, fail};
-use crate::arena::{Asked, BatchFlags, Request, Served, Words};
+use crate::arena::{AsRequest, BatchFlags, Request, Served, Words};
 use crate::error::Error;
 use crate::spike::SpikeTime;
 
@@ -29,7 +29,7 @@ pub struct engram_request {
     pub ttfs_ns: u32,
 }
 
-impl Asked for engram_request {
+impl AsRequest for engram_request {
     #[inline(always)]
     fn request(self) -> Request {
         let Self { size, align, column, ttfs_ns } = self;

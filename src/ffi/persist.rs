@@ -1,6 +1,7 @@
 //! What region files are for: publication, roots, snapshots.
 
 use core::ffi::{CStr, c_char, c_void};
+use std::path::PathBuf;
 
 use super::arena::{arena_of, column_of, engram_arena, path_of};
 use super::status::{engram_status, fail, status};
@@ -15,11 +16,12 @@ pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_s
     status(unsafe { arena_of(arena) }.and_then(crate::Arena::sync))
 }
 
-/// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this moment.
-/// It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes the place
-/// of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to a file, or
-/// to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays: `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the
-/// file is an open region, also one that was opened meanwhile: it is not replaced. While nothing else uses the arena; blocking.
+/// Copies the arena, whatever it lies in, into a region file at `path`, a closed one: opening it is going back to this
+/// moment. It is written under a name of its own in the same folder (`.engram.*.unfinished`), brought to disk, and then takes
+/// the place of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to
+/// a file, or to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays:
+/// `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened
+/// meanwhile: it is not replaced. While nothing else uses the arena; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *const c_char) -> engram_status {
     if path.is_null() {
@@ -27,19 +29,17 @@ pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *
     }
     // SAFETY: the caller's promise: it ends with a NUL.
     let path = unsafe { CStr::from_ptr(path) };
-    if path.is_empty() {
-        return fail(Error::Config("path is empty; it must name a file"));
-    }
     // SAFETY: the caller's promise.
-    status(unsafe { arena_of(arena) }.and_then(|arena| arena.snapshot(path_of(path)?)))
+    status(unsafe { arena_of(arena) }.and_then(|arena| arena.snapshot(if path.is_empty() { PathBuf::new() } else { path_of(path)? })))
 }
 
-/// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far as
-/// a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not used
-/// in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that
-/// published blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where`
-/// that cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
-/// `*where` as it is: it is to be changed then. (A block that has moved is an ordinary one, not a published one.) Any, lock-free.
+/// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far
+/// as a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not
+/// used in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that published
+/// blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where` that
+/// cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
+/// `*where` as it is: it is to be changed then. (A block that has moved is an ordinary one, not a published one.) Any,
+/// lock-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc_publish(
     arena: *mut engram_arena,

@@ -4,7 +4,7 @@
 //! way, and what is derived is never read.
 //!
 //! ```text
-//! truth      page entries: owner, cell     live map     remote map     of a large block: length, alignment
+//! truth      page entries: owner, cell     live map     remote map     of a large block: length, alignment, published or not
 //!            of a column: the held-back frees, "resetting", limit      intents of publications
 //!            of a span of published blocks: alignment
 //! derived    all else: leases, cells, lists, summaries, counts, inboxes, chunks, the chunk index
@@ -22,8 +22,8 @@
 //! - **Y2** a free that was answered shows in the maps or in a held-back free: the live bit is clear, or the remote
 //!   bit set, or the column holds it back. Live bits are cleared before remote bits, and before another
 //!   free is held back, so a freed block never looks handed out.
-//! - **Y3** the length of a large block is written before its page entry, which is one word, and a span is given up only when no
-//!   block in it is live. So a head with a live block is whole; its continuations are written again from it.
+//! - **Y3** the length of a large block, and whether it is published, are written before its page entry, which is one word, and a span
+//!   is given up only when no block in it is live. So a head with a live block is whole; its continuations are written again from it.
 //! - **Y4** a reset is noted before it clears anything, until all is cleared: it happened, or will have.
 //! - **Y5** a publication's intent stands from before its block is live until the place names it; see `column::publish`.
 //!

@@ -20,6 +20,9 @@ impl Region {
     /// Copies the region into a new file at `path`, in place of what is there, as a closed one: `parts` of it, all that
     /// was ever written. Nobody writes meanwhile.
     pub(crate) fn snapshot(&self, path: &Path, parts: &[Range<usize>]) -> Result<()> {
+        if path.as_os_str().is_empty() {
+            return Err(Error::Config("path is empty; it must name a file"));
+        }
         // In place of a file, or of what leads to one or to nothing; not of a device, a pipe or a folder.
         if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             return Err(Error::Format { name: named(path), why: "it is no ordinary file" });
@@ -104,7 +107,7 @@ const UNFINISHED: [&str; 2] = [".engram.", ".unfinished"];
 /// Whether a file has such a name.
 fn is_unfinished(name: &str) -> bool {
     let number = name.strip_prefix(UNFINISHED[0]).and_then(|rest| rest.strip_suffix(UNFINISHED[1]));
-    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// A copy that is being made. It is locked, which tells it from what a killed process left, and its name goes away with this.

@@ -139,7 +139,7 @@ impl SpanMeta {
 
     /// Forgets all: it is nobody's. If there is nothing to forget, nothing is written.
     pub(crate) fn forget(&self) {
-        let words = [&self.next, &self.prev, &self.away, &self.spans, &self.align, &self.busy];
+        let words = [&self.next, &self.prev, &self.away, &self.spans, &self.align, &self.busy, &self.published];
         let known = words.iter().any(|word| word.load(Relaxed) != 0)
             || self.summary.load(Relaxed) | self.collect.load(Relaxed) != 0
             || !self.pending.is_fresh()
