@@ -770,7 +770,7 @@ mod allocation_service_tests {
     fn an_update_spikes_by_the_priority_of_the_concept_that_it_changes() {
         let service = open(small());
         let over = AtomicBool::new(false);
-        let latest = engram::guidance::first_spike(0.75).unwrap();
+        let latest = engram::service::first_spike(0.75).unwrap();
         thread::scope(|scope| {
             for _ in 0..2 {
                 let (service, over) = (&service, &over);

@@ -72,7 +72,7 @@ mod upkeep;
 #[cfg(not(loom))]
 pub use crate::guidance::{
     AllocationError, AllocationPriority, AllocationRequest, AllocationStrategyType, ConceptType, DeallocationRequest, MultiColumnProcessor,
-    ResourceRequirements, TtfsEncoding, TtfsIntegrationService,
+    ResourceRequirements, TtfsEncoding, TtfsIntegrationService, first_spike,
 };
 #[cfg(not(loom))]
 pub use crate::spike::SpikeTime;
