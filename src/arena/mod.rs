@@ -21,8 +21,9 @@ use core::ptr::NonNull;
 use std::path::PathBuf;
 
 use crate::column::cell::CellId;
-use crate::column::core::{Core, Options, Shape};
+use crate::column::core::{Core, Options};
 use crate::column::scarce::Kept;
+use crate::column::shape::Shape;
 use crate::column::unusual::Route;
 use crate::column::{Column, ColumnId, Live};
 use crate::error::{Error, Result};

@@ -12,6 +12,7 @@
 //! many     many blocks of one size at once
 //! walk     all blocks of a column, reset  publish   blocks that a word in the arena names, or that are free
 //! core     the tables that all of it stands on
+//! shape    where these lie in the region
 //! lines    where the code of the fast path lies
 //! ```
 //!
@@ -48,6 +49,8 @@ pub(crate) mod remote;
 mod resize;
 #[cfg(not(loom))]
 pub(crate) mod scarce;
+#[cfg(not(loom))]
+pub(crate) mod shape;
 #[cfg(not(loom))]
 mod shared;
 pub(crate) mod steal;
