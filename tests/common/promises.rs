@@ -5,6 +5,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use engram::{Arena, ArenaBuilder, Column, ColumnId, Result, SpikeTime};
@@ -14,7 +15,7 @@ pub(crate) const CHUNK: usize = 2 << 20;
 /// Bytes of a span.
 pub(crate) const SPAN: usize = 32 << 10;
 
-/// Set in child processes that a test starts by running its own program again.
+/// Set in child processes that a test starts by running its own program again: how many were started before.
 const CHILD: &str = "ENGRAM_PROMISES_CHILD";
 
 /// An arena of `capacity` bytes with four columns.
@@ -47,10 +48,15 @@ pub(crate) const fn in_zone(zone: u32) -> SpikeTime {
     SpikeTime::from_nanos((1 << (20 + zone)) + (1 << (19 + zone)))
 }
 
-/// Random numbers, the same in each run (Marsaglia's xorshift64).
+/// Random numbers, the same in each run for the same beginning, which is not 0 (Marsaglia's xorshift64).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
+    /// Other ones each time.
+    pub(crate) fn of_now() -> Self {
+        Self(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -136,13 +142,19 @@ impl Marked {
 
 /// Runs one test of this program again as a child, which [`is_child`] tells it.
 pub(crate) fn run_again(test: &str) -> Output {
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
     Command::new(std::env::current_exe().expect("the program knows itself"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
+        .env(CHILD, BEFORE.fetch_add(1, Relaxed).to_string())
         .output()
         .expect("the program runs")
 }
 
 pub(crate) fn is_child() -> bool {
-    std::env::var_os(CHILD).is_some()
+    children_before().is_some()
+}
+
+/// In such a child, how many were started before.
+pub(crate) fn children_before() -> Option<usize> {
+    std::env::var(CHILD).ok()?.parse().ok()
 }

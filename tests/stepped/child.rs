@@ -2,8 +2,8 @@
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::promises::{children_before, is_child, run_again};
 
 /// A child; it is killed when this is dropped.
 pub(crate) struct Child {
@@ -99,21 +99,15 @@ impl Drop for Child {
     }
 }
 
-/// In the environment of a process that runs one test alone: how many were before it.
-const ALONE: &str = "ENGRAM_ALONE";
-
 /// Runs the test that calls this in a process of its own, and says so; false in that process. So a test may fork, and other tests
 /// go on beside it: whatever they have locked or opened, its children do not have.
 pub(crate) fn ran_alone() -> bool {
-    static BEFORE: AtomicUsize = AtomicUsize::new(0);
-    if std::env::var_os(ALONE).is_some() {
+    if is_child() {
         return false;
     }
     let thread = std::thread::current();
     let test = thread.name().expect("that of its test");
-    let mut alone = Command::new(std::env::current_exe().expect("this program"));
-    alone.args([test, "--exact", "--nocapture"]).env(ALONE, BEFORE.fetch_add(1, Relaxed).to_string());
-    let output = alone.output().expect("this program, anew");
+    let output = run_again(test);
     let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     println!("{said}");
     eprintln!("{errors}");
@@ -124,7 +118,7 @@ pub(crate) fn ran_alone() -> bool {
 /// Keeps this thread, and its children, on one processor: to step from one process to the other is quicker there. Tests that run
 /// side by side take one each.
 pub(crate) fn stay_on_one_processor() {
-    let before = std::env::var(ALONE).ok().and_then(|before| before.parse::<usize>().ok()).unwrap_or(0);
+    let before = children_before().unwrap_or(0);
     // SAFETY: room for a set; zero is an empty one.
     let mut all: libc::cpu_set_t = unsafe { core::mem::zeroed() };
     // SAFETY: as large as told.

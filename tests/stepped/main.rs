@@ -16,4 +16,6 @@ mod crash;
 #[path = "../common/folder.rs"]
 mod folder;
 mod killed;
+#[path = "../common/promises.rs"]
+mod promises;
 mod unpublish_races;

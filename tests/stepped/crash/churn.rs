@@ -8,6 +8,7 @@ use engram::{Arena, ArenaBuilder, BatchFlags, Column, ColumnId, Request, SpikeTi
 
 use super::super::child::{Child, Stop};
 use super::super::folder::Folder;
+use super::super::promises::Random;
 use super::judge;
 use super::operations::{column, layout};
 use super::table::{ENTRIES, Place, Table, Taken, state};
@@ -29,42 +30,6 @@ const STAMPED: u64 = 4096;
 
 fn builder() -> ArenaBuilder {
     Arena::builder().capacity(16 << 20).columns(3)
-}
-
-/// Random numbers (Marsaglia's xorshift64).
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// Other ones each time.
-    pub(crate) fn of_now() -> Self {
-        Self(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 11) as usize % end
-    }
-
-    /// Mostly small sizes, some medium, few large.
-    fn size(&mut self) -> usize {
-        1 + match self.below(100) {
-            0..88 => self.below(1024),
-            88..96 => self.below(4096),
-            96..99 => self.below(40_000),
-            _ => self.below(400_000),
-        }
-    }
-
-    fn spike(&mut self) -> SpikeTime {
-        let octaves = self.below(12);
-        SpikeTime::from_nanos((self.next() as u32) >> octaves)
-    }
 }
 
 /// A thread of the child: the first holds column 0, the other none.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::child::{Child, Stop, be_killed_after, stop_to_be_stepped};
 use super::super::folder::Folder;
-use super::churn::Random;
+use super::super::promises::Random;
 use super::file::Mapped;
 use super::judge;
 use super::operations::ALL;

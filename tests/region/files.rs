@@ -1,0 +1,363 @@
+//! Names and files: what may be at a path, and what others do there while a region is opened, copied or grown. It happens in the
+//! middle of the call, for certain.
+
+use core::alloc::Layout;
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::sync::mpsc;
+
+use engram::{Arena, ColumnId, Error, RegionView, SpikeTime};
+
+use super::folder::Folder;
+use super::{builder, check, has_limit, stamp};
+
+/// What is done in the middle of a call into the library, so that others come between for certain: the library's system calls
+/// come by here, on their way to the system.
+mod between {
+    use super::RawFd;
+    use std::cell::RefCell;
+
+    /// The calls that come by.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub enum Call {
+        Lock,
+        Sync,
+        Length,
+        Seek,
+    }
+
+    type Deed = Box<dyn FnMut(RawFd) -> bool>;
+
+    thread_local! {
+        static DEED: RefCell<Option<(&'static [Call], Deed)>> = const { RefCell::new(None) };
+    }
+
+    /// Does `deed` before this thread's next call of these, with its descriptor; and again as long as it says so.
+    pub fn before(calls: &'static [Call], deed: impl FnMut(RawFd) -> bool + 'static) {
+        DEED.set(Some((calls, Box::new(deed))));
+    }
+
+    /// Does nothing more.
+    pub fn nothing() {
+        DEED.set(None);
+    }
+
+    fn passing(call: Call, file: RawFd) {
+        // While it is done, there is none.
+        match DEED.take() {
+            Some((calls, mut deed)) if calls.contains(&call) => {
+                if deed(file) {
+                    DEED.set(Some((calls, deed)));
+                }
+            }
+            other => DEED.set(other),
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn fsync(file: libc::c_int) -> libc::c_int {
+        passing(Call::Sync, file);
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_fsync, file) as libc::c_int }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn ftruncate64(file: libc::c_int, bytes: i64) -> libc::c_int {
+        passing(Call::Length, file);
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_ftruncate, file, bytes) as libc::c_int }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn lseek(file: libc::c_int, to: i64, how: libc::c_int) -> i64 {
+        passing(Call::Seek, file);
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_lseek, file, to, how) }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn flock(file: libc::c_int, how: libc::c_int) -> libc::c_int {
+        if how & libc::LOCK_UN == 0 {
+            passing(Call::Lock, file);
+        }
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_flock, file, how) as libc::c_int }
+    }
+}
+
+#[test]
+fn a_region_is_made_where_a_link_leads_to_nothing_and_the_link_stays() {
+    // There the system looks whether there is room before it takes any.
+    let folder = Folder::in_memory("region-link");
+    let (link, path) = (folder.file("link"), folder.file("region"));
+    std::os::unix::fs::symlink("region", &link).unwrap();
+    // What cannot become a region is taken away again, and not the link.
+    assert!(matches!(builder().capacity(1 << 40).path(&link).build(), Err(Error::File { .. })));
+    assert!(link.is_symlink() && !path.exists());
+    drop(builder().path(&link).build().unwrap());
+    assert!(link.is_symlink() && path.metadata().unwrap().is_file());
+    assert!(!builder().path(&path).build().unwrap().was_recovered());
+}
+
+#[test]
+fn who_makes_a_region_in_a_file_before_its_maker_has_locked_it_keeps_it() {
+    let folder = Folder::new("region-faster");
+    for new in [false, true] {
+        let path = folder.file("region");
+        let other = path.clone();
+        between::before(&[between::Call::Lock], move |_| {
+            builder().path(&other).build().unwrap().set_root(1, 77).unwrap();
+            false
+        });
+        if new {
+            assert!(matches!(builder().new_file(&path).build(), Err(Error::FileExists(_))));
+        } else {
+            let arena = builder().path(&path).build().unwrap();
+            assert_eq!(arena.root(1), Ok(77));
+            arena.set_root(2, 78).unwrap();
+        }
+        let arena = builder().path(&path).build().unwrap();
+        assert_eq!((arena.root(1), arena.root(2)), (Ok(77), Ok(if new { 0 } else { 78 })));
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_lost_its_name_before_it_was_locked_is_not_opened() {
+    let folder = Folder::new("region-nameless");
+    let path = folder.file("region");
+    let with_root = |path: &std::path::Path, root| {
+        let arena = builder().path(path).build().unwrap();
+        arena.set_root(0, root).unwrap();
+        arena
+    };
+    // Removed, as by who created it, and failed.
+    let gone = path.clone();
+    between::before(&[between::Call::Lock], move |_| {
+        std::fs::remove_file(&gone).unwrap();
+        false
+    });
+    drop(with_root(&path, 1));
+    assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(1));
+    // Replaced by a snapshot.
+    let (source, target) = (with_root(&folder.file("source"), 2), path.clone());
+    between::before(&[between::Call::Lock], move |_| {
+        source.snapshot(&target).unwrap();
+        false
+    });
+    assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(2));
+    // Again and again.
+    let (aside, target) = (folder.file("aside"), path.clone());
+    between::before(&[between::Call::Lock], move |_| {
+        std::fs::copy(&target, &aside).unwrap();
+        std::fs::rename(&aside, &target).unwrap();
+        true
+    });
+    assert!(matches!(builder().path(&path).build(), Err(Error::FileBusy(_))));
+    between::nothing();
+    assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(2));
+}
+
+#[test]
+fn a_closed_file_is_not_locked_any_more_although_a_forked_child_has_it_open() {
+    let folder = Folder::new("region-forked");
+    let path = folder.file("region");
+    let (copy, taken) = mpsc::channel();
+    between::before(&[between::Call::Lock], move |file| {
+        // What a child has of a file: the same one opened once, and so the same lock.
+        // SAFETY: no pointers.
+        copy.send(unsafe { libc::dup(file) }).unwrap();
+        false
+    });
+    drop(builder().path(&path).build().unwrap());
+    let again = builder().path(&path).build();
+    // SAFETY: the copy is ours.
+    assert_eq!(unsafe { libc::close(taken.recv().unwrap()) }, 0);
+    again.unwrap();
+}
+
+#[test]
+fn a_snapshot_replaces_no_region_that_was_opened_while_it_was_made() {
+    let folder = Folder::new("region-overtaken");
+    let path = folder.file("region");
+    let source = builder().build().unwrap();
+    for there in [false, true] {
+        if there {
+            drop(builder().path(&path).build().unwrap());
+        }
+        let ((opened, open), other) = (mpsc::channel(), path.clone());
+        // All of the copy is written by then.
+        between::before(&[between::Call::Sync], move |_| {
+            opened.send(builder().path(&other).build().unwrap()).unwrap();
+            false
+        });
+        let refused = source.snapshot(&path).unwrap_err();
+        let arena = open.recv().unwrap();
+        assert!(matches!(refused, Error::FileBusy(_)), "{refused}");
+        arena.set_root(0, 5).unwrap();
+        drop(arena);
+        assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(5));
+        assert_eq!(folder.files(), 1);
+        // What is closed again is replaced.
+        source.snapshot(&path).unwrap();
+        assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(0));
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_snapshot_can_have_a_name_of_any_length() {
+    let folder = Folder::new("region-long");
+    let path = folder.file(&"n".repeat(255));
+    builder().build().unwrap().snapshot(&path).unwrap();
+    drop(builder().path(&path).build().unwrap());
+    assert_eq!(folder.files(), 1);
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_no_pipe_and_no_device() {
+    let folder = Folder::new("region-pipe");
+    let (path, link) = (folder.file("pipe"), folder.file("link"));
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for path in [&path, &link] {
+        let error = builder().build().unwrap().snapshot(path).unwrap_err();
+        assert!(matches!(error, Error::Format { why: "it is no ordinary file", .. }), "{error}");
+    }
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&std::fs::metadata(&path).unwrap().file_type()));
+    assert_eq!(folder.files(), 2);
+}
+
+#[test]
+fn what_killed_snapshots_left_goes_away_with_the_next_and_what_is_being_written_stays() {
+    let folder = Folder::new("region-left");
+    let path = folder.file("region");
+    let source = builder().build().unwrap();
+    // What copies are called while they are written; such files with other numbers are what others left, or write.
+    let ((name, names), other) = (mpsc::channel(), folder.path().to_owned());
+    between::before(&[between::Call::Sync], move |_| {
+        name.send(std::fs::read_dir(&other).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap()).unwrap();
+        false
+    });
+    source.snapshot(&path).unwrap();
+    let name = names.recv().unwrap();
+    let with = |digit| folder.file(&name.replace(|any: char| any.is_ascii_digit(), digit));
+    let [left, written] = ["1", "2"].map(with);
+    std::fs::write(&left, [7; 5000]).unwrap();
+    // Nobody's copies.
+    let others = [".engram.mine.unfinished", ".engram.0123456789abcdef0.unfinished"].map(|name| folder.file(name));
+    for other in &others {
+        std::fs::write(other, "mine").unwrap();
+    }
+    let file = std::fs::File::create(&written).unwrap();
+    file.try_lock().unwrap();
+    source.snapshot(&path).unwrap();
+    assert!(!left.exists() && written.exists(), "{name}");
+    for other in &others {
+        std::fs::remove_file(other).unwrap();
+    }
+    drop(file);
+    source.snapshot(&path).unwrap();
+    assert_eq!(folder.files(), 1);
+}
+
+#[test]
+fn snapshots_at_the_same_time_do_not_disturb_each_other() {
+    let folder = Folder::new("region-together");
+    let path = folder.file("region");
+    let sources = [1, 2].map(|root| {
+        let arena = builder().build().unwrap();
+        arena.set_root(0, root).unwrap();
+        arena
+    });
+    let [source, other] = sources;
+    let last = |root| {
+        assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(root));
+        assert_eq!(folder.files(), 1);
+    };
+    // Of the same file, from processes of the same number, as two containers have them.
+    let (other, target) = (std::sync::Arc::new(other), path.clone());
+    let another = other.clone();
+    between::before(&[between::Call::Sync], move |_| {
+        another.snapshot(&target).unwrap();
+        false
+    });
+    source.snapshot(&path).unwrap();
+    last(1);
+    // The copy is made, and not yet locked, when another comes and sweeps. (The first lock looks whether the file is open.)
+    let (target, mut locks) = (path.clone(), 0);
+    between::before(&[between::Call::Lock], move |_| {
+        locks += 1;
+        if locks == 2 {
+            other.snapshot(&target).unwrap();
+        }
+        locks < 2
+    });
+    source.snapshot(&path).unwrap();
+    last(1);
+}
+
+#[test]
+fn a_region_that_is_killed_while_it_grows_has_its_old_shape_or_its_new_one() {
+    let folder = Folder::in_memory("region-growth");
+    let path = folder.file("region");
+    // With so many columns the new metadata would overlap the old.
+    let builder = |capacity: usize, path| Arena::builder().capacity(capacity).columns(64).sparse(true).path(path);
+    let arena = builder(4 << 20, path.clone()).build().unwrap();
+    let mut blocks = BTreeMap::new();
+    for bytes in [100, 1000, 5000, 100_000, 1_000_000] {
+        let p = arena.alloc(None, Layout::from_size_align(bytes, 16).unwrap(), SpikeTime::NONE).unwrap();
+        blocks.insert(stamp(&arena, p, bytes), bytes);
+    }
+    // It lies in the part of the old metadata that the new one will have.
+    arena.limit_column(ColumnId::new(63), Some(3 << 15)).unwrap();
+    drop(arena);
+    // What the file is at all these moments is what a kill would leave.
+    let ((seen, states), file) = (mpsc::channel(), path.clone());
+    let mut last = Vec::new();
+    between::before(&[between::Call::Length, between::Call::Seek], move |_| {
+        let state = std::fs::read(&file).unwrap();
+        if state != last {
+            last.clone_from(&state);
+            seen.send(state).unwrap();
+        }
+        true
+    });
+    drop(builder(6 << 20, path.clone()).build().unwrap());
+    between::nothing();
+    let states: Vec<_> = states.iter().collect();
+    assert!(states.len() > 10);
+    let arena_bytes = builder(8 << 20, path.clone()).size().unwrap();
+    let mut old = 0;
+    for state in &states {
+        std::fs::write(&path, state).unwrap();
+        // In its old shape it is as long as before: what was to become of it takes no room for good.
+        if let Ok(arena) = builder(4 << 20, path.clone()).build() {
+            assert_eq!(path.metadata().unwrap().len(), builder(4 << 20, path.clone()).size().unwrap() as u64);
+            check(&arena, &blocks);
+            old += 1;
+        }
+        std::fs::write(&path, state).unwrap();
+        check(&builder(6 << 20, path.clone()).build().unwrap(), &blocks);
+        let arena = builder(8 << 20, path.clone()).build().unwrap();
+        assert_eq!(path.metadata().unwrap().len(), arena_bytes as u64);
+        check(&arena, &blocks);
+        has_limit(&arena, 63);
+    }
+    assert!(old > 1 && old < states.len(), "{old}");
+    // The metadata is still aside: who looks while it grows on, and becomes shorter, looks again.
+    for seeks in [1, 2] {
+        std::fs::write(&path, &states[states.len() - 2]).unwrap();
+        let (file, mut left) = (path.clone(), seeks);
+        between::before(&[between::Call::Seek], move |_| {
+            left -= 1;
+            if left == 0 {
+                drop(builder(8 << 20, file.clone()).build().unwrap());
+            }
+            left > 0
+        });
+        assert_eq!(RegionView::open(&path).unwrap().metrics().live_blocks(), blocks.len() as u64);
+        between::nothing();
+    }
+}
