@@ -36,7 +36,7 @@ use core::mem::MaybeUninit;
 
 use super::block::{ColumnBlock, Hold, OpenSide};
 use super::cell::{CELL_OF_SIZE, Cell, CellId};
-use super::core::{Core, span_bytes};
+use super::core::{Core, asked_for, span_bytes};
 use super::refill::{refilling, spilling, spilling_run};
 use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
@@ -85,10 +85,10 @@ impl Asked {
         self.0
     }
 
-    /// No memory would serve it: told of this, and not of the slot that would have done.
+    /// An error that is told of the slot that would have done, told of this.
     #[inline(always)]
-    fn no_memory(self) -> Error {
-        Error::NoMemory { size: self.0 & u32::MAX as usize, align: (self.0 >> 32).max(GRANULE) }
+    fn of(self, error: Error) -> Error {
+        asked_for(error, self.0 & u32::MAX as usize, self.0 >> 32)
     }
 }
 
@@ -719,9 +719,7 @@ impl Handle {
     #[cold]
     #[inline(always)]
     pub(crate) fn nowhere(&self) -> *mut u8 {
-        if let Error::NoMemory { .. } = self.error() {
-            self.refuse(self.asked.get().no_memory());
-        }
+        self.refuse(self.asked.get().of(self.error()));
         self.not_given()
     }
 

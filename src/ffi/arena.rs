@@ -135,7 +135,7 @@ impl engram_arena_config {
 
 const EMPTY_PATH: Error = Error::Config("path is empty; it must name a file, or be NULL");
 
-/// A config's path as the system takes it.
+/// A path as the system takes it; of a config, which may have none.
 pub(crate) fn path_of(path: &CStr) -> Result<PathBuf> {
     #[cfg(unix)]
     let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path.to_bytes());

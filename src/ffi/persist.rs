@@ -29,8 +29,10 @@ pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *
     }
     // SAFETY: the caller's promise: it ends with a NUL.
     let path = unsafe { CStr::from_ptr(path) };
+    // What an empty one lacks the copy says: here it must not be missing.
+    let path = if path.is_empty() { Ok(PathBuf::new()) } else { path_of(path) };
     // SAFETY: the caller's promise.
-    status(unsafe { arena_of(arena) }.and_then(|arena| arena.snapshot(if path.is_empty() { PathBuf::new() } else { path_of(path)? })))
+    status(unsafe { arena_of(arena) }.and_then(|arena| arena.snapshot(path?)))
 }
 
 /// Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far
