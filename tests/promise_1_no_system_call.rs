@@ -12,6 +12,8 @@
 
 #[path = "common/child.rs"]
 mod child;
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/promises.rs"]
 mod promises;
 
@@ -23,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use child::{End, Outcome, Report, fork};
 use engram::{Arena, BatchFlags, Column, Error, Request, SpikeTime};
+use folder::Folder;
 use promises::{CHUNK, Random, arena, built, column, held, in_zone, layout};
 
 /// How a child ends that allocates from the host.
@@ -460,4 +463,28 @@ fn nor_does_one_with_many_columns_that_are_all_used() {
         assert_eq!(outcome.end, End::Exit(0), "{outcome:?}");
         assert_eq!(outcome.last(), "0", "page faults in {capacity} bytes");
     }
+}
+
+#[test]
+fn nor_does_one_that_has_grown_when_its_file_was_opened() {
+    let folder = Folder::in_memory("prefaulted");
+    let outcome = fork(|report| {
+        let opened = |capacity| Arena::builder().capacity(capacity).columns(4).path(folder.file("grown.engram"));
+        let fill = |arena: &Arena| {
+            let holder = held(arena, 1);
+            while let Ok(block) = holder.alloc(4096, 16, SpikeTime::NONE) {
+                // SAFETY: our own block of 4096 bytes.
+                unsafe { block.write_bytes(1, 4096) };
+            }
+        };
+        // The program's own pages.
+        fill(&arena(2 << 20));
+        drop(built(opened(4 << 20)));
+        let arena = built(opened(32 << 20).prefault(true));
+        let before = faults();
+        fill(&arena);
+        report.say(&(faults() - before).to_string());
+    });
+    assert_eq!(outcome.end, End::Exit(0), "{outcome:?}");
+    assert_eq!(outcome.last(), "0", "page faults");
 }

@@ -294,6 +294,7 @@ impl Core {
         }
         region.set_extent(to);
         region.keep();
+        region.prepare_anew(shape.region_options(&options));
         Ok((Self::over(region, &shape, options)?, Found::Unclosed(shape.describe(to))))
     }
 

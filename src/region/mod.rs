@@ -324,19 +324,33 @@ impl Region {
         assert!(start + extent.bytes() <= mapping.len(), "R2");
         let origin = mapping.base().as_ptr().wrapping_add(start + extent.data).wrapping_sub(CHUNK);
         let region = Self { mapping, start, extent, origin, file, opened_by: Opener::this() };
-        let (data, bytes) = (start + extent.data, extent.chunks * CHUNK);
-        if options.huge_pages {
-            region.mapping.ask_for_huge_pages(data, bytes);
-        }
+        // Before it is locked, which takes the pages.
+        region.ask_for_huge_pages(options);
         if options.lock {
             region.mapping.lock()?;
         }
-        if options.prefault {
-            region.mapping.prefault(start, PAGE);
-            region.mapping.prefault(start + extent.metadata, options.prefault_metadata);
-            region.mapping.prefault(data, bytes);
-        }
+        region.prefault(options);
         Ok(region)
+    }
+
+    /// As it was when the region was opened, where its parts lie by now; what is locked is so up to the end of the mapping.
+    pub(crate) fn prepare_anew(&self, options: RegionOptions) {
+        self.ask_for_huge_pages(options);
+        self.prefault(options);
+    }
+
+    fn ask_for_huge_pages(&self, options: RegionOptions) {
+        if options.huge_pages {
+            self.mapping.ask_for_huge_pages(self.start + self.extent.data, self.capacity());
+        }
+    }
+
+    fn prefault(&self, options: RegionOptions) {
+        if options.prefault {
+            self.mapping.prefault(self.start, PAGE);
+            self.mapping.prefault(self.start + self.extent.metadata, options.prefault_metadata);
+            self.touch(self.capacity());
+        }
     }
 
     /// The table of a section of this region's metadata.
