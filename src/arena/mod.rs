@@ -83,7 +83,9 @@ impl ArenaBuilder {
     }
 
     /// Touches every page of user memory and of the metadata at open, so that later accesses do not fault. Default off. (The columns'
-    /// part of the metadata, 200 KiB each, or less in a file, is left out if it takes more than user memory and more than 64 MiB.)
+    /// part of the metadata, 200 KiB each, or less in a file, is left out if it takes more than user memory and more than 64 MiB. In a
+    /// file on a disk the first store to a page faults once more whenever the system has written it back, [`Arena::sync`] included;
+    /// in a file in memory (tmpfs) none does.)
     pub fn prefault(mut self, on: bool) -> Self {
         self.options.region.prefault = on;
         self
