@@ -523,4 +523,24 @@ mod allocation_service_tests {
             assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
         }
     }
+
+    #[test]
+    fn what_an_alternative_served_is_updated_there_once_the_pool_of_its_type_is_gone() {
+        let folder = Folder::new("alternative");
+        let path = folder.file("s.engram");
+        let event = PoolConfig::new(ConceptType::EVENT, 1 << 20);
+        let entity = PoolConfig { alternatives: vec![ConceptType::EVENT], ..PoolConfig::new(ConceptType::ENTITY, 0) };
+        let open_with = |pools| MemoryAllocationService::open(AllocationServiceConfig { pool_configurations: pools, ..config(&path) });
+        let service = open_with(vec![entity, event.clone()]).unwrap();
+        let served = service.allocate_memory(AllocationRequest::new("a", ConceptType::ENTITY, "first")).unwrap();
+        assert_eq!(served.memory_pool_id, "event");
+        drop(service);
+        // It has every pool that has concepts.
+        let service = open_with(vec![event]).unwrap();
+        let updated = service.update("a", "second").unwrap();
+        assert_eq!((updated.memory_pool_id.as_str(), updated.memory_slot.version), ("event", 2));
+        assert_eq!((&*service.read("a").unwrap(), *service.read("a").unwrap().concept_type()), (&b"second"[..], ConceptType::ENTITY));
+        service.deallocate_memory("a".into()).unwrap();
+        assert_eq!(used(&service), [("event".to_owned(), 0)]);
+    }
 }

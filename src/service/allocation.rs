@@ -624,7 +624,8 @@ impl MemoryAllocationService {
         let strategy = self.reconsider(&node, &mut state, &before, features.information());
         let column = self.cortex.column(node.number).unwrap_or(0);
         let concept = Concept { version: before.version + 1, strategy: strategy.strategy_type, ..before };
-        let own = self.pool_of(before.concept_type)?;
+        // That of its type may be gone since the region was written, if another one has served it.
+        let own = self.find_pool(before.concept_type).unwrap_or(usize::from(state.pool));
         let spike = strategy.placement.spike(concept.spike);
         let taken = self.take(own, column, &concept, spike, Terms::alone(old.mark()))?;
         let Taken { slot, pool, bytes, .. } = taken;
