@@ -203,6 +203,20 @@ fn what_alignments_take_has_room_in_the_arena_of_a_trace() {
 }
 
 #[test]
+fn spans_of_which_each_thread_uses_little_have_room_in_the_arena_of_a_trace() {
+    let mut trace = Writer::new(64);
+    let classes = (16..128).step_by(16).chain((0..41).map(|step| (8 + step % 8) << (4 + step / 8)));
+    for size in classes {
+        for thread in 0..64 {
+            trace.allocate(thread, size, 4);
+        }
+    }
+    let trace = Scratch::new("sparse.egt", &trace.finish());
+    let replay = &json(trace.path(), &[])["replays"][0];
+    assert_eq!(replay["faults"]["engram"]["refused"], 0);
+}
+
+#[test]
 fn a_compressed_trace_is_the_same_trace_and_files_are_reported_in_order() {
     let bytes = every_operation().finish();
     let packed = ruzstd::encoding::compress_to_vec(bytes.as_slice(), ruzstd::encoding::CompressionLevel::Fastest);

@@ -76,7 +76,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// As the options say, else as the trace needs: twice what can be live at once, and 64 MiB more.
+    /// As the options say, else as the trace needs: twice what can be live at once, and 64 MiB more, or what the threads' spans take
+    /// if most of their slots are free.
     ///
     /// # Errors
     /// [`Failure::Usage`] if there are fewer columns than threads, [`Failure::Demand`] if the machine is too small.
@@ -90,7 +91,7 @@ impl Shape {
         if let Some(available) = available.filter(|available| demand > u128::from(*available)) {
             return Err(Failure::Demand { name: name.to_owned(), demand, available });
         }
-        let generous = (demand * 2 + (64 << 20)).next_multiple_of(2 << 20);
+        let generous = (demand * 2 + plan.demand.begun.max(64 << 20)).next_multiple_of(2 << 20);
         let capacity = options.capacity.unwrap_or(usize::try_from(generous).unwrap_or(usize::MAX));
         Ok(Self { columns, capacity })
     }

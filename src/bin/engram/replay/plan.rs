@@ -16,6 +16,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use crate::trace::{Action, Trace};
 
 /// What a step does.
@@ -158,6 +160,8 @@ pub struct Demand {
     pub peak_live: u128,
     /// The most that can be live at once, however the threads drift apart, each block rounded up as a class would.
     pub bound: u128,
+    /// What the threads' spans and runs take if each kind that a thread asks for has one, however few of its slots are live.
+    pub begun: u128,
     /// The thread and its step after which the peak is reached first.
     pub peak_at: (usize, usize),
     /// Frees by another thread than the one that allocated.
@@ -206,6 +210,8 @@ struct Planner {
     live: u128,
     /// Bytes allocated less bytes freed by each thread, rounded up, and the most that was.
     balances: Vec<(i128, i128)>,
+    /// What each thread asks for, by the slots that serve it: their bytes, and whether they are aligned.
+    kinds: HashSet<(u8, u64, bool)>,
     demand: Demand,
 }
 
@@ -220,6 +226,7 @@ impl Planner {
             runs: 0,
             live: 0,
             balances: vec![(0, 0); threads],
+            kinds: HashSet::new(),
             demand: Demand::default(),
         }
     }
@@ -239,6 +246,9 @@ impl Planner {
         let mut step = Step::new(object, kind, size, align_log2);
         step.turn = before.map_or(0, |before| self.hand_over(before, thread, &mut step));
         self.weigh(thread, before.map(|before| before.size), kind, size, align_log2);
+        if kind != Kind::Free {
+            self.begin_span(thread, size, align_log2);
+        }
         self.begin_run(thread, &mut step);
 
         let script = &mut self.scripts[usize::from(thread)];
@@ -294,6 +304,16 @@ impl Planner {
         self.current = Some(thread);
     }
 
+    /// The slots of a span or a run are one thread's, and of one class.
+    fn begin_span(&mut self, thread: u8, size: u64, align_log2: u8) {
+        let size = lying(size, align_log2).max(1);
+        // Eight classes from one power of two to the next, 16 bytes apart at least; nothing is shared above 256 KiB.
+        let class = size.next_multiple_of((size.next_power_of_two() / 16).max(16));
+        if class <= 256 << 10 && self.kinds.insert((thread, class, align_log2 > 4)) {
+            self.demand.begun += u128::from((8 * class).max(32 << 10));
+        }
+    }
+
     fn weigh(&mut self, thread: u8, before: Option<u64>, kind: Kind, size: u64, align_log2: u8) {
         let after = if kind == Kind::Free { 0 } else { size };
         self.live = self.live - u128::from(before.unwrap_or(0)) + u128::from(after);
@@ -329,6 +349,11 @@ impl Planner {
 /// What a block of `size` bytes takes at most: an eighth more, at least 16 bytes; one with an alignment above that all up to the next
 /// that is aligned so.
 fn rounded(size: u64, align_log2: u8) -> i128 {
-    let size = if align_log2 > 4 { size.max(1).next_multiple_of(1 << align_log2) } else { size };
+    let size = lying(size, align_log2);
     i128::from(size + size / 8 + 16)
+}
+
+/// What a block with an alignment that not all have lies in: up to the next one.
+fn lying(size: u64, align_log2: u8) -> u64 {
+    if align_log2 > 4 { size.max(1).next_multiple_of(1 << align_log2) } else { size }
 }

@@ -67,7 +67,7 @@ fn the_demand_of_a_trace_is_what_is_live_in_its_order_and_what_could_be() {
     // Thread 0 allocates both of its blocks before the other frees one; thread 1 moves its block while both places count,
     // and has freed the other's by then.
     let bound = rounded(800) + rounded(1_000) + (rounded(1_600) + rounded(80) - rounded(800));
-    assert_eq!(plan.demand, Demand { peak_live: 1_600, bound, peak_at: (1, 1), cross_thread_frees: 1 });
+    assert_eq!(plan.demand, Demand { peak_live: 1_600, bound, begun: 4 << 15, peak_at: (1, 1), cross_thread_frees: 1 });
     let left: Vec<_> = plan.leftovers.iter().map(|left| (left.object, left.thread, left.size)).collect();
     assert_eq!(left, [(1, 1, 80), (2, 0, 1_000)]);
 }
@@ -83,4 +83,22 @@ fn the_demand_of_a_block_with_an_alignment_is_what_lies_up_to_the_next_one() {
     assert_eq!((bound(0, 100), bound(4, 100)), (eighth_more(100), eighth_more(100)));
     assert_eq!((bound(6, 100), bound(12, 4_096), bound(12, 4_097)), (eighth_more(128), eighth_more(4_096), eighth_more(8_192)));
     assert_eq!((bound(21, 0), bound(21, 1)), (eighth_more(2 << 20), eighth_more(2 << 20)));
+}
+
+#[test]
+fn each_thread_begins_a_span_of_each_kind_that_it_asks_for() {
+    let mut writer = Writer::new(2);
+    let begun = |writer: &Writer| planned(writer).demand.begun;
+    for size in [0, 1, 16, 17, 32, 1_000, 1_024] {
+        writer.allocate(0, size, 4);
+    }
+    assert_eq!(begun(&writer), 3 << 15);
+    writer.allocate(1, 16, 4);
+    writer.allocate(0, 16, 6);
+    writer.reallocate(0, 0, 1_025);
+    assert_eq!(begun(&writer), 6 << 15);
+    writer.allocate(0, 36_000, 4);
+    writer.allocate(0, 1 << 20, 4);
+    writer.free(0, 1);
+    assert_eq!(begun(&writer), (6 << 15) + 8 * 36_864);
 }
