@@ -216,6 +216,17 @@ fn spans_of_which_each_thread_uses_little_have_room_in_the_arena_of_a_trace() {
     assert_eq!(replay["faults"]["engram"]["refused"], 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn no_more_of_a_file_is_read_than_a_trace_may_have() {
+    let endless = Scratch::new("endless.egt", b"EGTRACE1");
+    std::fs::OpenOptions::new().write(true).open(endless.path()).unwrap().set_len(3 << 30).unwrap();
+    let limited = "ulimit -v 2097152; exec \"$0\" replay \"$1\"";
+    let output = Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_engram"), &endless.name()]).output().unwrap();
+    let said = refusal(&output, 2);
+    assert!(said.ends_with("at byte 536870912 of the file: too large: expected at most 536870912 bytes decompressed"), "{said}");
+}
+
 #[test]
 fn a_compressed_trace_is_the_same_trace_and_files_are_reported_in_order() {
     let bytes = every_operation().finish();

@@ -35,7 +35,8 @@ mod trace;
 mod watch;
 mod wordnet;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -48,7 +49,7 @@ use progress::Progress;
 use replay::{Options, Source};
 use report::style::Style;
 use report::{Report, text};
-use trace::packed;
+use trace::packed::{self, PackedError, PackedFault};
 
 const NEST: &[u8] = include_bytes!("../../../traces/nest_brunel.egt.zst");
 const NEST_NAME: &str = "nest_brunel";
@@ -112,7 +113,14 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 
 /// Reads a trace and checks all of it.
 fn read(path: &Path) -> Result<Source, Failure> {
-    let bytes = std::fs::read(path).map_err(|source| Failure::Read { path: path.to_owned(), source })?;
+    let (mut bytes, most) = (Vec::new(), packed::MAX_BYTES);
+    // One more than is allowed tells that there is more, however much: a device has no end.
+    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|source| Failure::Read { path: path.to_owned(), source })?;
+    if bytes.len() > most {
+        let source = PackedError { at: most, fault: PackedFault::TooLarge(most) };
+        return Err(Failure::Packed { path: path.to_owned(), source });
+    }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let name = name.trim_end_matches(".zst").trim_end_matches(".egt").to_owned();
     source(name, path, bytes)
