@@ -56,7 +56,7 @@ pub enum Failure {
         wrong: String,
     },
     /// A trace that does not fit this machine.
-    #[error("{name}: up to {demand} bytes are live at once, but this machine has {available} bytes of memory available")]
+    #[error("{name}: up to {demand} bytes are live at once, but this machine has {available} bytes of memory available for two such heaps")]
     Demand {
         /// The trace.
         name: String,

@@ -88,7 +88,8 @@ impl Shape {
             return Err(Failure::Usage(format!("{name}: --columns {columns} is too few: each of the trace's {threads} threads holds one")));
         }
         let (demand, available) = (plan.demand.bound, resident::available());
-        if let Some(available) = available.filter(|available| demand > u128::from(*available)) {
+        // Both heaps keep what they had while the other one is played.
+        if let Some(available) = available.filter(|available| demand * 2 > u128::from(*available)) {
             return Err(Failure::Demand { name: name.to_owned(), demand, available });
         }
         let generous = (demand * 2 + plan.demand.begun.max(64 << 20)).next_multiple_of(2 << 20);

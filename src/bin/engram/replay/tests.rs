@@ -7,6 +7,8 @@ use super::heap::{Heap, Local, Malloc};
 use super::plan::Plan;
 use super::play::{Calls, Content, Exact, Faults, Pass, Timed, play};
 use super::table::Table;
+#[cfg(target_os = "linux")]
+use super::{ArenaOptions, Failure, Shape, resident};
 use crate::trace::writer::{Writer, every_operation};
 use crate::trace::{Action, Trace, decode};
 
@@ -53,6 +55,15 @@ fn malloc_plays_a_tangle_of_threads_without_a_fault_in_every_pass() {
         assert_eq!(played(&Malloc, &plan, |_| Timed(Vec::new())), Faults::default());
         assert_eq!(played(&Malloc, &plan, |_| Exact::<true> { at: None, look: &|| {} }), Faults::default());
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_trace_that_has_no_room_in_two_heaps_side_by_side_is_refused() {
+    let mut trace = Writer::new(1);
+    trace.allocate(0, resident::available().unwrap() / 8 * 5, 4);
+    let shape = Shape::of("large", &planned(&trace), ArenaOptions::default());
+    assert!(matches!(shape, Err(Failure::Demand { .. })), "{shape:?}");
 }
 
 #[test]
