@@ -216,6 +216,18 @@ fn spans_of_which_each_thread_uses_little_have_room_in_the_arena_of_a_trace() {
     assert_eq!(replay["faults"]["engram"]["refused"], 0);
 }
 
+#[test]
+fn the_arena_s_own_peak_is_not_below_what_the_trace_has_live() {
+    let mut trace = Writer::new(16);
+    let objects: Vec<_> = (0..16).map(|thread| trace.allocate(thread, 1_000, 4)).collect();
+    (0..16).zip(objects).for_each(|(thread, object)| trace.free(thread, object));
+    let trace = Scratch::new("peak.egt", &trace.finish());
+    let replay = &json(trace.path(), &[])["replays"][0];
+    assert_eq!(replay["peak_live_bytes"], 16_000);
+    // Each is rounded to its class of 1,024 bytes.
+    assert_eq!(replay["metrics"]["bytes_peak"], 16_384);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn no_more_of_a_file_is_read_than_a_trace_may_have() {

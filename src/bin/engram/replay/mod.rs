@@ -194,7 +194,11 @@ impl Picture {
     fn played<const CONTENT: bool>(plan: &Plan, table: &mut Table, shape: Shape) -> Result<Self, Failure> {
         let arena = open(shape, false)?;
         let map = Mutex::new(Vec::new());
-        let look = || *map.lock().unwrap_or_else(PoisonError::into_inner) = arena.map();
+        let look = || {
+            *map.lock().unwrap_or_else(PoisonError::into_inner) = arena.map();
+            // What all columns have together is known to the arena when it is asked.
+            arena.metrics();
+        };
         let (peak_thread, peak_step) = plan.demand.peak_at;
         let at = |thread| (thread == peak_thread).then_some(peak_step);
         let passes = (0..plan.threads()).map(|thread| Exact::<CONTENT> { at: at(thread), look: &look }).collect();
