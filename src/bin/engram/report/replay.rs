@@ -114,6 +114,8 @@ impl ReplayReport {
             (engram.free_refused, "frees of live blocks refused by engram"),
             (engram.damaged, "blocks of engram's with content that is not their own"),
             (engram.misaligned, "blocks of engram's at a wrong alignment"),
+            (malloc.refused, "operations refused by malloc"),
+            (malloc.misaligned, "blocks of malloc's at a wrong alignment"),
             (malloc.damaged, "blocks of malloc's with content that is not their own"),
         ];
         let mut said: Vec<_> = wrong.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();

@@ -158,7 +158,7 @@ fn plain_text_is_ascii_without_escapes_and_says_what_was_measured() {
 fn a_report_complains_of_everything_that_went_wrong() {
     let mut wrong = replay();
     wrong.faults.engram = Faults { refused: 3, damaged: 2, misaligned: 1, free_refused: 4 };
-    wrong.faults.malloc = Faults { refused: 9, ..Faults::default() };
+    wrong.faults.malloc = Faults { refused: 9, misaligned: 8, ..Faults::default() };
     let mut visits = wordnet();
     visits.damaged = 5;
     let mut report = report(wrong, visits);
@@ -168,7 +168,8 @@ fn a_report_complains_of_everything_that_went_wrong() {
     assert_eq!(
         report.complaint().unwrap(),
         "a trace: 3 operations refused by engram, 4 frees of live blocks refused by engram, 2 blocks of engram's with \
-         content that is not their own, 1 blocks of engram's at a wrong alignment, a larger --capacity than 1099511627776 \
+         content that is not their own, 1 blocks of engram's at a wrong alignment, 9 operations refused by malloc, \
+         8 blocks of malloc's at a wrong alignment, a larger --capacity than 1099511627776 \
          bytes may serve them; wordnet: 5 walks found content that is not the concepts' own; \
          concepts: 6 contents are not as they were stored"
     );
