@@ -67,6 +67,17 @@ fn wrong_options_are_refused_in_one_line_that_names_them() {
 }
 
 #[test]
+fn what_one_of_several_traces_cannot_have_is_refused_before_anything_is_measured() {
+    let mut first = Writer::new(1);
+    first.allocate(0, 1, 4);
+    let first = Scratch::new("first.egt", &first.finish());
+    let of_two_threads = Scratch::new("second.egt", &every_operation().finish());
+    let output = engram(["replay", &first.name(), &of_two_threads.name(), "--columns", "1", "--rounds", "1"]);
+    let said = refusal(&output, 2);
+    assert!(said.contains("second: --columns 1 is too few"), "{said}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_refused_by_name_before_anything_is_measured() {
     let trace = Scratch::new("there.egt", &every_operation().finish());
     let output = engram(["replay".as_ref(), trace.path().as_os_str(), "no/such/file.egt".as_ref()]);

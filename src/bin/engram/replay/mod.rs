@@ -115,6 +115,14 @@ pub fn open(shape: Shape, prefault: bool) -> Result<Arena, Failure> {
     })
 }
 
+/// Whether a trace can be played as the options say.
+///
+/// # Errors
+/// As [`Shape::of`].
+pub fn fits(source: &Source, options: &Options) -> Result<(), Failure> {
+    Shape::of(&source.name, &Plan::of(&source.trace), options.arena).map(|_| ())
+}
+
 /// Plays a trace in all passes.
 ///
 /// # Errors
