@@ -107,7 +107,7 @@ fn look_for_findings(path: &Path, repaired: bool) -> Result<Report, Failure> {
         }
         sleep(PAUSE);
         let before = view.columns();
-        view.refresh().map_err(Failure::Region)?;
+        view.refresh().map_err(|error| Failure::Found(format!("{error}; there is nothing left to check")))?;
         let again = view.findings(usize::MAX);
         findings.retain(|finding| again.contains(finding));
         proven = view.columns() == before;
