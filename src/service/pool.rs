@@ -21,8 +21,8 @@
 //!   falls, and no snapshot has a peak below its `used`.
 //! - **Q4, the watermark**: `used` is at most `reserved` when nobody is inside a method.
 //! - **Q5, the counts**: they begin at 0 when the service is opened; of all pools together no snapshot has more deallocations than
-//!   allocations and concepts that were found. (An update may bring a concept from one pool to another: it is counted as allocated
-//!   in the one, and as freed in the other.)
+//!   allocations and concepts that were found. (An update may bring a concept from one pool to another: it is counted in neither,
+//!   so that the new one may have more deallocations than allocations.)
 
 use crate::guidance::{AllocationError, ConceptType};
 use crate::spike::SpikeTime;
