@@ -20,6 +20,10 @@
 //! the streaming rule that also places concepts, LDG (Stanton and Kliot 2012): most ties, discounted
 //! by load.
 //!
+//! Two full columns that have a part of a cluster each cannot give it to one another. While a plan is made, in which moves
+//! cost nothing, and there are empty columns, a group whose neighbours are in a full one may begin such a column though it
+//! gains nothing: the others follow.
+//!
 //! A column above its limit must give up concepts: there any total will do, and the lightest column is
 //! a target, too.
 //!
@@ -50,7 +54,7 @@ pub(crate) const AROUND: usize = 64;
 const LOADS_FOR_A_TIE: u32 = 64;
 /// Ties that one visit reads at most: the seed's, those of all that join a frontier and of all that join
 /// a group, and those around the movers.
-pub(crate) const VISIT_TIES: u64 = (ROW_MOST + TARGETS * ((GROUP + FRONTIER) + GROUP) * MEMBER_ROW + GROUP * AROUND) as u64;
+pub(crate) const VISIT_TIES: u64 = (ROW_MOST + (TARGETS + 1) * ((GROUP + FRONTIER) + GROUP) * MEMBER_ROW + GROUP * AROUND) as u64;
 
 /// How a visit looks at a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +167,12 @@ impl Search {
     fn visit_together(&mut self, net: &impl Net, node: u32, from: u32) -> Option<u32> {
         let excess = net.load(from).saturating_sub(net.limit());
         let mut best: Option<(i64, u32)> = None;
-        for (ties, column) in self.targets(net, from, net.weight(node), excess > 0).into_iter().flatten() {
+        let targets = self.targets(net, from, net.weight(node), excess > 0);
+        // Torn from neighbours where there is no room, those here may begin a column, for them to follow.
+        let is_full = |column| net.load(column).saturating_add(net.weight(node)) > net.limit();
+        let is_torn = || self.near.iter().any(|(column, _)| column != from && is_full(column));
+        let begun = net.spare().filter(|_| is_torn()).map(|spare| (0, spare));
+        for (ties, column) in targets.into_iter().flatten().chain(begun) {
             let gain = ties - self.near.get(from).unwrap_or(0);
             if let Some((total, size)) = self.grow(net, node, from, column, gain, excess)
                 && best.is_none_or(|best| total > best.0)
@@ -237,7 +246,9 @@ impl Search {
             self.group.push(node);
             weight += net.weight(node);
             total += gain;
-            if (total > 0 || excess > 0) && best.is_none_or(|(most, _)| total > most) {
+            // An empty column is begun for no gain, but not by all who are in another: so they are fewer each time.
+            let begins = total == 0 && net.spare() == Some(to) && weight < net.load(from);
+            if (total > 0 || begins || excess > 0) && best.is_none_or(|(most, _)| total > most) {
                 best = Some((total, self.group.len()));
             }
             if excess > 0 && weight >= excess {

@@ -19,6 +19,10 @@ pub(crate) trait Net {
     fn columns(&self) -> u32;
     /// The lightest column, ties to the lowest number. Looks at all of them.
     fn roomiest(&self) -> u32;
+    /// An empty column, if one may be taken for no gain: for what has neighbours where there is no room.
+    fn spare(&self) -> Option<u32> {
+        None
+    }
     /// The column of `node`.
     fn column(&self, node: u32) -> u32;
     /// Concepts that `node` stands for.

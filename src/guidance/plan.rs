@@ -118,6 +118,8 @@ pub(crate) struct Plan {
     before: Worth,
     loads: Vec<u32>,
     limit: u32,
+    /// Columns that were empty when the stage began: the next that is taken last.
+    spare: Vec<u32>,
     concepts: u32,
     /// A bit for each node that waits for its visit.
     queued: Vec<u64>,
@@ -130,6 +132,7 @@ struct Planned<'a> {
     level: &'a Level,
     loads: &'a [u32],
     limit: u32,
+    spare: Option<u32>,
 }
 
 impl Net for Planned<'_> {
@@ -147,6 +150,10 @@ impl Net for Planned<'_> {
 
     fn roomiest(&self) -> u32 {
         (0..self.loads.len()).min_by_key(|&column| self.loads[column]).unwrap_or(0) as u32
+    }
+
+    fn spare(&self) -> Option<u32> {
+        self.spare
     }
 
     fn column(&self, node: u32) -> u32 {
@@ -182,6 +189,7 @@ impl Plan {
             before: Worth::default(),
             loads: vec![0; homes.columns() as usize],
             limit: 0,
+            spare: Vec::new(),
             concepts: 0,
             queued: Vec::new(),
             row: Vec::with_capacity(ROW_MOST),
@@ -446,6 +454,8 @@ impl Plan {
         if let (Some(last), 1..) = (self.queued.last_mut(), nodes % 64) {
             *last = (1 << (nodes % 64)) - 1;
         }
+        self.spare.clear();
+        self.spare.extend((0..self.loads.len() as u32).rev().filter(|&column| self.loads[column as usize] == 0));
         Phase::Refine(Stage { number, next: 0, waiting: nodes, visits: nodes * VISITS })
     }
 
@@ -456,7 +466,9 @@ impl Plan {
             let node = next_queued(&mut self.queued, &mut stage.next);
             stage.waiting -= 1;
             stage.visits -= 1;
-            let net = Planned { graph, level: &self.levels[self.top()], loads: &self.loads, limit: self.limit };
+            while self.spare.pop_if(|column| self.loads[*column as usize] > 0).is_some() {}
+            let spare = self.spare.last().copied();
+            let net = Planned { graph, level: &self.levels[self.top()], loads: &self.loads, limit: self.limit, spare };
             let to = search.visit(&net, node, look);
             work += 1 + search.take_read();
             if let Some(to) = to {

@@ -57,6 +57,21 @@ fn scattered_groups_come_together_and_no_column_is_too_full() {
     assert!(plan.bytes() >= 2 * 4 * 2000);
 }
 
+/// Seen with: nobody begins a column for no gain.
+#[test]
+fn what_full_columns_have_parts_of_comes_together_in_an_empty_one() {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(64));
+    for concept in 0..2000 {
+        (concept / 50 * 50..concept).for_each(|other| _ = graph.link(concept, other));
+        homes.enter(concept, concept / 64);
+    }
+    assert_eq!(homes.limit_of(2000), 64, "half of the columns are full, the others empty");
+    let (plan, _) = made(&graph, &homes);
+    assert!(plan.cut_before() * 10 > graph.edges());
+    assert_eq!(cut(&graph, &plan), 0);
+    assert!(plan.loads.iter().all(|&load| load <= 64), "W2: {:?}", plan.loads);
+}
+
 #[test]
 fn too_full_columns_are_emptied_even_of_what_has_no_edges() {
     let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(4));
