@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::Seq
 use core::time::Duration;
 use std::time::Instant;
 
-use engram::{Arena, Column, ColumnId, Metrics, SpikeTime};
+use engram::{Arena, BatchFlags, Column, ColumnId, Metrics, Request, SpikeTime};
 
 fn arena(columns: u32) -> Arena {
     Arena::builder().columns(columns).build().unwrap()
@@ -197,6 +197,21 @@ fn whoever_allocates_and_frees_it_never_falls_and_is_never_below_what_was_live()
         // Four columns, each with its own last report.
         assert!(peak <= most * 5 / 2, "{peak}, {most}");
     }
+}
+
+/// Seen with: the level of a column not set right when a batch gives its lease back.
+#[test]
+fn the_peak_of_batches_of_what_others_freed_before_is_known_though_nobody_looked() {
+    let arena = arena(1);
+    let batch = |count| {
+        let request = Request { size: 64, align: 16, column: Some(ColumnId::new(0)), spike: SpikeTime::NONE };
+        let mut out = vec![core::ptr::null_mut(); count];
+        assert_eq!(arena.alloc_batch(&vec![request; count], BatchFlags::empty(), &mut out), Ok(count));
+        out.into_iter().filter_map(NonNull::new).for_each(|block| free(&arena, block));
+    };
+    batch(1000);
+    batch(2000);
+    assert!(arena.metrics().bytes_peak >= 2000 * 64, "{:?}", arena.metrics());
 }
 
 #[test]
