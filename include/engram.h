@@ -485,8 +485,11 @@ engram_status engram_alloc_batch(struct engram_arena *arena,
                                  void **out,
                                  size_t *served);
 
-// Holds a column; NULL in `*out` on failure. `ENGRAM_E_BUSY` if somebody holds it. Any, lock-free.
-engram_status engram_column_acquire(struct engram_arena *arena, uint32_t index, struct engram_column **out);
+// Holds a column; NULL in `*out` on failure. `ENGRAM_E_BUSY` if somebody holds it, or if another thread that allocates, searches for
+// memory or maintains has it for longer than some microseconds: try again. Any, RT, bounded.
+engram_status engram_column_acquire(struct engram_arena *arena,
+                                    uint32_t index,
+                                    struct engram_column **out);
 
 // Lets others hold the column; its blocks stay valid. NULL is fine; `ENGRAM_E_INVALID` if it is not
 // held. Holder, RT.
@@ -561,7 +564,8 @@ void *engram_alloc_publish(struct engram_arena *arena,
 
 // Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
 // `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
-// thread takes it back at this moment; nothing has changed then. (Where memory is scarce a slot among published blocks may serve
+// thread takes it back at this moment, `ENGRAM_E_INVALID` for a `where` that cannot be one, `ENGRAM_E_BUSY` while 256 others publish
+// or unpublish; nothing has changed then. (Where memory is scarce a slot among published blocks may serve
 // `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.
 engram_status engram_free_unpublish(struct engram_arena *arena,
                                     uint64_t *where);

@@ -246,11 +246,11 @@ impl Arena {
         ArenaBuilder::default()
     }
 
-    /// Holds a column. Lock-free.
+    /// Holds a column. No system call; bounded.
     ///
     /// # Errors
-    /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange),
-    /// [`Error::ColumnHeld`](crate::Error::ColumnHeld).
+    /// [`Error::ColumnOutOfRange`](crate::Error::ColumnOutOfRange), [`Error::ColumnHeld`](crate::Error::ColumnHeld): somebody holds it, or
+    /// another thread that allocates, searches for memory or maintains has it for longer than some microseconds: try again.
     pub fn column(&self, id: ColumnId) -> Result<Column<'_>> {
         Column::acquire(&self.core, id)
     }

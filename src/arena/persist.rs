@@ -97,7 +97,15 @@ impl Arena {
 
     pub(crate) fn unpublish_at(&self, place: *mut u64) -> Result<()> {
         let unpublished = self.core.place_at(place).and_then(|place| self.core.unpublish(place));
-        unpublished.map(|_| ()).map_err(|error| self.core.misused(error))
+        unpublished.map(|_| ()).map_err(|error| self.not_unpublished(error))
+    }
+
+    /// Tells why a block was not unpublished: misuse, unless no block is at fault.
+    fn not_unpublished(&self, error: Error) -> Error {
+        match error {
+            Error::Place(_) | Error::Root(_) | Error::Publishing => error,
+            error => self.core.misused(error),
+        }
     }
 
     /// As [`Arena::unpublish`], of the block that a root names.
@@ -109,7 +117,7 @@ impl Arena {
     /// As [`Arena::unpublish`]; [`Error::Root`].
     pub unsafe fn unpublish_root(&self, slot: usize) -> Result<()> {
         let unpublished = self.core.root_place(slot).and_then(|place| self.core.unpublish(place));
-        unpublished.map(|_| ()).map_err(|error| self.core.misused(error))
+        unpublished.map(|_| ()).map_err(|error| self.not_unpublished(error))
     }
 
     /// One of 16 words that a region keeps for its program, 0 at first: an offset, so that the program finds its data

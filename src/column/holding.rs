@@ -178,7 +178,7 @@ impl<'a> Column<'a> {
         self.handle.walk(|p, usable| NonNull::new(p).is_none_or(|start| visit(Block { start, usable })));
     }
 
-    /// Whether it is held at all: false only for a handle of the C face that was given back.
+    /// Whether a program holds it at all: false only for a handle of the C face that was given back.
     pub(crate) fn is_held(&self) -> bool {
         self.handle.block().open.lease.is_held()
     }
@@ -209,10 +209,11 @@ impl core::fmt::Debug for Column<'_> {
 }
 
 impl Handle {
-    /// Takes the column's lease.
+    /// Takes the column's lease, to hold it.
     pub(crate) fn acquire(core: &Core, index: u32) -> Result<&Self> {
         core.check_column(index)?;
-        let handle = core.lease(index).ok_or(Error::ColumnHeld(index))?;
+        let held = core.block(index).open.lease.try_hold();
+        let handle = held.then(|| core.with_lease(index)).ok_or(Error::ColumnHeld(index))?;
         handle.forget_others();
         Ok(handle)
     }
@@ -396,14 +397,17 @@ impl Core {
         open.bytes_by_others.fetch_sub(bytes, Relaxed);
     }
 
-    /// The handle of a column whose lease is free, leased to the caller.
+    /// The handle of a column whose lease is free, leased to the caller for one operation.
     pub(crate) fn lease(&self, index: u32) -> Option<&Handle> {
-        self.block(index).open.lease.try_take().then(|| {
-            let handle = self.handle(index);
-            handle.set_up(self, index);
-            handle.hear_of_others();
-            handle
-        })
+        self.block(index).open.lease.try_take().then(|| self.with_lease(index))
+    }
+
+    /// The handle of a column whose lease the caller has just taken.
+    fn with_lease(&self, index: u32) -> &Handle {
+        let handle = self.handle(index);
+        handle.set_up(self, index);
+        handle.hear_of_others();
+        handle
     }
 
     pub(crate) fn alloc_without_lease(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
@@ -456,6 +460,21 @@ mod tests {
     use crate::arena::Arena;
     use crate::error::Error;
     use crate::spike::SpikeTime;
+
+    /// Seen with: `Lease::is_held` not telling what it was taken for.
+    #[test]
+    fn a_column_that_is_taken_for_one_operation_is_not_held() {
+        let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+        let hold = || arena.column(super::ColumnId::new(0));
+        let handle = arena.core.lease(0).unwrap();
+        assert_eq!((hold().unwrap_err(), arena.held_column()), (Error::ColumnHeld(0), None));
+        handle.block().open.lease.give_back();
+        let held = hold().unwrap();
+        assert_eq!((hold().unwrap_err(), arena.held_column()), (Error::ColumnHeld(0), Some(0)));
+        assert!(arena.core.lease(0).is_none());
+        drop(held);
+        assert!(arena.core.lease(0).is_some());
+    }
 
     #[test]
     fn who_frees_at_once_is_the_holder_unless_there_is_one() {

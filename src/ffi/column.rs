@@ -45,7 +45,8 @@ extern "C" fn no_column() -> *mut c_void {
     null_mut()
 }
 
-/// Holds a column; NULL in `*out` on failure. `ENGRAM_E_BUSY` if somebody holds it. Any, lock-free.
+/// Holds a column; NULL in `*out` on failure. `ENGRAM_E_BUSY` if somebody holds it, or if another thread that allocates, searches for
+/// memory or maintains has it for longer than some microseconds: try again. Any, RT, bounded.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_acquire(arena: *mut engram_arena, index: u32, out: *mut *mut engram_column) -> engram_status {
     if out.is_null() {

@@ -21,6 +21,18 @@ fn a_publication_that_is_refused_is_counted_and_says_what_was_asked_for() {
     assert_eq!(arena.metrics().failed, 4);
 }
 
+/// No block is at fault, so that nothing is counted as misuse, and nothing aborts.
+#[test]
+fn a_place_that_cannot_be_one_unpublishes_nothing_and_is_no_misuse() {
+    let arena = Arena::builder().capacity(2 << 20).columns(1).abort_on_misuse(true).build().unwrap();
+    let mut outside = 0_u64;
+    let place = NonNull::from(&mut outside);
+    // SAFETY: there is no block.
+    let refused = unsafe { [arena.unpublish(place), arena.unpublish_root(16)] };
+    assert_eq!(refused, [Err(Error::Place(place.addr().get())), Err(Error::Root(16))]);
+    assert_eq!(arena.metrics().misuse, 0);
+}
+
 /// The first slot of all has no name. Of some classes it is the only one of its spans.
 #[test]
 fn the_first_blocks_of_an_arena_that_are_published_lie_apart_whatever_their_size() {
