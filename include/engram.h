@@ -375,7 +375,8 @@ const char *engram_status_name(engram_status status);
 engram_status engram_last_error(void);
 
 // Writes what the calling thread's last failure was about, as `snprintf` would: at most `capacity`
-// bytes with the NUL; returns the full length without it. Empty if nothing failed yet. Any, RT.
+// bytes with the NUL; returns the full length without it. Empty if nothing failed yet. Any, RT, but for
+// `ENGRAM_E_OS`, whose text the system gives.
 size_t engram_last_error_message(char *buffer, size_t capacity);
 
 // Sets a config to its defaults. `struct_size` is `sizeof(engram_arena_config)`; another size is
@@ -438,7 +439,8 @@ engram_status engram_maintain(struct engram_arena *arena,
 // (`ENGRAM_COLUMN_ANY`: the thread's own, or any other if that has no memory for it), aligned to `align` (a power
 // of two up to 2 MiB; 0 = 16), in the zone of `ttfs_ns`. The content is undefined. NULL if refused:
 // `ENGRAM_E_NO_MEMORY` only if no empty span of any column, and no free slot of this one, would serve it (of any one, with
-// `ENGRAM_COLUMN_ANY`). Any, lock-free.
+// `ENGRAM_COLUMN_ANY`). Of a column that another thread holds only its shared spans can, and those of which others freed every
+// block. Any, lock-free.
 void *engram_alloc(struct engram_arena *arena,
                    uint32_t column,
                    size_t size,
@@ -499,8 +501,11 @@ engram_status engram_column_release(struct engram_column *column);
 uint32_t engram_column_index(const struct engram_column *column);
 
 // As `engram_alloc`, from the held column: a bounded number of machine instructions, which README tells,
-// unless memory is scarce. Holder, RT, wait-free.
-void *engram_column_alloc(struct engram_column *column, size_t size, size_t align, uint32_t ttfs_ns);
+// unless memory is scarce. Holder, RT; wait-free up to 256 KiB but for the last resort before a refusal, above that lock-free.
+void *engram_column_alloc(struct engram_column *column,
+                          size_t size,
+                          size_t align,
+                          uint32_t ttfs_ns);
 
 // As `engram_free`, a bounded number of machine instructions, which README tells; a block of another
 // column is freed too. Holder, RT, wait-free.
@@ -516,7 +521,7 @@ void *engram_column_realloc(struct engram_column *column,
                             uint32_t ttfs_ns);
 
 // Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
-// others are NULL. Holder, RT for each block, wait-free.
+// others are NULL. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
 size_t engram_column_alloc_batch(struct engram_column *column,
                                  size_t size,
                                  size_t align,
@@ -524,8 +529,9 @@ size_t engram_column_alloc_batch(struct engram_column *column,
                                  size_t count,
                                  void **out);
 
-// Frees every block of the column at once: no other thread may free one of them at the same instant, as of two frees of one
-// block. Holder; takes a step for each chunk of the arena and each word of the column's spans.
+// Frees every block of the column at once. Meanwhile no other thread may free one of them, as of two frees of one block, or allocate
+// or publish in the column: its block might be given twice. Holder; takes a step for each chunk of the arena and each word of the
+// column's spans.
 engram_status engram_column_reset(struct engram_column *column);
 
 // Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
@@ -632,7 +638,7 @@ engram_status engram_service_allocate(struct engram_service *service,
 //
 // With `ENGRAM_BATCH_ATOMIC` all are served or none: if one is refused then every `out[i].status` is the status
 // returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
-// the last error begins with the number of the one that was refused.
+// the last error begins with the one that was refused: `concepts[3]: `.
 //
 // Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike.
 engram_status engram_service_allocate_batch(struct engram_service *service,

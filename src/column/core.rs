@@ -430,7 +430,7 @@ impl Core {
         (1..self.chunks.len() as u32).map(ChunkId)
     }
 
-    /// The granule at `p`, if `p` lies in user memory on a granule's start.
+    /// The granule at `p`, if `p` lies on a granule's start in user memory, or in the chunk before it that does not exist.
     #[inline(always)]
     pub(crate) fn granule(&self, p: *const u8) -> Option<Granule> {
         // A pointer off the grid has bits in the four highest places after the rotation.
@@ -474,7 +474,7 @@ impl Core {
         self.chunks.at(chunk.index())
     }
 
-    /// The cell that the slots of `span` belong to, in column `index`.
+    /// The cell at `offset` bytes from the block of column `index`; the first one if none can lie there.
     pub(crate) fn cell(&self, index: u32, offset: u32) -> Cell {
         self.columns.cell(index, offset)
     }

@@ -20,8 +20,9 @@
 //!   what others freed and the holder has not taken back; `peak` is the highest balance that was noted.
 //!   `level` = `i64::MAX` - (`peak` - balance), wrapping: negative exactly if the balance is above the
 //!   peak. So a refill only adds, and the comparison that finds a new peak is left to the next spill. What was freed by others and
-//!   is handed out again was away all the time: it is counted in `again`. An allocation without holding the column leaves what others
-//!   freed by then out of the level (`heard`), which its end sets right; a holder does not, for want of the instructions.
+//!   is taken back or handed out again was away all the time: it is counted in `again`. An operation without holding the column leaves
+//!   what others freed by then out of the level (`heard`), which its end sets right; a holder does not, for want of the instructions.
+//!   So the bytes live are 16 times (the balance of `level` + `heard` + `again`), less `bytes_by_others` and what stacks keep.
 //! - **L3** a holder that has met a block of a span that others freed into is *watchful* until it releases the column, or maintenance
 //!   comes by while nobody holds it: all its frees look at the remote map, too. Spans of both kinds come up in no order, so that a
 //!   processor could not tell which way the next free goes.
@@ -272,7 +273,7 @@ impl Handle {
         self.free_if(Hold::Small, granule, entry, |live| live.load(Relaxed) & granule.bit() != 0, freed, other)
     }
 
-    /// The granule at `p`; one beyond all that there are, if `p` is before user memory or not on a granule's start.
+    /// The granule at `p`; one beyond all that there are, if `p` is before the chunk that does not exist, or not on a granule's start.
     #[inline(always)]
     fn granule_at(&self, p: *mut u8) -> Granule {
         Granule((p.addr().wrapping_sub(self.origin.get().addr()) as u64).rotate_right(4))
@@ -284,7 +285,8 @@ impl Handle {
         self.origin.get().wrapping_add(granule.0.rotate_left(4) as usize)
     }
 
-    /// What the page entry of a granule's span says, if it lies in user memory.
+    /// What the page entry of a granule's span says, if it lies in user memory, or in the chunk before it that does not exist, of
+    /// which no span has an owner.
     #[inline(always)]
     pub(crate) fn entry_at(&self, granule: Granule) -> Option<Entry> {
         if granule.0 >= self.granules.get() {

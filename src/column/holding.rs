@@ -144,7 +144,7 @@ impl<'a> Column<'a> {
     }
 
     /// Fills `out` with blocks of one size; returns how many were served, from the front, the others
-    /// are null, and [`Column::last_error`] says why. Wait-free.
+    /// are null, and [`Column::last_error`] says why. Wait-free, or lock-free, for each block as [`Column::alloc`].
     pub fn alloc_batch(&self, size: usize, align: usize, spike: SpikeTime, out: &mut [*mut u8]) -> usize {
         self.handle.core().counters().batches.fetch_add(1, Relaxed);
         // The batch is one call: what it refuses is counted once.
@@ -158,7 +158,8 @@ impl<'a> Column<'a> {
         served
     }
 
-    /// Why the latest refused call on this column was refused, whoever held it then; [`Error::NotHeld`] if none was.
+    /// After a refused call on this column: why it was refused. At other times it may be of an earlier call, whoever held the column
+    /// then, or why one of the places had no memory in which a call looked that was served in the end; [`Error::NotHeld`] at first.
     pub fn last_error(&self) -> Error {
         self.handle.error()
     }
@@ -167,7 +168,8 @@ impl<'a> Column<'a> {
     /// for each chunk of the arena and each word of the column's spans, whatever the blocks.
     ///
     /// # Safety
-    /// Nothing uses any block of the column afterwards, and nobody frees one at the same instant.
+    /// Nothing uses any block of the column afterwards, and meanwhile no other thread frees one, or allocates or publishes in the
+    /// column.
     pub unsafe fn reset(&self) {
         self.handle.reset();
     }

@@ -522,7 +522,8 @@ impl Handle {
         (span != SpanId::NONE).then_some(span)
     }
 
-    /// Hands out a block of `span`, the first one of what came out of the cell's inbox. The cell has no list.
+    /// Hands out a block of `span`, the first one of what came out of the cell's inbox. The cell has no list. `alone`: its spans are
+    /// single ones, so that none goes on with a run.
     #[inline(always)]
     fn take_back(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
         let meta = self.span(span);
@@ -564,7 +565,7 @@ impl Handle {
     }
 
     /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked. Else the chain goes back, and
-    /// what came meanwhile takes its place.
+    /// what came meanwhile takes its place. `alone` as in `take_back`.
     #[inline(always)]
     fn accept_first(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Option<Arrival> {
         let incoming = Incoming::of(span, self.page(span), meta);
@@ -577,12 +578,6 @@ impl Handle {
         let owner = entry.owner();
         let ours = owner.is_column(self.index()) && self.is_at(cell, entry.cell()) && (alone || owner.head(span) == span);
         Some(incoming.accept(ours))
-    }
-
-    /// A span that came out of an inbox.
-    #[inline(always)]
-    fn incoming(&self, span: SpanId) -> Incoming<'_> {
-        Incoming::of(span, self.page(span), self.span(span))
     }
 
     /// Takes the next span that others freed into from the cell's inbox, and the units of it.
@@ -606,7 +601,7 @@ impl Handle {
     #[inline(never)]
     fn pass_on(&self, span: SpanId, units: u64) {
         let core = self.core();
-        self.incoming(span).pass_on(units, |index, cell| core.inbox(index, cell));
+        core.incoming(span).pass_on(units, |index, cell| core.inbox(index, cell));
     }
 
     /// Lists a span that had no units with free slots, and is about to have some (S5).

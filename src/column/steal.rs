@@ -206,7 +206,8 @@ impl Core {
         Some(self.inbox(entry.owner().holder()?, entry.cell()))
     }
 
-    fn incoming(&self, span: SpanId) -> Incoming<'_> {
+    /// A span that came out of an inbox.
+    pub(crate) fn incoming(&self, span: SpanId) -> Incoming<'_> {
         Incoming::of(span, self.page(span), self.span(span))
     }
 

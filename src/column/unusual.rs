@@ -132,7 +132,7 @@ impl Handle {
     }
 
     /// Frees what the fast path does not, or says what is wrong.
-    fn free_unusual(&self, granule: Granule) -> bool {
+    fn free_anywhere(&self, granule: Granule) -> bool {
         match self.entry_at(granule) {
             Some(entry) => self.free_of(granule, entry.owner()),
             None => self.refuse_free(granule, Misuse::NoBlock),
@@ -276,7 +276,7 @@ extern "C" fn freeing_rare(handle: &Handle, granule: Granule, owner: Owner) -> i
 #[inline(never)]
 pub(crate) extern "C" fn free_unusual(handle: &Handle, granule: Granule) -> i32 {
     // NULL, from C, lies outside every arena, so the usual way need not look for it.
-    if handle.pointer_at(granule).is_null() || handle.free_unusual(granule) { handle.freed_status.get() } else { handle.not_freed() }
+    if handle.pointer_at(granule).is_null() || handle.free_anywhere(granule) { handle.freed_status.get() } else { handle.not_freed() }
 }
 
 /// A pointer to a slot of ours that is not handed out, most likely. The live bit of the block held back is clear already: it must not
@@ -293,7 +293,11 @@ impl CellId {
     /// (Not the other way: a block's row tells which alignment a reallocation keeps.)
     pub(crate) fn kin(self, row: Row) -> Option<Self> {
         let class = self.class();
-        let kin = if class < SMALL_CLASSES { Self::small(row, class) } else { Self::medium(true, class) };
+        let kin = match row {
+            _ if class < SMALL_CLASSES => Self::small(row, class),
+            Row::Aligned => Self::medium(true, class),
+            _ => return None,
+        };
         (!self.is_aligned() && kin != self).then_some(kin)
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn block(result: Result<NonNull<u8>>) -> *mut c_void {
 /// (`ENGRAM_COLUMN_ANY`: the thread's own, or any other if that has no memory for it), aligned to `align` (a power
 /// of two up to 2 MiB; 0 = 16), in the zone of `ttfs_ns`. The content is undefined. NULL if refused:
 /// `ENGRAM_E_NO_MEMORY` only if no empty span of any column, and no free slot of this one, would serve it (of any one, with
-/// `ENGRAM_COLUMN_ANY`). Any, lock-free.
+/// `ENGRAM_COLUMN_ANY`). Of a column that another thread holds only its shared spans can, and those of which others freed every
+/// block. Any, lock-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc(arena: *mut engram_arena, column: u32, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {
     // SAFETY: the caller's promise: null, or an open arena. (No column has the number that stands for the thread's own.)

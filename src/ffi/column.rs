@@ -101,7 +101,7 @@ pub unsafe extern "C" fn engram_column_index(column: *const engram_column) -> u3
 }
 
 /// As `engram_alloc`, from the held column: a bounded number of machine instructions, which README tells,
-/// unless memory is scarce. Holder, RT, wait-free.
+/// unless memory is scarce. Holder, RT; wait-free up to 256 KiB but for the last resort before a refusal, above that lock-free.
 #[unsafe(no_mangle)]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.alloc"))]
 pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn engram_column_realloc(column: *mut engram_column, p: *m
 }
 
 /// Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
-/// others are NULL. Holder, RT for each block, wait-free.
+/// others are NULL. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_alloc_batch(
     column: *mut engram_column,
@@ -175,8 +175,9 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
     }
 }
 
-/// Frees every block of the column at once: no other thread may free one of them at the same instant, as of two frees of one
-/// block. Holder; takes a step for each chunk of the arena and each word of the column's spans.
+/// Frees every block of the column at once. Meanwhile no other thread may free one of them, as of two frees of one block, or allocate
+/// or publish in the column: its block might be given twice. Holder; takes a step for each chunk of the arena and each word of the
+/// column's spans.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_reset(column: *mut engram_column) -> engram_status {
     // SAFETY: the caller's promise.

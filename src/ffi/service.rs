@@ -111,7 +111,7 @@ unsafe fn allocate(service: *const engram_service, request: *const engram_concep
 ///
 /// With `ENGRAM_BATCH_ATOMIC` all are served or none: if one is refused then every `out[i].status` is the status
 /// returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
-/// the last error begins with the number of the one that was refused.
+/// the last error begins with the one that was refused: `concepts[3]: `.
 ///
 /// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike.
 #[unsafe(no_mangle)]

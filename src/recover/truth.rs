@@ -169,7 +169,8 @@ impl Core {
         Ok(head)
     }
 
-    /// Checks that what is read later is in its range; of a closed region, that nothing was in flight.
+    /// Checks that what is read later is in its range; of a closed region, also that no block starts where
+    /// nothing is.
     pub(crate) fn audit(&self, chunks: &[ChunkId], strict: bool) -> Result<()> {
         for (span, head) in self.heads(chunks, Self::read_head) {
             head.and_then(|head| self.check_starts(span, head, strict)).map_err(|damage| self.damaged(damage))?;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The [`header`] says where things are. Metadata comes last, so that a file can grow: user memory becomes
-//! longer, and the metadata is laid out anew behind it (see `recover`).
+//! longer, and the metadata is laid out anew behind it (see `Core::grow`).
 //!
 //! Inside the region everything refers by index, counted from one chunk *before* user memory:
 //! chunk 0 (spans 0..64, granules 0..131072) does not exist, so that index 0 means "none"

@@ -33,7 +33,8 @@ pub(crate) trait IndexWords {
             while failed < TRIES {
                 let Some(middle) = lowest(self.word(2, top)) else { break };
                 let middle = top * 64 + middle;
-                // An empty word costs no try: its bit above is cleared, and is not met again.
+                // An empty word costs no try: its bit above is cleared, and is not met again until a chunk below comes back. (Who claims in
+                // one word alone leaves that bit set: one search for each column meets it.)
                 let Some(leaf) = lowest(self.word(1, middle)) else {
                     self.settle(2, middle);
                     continue;

@@ -15,9 +15,8 @@
 //!   clears it by a read-modify-write owns the span, or the chunk.
 //! - **S3** a free slot of a held column's span is in the stack of its cell, in the word that the
 //!   cell has checked out, under the summary bit of its unit, or marked in the remote map.
-//! - **S4** `away` counts the slots that are not known to be free here: those handed out, in a stack, or
-//!   in a word that is not counted (K3). It leaves those under the summary and in a counted word: a span
-//!   with none away is empty, and is given back.
+//! - **S4** `away` counts a span's slots that are handed out, in a stack, or in a word that is not counted (K3); those under
+//!   the summary or in a counted word are not away. A span with none away is empty, and is given back.
 //! - **S5** a span is in its cell's list exactly if it has units under its summary or to be collected; one that
 //!   is in no list has no links.
 //! - **S6** a span is in an inbox at most once: who sets its flag "queued" pushes it, and only who took
@@ -25,9 +24,9 @@
 //! - **S7** a span of a held column that is "queued", not "busy", and all of whose slots are handed out and
 //!   marked in the remote map is known to its holder through an inbox alone: who took it out of that
 //!   inbox may take it away (see `column::steal`).
-//! - **S8** a chunk that a column reserved for its holder is in that one of the column's lists which `list` names, and in
-//!   none if that is 0. Its `told` is 0 if it waits, or is the one for single spans, which is in no list; else it names the
-//!   column. Of other chunks both are 0.
+//! - **S8** a chunk that a column reserved for its holder is in one of three states: in the list that `list` names (0: in none),
+//!   and `told` names the column; it waits, and `told` is 0; or it is the one for single spans, in no list, and `told` is 0. Of
+//!   all other chunks both are 0.
 
 mod chunk;
 mod inbox;
@@ -83,8 +82,8 @@ pub(crate) struct SpanMeta {
 // SAFETY: atomics throughout; zero: no units, no links, nothing pending, not shared.
 unsafe impl crate::region::Plain for SpanMeta {}
 
-/// What is known of a chunk. The map is anybody's; the rest belongs to the holder of the column
-/// that reserved it.
+/// What is known of a chunk. What comes before `told` is anybody's, the rest belongs to the holder of the column that
+/// reserved it.
 #[cfg(not(loom))]
 #[repr(C, align(128))]
 pub(crate) struct ChunkMeta {
