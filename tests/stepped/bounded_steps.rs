@@ -63,10 +63,10 @@ struct Row {
 /// The table, or what went wrong.
 fn count() -> Result<Vec<Row>, String> {
     let library = library()?;
-    // The build that ships, whatever flags this one has. Only engram is optimised: no step of an operation is in another
-    // package.
-    cargo(&["rustc", "--release", "--lib", "--crate-type", "cdylib"], |build| {
-        build.args(["--config", "profile.release.package.'*'.opt-level=0", "--config", "profile.release.package.'*'.debug=false"]);
+    // The build that ships, whatever flags this one has, but for what changes no step of an operation: the command line's packages are
+    // left out, nothing is told to debuggers, and of the packages only engram is optimised.
+    cargo(&["rustc", "--release", "--lib", "--crate-type", "cdylib", "--no-default-features"], |build| {
+        build.args(["--config", "profile.release.debug=false", "--config", "profile.release.package.'*'.opt-level=0"]);
         build.arg("--target-dir").args(library.ancestors().nth(2));
     })?;
     let text = cargo(&["run", "--example", "steps"], |run| {
