@@ -612,7 +612,8 @@ engram_status engram_service_open(const struct engram_service_config *config,
                                   struct engram_service **out);
 
 // Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it
-// stays open. NULL: `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
+// stays open: it may be tried again while others hand their pins back. NULL: `ENGRAM_E_NULL`. One thread, while no other uses
+// the service, but for `engram_service_unpin`; blocking.
 engram_status engram_service_close(struct engram_service *service);
 
 // Allocates memory for a concept and stores its content. `out` may be NULL.

@@ -7,7 +7,7 @@ use super::concept::{id_of, required};
 use super::service::{engram_service, service_of};
 use super::status::{ENGRAM_OK, Failure, engram_status, fail, fail_with};
 use crate::error::Error;
-use crate::service::Pin;
+use crate::service::{MemoryAllocationService, Pin};
 
 /// A concept's content as it was when it was pinned.
 pub struct engram_pin {
@@ -78,7 +78,8 @@ pub unsafe extern "C" fn engram_service_unpin(pin: *mut engram_pin) -> engram_st
     }
     // SAFETY: made by `engram_service_pin`, and handed back once.
     let engram_pin { service, pin } = *unsafe { Box::from_raw(pin) };
-    // SAFETY: the service is open: while something is pinned it is not closed.
-    unsafe { service.as_ref() }.service.unpin(pin);
+    // SAFETY: the service is open: while something is pinned it is not closed. No reference to it is left once the pin has ended:
+    // from then on it may be.
+    unsafe { MemoryAllocationService::unpin(NonNull::from(&service.as_ref().service), pin) };
     ENGRAM_OK
 }

@@ -57,7 +57,8 @@ pub unsafe extern "C" fn engram_service_open(config: *const engram_service_confi
 }
 
 /// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it
-/// stays open. NULL: `ENGRAM_E_NULL`. One thread, while no other uses the service; blocking.
+/// stays open: it may be tried again while others hand their pins back. NULL: `ENGRAM_E_NULL`. One thread, while no other uses
+/// the service, but for `engram_service_unpin`; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> engram_status {
     // SAFETY: the caller's promise: an open service that nobody else uses.

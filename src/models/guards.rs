@@ -100,7 +100,7 @@ fn what_a_guard_has_found_stays_while_it_is_moved() {
 }
 
 /// A pinned block that is given to somebody else, freed twice, or never.
-/// Seen with: `Pins::retires` true whatever is pinned; `Pins::retires` not marking the block; `Pins::unpin` false, or true,
+/// Seen with: `Pins::retires` true whatever is pinned; `Pins::retires` not marking the block; `Pins::was_last` false, or true,
 /// whatever was retired; the end of `Pins::unpin` relaxed; `Pins::retires` looking relaxed.
 #[test]
 fn a_pinned_block_is_freed_once_by_the_last_that_needs_it() {
@@ -116,13 +116,32 @@ fn a_pinned_block_is_freed_once_by_the_last_that_needs_it() {
                 };
                 let Some(found) = found else { return };
                 assert_ne!(moved.content(found), NOBODYS, "a pinned block that is nobody's");
-                if moved.pins.unpin(found) {
-                    moved.free(found);
-                }
+                moved.pins.unpin(found, || moved.free(found));
             })
         };
         moved.leave(None);
         reader.join().unwrap();
+        assert_eq!((moved.freed.load(Relaxed), moved.pins.count()), (1, 0));
+    });
+}
+
+/// A service that is closed, because nothing is pinned any more, before the last pin's block was freed.
+/// Seen with: a count that `Pins::unpin` lowers before the block is freed, or relaxed; `Pins::count` relaxed.
+#[test]
+fn who_finds_no_pin_counted_comes_after_the_end_of_all() {
+    check(3, || {
+        let moved = Moved::new();
+        let block = moved.at(0);
+        moved.pins.pin(block);
+        moved.leave(None);
+        let holder = {
+            let moved = moved.clone();
+            thread::spawn(move || moved.pins.unpin(moved.at(0), || moved.free(moved.at(0))))
+        };
+        if moved.pins.count() == 0 {
+            assert_eq!(moved.content(block), NOBODYS, "it was not freed");
+        }
+        holder.join().unwrap();
         assert_eq!((moved.freed.load(Relaxed), moved.pins.count()), (1, 0));
     });
 }

@@ -32,16 +32,31 @@ impl MemoryAllocationService {
         Ok(Pin { block, content: NonNull::from(Slot::at(block).read(&epoch).content) })
     }
 
-    /// Hands a pin of this service back, on any thread.
+    /// Hands a pin back, on any thread. Once it is not counted any more the service may be closed (E3), even before this returns:
+    /// so there is no reference to it by then.
+    ///
+    /// # Safety
+    /// It is a pin of this service, which is open.
     #[expect(clippy::needless_pass_by_value, reason = "it is handed back: there is one end to each pin")]
-    pub(crate) fn unpin(&self, pin: Pin) {
-        if self.pins.unpin(pin.block) {
+    pub(crate) unsafe fn unpin(service: NonNull<Self>, pin: Pin) {
+        // SAFETY: the caller's promise.
+        let pins = unsafe { service.as_ref() }.pins.clone();
+        pins.unpin(pin.block, || {
+            // SAFETY: E3: it is still counted.
+            let service = unsafe { service.as_ref() };
             // SAFETY: E2: it is retired, so that nobody can find it, and this was its last pin.
-            unsafe { self.spare.give_back(&self.arena, pin.block) };
-        }
+            unsafe { service.spare.give_back(&service.arena, pin.block) };
+        });
     }
 
-    /// Pins that were not handed back yet.
+    /// Hands a pin of this service back, which stays open.
+    #[cfg(test)]
+    pub(super) fn hand_back(&self, pin: Pin) {
+        // SAFETY: it is this service's, and the reference to it outlives the call.
+        unsafe { Self::unpin(NonNull::from(self), pin) };
+    }
+
+    /// Pins that were not handed back yet, or whose end is not over.
     pub(crate) fn pinned(&self) -> u64 {
         self.pins.count()
     }
@@ -88,12 +103,12 @@ mod tests {
         assert!(pinned > empty);
         // SAFETY: neither is handed back.
         unsafe { assert_eq!((first.content().as_ref(), third.content().as_ref()), (&b"purrs"[..], &b"sleeps"[..])) };
-        service.unpin(first);
+        service.hand_back(first);
         assert_eq!(live(&service), pinned);
-        std::thread::scope(|scope| scope.spawn(|| service.unpin(second)).join().unwrap());
+        std::thread::scope(|scope| scope.spawn(|| service.hand_back(second)).join().unwrap());
         let one = live(&service);
         assert!(empty < one && one < pinned);
-        service.unpin(third);
+        service.hand_back(third);
         assert_eq!((live(&service), service.pinned(), service.pins.blocks()), (empty, 0, (0, 0)));
     }
 
@@ -103,7 +118,7 @@ mod tests {
         service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
         let before = live(&service);
         let pin = service.pin("cat").unwrap();
-        service.unpin(pin);
+        service.hand_back(pin);
         assert_eq!(live(&service), before);
         assert_eq!(&*service.read("cat").unwrap(), b"purrs");
     }

@@ -14,6 +14,8 @@
 //!   after it.
 //! - **E2** counting, retiring and the end of a pin hold the lock: exactly one of them, the retirement of an
 //!   unpinned block or the end of a retired block's last pin, says that the block is to be freed.
+//! - **E3** a pin is counted until its end is over, the freeing of its block included: whoever finds none counted may close the
+//!   service.
 
 use core::ptr::NonNull;
 use std::collections::HashMap;
@@ -64,19 +66,21 @@ impl Pins {
         }
     }
 
-    /// Ends a pin: true if the block is to be freed now (E2).
-    pub(crate) fn unpin(&self, block: NonNull<u8>) -> bool {
-        let mut blocks = self.blocks.lock();
-        let mut free = false;
-        if let Entry::Occupied(mut pinned) = blocks.entry(block.addr().get()) {
-            pinned.get_mut().pins -= 1;
-            if pinned.get().pins == 0 {
-                free = pinned.remove().retired;
-            }
+    /// Ends a pin, and has the block freed if it is to be now (E2).
+    pub(crate) fn unpin(&self, block: NonNull<u8>, free: impl FnOnce()) {
+        if self.was_last(block) {
+            free();
         }
-        // Release, with `retires`; under the lock, so that what is counted is in the map.
+        // Last, E3. Release, with `retires` and `count`.
         self.pins.fetch_sub(1, Release);
-        free
+    }
+
+    /// Takes a pin out of the map: whether it was the last one of a retired block.
+    fn was_last(&self, block: NonNull<u8>) -> bool {
+        let mut blocks = self.blocks.lock();
+        let Entry::Occupied(mut pinned) = blocks.entry(block.addr().get()) else { return false };
+        pinned.get_mut().pins -= 1;
+        pinned.get().pins == 0 && pinned.remove().retired
     }
 
     /// Whether a block is pinned at this moment.
@@ -85,7 +89,7 @@ impl Pins {
         self.pins.load(Relaxed) != 0 && self.blocks.lock().contains_key(&block.addr().get())
     }
 
-    /// Pins that were not handed back yet.
+    /// Pins that have begun, and whose end is not over. Acquire: of those that have ended, it is (E3).
     pub(crate) fn count(&self) -> u64 {
         self.pins.load(Acquire)
     }

@@ -21,7 +21,7 @@ fn what_is_pinned_stays_in_its_slot_when_its_neighbours_are_laid_out_anew() {
     settle(&service);
     assert_eq!(block("500"), before);
     assert_ne!(block("800"), other);
-    service.unpin(pin);
+    service.hand_back(pin);
     assert_eq!(&*service.read("500").unwrap(), b"purrs");
 }
 
