@@ -12,7 +12,8 @@
 //!
 //! In every other call a quarter of the budget goes to 4 first. The clock is read after every step: mostly a few
 //! microseconds of work, and some hundred where 64 concepts are moved. All moves are the same: a copy beside the old slot,
-//! one swap under the node's lock, and the old one is given back when nobody is pinned (V2). In 2, what is pinned beyond an
+//! one swap under the node's lock, and the old one is given back when nobody is pinned (V2). A node that somebody else has locked is
+//! passed over: who changes a concept may be looking for memory, or waiting for it. In 2, what is pinned beyond an
 //! epoch stays where it is. Where spans are scarce (see `spare`) 1 and 3 move into slots that their columns have, and 2 lays out
 //! what there is room for. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
 //! comes to an end, and moves nothing more before enough has changed. What does not fill a page of its own *lodges* with the next
@@ -600,7 +601,11 @@ impl MemoryAllocationService {
     fn warm(&self, node: &Arc<Node>, hot: &mut bool) -> bool {
         let changed = (|| {
             let reads = node.reads.load(Relaxed);
-            let mut state = node.lock()?;
+            let Some(mut state) = node.try_lock() else {
+                // Passed over, and looked at in the next round: there is one.
+                *hot = true;
+                return None;
+            };
             let before = state.strategy?;
             let is_read = reads != 0 && before != AllocationStrategyType::HighComplexity;
             if !is_read && before != AllocationStrategyType::HighPerformance {
@@ -633,10 +638,12 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Moves a concept to `column`, into `block` if that is given and fits. True if it has moved.
+    /// Moves a concept to `column`, into `block` if that is given and fits, unless somebody else has its node locked. True if it has
+    /// moved.
     fn relocate(&self, node: &Arc<Node>, column: u32, block: Option<NonNull<u8>>) -> bool {
         let moved = (|| {
-            let mut state = node.lock()?;
+            let mut state = node.try_lock()?;
+            // One that is dead has none.
             let old = Slot::at(node.block()?);
             let pinned = self.epoch.pin();
             let concept = old.read(&pinned);

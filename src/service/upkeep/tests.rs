@@ -210,3 +210,25 @@ fn a_large_group_that_lies_well_is_not_laid_out_for_the_sake_of_a_page() {
     allocate(0, 880);
     assert!(service.maintain(Duration::MAX).relocated <= 1);
 }
+
+/// Who changes a concept may have its node locked for as long as memory is looked for. Seen with: a wait for it in either place, and
+/// with no next round.
+#[test]
+fn what_somebody_else_has_locked_is_passed_over_and_reconsidered_in_the_next_round() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 2, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+    settle(&service);
+    (0..5000).for_each(|_| drop(service.read("cat").unwrap()));
+    let node = service.registry.find("cat").unwrap();
+    let (column, held) = (service.column_of("cat").unwrap(), node.lock().unwrap());
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (service, node) = (&service, &node);
+        scope.spawn(move || done.send((service.relocate(node, 1 - column, None), service.maintain(Duration::from_secs(60)).relocated)));
+        let went = is_done.recv_timeout(Duration::from_secs(10));
+        drop(held);
+        assert_eq!(went, Ok((false, 0)), "it waited");
+    });
+    assert_eq!(service.maintain(Duration::from_secs(60)).relocated, 1);
+}
