@@ -639,10 +639,7 @@ impl MemoryAllocationService {
         (state.pool, state.bytes, state.strategy) = (pool as u8, bytes, Some(concept.strategy));
         self.discard(old);
         let placed = Placed { taken, confidence: 0.0, cache_hit: false, guided: self.guidance };
-        let granted = self.granted(&placed, encoding, strategy, concept.version, start);
-        drop(state);
-        self.updates.record(granted.allocation_time);
-        Ok(granted)
+        Ok(self.granted(&placed, encoding, strategy, concept.version, start))
     }
 
     /// What slots are marked with that are no part of a batch under way.

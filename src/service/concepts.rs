@@ -105,7 +105,6 @@ impl MemoryAllocationService {
         let Some((pool, bytes)) = self.take_back(&id) else { return Err(AllocationError::NotFound { concept_id: id }) };
         self.pools[pool].count_deallocation();
         let deallocation_time = start.elapsed();
-        self.deallocations.record(deallocation_time);
         let pool_id = self.pools[pool].concept_type().to_string();
         Ok(DeallocationResult { concept_id: id, freed_memory_size: bytes as usize, deallocation_time, pool_id })
     }

@@ -79,8 +79,6 @@ pub struct MemoryAllocationService {
     pub(super) batches: Batches,
     pub(super) relocations: AtomicU64,
     pub(super) allocations: Latencies,
-    pub(super) updates: Latencies,
-    pub(super) deallocations: Latencies,
     opened: Instant,
 }
 
@@ -138,8 +136,6 @@ impl MemoryAllocationService {
             batches: Batches::new(),
             relocations: AtomicU64::new(0),
             allocations: Latencies::new(),
-            updates: Latencies::new(),
-            deallocations: Latencies::new(),
             opened: Instant::now(),
         })
     }
