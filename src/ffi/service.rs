@@ -235,7 +235,16 @@ unsafe fn serve_all(service: &MemoryAllocationService, concepts: &[engram_concep
         let mut requests = Vec::with_capacity(concepts.len());
         for (index, concept) in concepts.iter().enumerate() {
             // SAFETY: the caller's promise.
-            requests.push(unsafe { request_of(service, concept) }.map_err(|failure| among(index, failure))?);
+            match unsafe { concept.request() } {
+                Ok(request) => requests.push(request),
+                Err(failure) => {
+                    // One before it that could never be served is the first; else the batch finds it.
+                    let checked = |request: &ConceptRequest| service.checked(&request.asked()).err();
+                    let before = requests.iter().enumerate().find_map(|(index, request)| Some((index, checked(request)?.into())));
+                    let (index, failure) = before.unwrap_or((index, failure));
+                    return Err(among(index, failure));
+                }
+            }
         }
         let asked: Vec<_> = requests.iter().map(ConceptRequest::asked).collect();
         if asked.is_empty() {

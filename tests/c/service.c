@@ -377,6 +377,13 @@ static void batches_are_served_each_on_its_own_or_all_or_none(void) {
   EQUAL(out[3].status, ENGRAM_E_INVALID);
   EQUAL(out[4].status, ENGRAM_E_NOT_FOUND);
   CHECK(is_allocated(service, "a") && is_allocated(service, "c"));
+  /* All or none names the first of these, too, though it is another step that finds it. */
+  EQUAL(engram_service_allocate_batch(service, concepts + 3, 2, ENGRAM_BATCH_ATOMIC, out), ENGRAM_E_INVALID);
+  CHECK(strstr(last_message(), "concepts[0]: ") == last_message());
+  const engram_concept swapped[] = {concepts[4], concepts[3]};
+  EQUAL(engram_service_allocate_batch(service, swapped, 2, ENGRAM_BATCH_ATOMIC, out), ENGRAM_E_NOT_FOUND);
+  CHECK(strstr(last_message(), "concepts[0]: ") == last_message());
+  EQUAL(out[1].status, ENGRAM_E_NOT_FOUND);
 
   /* Of those that could be served, the earliest spike is named: all three exist, and c spikes before b and a. */
   EQUAL(engram_service_allocate_batch(service, concepts, 3, 0, out), ENGRAM_E_EXISTS);
