@@ -22,7 +22,6 @@ use std::path::PathBuf;
 
 use crate::column::cell::CellId;
 use crate::column::core::{Core, Options};
-use crate::column::scarce::Kept;
 use crate::column::shape::Shape;
 use crate::column::unusual::Route;
 use crate::column::{Column, ColumnId, Live};
@@ -34,6 +33,7 @@ use crate::size_class::{SMALL_CLASSES, good_size};
 use crate::spike::SpikeTime;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
+pub(crate) use crate::column::scarce::Kept;
 pub(crate) use batch::{AsRequest, Served, Words};
 pub use batch::{BatchFlags, Request};
 pub(crate) use picture::Holdings;

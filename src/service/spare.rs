@@ -21,9 +21,8 @@
 use core::array;
 use core::ptr::NonNull;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Kept};
 use crate::column::ColumnId;
-use crate::column::scarce::Kept;
 use crate::size_class::{CLASS_COUNT, CLASSES, MEDIUM_MAX, SMALL_CLASSES, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
