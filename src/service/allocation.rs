@@ -155,8 +155,8 @@ impl MemoryAllocationService {
     /// # Errors
     /// [`AllocationError::Invalid`], [`PoolNotFound`](AllocationError::PoolNotFound),
     /// [`Busy`](AllocationError::Busy), [`AlreadyExists`](AllocationError::AlreadyExists),
-    /// [`QuotaExceeded`](AllocationError::QuotaExceeded), [`OutOfMemory`](AllocationError::OutOfMemory); no
-    /// concept was allocated then.
+    /// [`QuotaExceeded`](AllocationError::QuotaExceeded), [`OutOfMemory`](AllocationError::OutOfMemory), and
+    /// [`Internal`](AllocationError::Internal), which would be a bug here; no concept was allocated then.
     pub fn allocate_memory(&self, request: AllocationRequest) -> Result<AllocationResult, AllocationError> {
         let granted = self.allocate_asked(&request.asked())?;
         // First: so the answer's texts come to lie where it was, in the caches.
@@ -409,14 +409,10 @@ impl MemoryAllocationService {
     /// Charges a pool for a concept and writes it into a block, of `column` if that has memory for it.
     fn take(&self, own: usize, column: u32, concept: &Concept, spike: SpikeTime, terms: Terms) -> Result<Taken, AllocationError> {
         let asked = concept.block_bytes();
-        let no_memory = || AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 };
-        let bytes = self.arena.good_size(asked).ok_or_else(no_memory)? as u64;
+        let bytes = self.arena.good_size(asked).ok_or_else(|| self.no_memory(asked))? as u64;
         let full = |full: Full| full.error(self.pools[own].concept_type());
         let mut pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(full)?;
-        let Some(Found { block, column, any_size }) = self.block(column, asked, spike) else {
-            self.pools[pool].refund(bytes);
-            return Err(no_memory());
-        };
+        let Found { block, column, any_size } = self.block(column, asked, spike).inspect_err(|_| self.pools[pool].refund(bytes))?;
         // Only then it is asked, which touches memory that nothing else needs yet.
         let usable = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
         if usable > bytes && self.pools[pool].try_charge(usable - bytes, concept.spike).is_err() {
@@ -438,6 +434,11 @@ impl MemoryAllocationService {
         Ok(Taken { slot: unsafe { Slot::write(block, &concept, terms.mark) }, column, pool, bytes })
     }
 
+    #[cold]
+    fn no_memory(&self, asked: usize) -> AllocationError {
+        AllocationError::OutOfMemory { asked_bytes: asked as u64, capacity_bytes: self.arena.capacity() as u64 }
+    }
+
     /// A pool's number in the region.
     pub(super) fn pool_number(&self, pool: usize) -> u8 {
         self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
@@ -456,10 +457,10 @@ impl MemoryAllocationService {
 
     /// A block, of this column if that has memory for it, else of any. What was discarded lately may still have readers:
     /// before a refusal they are waited for, [`RECLAIM`] at most.
-    fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<Found> {
+    fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Result<Found, AllocationError> {
         let id = ColumnId::new(column);
-        let usual = |block| Some(Found { block, column, any_size: false });
-        let anywhere = |(block, column)| Some(Found { block, column, any_size: true });
+        let usual = |block| Ok(Found { block, column, any_size: false });
+        let anywhere = |(block, column)| Ok(Found { block, column, any_size: true });
         if let Some(block) = self.arena.alloc_at_once(id, bytes, 0, spike) {
             return usual(block);
         }
@@ -477,13 +478,15 @@ impl MemoryAllocationService {
                     return usual(block);
                 }
                 Err(Error::NoMemory { .. }) => {}
-                Err(_) => return None,
+                // The column's limit, which a region file keeps.
+                Err(Error::Quota { .. }) => return Err(self.no_memory(bytes)),
+                Err(error) => return Err(AllocationError::Internal { what: "allocating a block", error }),
             }
             if let Some(found) = self.arena.alloc_kept(bytes, spike) {
                 return anywhere(found);
             }
             if !self.reclaim(*until.get_or_insert_with(|| Instant::now() + RECLAIM)) {
-                return None;
+                return Err(self.no_memory(bytes));
             }
         }
     }
@@ -691,4 +694,23 @@ fn joined(label: &str, rest: &str) -> String {
 /// A label and a number.
 fn numbered(label: &str, number: u32) -> String {
     joined(label, itoa::Buffer::new().format(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::AllocationServiceConfig;
+
+    /// Seen with: every error of the arena taken for a want of memory.
+    #[test]
+    fn what_no_want_of_memory_explains_is_told_as_it_is() {
+        let config = AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..AllocationServiceConfig::default() };
+        let service = MemoryAllocationService::open(config).unwrap();
+        let refused = |column, bytes| service.block(column, bytes, SpikeTime::NONE).err();
+        let error = Error::ColumnOutOfRange { asked: 2, columns: 2 };
+        assert_eq!(refused(2, 64), Some(AllocationError::Internal { what: "allocating a block", error }));
+        let full = AllocationError::OutOfMemory { asked_bytes: 2 << 20, capacity_bytes: 2 << 20 };
+        service.block(0, 64, SpikeTime::NONE).unwrap();
+        assert_eq!(refused(1, 2 << 20), Some(full));
+    }
 }
