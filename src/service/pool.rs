@@ -1,7 +1,7 @@
 //! Pools: what concepts of one type hold, counted against the type's quota.
 //!
 //! A pool owns no memory. It is asked before memory is taken for a concept ([`Pool::charge`]) and told
-//! after memory was given back ([`Pool::refund`]), in bytes as the caller rounded them.
+//! when a concept no longer counts ([`Pool::refund`]), in bytes as the caller rounded them; its memory may come back later.
 //!
 //! ```text
 //! 0           used           quota - reserve        quota
@@ -177,8 +177,7 @@ impl Pool {
             if bytes > (quota - kept).saturating_sub(used) {
                 return Err(Full { asked: bytes, used, quota, kept });
             }
-            // Acquire, with `refund`: who is charged for what another gave back sees that memory free.
-            // With `shrink`: see there.
+            // Acquire, with `shrink`: see there.
             match self.counts.used.compare_exchange_weak(used, used + bytes, Acquire, Relaxed) {
                 Ok(_) => break used + bytes,
                 Err(other) => used = other,
@@ -202,10 +201,10 @@ impl Pool {
         self.found.load(Relaxed)
     }
 
-    /// Gives `bytes` back that were charged, after their memory was given back. Wait-free.
+    /// Gives `bytes` back that were charged: their concept no longer counts. Their memory may come back later. Wait-free.
     pub(crate) fn refund(&self, bytes: u64) {
-        // Release, with `charge`.
-        let used = self.counts.used.fetch_sub(bytes, Release);
+        // Relaxed: no memory comes with it. (What `shrink` has released goes on through it to whoever is charged next.)
+        let used = self.counts.used.fetch_sub(bytes, Relaxed);
         debug_assert!(used >= bytes, "{bytes} bytes were given back to a pool that holds {used}");
     }
 
