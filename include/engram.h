@@ -204,7 +204,8 @@ typedef struct engram_pool_config {
   const char *type;
   // Its bytes.
   size_t type_length;
-  // Bytes whose pages are touched at open; at most the quota, and in all pools at most the capacity.
+  // Bytes at the start of the memory whose pages are touched at open; at most the quota, and in all pools at most the capacity.
+  // Each column begins in a chunk of 2 MiB of its own; pages behind these bytes, and metadata, are touched when first used.
   uint64_t initial_bytes;
   // Bytes that the pool's concepts may take, each rounded to its size class; never exceeded. Any number. (What the pool
   // has in a region file that is opened stays, and counts, even if it is more.)
@@ -624,7 +625,9 @@ engram_status engram_service_close(struct engram_service *service);
 // would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. No concept was allocated then, and `*out` has the status.
 //
 // Any. Waits while as many others run as may, at most for the admission timeout; those who wait go in by their
-// first spike. No system call otherwise, but for host memory.
+// first spike; and for who is changing the same concept. Before `ENGRAM_E_NO_MEMORY` it waits up to 20 ms for memory that readers
+// still have, and yields the processor meanwhile; so does who waits for the same concept. No system call otherwise, but for host
+// memory.
 engram_status engram_service_allocate(struct engram_service *service,
                                       const struct engram_concept *request,
                                       struct engram_placement *out);
@@ -641,7 +644,7 @@ engram_status engram_service_allocate(struct engram_service *service,
 // returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
 // the last error begins with the one that was refused: `concepts[3]: `.
 //
-// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike.
+// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike; else as that does, for each.
 engram_status engram_service_allocate_batch(struct engram_service *service,
                                             const struct engram_concept *concepts,
                                             size_t count,
@@ -667,8 +670,9 @@ engram_status engram_service_update(struct engram_service *service,
 // bytes have fallen: they have when this returns, even if somebody still has the content pinned; 0 on failure.
 //
 // `ENGRAM_E_NULL`: `service` or `id` is NULL. `ENGRAM_E_INVALID`: the id is not 1 to 255 bytes of UTF-8.
-// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits only for who is changing the same concept, some microseconds, and in a file
-// for who is writing to its log of edges.
+// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits for who is changing the same concept (mostly some microseconds, but as long
+// as memory is looked for before a refusal), and in a file for who is writing to its log of edges, which is now and then compacted.
+// Takes host memory.
 engram_status engram_service_deallocate(struct engram_service *service,
                                         const char *id,
                                         size_t id_length,
@@ -680,7 +684,7 @@ engram_status engram_service_deallocate(struct engram_service *service,
 // `ENGRAM_E_NULL`: `service`, `from` or `to` is NULL. `ENGRAM_E_INVALID`: an id is not 1 to 255 bytes of UTF-8.
 // `ENGRAM_E_NOT_FOUND`: one is not allocated. `ENGRAM_E_NO_MEMORY`: the service lies in a file that has no room left for the
 // edge; it is not known then, and may be tried again. Any; takes a lock for a list's length, and in a file now and then for
-// as long as its log of edges is compacted.
+// as long as its log of edges is compacted. Takes host memory.
 engram_status engram_service_link(struct engram_service *service,
                                   const char *from,
                                   size_t from_length,
@@ -689,8 +693,10 @@ engram_status engram_service_link(struct engram_service *service,
 
 // Does about `budget_ns` nanoseconds of background work on the calling thread: concepts move to their neighbours,
 // into spike order and out of sparse memory, and memory that is free goes back to the system. `ENGRAM_MORE` if work
-// is left, or another thread is at it. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
-engram_status engram_service_maintain(struct engram_service *service, uint64_t budget_ns);
+// is left, or another thread is at it. In a file it compacts the log of edges once half of that says nothing any more, in one piece
+// whatever the budget is: about 0.1 us for each of its entries. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
+engram_status engram_service_maintain(struct engram_service *service,
+                                      uint64_t budget_ns);
 
 // When a neuron that is driven by `strength` first spikes: `20 ms * ln(strength / (strength - 0.1))`, to the nearest
 // nanosecond; `ENGRAM_TTFS_NONE` at or below 0.1. `ENGRAM_E_INVALID` if it is not a number, infinite or negative,
@@ -707,7 +713,8 @@ engram_status engram_first_spike(double strength,
 //
 // `ENGRAM_E_NULL` if `service`, `id`, `bytes`, `length` or `out` is NULL, `ENGRAM_E_INVALID` if the id is not 1 to
 // 255 bytes of UTF-8, `ENGRAM_E_NOT_FOUND` if it is not allocated; then `*bytes` and `*out` are NULL and `*length` is 0.
-// Any; waits for nobody but others that pin, for a few instructions.
+// Any; waits for nobody but others that pin, for a few instructions. Now and then it gives back what others freed, up
+// to 512 blocks. Takes host memory.
 engram_status engram_service_pin(struct engram_service *service,
                                  const char *id,
                                  size_t id_length,

@@ -24,7 +24,8 @@ pub struct engram_pin {
 ///
 /// `ENGRAM_E_NULL` if `service`, `id`, `bytes`, `length` or `out` is NULL, `ENGRAM_E_INVALID` if the id is not 1 to
 /// 255 bytes of UTF-8, `ENGRAM_E_NOT_FOUND` if it is not allocated; then `*bytes` and `*out` are NULL and `*length` is 0.
-/// Any; waits for nobody but others that pin, for a few instructions.
+/// Any; waits for nobody but others that pin, for a few instructions. Now and then it gives back what others freed, up
+/// to 512 blocks. Takes host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_pin(
     service: *mut engram_service,

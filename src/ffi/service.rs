@@ -81,7 +81,9 @@ pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> e
 /// would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. No concept was allocated then, and `*out` has the status.
 ///
 /// Any. Waits while as many others run as may, at most for the admission timeout; those who wait go in by their
-/// first spike. No system call otherwise, but for host memory.
+/// first spike; and for who is changing the same concept. Before `ENGRAM_E_NO_MEMORY` it waits up to 20 ms for memory that readers
+/// still have, and yields the processor meanwhile; so does who waits for the same concept. No system call otherwise, but for host
+/// memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_allocate(
     service: *mut engram_service,
@@ -114,7 +116,7 @@ unsafe fn allocate(service: *const engram_service, request: *const engram_concep
 /// returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
 /// the last error begins with the one that was refused: `concepts[3]: `.
 ///
-/// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike.
+/// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike; else as that does, for each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_allocate_batch(
     service: *mut engram_service,
@@ -297,8 +299,9 @@ pub unsafe extern "C" fn engram_service_update(
 /// bytes have fallen: they have when this returns, even if somebody still has the content pinned; 0 on failure.
 ///
 /// `ENGRAM_E_NULL`: `service` or `id` is NULL. `ENGRAM_E_INVALID`: the id is not 1 to 255 bytes of UTF-8.
-/// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits only for who is changing the same concept, some microseconds, and in a file
-/// for who is writing to its log of edges.
+/// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits for who is changing the same concept (mostly some microseconds, but as long
+/// as memory is looked for before a refusal), and in a file for who is writing to its log of edges, which is now and then compacted.
+/// Takes host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_deallocate(
     service: *mut engram_service,
@@ -324,7 +327,7 @@ pub unsafe extern "C" fn engram_service_deallocate(
 /// `ENGRAM_E_NULL`: `service`, `from` or `to` is NULL. `ENGRAM_E_INVALID`: an id is not 1 to 255 bytes of UTF-8.
 /// `ENGRAM_E_NOT_FOUND`: one is not allocated. `ENGRAM_E_NO_MEMORY`: the service lies in a file that has no room left for the
 /// edge; it is not known then, and may be tried again. Any; takes a lock for a list's length, and in a file now and then for
-/// as long as its log of edges is compacted.
+/// as long as its log of edges is compacted. Takes host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_link(
     service: *mut engram_service,
@@ -345,7 +348,8 @@ pub unsafe extern "C" fn engram_service_link(
 
 /// Does about `budget_ns` nanoseconds of background work on the calling thread: concepts move to their neighbours,
 /// into spike order and out of sparse memory, and memory that is free goes back to the system. `ENGRAM_MORE` if work
-/// is left, or another thread is at it. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
+/// is left, or another thread is at it. In a file it compacts the log of edges once half of that says nothing any more, in one piece
+/// whatever the budget is: about 0.1 us for each of its entries. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_maintain(service: *mut engram_service, budget_ns: u64) -> engram_status {
     // SAFETY: the caller's promise.

@@ -19,7 +19,8 @@ pub struct engram_pool_config {
     pub r#type: *const c_char,
     /// Its bytes.
     pub type_length: usize,
-    /// Bytes whose pages are touched at open; at most the quota, and in all pools at most the capacity.
+    /// Bytes at the start of the memory whose pages are touched at open; at most the quota, and in all pools at most the capacity.
+    /// Each column begins in a chunk of 2 MiB of its own; pages behind these bytes, and metadata, are touched when first used.
     pub initial_bytes: u64,
     /// Bytes that the pool's concepts may take, each rounded to its size class; never exceeded. Any number. (What the pool
     /// has in a region file that is opened stays, and counts, even if it is more.)

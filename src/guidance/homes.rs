@@ -11,8 +11,8 @@
 //!
 //! A limit that grew from zero with `n` would scatter the first concepts over all columns, and with
 //! them everything that is placed near them later. So the first [`ROOMY`] concepts of a column are
-//! free. To maintenance, too: to even them out would tear apart what arrival was free to gather. It evens out
-//! what is above the limit because others have gone.
+//! free. Maintenance leaves these alone as well: spreading them evenly would separate neighbours that arrival placed together.
+//! It evens out what is above the limit because others have gone.
 //!
 //! Invariants
 //! - **D1** a column's count is the number of concepts whose home it is, and of claims in flight.
@@ -32,7 +32,7 @@ const ROOMY: u32 = 64;
 /// Concept numbers there are: a number from here on has no home.
 pub const CONCEPTS: u32 = 1 << 28;
 /// Homes of a shelf, shelves of a hall, halls: as powers of two, [`CONCEPTS`] together. A first home
-/// makes a shelf and a hall of 4 and 8 KiB at most, so that none takes long.
+/// makes a shelf of 4 KiB and a hall of 12 KiB at most, so that none takes long.
 const SHELF: u32 = 10;
 const HALL: u32 = 9;
 const HALLS: u32 = 9;

@@ -21,7 +21,7 @@ thread_local! {
 
 #[repr(align(64))]
 struct Ring {
-    /// Columns, or one more than the highest: none.
+    /// Columns, or `u32::MAX`: none yet.
     columns: [AtomicU32; KEPT],
     /// Columns written, ever.
     written: AtomicU32,

@@ -149,8 +149,9 @@ struct Placed {
 impl MemoryAllocationService {
     /// Allocates memory for a concept, and stores its content.
     ///
-    /// Waits for a permit if all are taken, and for whoever is changing the same id. Takes host memory for what is known of
-    /// the id, and for the answer.
+    /// Any thread. Waits for a permit if all are taken, the admission timeout at most, and for whoever is changing the same id. Before a
+    /// refusal for want of memory it waits up to 20 ms for what readers still have pinned, and gives its turn on the processor away (a
+    /// system call) meanwhile; so does who waits for the same id. Takes host memory for what is known of the id, and for the answer.
     ///
     /// # Errors
     /// [`AllocationError::Invalid`], [`PoolNotFound`](AllocationError::PoolNotFound),
@@ -591,7 +592,7 @@ impl MemoryAllocationService {
     ///
     /// Its id, type, links and column stay, and so do its priority and what it asked for (`resource_requirements`: the new slot
     /// holds at least `memory_size`, too); its first spike is that of the new content. Both versions count against the quota for a
-    /// moment. Waits for a permit if all are taken.
+    /// moment. Waits as [`allocate_memory`](Self::allocate_memory) does.
     ///
     /// # Errors
     /// [`AllocationError::NotFound`], [`Invalid`](AllocationError::Invalid) if the content is above 16 MiB,

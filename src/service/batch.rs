@@ -37,6 +37,9 @@ impl MemoryAllocationService {
     /// updates one does not find it before all are there.) In a region file 256 such batches run at the same time at most; who comes
     /// then waits as for a permit.
     ///
+    /// Any thread. Waits once at the gate, by the earliest first spike; else as [`allocate_memory`](Self::allocate_memory), for each
+    /// request.
+    ///
     /// # Errors
     /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
     /// room, else in the order of the requests. Nothing is allocated then.
@@ -89,6 +92,12 @@ impl MemoryAllocationService {
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If there is not
     /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again
     /// then. As long as a concept may still go, whoever deallocates or updates it does not find it.)
+    ///
+    /// Any thread. Waits once at the gate, by the earliest first spike; else as [`allocate_memory`](Self::allocate_memory), for each
+    /// request.
+    ///
+    /// # Errors
+    /// In each answer, as [`allocate_memory`](Self::allocate_memory); with [`Busy`](AllocationError::Busy) none was served.
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
         let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
@@ -244,8 +253,9 @@ impl MemoryAllocationService {
         let requests = run.requests;
         let planned_ns = self.since_open_ns(Instant::now());
         for window in order.chunks(self.batch_size) {
-            // Of several with one id one is served, mostly the first: what the others' hints say is not to be known for that. In the
-            // order in which they are served: an edge that two of them say is the earlier one's, and stays if the later is refused.
+            // In the second pass only the first request with an id teaches its hints: the others are refused. Requests teach in the
+            // order in which they are served, so that an edge two of them name belongs to the earlier one and stays if the later is
+            // refused.
             let mut ids = HashSet::new();
             for &place in window.iter().filter(|&&place| terms.on_trial || ids.insert(requests[place].concept_id)) {
                 let request = &requests[place];
@@ -270,7 +280,8 @@ impl MemoryAllocationService {
                 let plan = self.plan(request, planned_ns, seen, |features| folded.insert(features));
                 let plan = plan.unwrap_or_else(|error| unreachable!("a request that was checked: {error}"));
                 let remembered = *known.remembered.get_or_insert(plan.is_remembered());
-                // What one that got no room forgot, this one may have said, too: it says so again.
+                // A request that was refused has forgotten the edges of its hints. If this one names one of them too, it must make it
+                // known again: without a node, `allocate` learns its hints anew.
                 if forgotten {
                     known.hints.node = None;
                 }

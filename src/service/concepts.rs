@@ -66,7 +66,8 @@ impl core::fmt::Debug for ConceptGuard<'_> {
 }
 
 impl MemoryAllocationService {
-    /// A concept's content. Counts as an access. Lock-free: no writer is waited for.
+    /// A concept's content. Counts as an access. Waits for no writer. Now and then it gives back what others freed, up to 512 blocks,
+    /// and then takes the lock of pins for a few instructions.
     ///
     /// # Errors
     /// [`AllocationError::NotFound`].
@@ -96,6 +97,10 @@ impl MemoryAllocationService {
 
     /// Frees a concept's memory. Its edges are forgotten, in maintenance if it has many or its neighbours do. The pool's
     /// used bytes have fallen when this returns, even if somebody still has the content pinned.
+    ///
+    /// Any thread. Takes host memory. Waits for whoever is changing the same id, and takes the locks of its neighbours' edges for
+    /// a list's length each; in a region file it waits for whoever is writing to the log of edges, and now and then compacts that, which
+    /// grows with the log.
     ///
     /// # Errors
     /// [`AllocationError::NotFound`].
@@ -173,6 +178,9 @@ impl MemoryAllocationService {
     /// known once, from both ends; one from a concept to itself says nothing, and is dropped. So is one beyond 65,536 of a concept, or
     /// beyond the service's [`GraphLimits`](crate::guidance::GraphLimits).
     ///
+    /// Any thread. Takes host memory for the edge, and a lock for as long as the list of its ends' edges is; in a region file it waits
+    /// for whoever is writing to the log of edges, and now and then compacts that, which grows with the log.
+    ///
     /// # Errors
     /// [`AllocationError::NotFound`] if one of them is not allocated; [`AllocationError::OutOfMemory`] if the service lies in a
     /// file that has no room left for the edge.
@@ -195,14 +203,15 @@ impl MemoryAllocationService {
             .map_err(|_| AllocationError::OutOfMemory { asked_bytes: Durable::EDGE_BYTES, capacity_bytes: self.arena.capacity() as u64 })
     }
 
-    /// The column in which a concept lies, if it is allocated.
+    /// The column in which a concept lies, if it is allocated and has a number below [`CONCEPTS`](crate::guidance::CONCEPTS). Any
+    /// thread; waits as [`read`](Self::read) does: for no writer.
     pub fn column_of(&self, concept_id: &str) -> Option<u32> {
         let number = self.registry.look(concept_id, |node| node.block().map(|_| node.number)).flatten()?;
         self.cortex.column(number)
     }
 
     /// The ids of all concepts in address order within columns, columns in order. Those that come and go
-    /// meanwhile may be there or not.
+    /// meanwhile may be there or not. Any thread; grows with the concepts, in time and in host memory.
     pub fn concept_ids(&self) -> Vec<String> {
         let mut places = Vec::new();
         self.registry.each_live(|node, block| {

@@ -16,8 +16,8 @@ pub const POOLS_MAX: usize = 64;
 pub struct PoolConfig {
     /// The type, which names the pool.
     pub concept_type: ConceptType,
-    /// Bytes that are made ready at open: their pages are touched, so that the first allocations meet no
-    /// page fault. At most the quota; together at most the capacity.
+    /// Bytes at the start of the memory whose pages are touched at open. Each column begins in a chunk of 2 MiB of its own; pages
+    /// behind these bytes, and metadata, are touched when first used. At most the quota; together at most the capacity.
     pub initial_bytes: usize,
     /// Bytes that the pool's concepts may take, each rounded to its size class, heads included. Any number;
     /// the quotas of all pools together may exceed the capacity. (What the pool has in a region file that is opened stays, and

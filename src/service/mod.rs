@@ -22,10 +22,18 @@
 //! lock        parking_lot's lock, or loom's  lent        the arena, which closes with it
 //! ```
 //!
-//! Everything is synchronous, and may be called from any number of threads. Readers wait for nobody: a
+//! Everything is synchronous, and may be called from any number of threads. Readers wait for no writer: a
 //! concept's bytes never change; an update or a move puts a new slot beside the old one and swaps, and the old one
-//! is given back when no reader is pinned that might have found it (crossbeam-epoch). Who changes one concept
-//! waits for whoever is changing the same one, a few microseconds; and at the gate, if all permits are taken.
+//! is given back when no reader is pinned that might have found it (crossbeam-epoch). Whoever reads gives back now and then
+//! what others freed, up to 512 blocks, and takes the lock of pins for a few instructions then.
+//!
+//! Who changes one concept waits for whoever is changing the same one: mostly a few microseconds, but as long as memory is looked
+//! for before a refusal, up to 20 ms of waiting for readers included, and in a region file as long as the log of edges is
+//! compacted. And at the gate, if all permits are taken.
+//!
+//! Concepts with a number from 2^28 on ([`CONCEPTS`](crate::guidance::CONCEPTS)) are served, but no column is remembered for them:
+//! [`column_of`](MemoryAllocationService::column_of) knows none, and maintenance leaves them where they are. Ids that are only
+//! hinted at have numbers, too; a number is given again once nothing is known of its id.
 
 pub(crate) mod admission;
 #[cfg(not(loom))]

@@ -190,7 +190,8 @@ impl MemoryAllocationService {
         if used == 0 { 1.0 } else { share(used, self.arena.resident_bytes().max(used)) }
     }
 
-    /// What each chunk and span of the memory serves, in address order: see [`Arena::map`].
+    /// What each chunk and span of the memory serves, in address order: see [`Arena::map`]. Any thread; grows with the chunks, in time
+    /// and in host memory.
     pub fn heap_map(&self) -> Vec<ChunkView> {
         self.arena.map()
     }
