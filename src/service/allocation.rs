@@ -358,7 +358,7 @@ impl MemoryAllocationService {
                 match self.cortex.link(node.number, number) {
                     Linked::New => learnt.note(from + place),
                     Linked::Known => {}
-                    Linked::Dropped => self.bury_lonely(number),
+                    Linked::Dropped => _ = self.bury_lonely(number),
                 }
             }
             if numbers.len() < TOGETHER {
@@ -400,11 +400,10 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Nobody else would bury who was only hinted at, and has no edge. In a file, while edges stay as they are.
-    pub(super) fn bury_lonely(&self, number: u32) {
-        if self.cortex.is_lonely(number) {
-            self.registry.bury(number);
-        }
+    /// Nobody else would bury who was only hinted at, and has no edge. In a file, while edges stay as they are. False if it is to be
+    /// buried, but somebody is at it.
+    pub(super) fn bury_lonely(&self, number: u32) -> bool {
+        !self.cortex.is_lonely(number) || self.registry.bury(number)
     }
 
     /// Charges a pool for a concept and writes it into a block, of `column` if that has memory for it.

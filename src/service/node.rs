@@ -47,6 +47,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Whether its node is dead (N2).
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
     /// Adds the reads since the last look to the rate.
     pub(crate) fn note_reads(&mut self, node: &Node, now_ns: u64) {
         self.rate.record_many(node.reads.swap(0, Ordering::Relaxed), now_ns);

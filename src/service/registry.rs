@@ -131,10 +131,14 @@ impl Registry {
         node
     }
 
-    fn forget_number(&self, number: u32) {
+    /// Gives a node's number back, once: unless somebody else did so before, and the number may be another's.
+    fn forget_number(&self, node: &Arc<Node>) {
         let mut numbers = self.numbers.write();
-        numbers.nodes[number as usize] = None;
-        numbers.free.push(number);
+        let numbered = &mut numbers.nodes[node.number as usize];
+        if numbered.as_ref().is_some_and(|numbered| Arc::ptr_eq(numbered, node)) {
+            *numbered = None;
+            numbers.free.push(node.number);
+        }
     }
 
     /// The node with a number.
@@ -147,13 +151,12 @@ impl Registry {
         self.numbers.read().nodes.len() as u32
     }
 
-    /// Buries a node that has neither slot nor edges, unless somebody is at it.
-    pub(super) fn bury(&self, number: u32) {
-        if let Some(node) = self.numbered(number)
-            && let Some(mut state) = node.try_lock()
-        {
-            self.bury_locked(&node, &mut state);
-        }
+    /// Buries a node that has neither slot nor edges. False if somebody is at it: then nothing is done.
+    pub(super) fn bury(&self, number: u32) -> bool {
+        let Some(node) = self.numbered(number) else { return true };
+        let Some(mut state) = node.try_lock() else { return false };
+        self.bury_locked(&node, &mut state);
+        true
     }
 
     /// The same for a node whose lock the caller holds.
@@ -162,7 +165,7 @@ impl Registry {
             return;
         }
         self.forget_id(node);
-        self.forget_number(node.number);
+        self.forget_number(node);
     }
 
     /// A node whose lock the caller holds has no slot any more, but edges that are still to be forgotten: they are not those of whoever
@@ -173,11 +176,17 @@ impl Registry {
         }
     }
 
-    /// The edges of a number are forgotten: if its node was detached, somebody else may have the number.
-    pub(super) fn release(&self, number: u32) {
-        if self.numbered(number).is_some_and(|node| node.lock().is_none()) {
-            self.forget_number(number);
+    /// The last edge of a detached node is gone, unless `is_to_forget` says otherwise: its number may be given to another id. False if
+    /// somebody is at the node: it may be about to be detached, or buried, so that the number is to be released later.
+    pub(super) fn release(&self, number: u32, is_to_forget: impl FnOnce() -> bool) -> bool {
+        let Some(node) = self.numbered(number) else { return true };
+        let Some(state) = node.try_lock() else { return false };
+        // Asked under the lock: who detaches the node says before it lets go of the lock what is left. Buried since it was found, it
+        // is dead, too, but has its number no more.
+        if state.is_dead() && !is_to_forget() {
+            self.forget_number(&node);
         }
+        true
     }
 
     /// Visits every node that is allocated at its time.

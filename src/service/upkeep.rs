@@ -154,6 +154,8 @@ pub(super) struct Upkeep {
     moved: u64,
     /// Those that are to move next, each a step of its own, and where to: contents may be large.
     moving: VecDeque<(u32, u32)>,
+    /// Numbers that may be free, but somebody was at their nodes: the next call sees.
+    busy: Vec<u32>,
 }
 
 /// Steps of sorting.
@@ -318,6 +320,7 @@ impl MemoryAllocationService {
             return report;
         };
         upkeep.calls = upkeep.calls.wrapping_add(1);
+        upkeep.busy.retain(|&number| !self.free(number));
         // Whether all is tidy: then the round is over. To begin the next one would be to have more to do for ever, where a
         // round takes as many steps without a budget as there are between two such calls.
         let mut tidy = false;
@@ -339,7 +342,7 @@ impl MemoryAllocationService {
             self.tidy(&mut upkeep, budget.saturating_sub(start.elapsed()), &mut report);
         }
         // The next call begins with it: where all changes all the time, this one would go on for ever.
-        report.more |= upkeep.put_off.is_some();
+        report.more |= upkeep.put_off.is_some() || !upkeep.busy.is_empty();
         report
     }
 
@@ -392,18 +395,16 @@ impl MemoryAllocationService {
         match if self.guidance { self.cortex.step() } else { self.cortex.forget_some() } {
             Step::Idle => return Went::Done,
             Step::Worked => {}
-            Step::Free(numbers) => {
-                for number in numbers {
-                    // Somebody may have named it since.
-                    self.while_edges_stay(|| self.bury_lonely(number));
-                    if !self.cortex.is_to_forget(number) {
-                        self.registry.release(number);
-                    }
-                }
-            }
+            Step::Free(numbers) => upkeep.busy.extend(numbers.into_iter().filter(|&number| !self.free(number))),
             Step::Move(group) => upkeep.moving.extend(group.concepts.into_iter().map(|number| (number, group.column))),
         }
         Went::More
+    }
+
+    /// A number has no edges any more: it is free, unless somebody has named it since. False if somebody is at its node, who may take
+    /// a while, and may leave it to us.
+    fn free(&self, number: u32) -> bool {
+        self.while_edges_stay(|| self.bury_lonely(number)) && self.registry.release(number, || self.cortex.is_to_forget(number))
     }
 
     fn step_sort(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {

@@ -276,3 +276,52 @@ fn memory_and_file_know_the_same_edges_whatever_threads_did() {
     }
     std::fs::remove_file(path).unwrap();
 }
+
+/// The numbers that are free, in order.
+fn free(service: &MemoryAllocationService) -> Vec<u32> {
+    let mut free = service.registry.numbers.read().free.clone();
+    free.sort_unstable();
+    free
+}
+
+/// A request for what was only hinted at is refused while maintenance forgets the hint. Two that live would have one number.
+#[test]
+fn a_number_is_free_once_whoever_gives_it_back() {
+    let service = MemoryAllocationService::open(AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() }).unwrap();
+    service.allocate_memory(hinting("hub".to_owned(), (0..600).map(|hint| hint.to_string()).collect())).unwrap();
+    service.deallocate_memory("hub".into()).unwrap();
+    // Some of its hints are forgotten at once, from one end.
+    let [one, other] = ["0", "599"].map(|id| service.registry.find(id));
+    let node = one.or(other).unwrap();
+    std::thread::scope(|scope| {
+        let mut state = node.lock().unwrap();
+        let maintained = scope.spawn(|| while service.maintain(std::time::Duration::from_secs(1)).more {});
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        service.abandon(&node, &mut state, &hinting(String::new(), vec![]).asked(), &Learnt::default());
+        drop(state);
+        maintained.join().unwrap();
+    });
+    assert_eq!(free(&service), (0..service.registry.numbers()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_number_whose_node_somebody_is_at_is_released_later_and_once() {
+    let service = MemoryAllocationService::open(tight(None)).unwrap();
+    let registry = &service.registry;
+    let node = registry.node("it");
+    let number = node.number;
+    let mut state = node.lock().unwrap();
+    assert!(!registry.release(number, || false));
+    registry.detach_locked(&node, &mut state);
+    assert!(!registry.release(number, || false));
+    drop(state);
+    assert!(registry.release(number, || true));
+    assert_eq!(free(&service), [], "some of its edges are left");
+    assert!(registry.release(number, || false));
+    assert!(registry.release(number, || false));
+    assert_eq!(free(&service), [number]);
+    // Somebody else has it.
+    assert_eq!(registry.node("other").number, number);
+    registry.forget_number(&node);
+    assert_eq!(registry.numbered(number).map(|other| other.id().to_vec()), Some(b"other".to_vec()));
+}
