@@ -28,14 +28,28 @@ pub struct AccessRate {
 }
 
 impl AccessRate {
-    /// Counts an access at `now_ns`.
-    pub fn record(&mut self, now_ns: u64) {
-        self.record_many(1, now_ns);
+    /// Of what was not accessed so far, and can have been since `now_ns`.
+    #[must_use]
+    pub fn since(now_ns: u64) -> Self {
+        Self { count: 0.0, as_of_ns: now_ns }
     }
 
-    /// Counts `accesses` accesses at `now_ns`, of which it is not known when they were.
+    /// Counts an access at `now_ns`.
+    pub fn record(&mut self, now_ns: u64) {
+        self.add(1.0, now_ns);
+    }
+
+    /// Counts `accesses` accesses, of which is known that they came between the last that were counted, or the time that
+    /// [`since`](Self::since) was told, and `now_ns`: as if they had come at equal distances.
     pub fn record_many(&mut self, accesses: u32, now_ns: u64) {
-        self.count = self.count_at(now_ns) + f64::from(accesses);
+        let half_lives = self.passed_s(now_ns) / HALF_LIFE_S;
+        // What is left of accesses that came evenly, on average; all of them, if no time has passed.
+        let left = if half_lives > 0.0 { -libm::expm1(-half_lives * LN_2) / (half_lives * LN_2) } else { 1.0 };
+        self.add(f64::from(accesses) * left, now_ns);
+    }
+
+    fn add(&mut self, count: f64, now_ns: u64) {
+        self.count = self.count_at(now_ns) + count;
         self.as_of_ns = self.as_of_ns.max(now_ns);
     }
 
@@ -45,8 +59,12 @@ impl AccessRate {
     }
 
     fn count_at(&self, now_ns: u64) -> f64 {
-        let passed_s = now_ns.saturating_sub(self.as_of_ns) as f64 / 1e9;
-        self.count * libm::exp2(-passed_s / HALF_LIFE_S)
+        self.count * libm::exp2(-self.passed_s(now_ns) / HALF_LIFE_S)
+    }
+
+    /// Seconds since something was counted.
+    fn passed_s(&self, now_ns: u64) -> f64 {
+        now_ns.saturating_sub(self.as_of_ns) as f64 / 1e9
     }
 }
 
@@ -64,6 +82,29 @@ mod tests {
         assert!(fresh > 0.0);
         assert_eq!(rate.per_s(11 * SECOND).to_bits(), (fresh / 2.0).to_bits());
         assert_eq!(rate.per_s(21 * SECOND).to_bits(), (fresh / 4.0).to_bits());
+    }
+
+    #[test]
+    fn accesses_of_a_long_time_are_not_those_of_this_instant() {
+        let per_s = |accesses: u32, seconds: u64| {
+            let mut rate = AccessRate::since(SECOND);
+            rate.record_many(accesses, (seconds + 1) * SECOND);
+            rate.per_s((seconds + 1) * SECOND)
+        };
+        // As many as would be 50 a second, if they all came now.
+        assert!((per_s(722, 0) - 50.0).abs() < 0.1);
+        // One in an hour, and one a second: long enough for the rate to settle.
+        assert!((per_s(722, 722 * 3600) - 1.0 / 3600.0).abs() < 1e-9);
+        assert!((per_s(722, 722) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_steady_rate_is_the_same_however_often_it_is_looked_at() {
+        for every in [SECOND / 100, SECOND, 60 * SECOND] {
+            let mut rate = AccessRate::default();
+            (1..=10_000).for_each(|look| rate.record_many((every / (SECOND / 100)) as u32, look * every));
+            assert!((rate.per_s(10_000 * every) - 100.0).abs() < 0.1, "every {every} ns: {}", rate.per_s(10_000 * every));
+        }
     }
 
     #[test]

@@ -277,7 +277,7 @@ impl MemoryAllocationService {
                 }
             };
             let Taken { slot, pool, bytes, .. } = placed.taken;
-            (state.pool, state.bytes, state.rate) = (pool as u8, bytes, AccessRate::default());
+            (state.pool, state.bytes, state.rate) = (pool as u8, bytes, AccessRate::since(self.since_open_ns(start)));
             (state.strategy, state.batch) = (Some(concept.strategy), terms.batch);
             if terms.stands {
                 // Counted before anybody can find it, and free it.

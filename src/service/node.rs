@@ -52,7 +52,7 @@ impl State {
         self.dead
     }
 
-    /// Adds the reads since the last look to the rate.
+    /// Adds the reads since the last look, or since it was allocated, to the rate.
     pub(crate) fn note_reads(&mut self, node: &Node, now_ns: u64) {
         self.rate.record_many(node.reads.swap(0, Ordering::Relaxed), now_ns);
     }
