@@ -33,7 +33,7 @@ use crate::guidance::{
     Stimulus, Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
 };
 use crate::spike::SpikeTime;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
 /// Hints that enter the key of a decision, and so those that a remembered decision was made with.
 const KEYED_HINTS: usize = 64;
@@ -465,7 +465,10 @@ impl MemoryAllocationService {
             return usual(block);
         }
         let mut until = None;
+        let mut is_last = false;
         loop {
+            // First: what comes back from here on may not be found.
+            let given_back = self.spare.given_back.load(Acquire);
             if self.spare.is_scarce() {
                 self.spare.count_down(&self.arena, 1, || self.used_bytes());
                 if let Some(found) = self.spare.serve(&self.arena, column, bytes, spike) {
@@ -485,9 +488,12 @@ impl MemoryAllocationService {
             if let Some(found) = self.arena.alloc_kept(bytes, spike) {
                 return anywhere(found);
             }
-            if !self.reclaim(*until.get_or_insert_with(|| Instant::now() + RECLAIM)) {
+            let until = *until.get_or_insert_with(|| Instant::now() + RECLAIM);
+            if is_last || !self.reclaim(given_back, until) {
                 return Err(self.no_memory(bytes));
             }
+            // Others may give back all the time, and nothing that would do.
+            is_last = Instant::now() >= until;
         }
     }
 
@@ -496,15 +502,19 @@ impl MemoryAllocationService {
         self.pools.iter().map(Pool::used_bytes).sum()
     }
 
-    /// Waits until something that was discarded is given back. Whether it was.
-    fn reclaim(&self, until: Instant) -> bool {
+    /// Waits until more was given back of what was discarded than the caller has seen before it looked for memory. Whether it was: by
+    /// whichever thread, and however much is discarded meanwhile.
+    fn reclaim(&self, given_back: u64, until: Instant) -> bool {
         loop {
-            let left = self.spare.discarded.load(Relaxed);
-            if left == 0 {
+            let now = self.spare.given_back.load(Acquire);
+            if now != given_back {
+                return true;
+            }
+            if self.spare.discarded.load(Relaxed) == now {
                 return false;
             }
             self.epoch.pin().flush();
-            if self.spare.discarded.load(Relaxed) < left {
+            if self.spare.given_back.load(Acquire) != given_back {
                 return true;
             }
             if Instant::now() >= until {
@@ -533,7 +543,8 @@ impl MemoryAllocationService {
                     // A block that was given once is taken back once: this cannot be refused.
                     spare.give_back(&arena, block.0);
                 }
-                spare.discarded.fetch_sub(1, Relaxed);
+                // Release: who sees that it came back finds it.
+                spare.given_back.fetch_add(1, Release);
             });
         }
     }
@@ -697,20 +708,4 @@ fn numbered(label: &str, number: u32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::service::AllocationServiceConfig;
-
-    /// Seen with: every error of the arena taken for a want of memory.
-    #[test]
-    fn what_no_want_of_memory_explains_is_told_as_it_is() {
-        let config = AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..AllocationServiceConfig::default() };
-        let service = MemoryAllocationService::open(config).unwrap();
-        let refused = |column, bytes| service.block(column, bytes, SpikeTime::NONE).err();
-        let error = Error::ColumnOutOfRange { asked: 2, columns: 2 };
-        assert_eq!(refused(2, 64), Some(AllocationError::Internal { what: "allocating a block", error }));
-        let full = AllocationError::OutOfMemory { asked_bytes: 2 << 20, capacity_bytes: 2 << 20 };
-        service.block(0, 64, SpikeTime::NONE).unwrap();
-        assert_eq!(refused(1, 2 << 20), Some(full));
-    }
-}
+mod tests;

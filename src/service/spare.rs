@@ -79,8 +79,11 @@ impl Lead {
 
 /// What is known of memory that is free, or on its way to be.
 pub(super) struct Spare {
-    /// Slots that were discarded and not yet given back.
+    /// Slots that were discarded.
     pub(super) discarded: AtomicU64,
+    /// Of these, those that came back, or do so with the last of their pins. Neither number falls: that one has changed says that
+    /// something came back, whatever others discard and give back.
+    pub(super) given_back: AtomicU64,
     /// 1 if spans are scarce, when they were last counted.
     scarce: AtomicU32,
     /// Spans that may be taken before they are counted anew.
@@ -93,7 +96,14 @@ pub(super) struct Spare {
 impl Spare {
     pub(super) fn new() -> Self {
         let leads = array::from_fn(|_| AtomicU32::new(Lead::first(0).0));
-        Self { discarded: AtomicU64::new(0), scarce: AtomicU32::new(0), uncounted: AtomicI64::new(0), unsearched: AtomicU64::new(0), leads }
+        Self {
+            discarded: AtomicU64::new(0),
+            given_back: AtomicU64::new(0),
+            scarce: AtomicU32::new(0),
+            uncounted: AtomicI64::new(0),
+            unsearched: AtomicU64::new(0),
+            leads,
+        }
     }
 
     /// Whether spans are scarce, as far as is known.

@@ -40,7 +40,7 @@ use crate::maintain::Maintained;
 use crate::region::PAGE;
 use crate::size_class::SPAN;
 use crate::spike::SpikeTime;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Acquire, Relaxed};
 
 #[cfg(test)]
 mod tests;
@@ -364,22 +364,24 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Gives back what was discarded: until nothing is left, or readers hold it up, or the budget is used up; something is
-    /// done whatever the budget is. Whether more can be given back now.
+    /// Gives back what was discarded: until as much came back as there is now, or readers hold it up, or the budget is used up;
+    /// something is done whatever the budget is. Whether more can be given back now.
     fn collect(&self, start: Instant, budget: Duration, upkeep: &mut Upkeep) -> bool {
-        let mut left = self.spare.discarded.load(Relaxed);
-        while left > 0 && upkeep.held_up < EPOCHS {
+        let discarded = || self.spare.discarded.load(Relaxed);
+        let mut before = self.spare.given_back.load(Acquire);
+        // What others discard meanwhile is for the next call: they may go on for ever.
+        let all = discarded();
+        while before < all && upkeep.held_up < EPOCHS {
             self.epoch.pin().flush();
-            let now = self.spare.discarded.load(Relaxed);
-            upkeep.held_up = if now < left { 0 } else { upkeep.held_up + 1 };
-            upkeep.untidied |= now < left;
-            left = now;
-            if left > 0 && start.elapsed() >= budget {
+            let now = self.spare.given_back.load(Acquire);
+            upkeep.held_up = if now == before { upkeep.held_up + 1 } else { 0 };
+            upkeep.untidied |= now != before;
+            before = now;
+            if before < all && start.elapsed() >= budget {
                 return true;
             }
         }
-        upkeep.held_up = 0;
-        false
+        core::mem::take(&mut upkeep.held_up) < EPOCHS && discarded() != before
     }
 
     fn step_place(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
