@@ -10,6 +10,7 @@
 //! A step that fails undoes those before it, so that a refusal changes nothing but counts. Hints are
 //! made known before the column is chosen, and stay known if it is served.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use super::registry::TOGETHER;
 use super::result::{AllocationResult, Granted, MemorySlot};
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, MARK, Slot};
+use super::upkeep::EPOCHS;
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
@@ -37,8 +39,8 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
 /// Hints that enter the key of a decision, and so those that a remembered decision was made with.
 const KEYED_HINTS: usize = 64;
-/// How long a request waits for memory that readers still had pinned a moment ago: longer than a thread that reads is
-/// interrupted for others, mostly.
+/// How long a call waits for memory that readers still had pinned a moment ago, however many requests it has: longer than a thread
+/// that reads is interrupted for others, mostly.
 const RECLAIM: Duration = Duration::from_millis(20);
 
 /// What is known of a request before it is let in.
@@ -66,7 +68,7 @@ impl Plan<'_> {
 
 /// How a planned request is served.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct Terms<'c> {
     /// The batch that it is part of; 0 if of none.
     pub(super) batch: u64,
     /// What its slot is marked with: see [`Slot::write`].
@@ -75,12 +77,41 @@ pub(super) struct Terms {
     pub(super) on_trial: bool,
     /// Whether it is counted at once; else the caller counts it, when nothing can undo it any more.
     pub(super) stands: bool,
+    /// The call's.
+    pub(super) patience: &'c Patience,
 }
 
-impl Terms {
+impl<'c> Terms<'c> {
     /// Those of a request on its own, whose slot gets this mark.
-    pub(super) const fn alone(mark: u64) -> Self {
-        Self { batch: 0, mark, on_trial: false, stands: true }
+    pub(super) const fn alone(mark: u64, patience: &'c Patience) -> Self {
+        Self { batch: 0, mark, on_trial: false, stands: true, patience }
+    }
+}
+
+/// How long a call may still wait for memory that is on its way: a batch of many requests that are refused does not wait for each.
+pub(super) struct Patience(Cell<Duration>);
+
+impl Patience {
+    /// That of a call that has not waited yet.
+    pub(super) const fn new() -> Self {
+        Self(Cell::new(RECLAIM))
+    }
+
+    /// A request begins to wait.
+    fn begin(&self) -> Waiting<'_> {
+        Waiting { patience: self, until: Instant::now() + self.0.get() }
+    }
+}
+
+/// A request that waits, or looks again for what came: both take of the call's patience.
+struct Waiting<'c> {
+    patience: &'c Patience,
+    until: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.patience.0.set(self.until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -172,7 +203,7 @@ impl MemoryAllocationService {
         let mut folded = None;
         let plan = self.plan(request, self.since_open_ns(start), Seen::First, |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike)?;
-        let granted = self.allocate(request, own, &plan, Terms::alone(self.mark()), &mut Hints::default(), start)?;
+        let granted = self.allocate(request, own, &plan, Terms::alone(self.mark(), &Patience::new()), &mut Hints::default(), start)?;
         self.allocations.record(granted.allocation_time);
         Ok(granted)
     }
@@ -412,7 +443,8 @@ impl MemoryAllocationService {
         let bytes = self.arena.good_size(asked).ok_or_else(|| self.no_memory(asked))? as u64;
         let full = |full: Full| full.error(self.pools[own].concept_type());
         let mut pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(full)?;
-        let Found { block, column, any_size } = self.block(column, asked, spike).inspect_err(|_| self.pools[pool].refund(bytes))?;
+        let found = self.block(column, asked, spike, terms.patience);
+        let Found { block, column, any_size } = found.inspect_err(|_| self.pools[pool].refund(bytes))?;
         // Only then it is asked, which touches memory that nothing else needs yet.
         let usable = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
         if usable > bytes && self.pools[pool].try_charge(usable - bytes, concept.spike).is_err() {
@@ -456,15 +488,15 @@ impl MemoryAllocationService {
     }
 
     /// A block, of this column if that has memory for it, else of any. What was discarded lately may still have readers:
-    /// before a refusal they are waited for, [`RECLAIM`] at most.
-    fn block(&self, column: u32, bytes: usize, spike: SpikeTime) -> Result<Found, AllocationError> {
+    /// before a refusal they are waited for, as long as the call may.
+    fn block(&self, column: u32, bytes: usize, spike: SpikeTime, patience: &Patience) -> Result<Found, AllocationError> {
         let id = ColumnId::new(column);
         let usual = |block| Ok(Found { block, column, any_size: false });
         let anywhere = |(block, column)| Ok(Found { block, column, any_size: true });
         if let Some(block) = self.arena.alloc_at_once(id, bytes, 0, spike) {
             return usual(block);
         }
-        let mut until = None;
+        let mut waiting = None;
         let mut is_last = false;
         loop {
             // First: what comes back from here on may not be found.
@@ -488,7 +520,7 @@ impl MemoryAllocationService {
             if let Some(found) = self.arena.alloc_kept(bytes, spike) {
                 return anywhere(found);
             }
-            let until = *until.get_or_insert_with(|| Instant::now() + RECLAIM);
+            let until = waiting.get_or_insert_with(|| patience.begin()).until;
             if is_last || !self.reclaim(given_back, until) {
                 return Err(self.no_memory(bytes));
             }
@@ -503,8 +535,9 @@ impl MemoryAllocationService {
     }
 
     /// Waits until more was given back of what was discarded than the caller has seen before it looked for memory. Whether it was: by
-    /// whichever thread, and however much is discarded meanwhile.
+    /// whichever thread, and however much is discarded meanwhile. What nobody holds up is not waited for, and comes whenever `until` is.
     fn reclaim(&self, given_back: u64, until: Instant) -> bool {
+        let mut collections = 0;
         loop {
             let now = self.spare.given_back.load(Acquire);
             if now != given_back {
@@ -517,11 +550,13 @@ impl MemoryAllocationService {
             if self.spare.given_back.load(Acquire) != given_back {
                 return true;
             }
-            if Instant::now() >= until {
+            collections += 1;
+            if Instant::now() < until {
+                // Whoever is pinned gets a chance to go on.
+                std::thread::yield_now();
+            } else if collections >= EPOCHS {
                 return false;
             }
-            // Whoever is pinned gets a chance to go on.
-            std::thread::yield_now();
         }
     }
 
@@ -641,7 +676,7 @@ impl MemoryAllocationService {
         // That of its type may be gone since the region was written, if another one has served it.
         let own = self.find_pool(before.concept_type).unwrap_or(usize::from(state.pool));
         let spike = strategy.placement.spike(concept.spike);
-        let taken = self.take(own, column, &concept, spike, Terms::alone(old.mark()))?;
+        let taken = self.take(own, column, &concept, spike, Terms::alone(old.mark(), &Patience::new()))?;
         let Taken { slot, pool, bytes, .. } = taken;
         if taken.column != column {
             self.cortex.relocated(node.number, taken.column);

@@ -21,7 +21,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::admission::Permit;
-use super::allocation::{Hints, Learnt, Seen, Terms, others_named};
+use super::allocation::{Hints, Learnt, Patience, Seen, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
 use super::lock::Mutex;
 use super::result::{AllocationResult, Granted};
@@ -156,7 +156,7 @@ impl MemoryAllocationService {
         if let Some(batch) = batch {
             *batch = begun;
         }
-        let run = Run { requests, all, number, mark, waited: waiting.elapsed() };
+        let run = Run { requests, all, number, mark, waited: waiting.elapsed(), patience: Patience::new() };
         let mut first = self.serve_as_asked(&run, &mut known, &order);
         if first.scarce || all && !first.refused.is_empty() {
             self.undo(&run, &mut first.served, &mut known);
@@ -202,7 +202,7 @@ impl MemoryAllocationService {
     /// The first pass, as asked: all of it can be undone, and a full pool is no refusal yet. Ends when there is not room for one, or
     /// one is refused and it is all or nothing.
     fn serve_as_asked(&self, run: &Run, known: &mut [Option<Known>], order: &[usize]) -> FirstPass {
-        let terms = Terms { batch: run.number, mark: run.mark, on_trial: true, stands: false };
+        let terms = Terms { batch: run.number, mark: run.mark, on_trial: true, stands: false, patience: &run.patience };
         let mut pass = FirstPass { served: Served::with_capacity(order.len()), scarce: false, refused: Vec::new() };
         self.serve_in_order(run, known, order, terms, |place, result| {
             match result {
@@ -223,7 +223,7 @@ impl MemoryAllocationService {
     /// undone; else each is on its own: what is served is everybody's at once, and nothing is undone from here on.
     fn serve_by_spike(&self, run: &Run, known: &mut [Option<Known>], order: &[usize], mut answer: impl FnMut(usize, Answer)) -> Served {
         let batch = if run.all { run.number } else { 0 };
-        let terms = Terms { batch, mark: run.mark, on_trial: false, stands: !run.all };
+        let terms = Terms { batch, mark: run.mark, on_trial: false, stands: !run.all, patience: &run.patience };
         let (mut served, mut undone) = (Served::default(), false);
         self.serve_in_order(run, known, order, terms, |place, result| {
             match result {
@@ -472,6 +472,8 @@ struct Run<'r> {
     mark: u64,
     /// How long it waited to be let in.
     waited: Duration,
+    /// For memory that is on its way.
+    patience: Patience,
 }
 
 /// What came of serving a batch as asked.

@@ -69,7 +69,7 @@ const CHURN: u64 = 8;
 /// nothing fills up again.
 const MOVED: (u64, u64) = (3, 4);
 /// Collections after which something is given back if nobody is pinned: what is discarded waits for two epochs.
-const EPOCHS: u32 = 4;
+pub(super) const EPOCHS: u32 = 4;
 /// The rank of concepts that have no neighbours in their columns: behind all others, in spike order.
 const ALONE: u32 = u32::MAX;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::service::AllocationServiceConfig;
+use crate::service::{AllocationServiceConfig, PoolConfig};
 
 fn given_back(service: &MemoryAllocationService) -> u64 {
     service.spare.given_back.load(Acquire)
@@ -28,7 +28,25 @@ fn what_came_back_since_a_search_began_is_worth_another() {
     let now = given_back(&service);
     assert!(!service.reclaim(now, Instant::now()), "it is held up");
     drop(pinned);
-    assert!(service.reclaim(now, later()));
+    assert!(service.reclaim(now, Instant::now()), "nobody holds it up");
+}
+
+/// Seen with: each request as patient as the first, four seconds.
+#[test]
+fn a_batch_waits_for_memory_as_long_as_one_request_does() {
+    let pool_configurations = vec![PoolConfig::new(ConceptType::ENTITY, 8 << 20)];
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, pool_configurations, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let request = |id: usize| AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(3000));
+    let stored = (0..10_000).take_while(|&id| service.allocate_memory(request(id)).is_ok()).count();
+    // It does not come back before this one is done.
+    let _pinned = service.epoch.pin();
+    service.deallocate_memory("0".into()).unwrap();
+    let start = Instant::now();
+    let answers = service.batch_allocate_each((stored..stored + 200).map(request).collect());
+    let took = start.elapsed();
+    assert!(answers.iter().all(|answer| matches!(answer, Err(AllocationError::OutOfMemory { .. }))));
+    assert!(took >= RECLAIM && took < RECLAIM * 50, "{took:?}");
 }
 
 /// Seen with: every error of the arena taken for a want of memory.
@@ -36,10 +54,10 @@ fn what_came_back_since_a_search_began_is_worth_another() {
 fn what_no_want_of_memory_explains_is_told_as_it_is() {
     let config = AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..AllocationServiceConfig::default() };
     let service = MemoryAllocationService::open(config).unwrap();
-    let refused = |column, bytes| service.block(column, bytes, SpikeTime::NONE).err();
+    let refused = |column, bytes| service.block(column, bytes, SpikeTime::NONE, &Patience::new()).err();
     let error = Error::ColumnOutOfRange { asked: 2, columns: 2 };
     assert_eq!(refused(2, 64), Some(AllocationError::Internal { what: "allocating a block", error }));
     let full = AllocationError::OutOfMemory { asked_bytes: 2 << 20, capacity_bytes: 2 << 20 };
-    service.block(0, 64, SpikeTime::NONE).unwrap();
+    service.block(0, 64, SpikeTime::NONE, &Patience::new()).unwrap();
     assert_eq!(refused(1, 2 << 20), Some(full));
 }
