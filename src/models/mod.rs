@@ -8,6 +8,7 @@
 //! code that ships to see the model fail.
 
 mod admission;
+mod batches;
 mod chunk;
 mod counts;
 mod decision;

@@ -15,22 +15,17 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::admission::Permit;
 use super::allocation::{Hints, Learnt, Patience, Seen, Terms, others_named};
 use super::durable::{BATCHES, Batch, Durable};
-use super::lock::Mutex;
 use super::result::{AllocationResult, Granted};
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
 use crate::guidance::{AllocationError, AllocationRequest, Asked, Features};
 use crate::spike::SpikeTime;
-use crate::sync::Ordering::Relaxed;
-use crate::sync::{AtomicU32, AtomicU64};
 
 impl MemoryAllocationService {
     /// Allocates all of the requests, or none. (Others may read some of them before the last is refused; whoever deallocates or
@@ -375,47 +370,6 @@ impl MemoryAllocationService {
                 self.abandon(&node, &mut state, request, &learnt);
             }
         }
-    }
-}
-
-/// The batches under way. What one of them has allocated may still be undone: until it stands nobody else frees or changes it.
-pub(super) struct Batches {
-    /// Batches begun, which number them.
-    begun: AtomicU64,
-    /// How many are under way.
-    many: AtomicU32,
-    numbers: Mutex<SmallVec<[u64; 4]>>,
-}
-
-impl Batches {
-    pub(super) fn new() -> Self {
-        Self { begun: AtomicU64::new(0), many: AtomicU32::new(0), numbers: Mutex::new(SmallVec::new()) }
-    }
-
-    fn begin(&self) -> UnderWay<'_> {
-        let number = self.begun.fetch_add(1, Relaxed) + 1;
-        self.numbers.lock().push(number);
-        self.many.fetch_add(1, Relaxed);
-        UnderWay { batches: self, number }
-    }
-
-    /// Whether the batch with this number is under way; 0 is none. The caller has the lock of a node that it found the number in: so
-    /// the batch is counted in `many`, if it is.
-    pub(super) fn has(&self, number: u64) -> bool {
-        number != 0 && self.many.load(Relaxed) != 0 && self.numbers.lock().contains(&number)
-    }
-}
-
-/// A batch, until it stands or is undone.
-struct UnderWay<'a> {
-    batches: &'a Batches,
-    number: u64,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.batches.many.fetch_sub(1, Relaxed);
-        self.batches.numbers.lock().retain(|number| *number != self.number);
     }
 }
 

@@ -16,10 +16,11 @@
 //! pool        what a type may take           admission   who is let in next
 //! engine      how a request is served        latencies   how long operations took
 //! allocation  allocate, update               batch       many at once
+//! batches     those of them under way        lock        parking_lot's lock, or loom's
 //! concepts    read, deallocate, link, list   pins, pin   content that stays for longer
 //! upkeep      maintenance                durable     what a region file keeps, and reopening
 //! service     the parts together, metrics    spare       where slots are left, when spans are scarce
-//! lock        parking_lot's lock, or loom's  lent        the arena, which closes with it
+//! lent        the arena, which closes with it
 //! ```
 //!
 //! Everything is synchronous, and may be called from any number of threads. Readers wait for no writer: a
@@ -40,6 +41,7 @@ pub(crate) mod admission;
 mod allocation;
 #[cfg(not(loom))]
 mod batch;
+pub(crate) mod batches;
 #[cfg(not(loom))]
 mod concepts;
 #[cfg(not(loom))]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::admission::Gate;
-use super::batch::Batches;
+use super::batches::Batches;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
 use super::durable::{Durable, Judged};
 use super::engine::AllocationEngine;
