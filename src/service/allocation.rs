@@ -339,13 +339,12 @@ impl MemoryAllocationService {
                 self.cortex.relocated(node.number, column);
                 (column, 0.0, false)
             }
-            Column::Remembered(decision)
-                if self.cortex.suits(node.number, decision.column) && self.cortex.place_in(node.number, decision.column) =>
-            {
-                (decision.column, decision.confidence, true)
-            }
-            // All but the column holds, which is full by now, or has none of the neighbours: they decide, or else room does.
-            Column::Remembered(_) => {
+            Column::Remembered(decision) => {
+                let Decision { column, confidence, .. } = *decision;
+                if self.cortex.suits(node.number, column) && self.cortex.place_in(node.number, column) {
+                    return (column, confidence, true);
+                }
+                // All but the column holds, which is full by now, or has none of the neighbours: they decide, or else room does.
                 let winner = self.cortex.place_folded(node.number, &Folded::blank(), &plan.strategy.placement);
                 (winner.column, f64::from(winner.confidence), true)
             }
