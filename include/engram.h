@@ -644,7 +644,8 @@ engram_status engram_service_allocate(struct engram_service *service,
 // returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
 // the last error begins with the one that was refused: `concepts[3]: `.
 //
-// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike; else as that does, for each.
+// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike, and up to 20 ms in all for memory
+// that readers still have; else as that does, for each.
 engram_status engram_service_allocate_batch(struct engram_service *service,
                                             const struct engram_concept *concepts,
                                             size_t count,

@@ -116,7 +116,8 @@ unsafe fn allocate(service: *const engram_service, request: *const engram_concep
 /// returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
 /// the last error begins with the one that was refused: `concepts[3]: `.
 ///
-/// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike; else as that does, for each.
+/// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike, and up to 20 ms in all for memory
+/// that readers still have; else as that does, for each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_allocate_batch(
     service: *mut engram_service,

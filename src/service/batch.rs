@@ -32,8 +32,8 @@ impl MemoryAllocationService {
     /// updates one does not find it before all are there.) In a region file 256 such batches run at the same time at most; who comes
     /// then waits as for a permit.
     ///
-    /// Any thread. Waits once at the gate, by the earliest first spike; else as [`allocate_memory`](Self::allocate_memory), for each
-    /// request.
+    /// Any thread. Waits once at the gate, by the earliest first spike, and up to 20 ms in all for memory that readers have pinned; else as
+    /// [`allocate_memory`](Self::allocate_memory), for each request.
     ///
     /// # Errors
     /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
@@ -88,8 +88,8 @@ impl MemoryAllocationService {
     /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again
     /// then. As long as a concept may still go, whoever deallocates or updates it does not find it.)
     ///
-    /// Any thread. Waits once at the gate, by the earliest first spike; else as [`allocate_memory`](Self::allocate_memory), for each
-    /// request.
+    /// Any thread. Waits once at the gate, by the earliest first spike, and up to 20 ms in all for memory that readers have pinned; else as
+    /// [`allocate_memory`](Self::allocate_memory), for each request.
     ///
     /// # Errors
     /// In each answer, as [`allocate_memory`](Self::allocate_memory); with [`Busy`](AllocationError::Busy) none was served.
