@@ -202,7 +202,7 @@ impl MemoryAllocationService {
         let own = self.checked(request)?;
         let mut folded = None;
         let plan = self.plan(request, self.since_open_ns(start), Seen::First, |features| folded.insert(features))?;
-        let _permit = self.admit(plan.encoding.first_spike)?;
+        let _permit = self.admit(plan.encoding.first_spike, self.admission_timeout)?;
         let granted = self.allocate(request, own, &plan, Terms::alone(self.mark(), &Patience::new()), &mut Hints::default(), start)?;
         self.allocations.record(granted.allocation_time);
         Ok(granted)
@@ -224,8 +224,8 @@ impl MemoryAllocationService {
     }
 
     /// A permit, in spike order.
-    pub(super) fn admit(&self, spike: SpikeTime) -> Result<Permit<'_>, AllocationError> {
-        let entered = self.gate.enter(spike, self.admission_timeout);
+    pub(super) fn admit(&self, spike: SpikeTime, timeout: Duration) -> Result<Permit<'_>, AllocationError> {
+        let entered = self.gate.enter(spike, timeout);
         entered.map_err(|refused| AllocationError::Busy { permits: self.gate.permits(), waited: refused.waited })
     }
 
@@ -654,7 +654,7 @@ impl MemoryAllocationService {
         let asked = self.with_concept(concept_id, |old| (old.priority, old.accesses)).ok_or_else(not_found)?;
         let features = Features::of(Stimulus::Content(content))?;
         let encoding = self.ttfs.encode_features(&features, asked.0, asked.1)?;
-        let _permit = self.admit(encoding.first_spike)?;
+        let _permit = self.admit(encoding.first_spike, self.admission_timeout)?;
         let node = self.registry.find(concept_id).ok_or_else(not_found)?;
         let mut state = node.lock().ok_or_else(not_found)?;
         let old = node.block().map(Slot::at).filter(|_| !self.batches.has(state.batch)).ok_or_else(not_found)?;

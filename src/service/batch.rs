@@ -20,7 +20,7 @@ use bumpalo::collections::Vec as Scratch;
 
 use super::admission::Permit;
 use super::allocation::{Hints, Learnt, Patience, Seen, Terms, others_named};
-use super::durable::{BATCHES, Batch, Durable};
+use super::durable::{BATCHES, Batch};
 use super::result::{AllocationResult, Granted};
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
@@ -314,31 +314,18 @@ impl MemoryAllocationService {
     /// A permit for a batch, and with `all` what the region knows of it, if there is one: waits for both from `since` on.
     fn enter(
         &self,
-        earliest: impl FnOnce() -> SpikeTime,
+        earliest: impl Fn() -> SpikeTime,
         all: bool,
         since: Instant,
     ) -> Result<(Permit<'_>, Option<Batch<'_>>), AllocationError> {
+        // The region knows of so many at a time as there are records. First: who waits for one keeps no permit from others.
+        let durable = self.durable.as_ref().filter(|_| all);
+        let begun = durable.map(|durable| durable.begin(&earliest, self.admission_timeout)).transpose();
+        let begun = begun.map_err(|refused| AllocationError::Busy { permits: BATCHES, waited: refused.waited })?;
         // Who need not wait need not know which spike is the earliest.
-        let permit = self.gate.try_enter().map_or_else(|| self.admit(earliest()), Ok)?;
-        let Some(durable) = self.durable.as_ref().filter(|_| all) else { return Ok((permit, None)) };
-        match self.begin_batch(durable, since) {
-            Some(begun) => Ok((permit, Some(begun))),
-            None => Err(AllocationError::Busy { permits: BATCHES, waited: since.elapsed() }),
-        }
-    }
-
-    /// Begins a batch that is all or nothing in the region, which knows of so many at a time as there are records; more permits than
-    /// those leave the last to come waiting here. `None` at the end of the time that callers wait for a permit.
-    fn begin_batch<'a>(&self, durable: &'a Durable, since: Instant) -> Option<Batch<'a>> {
-        loop {
-            if let Some(batch) = durable.begin() {
-                return Some(batch);
-            }
-            if since.elapsed() >= self.admission_timeout {
-                return None;
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
+        let left = || self.admission_timeout.saturating_sub(since.elapsed());
+        let permit = self.gate.try_enter().map_or_else(|| self.admit(earliest(), left()), Ok)?;
+        Ok((permit, begun))
     }
 
     /// Whether the concept that has a request's id was allocated by this batch.

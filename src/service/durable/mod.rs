@@ -29,7 +29,9 @@ pub(super) use reopen::Judged;
 use core::hash::{BuildHasher, Hasher};
 use core::ptr::NonNull;
 use std::hash::RandomState;
+use std::time::Duration;
 
+use super::admission::{Gate, Permit, Refused};
 use super::pool::Pool;
 use crate::Arena;
 use crate::error::{Error, Result};
@@ -90,6 +92,8 @@ pub(super) struct Durable {
     pools: Box<[u8]>,
     /// Batches so far.
     batches: AtomicU64,
+    /// As many may be under way as there are records.
+    gate: Gate,
     log: Log,
 }
 
@@ -104,6 +108,8 @@ pub(super) struct Batch<'a> {
     number: u64,
     /// What its slots are marked with.
     pub(super) mark: u64,
+    /// Given back when the record is free.
+    _permit: Permit<'a>,
 }
 
 impl Batch<'_> {
@@ -136,13 +142,19 @@ impl Durable {
         self.pools[pool]
     }
 
-    /// Begins a batch; `None` if too many are under way.
-    pub(super) fn begin(&self) -> Option<Batch<'_>> {
+    /// Begins a batch; where too many are under way, after waiting for its turn by `spike`, `timeout` at most.
+    pub(super) fn begin(&self, spike: impl FnOnce() -> SpikeTime, timeout: Duration) -> core::result::Result<Batch<'_>, Refused> {
+        let permit = self.gate.try_enter().map_or_else(|| self.gate.enter(spike(), timeout), Ok)?;
         let number = self.batches.fetch_add(1, Relaxed) & ((1 << NUMBER_BITS) - 1);
         let free = |record: &AtomicU64| record.compare_exchange(0, CLAIMED | number, Acquire, Relaxed).is_ok();
-        let index = self.superblock().batches.iter().position(free)?;
+        // With a permit there is a free one, though others may take it, and leave one that was passed, while it is looked for.
+        let index = loop {
+            if let Some(index) = self.superblock().batches.iter().position(free) {
+                break index;
+            }
+        };
         let mark = self.mark ^ (BATCH_MARK | (index as u64) << NUMBER_BITS | number);
-        Some(Batch { record: &self.superblock().batches[index], number, mark })
+        Ok(Batch { record: &self.superblock().batches[index], number, mark, _permit: permit })
     }
 
     /// Bytes that an edge takes in the log.
@@ -266,6 +278,7 @@ impl Durable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::{AllocationRequest, AllocationServiceConfig, MemoryAllocationService};
 
     #[test]
     fn a_superblock_that_was_being_made_is_made_anew_whatever_was_stored_there_before() {
@@ -288,5 +301,44 @@ mod tests {
         // SAFETY: M1: the superblock.
         unsafe { made.as_ref() }.magic.store(0xa5, Relaxed);
         assert!(Durable::superblock_of(&arena).is_err());
+    }
+
+    /// Seen with: a batch that waits for a record with a permit in its hand.
+    #[test]
+    fn who_waits_for_a_record_keeps_no_permit_from_others() {
+        let path = std::env::temp_dir().join(format!("engram-records-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let config = AllocationServiceConfig {
+            path: Some(path.clone()),
+            capacity_bytes: 4 << 20,
+            columns: 2,
+            max_concurrent_allocations: 1,
+            admission_timeout: Duration::from_secs(60),
+            ..AllocationServiceConfig::default()
+        };
+        let service = MemoryAllocationService::open(config).unwrap();
+        let durable = service.durable.as_ref().unwrap();
+        let begin = || durable.begin(|| SpikeTime::NONE, Duration::ZERO);
+        let mut begun: Vec<_> = (0..BATCHES).map(|_| begin().unwrap()).collect();
+        assert!(begin().is_err());
+        let request = |id: &str| AllocationRequest::new(id, ConceptType::ENTITY, "purrs");
+        let (waited, alone, done) = std::thread::scope(|scope| {
+            let batch = scope.spawn(|| service.batch_allocate_memory(vec![request("waits")]).map(|served| served.len()));
+            while durable.gate.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            let (done, is_done) = std::sync::mpsc::channel();
+            let alone = scope.spawn(|| {
+                let alone = service.allocate_memory(request("alone")).map(|_| ());
+                drop(done);
+                alone
+            });
+            let went = is_done.recv_timeout(Duration::from_secs(20));
+            begun.pop();
+            (batch.join().unwrap(), alone.join().unwrap(), went)
+        });
+        assert_eq!((waited, alone, done), (Ok(1), Ok(()), Err::<(), _>(std::sync::mpsc::RecvTimeoutError::Disconnected)));
+        drop(begun);
+        std::fs::remove_file(path).unwrap();
     }
 }

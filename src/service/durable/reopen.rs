@@ -15,13 +15,14 @@ use std::collections::hash_map::Entry;
 
 use crossbeam_epoch::Guard;
 
+use super::super::admission::Gate;
 use super::super::config::AllocationServiceError;
 use super::super::pool::Pool;
 use super::super::registry::Registry;
 use super::super::slot::{Concept, Slot};
 use super::super::upkeep::most_lodged;
 use super::log::hash;
-use super::{Durable, Log, Superblock};
+use super::{BATCHES, Durable, Log, Superblock};
 use crate::error::Error;
 use crate::guidance::{Cortex, Linked};
 use crate::sync::AtomicU64;
@@ -140,7 +141,7 @@ impl Durable {
         for record in &superblock.batches {
             record.store(0, Relaxed);
         }
-        Ok(Self { superblock: block, mark, pools: numbers, batches: AtomicU64::new(1), log })
+        Ok(Self { superblock: block, mark, pools: numbers, batches: AtomicU64::new(1), gate: Gate::new(BATCHES), log })
     }
 
     fn unknown_pool(name: Option<ConceptType>, number: u8) -> AllocationServiceError {
