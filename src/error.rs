@@ -89,8 +89,8 @@ pub enum Error {
         /// What the request would add in bytes.
         asked: usize,
     },
-    /// Somebody holds the column.
-    #[error("column {0} is held; it can be acquired once it is released")]
+    /// Somebody holds the column, or has it for an operation, a search or a step of maintenance.
+    #[error("column {0} is held, or another thread is at it; it can be acquired once it is released")]
     ColumnHeld(u32),
     /// The arena can be neither closed nor copied while a column is held.
     #[error("the arena can be neither closed nor copied while column {0} is held; release it first")]

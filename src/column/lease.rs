@@ -11,8 +11,8 @@ const TAKEN: u32 = 1;
 /// Held by a program.
 const HELD: u32 = 2;
 
-/// How often who wants to hold a column looks again while somebody has it for one operation: an operation is over by then, unless
-/// its thread is interrupted. (A model looks at few.)
+/// How often who wants to hold a column looks again while somebody has it for one operation: an ordinary one is over by then, a search,
+/// a batch or a step of maintenance may not be. (A model looks a few times.)
 const LOOKS: u32 = if cfg!(loom) { 2 } else { 256 };
 
 /// Who has a column.
@@ -36,10 +36,11 @@ impl Lease {
     /// but not for long.
     pub(crate) fn try_hold(&self) -> bool {
         for _ in 0..LOOKS {
-            match self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(HELD) => return false,
-                Err(_) => core::hint::spin_loop(),
+            // A look first: a compare-and-swap takes the line away from whoever is waited for.
+            match self.0.load(Ordering::Relaxed) {
+                FREE if self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok() => return true,
+                HELD => return false,
+                _ => core::hint::spin_loop(),
             }
         }
         false

@@ -1,7 +1,7 @@
 //! Columns: shards of the arena with free lists of their own, each held by one thread at a time.
 //!
 //! ```text
-//! lease    who holds the column               block     what of a column lies in the region
+//! lease    who has the column                 block     what of a column lies in the region
 //! cell     the lines in front of the slots    held      the fast path: alloc and free by the holder
 //! unusual  what the fast path leaves          refill    between cells and spans
 //! chunks   where a column's spans come from   remote    frees by threads that do not hold the column

@@ -78,7 +78,8 @@ pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> e
 /// `ENGRAM_E_NULL`: `service`, `request` or one of its required pointers is NULL. `ENGRAM_E_INVALID`: a part of it is out
 /// of its range. `ENGRAM_E_NOT_FOUND`: there is no pool for its type. `ENGRAM_E_EXISTS`: its id is allocated.
 /// `ENGRAM_E_QUOTA`: its pool is full, or what is left is kept for earlier spikes. `ENGRAM_E_NO_MEMORY`: no free memory
-/// would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. No concept was allocated then, and `*out` has the status.
+/// would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. `ENGRAM_E_INTERNAL`: a bug. No concept was allocated then, and
+/// `*out` has the status.
 ///
 /// Any. Waits while as many others run as may, at most for the admission timeout; those who wait go in by their
 /// first spike; and for who is changing the same concept. Before `ENGRAM_E_NO_MEMORY` it waits up to 20 ms for memory that readers
@@ -116,8 +117,8 @@ unsafe fn allocate(service: *const engram_service, request: *const engram_concep
 /// returned, and nothing stays allocated (though other threads may have seen some of them before). The message of
 /// the last error begins with the one that was refused: `concepts[3]: `.
 ///
-/// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike, and up to 20 ms in all for memory
-/// that readers still have; else as that does, for each.
+/// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike, and for memory that readers still
+/// have up to 20 ms in all, and as long again if there is not room for all; else as that does, for each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_allocate_batch(
     service: *mut engram_service,

@@ -28,7 +28,8 @@ pub struct AccessRate {
 }
 
 impl AccessRate {
-    /// Of what was not accessed so far, and can have been since `now_ns`.
+    /// The rate of something that exists from `now_ns` on and was not accessed yet: what [`record_many`](Self::record_many) is told
+    /// first is spread over the time since then.
     #[must_use]
     pub fn since(now_ns: u64) -> Self {
         Self { count: 0.0, as_of_ns: now_ns }

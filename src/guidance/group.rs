@@ -246,7 +246,8 @@ impl Search {
             self.group.push(node);
             weight += net.weight(node);
             total += gain;
-            // An empty column is begun for no gain, but not by all who are in another: so they are fewer each time.
+            // An empty column may be begun for no gain, but not by all that another one has: that would only change which one is empty,
+            // for ever. So each such move leaves one fewer.
             let begins = total == 0 && net.spare() == Some(to) && weight < net.load(from);
             if (total > 0 || begins || excess > 0) && best.is_none_or(|(most, _)| total > most) {
                 best = Some((total, self.group.len()));

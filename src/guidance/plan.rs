@@ -526,7 +526,7 @@ impl Plan {
     pub(crate) fn bytes(&self) -> usize {
         let levels: usize = self.levels.iter().map(Level::bytes).sum();
         let coarsening = if let Phase::Coarsen(coarsening) = &self.phase { coarsening.bytes() } else { 0 };
-        let words = self.loads.capacity() + self.kept.capacity() + 2 * self.queued.capacity();
+        let words = self.loads.capacity() + self.spare.capacity() + self.kept.capacity() + 2 * self.queued.capacity();
         levels + coarsening + words * size_of::<u32>() + self.stars.len() * 2 * size_of::<(u32, u32)>()
     }
 }

@@ -641,7 +641,8 @@ impl MemoryAllocationService {
     /// # Errors
     /// [`AllocationError::NotFound`], [`Invalid`](AllocationError::Invalid) if the content is above 16 MiB,
     /// [`Busy`](AllocationError::Busy), [`QuotaExceeded`](AllocationError::QuotaExceeded),
-    /// [`OutOfMemory`](AllocationError::OutOfMemory); the old version stays then.
+    /// [`OutOfMemory`](AllocationError::OutOfMemory), and [`Internal`](AllocationError::Internal), which would be a bug here; the old
+    /// version stays then.
     pub fn update(&self, concept_id: &str, content: &str) -> Result<AllocationResult, AllocationError> {
         self.update_bytes(concept_id, content.as_bytes()).map(|granted| self.told(&granted))
     }

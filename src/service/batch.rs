@@ -32,8 +32,8 @@ impl MemoryAllocationService {
     /// updates one does not find it before all are there.) In a region file 256 such batches run at the same time at most; who comes
     /// then waits as for a permit.
     ///
-    /// Any thread. Waits once at the gate, by the earliest first spike, and up to 20 ms in all for memory that readers have pinned; else as
-    /// [`allocate_memory`](Self::allocate_memory), for each request.
+    /// Any thread. Waits once at the gate, by the earliest first spike, and for memory that readers have pinned up to 20 ms in all, and as
+    /// long again if there is not room for all; else as [`allocate_memory`](Self::allocate_memory), for each request.
     ///
     /// # Errors
     /// As [`MemoryAllocationService::allocate_memory`], of the first request that is refused: in spike order if that is for want of
@@ -88,8 +88,8 @@ impl MemoryAllocationService {
     /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again
     /// then. As long as a concept may still go, whoever deallocates or updates it does not find it.)
     ///
-    /// Any thread. Waits once at the gate, by the earliest first spike, and up to 20 ms in all for memory that readers have pinned; else as
-    /// [`allocate_memory`](Self::allocate_memory), for each request.
+    /// Any thread. Waits once at the gate, by the earliest first spike, and for memory that readers have pinned up to 20 ms in all, and as
+    /// long again if there is not room for all; else as [`allocate_memory`](Self::allocate_memory), for each request.
     ///
     /// # Errors
     /// In each answer, as [`allocate_memory`](Self::allocate_memory); with [`Busy`](AllocationError::Busy) none was served.
@@ -158,6 +158,8 @@ impl MemoryAllocationService {
         }
         if first.scarce {
             self.sort(requests, &mut order);
+            // What was undone comes back when readers let go of it: that is worth a wait of its own.
+            let run = Run { patience: Patience::new(), ..run };
             return self.serve_by_spike(&run, &mut known, &order, answer);
         }
         first.refused.sort_by_cached_key(|(place, _)| (self.spike_of(&requests[*place]), *place));

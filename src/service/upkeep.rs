@@ -605,6 +605,8 @@ impl MemoryAllocationService {
     fn warm(&self, node: &Arc<Node>, hot: &mut bool) -> bool {
         let changed = (|| {
             let reads = node.reads.load(Relaxed);
+            // Who was only hinted at is never hot.
+            node.block()?;
             let Some(mut state) = node.try_lock() else {
                 // Passed over, and looked at in the next round: there is one.
                 *hot = true;

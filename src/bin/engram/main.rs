@@ -136,8 +136,10 @@ fn source(name: String, path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> 
 fn measure(cli: &Cli, sources: &[Source], options: &Options, with_wordnet: bool) -> Result<(), Failure> {
     let steps =
         sources.len() as u64 * replay::steps(options) + if with_wordnet { wordnet::steps(options.rounds) + concepts::steps() } else { 0 };
-    // What one of several cannot have is no reason to lose what was measured of the others.
-    sources.iter().try_for_each(|source| replay::fits(source, options))?;
+    // What one of several cannot have is no reason to lose what was measured of the others. (One alone is told so soon enough.)
+    if sources.len() > 1 {
+        sources.iter().try_for_each(|source| replay::fits(source, options))?;
+    }
     let progress = Progress::new(steps);
     let clock = Clock::calibrate();
     // WordNet first: malloc has a fresh heap for its records.

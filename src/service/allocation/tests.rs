@@ -31,22 +31,52 @@ fn what_came_back_since_a_search_began_is_worth_another() {
     assert!(service.reclaim(now, Instant::now()), "nobody holds it up");
 }
 
-/// Seen with: each request as patient as the first, four seconds.
-#[test]
-fn a_batch_waits_for_memory_as_long_as_one_request_does() {
+fn full() -> (MemoryAllocationService, usize) {
     let pool_configurations = vec![PoolConfig::new(ConceptType::ENTITY, 8 << 20)];
     let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, pool_configurations, ..AllocationServiceConfig::default() };
     let service = MemoryAllocationService::open(config).unwrap();
-    let request = |id: usize| AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(3000));
-    let stored = (0..10_000).take_while(|&id| service.allocate_memory(request(id)).is_ok()).count();
+    let stored = (0..10_000).take_while(|&id| service.allocate_memory(large(id)).is_ok()).count();
+    (service, stored)
+}
+
+fn large(id: usize) -> AllocationRequest {
+    AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(3000))
+}
+
+/// Seen with: each request as patient as the first, 40 seconds.
+#[test]
+fn a_batch_waits_for_memory_as_long_as_one_request_does() {
+    let (service, stored) = full();
     // It does not come back before this one is done.
     let _pinned = service.epoch.pin();
     service.deallocate_memory("0".into()).unwrap();
     let start = Instant::now();
-    let answers = service.batch_allocate_each((stored..stored + 200).map(request).collect());
+    let answers = service.batch_allocate_each((stored..stored + 2000).map(large).collect());
     let took = start.elapsed();
     assert!(answers.iter().all(|answer| matches!(answer, Err(AllocationError::OutOfMemory { .. }))));
-    assert!(took >= RECLAIM && took < RECLAIM * 50, "{took:?}");
+    assert!(took >= RECLAIM && took < RECLAIM * 1000, "{took:?}");
+}
+
+/// Seen with: no patience left for what was undone.
+#[test]
+fn a_batch_waits_for_what_it_has_undone_itself() {
+    let (service, stored) = full();
+    (0..3).for_each(|id| drop(service.deallocate_memory(id.to_string().as_str().into()).unwrap()));
+    while service.maintain(Duration::from_secs(10)).more {}
+    let discarded = || service.spare.discarded.load(Relaxed);
+    let served = std::thread::scope(|scope| {
+        let pinned = service.epoch.pin();
+        service.deallocate_memory("3".into()).unwrap();
+        let before = discarded();
+        let batch = scope.spawn(|| service.batch_allocate_each((stored..stored + 5).map(large).collect()));
+        while discarded() < before + 3 && !batch.is_finished() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(RECLAIM / 10);
+        drop(pinned);
+        batch.join().unwrap().into_iter().flatten().count()
+    });
+    assert!((3..=4).contains(&served), "{served}");
 }
 
 /// Seen with: every error of the arena taken for a want of memory.

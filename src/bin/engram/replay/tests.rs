@@ -61,7 +61,7 @@ fn malloc_plays_a_tangle_of_threads_without_a_fault_in_every_pass() {
 #[test]
 fn a_trace_that_has_no_room_in_two_heaps_side_by_side_is_refused() {
     let mut trace = Writer::new(1);
-    trace.allocate(0, resident::available().unwrap() / 8 * 5, 4);
+    trace.allocate(0, resident::available().unwrap() / 16 * 13, 4);
     let shape = Shape::of("large", &planned(&trace), ArenaOptions::default());
     assert!(matches!(shape, Err(Failure::Demand { .. })), "{shape:?}");
 }
