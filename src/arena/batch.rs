@@ -448,9 +448,7 @@ impl<'a> Server<'a> {
 
     fn give_back(&mut self) {
         if let Some(handle) = self.leased.take() {
-            // The level left out what others had freed (L2).
-            handle.hear_of_others();
-            handle.block().open.lease.give_back();
+            handle.end_operation();
         }
     }
 }

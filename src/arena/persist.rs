@@ -96,16 +96,15 @@ impl Arena {
     }
 
     pub(crate) fn unpublish_at(&self, place: *mut u64) -> Result<()> {
-        let unpublished = self.core.place_at(place).and_then(|place| self.core.unpublish(place));
-        unpublished.map(|_| ()).map_err(|error| self.not_unpublished(error))
+        self.unpublish_in(self.core.place_at(place))
     }
 
-    /// Tells why a block was not unpublished: misuse, unless no block is at fault.
-    fn not_unpublished(&self, error: Error) -> Error {
-        match error {
+    /// The same in any place, or none. A refusal is misuse, unless no block is at fault.
+    fn unpublish_in(&self, place: Result<Place<'_>>) -> Result<()> {
+        place.and_then(|place| self.core.unpublish(place)).map(|_| ()).map_err(|error| match error {
             Error::Place(_) | Error::Root(_) | Error::Publishing => error,
             error => self.core.misused(error),
-        }
+        })
     }
 
     /// As [`Arena::unpublish`], of the block that a root names.
@@ -116,8 +115,7 @@ impl Arena {
     /// # Errors
     /// As [`Arena::unpublish`]; [`Error::Root`].
     pub unsafe fn unpublish_root(&self, slot: usize) -> Result<()> {
-        let unpublished = self.core.root_place(slot).and_then(|place| self.core.unpublish(place));
-        unpublished.map(|_| ()).map_err(|error| self.not_unpublished(error))
+        self.unpublish_in(self.core.root_place(slot))
     }
 
     /// One of 16 words that a region keeps for its program, 0 at first: an offset, so that the program finds its data

@@ -232,9 +232,15 @@ impl Handle {
     /// Allocates with a lease that is for this alone, and gives it back.
     fn and_give_back(&self, alloc: impl FnOnce() -> Option<*mut u8>) -> Option<NonNull<u8>> {
         let p = alloc();
+        self.end_operation();
+        NonNull::new(p?)
+    }
+
+    /// Gives back a lease that was taken for one operation, with the level set right that left out what others had freed (L2).
+    #[inline(always)]
+    pub(crate) fn end_operation(&self) {
         self.hear_of_others();
         self.block().open.lease.give_back();
-        NonNull::new(p?)
     }
 
     /// Counts a refused allocation and says why.
@@ -313,8 +319,7 @@ impl Core {
         if let Some(handle) = self.lease(index) {
             let p = NonNull::new(handle.alloc(size, align, spike));
             let result = p.ok_or_else(|| handle.error());
-            handle.hear_of_others();
-            handle.block().open.lease.give_back();
+            handle.end_operation();
             return result;
         }
         self.alloc_without_lease(index, size, align, spike)
@@ -436,8 +441,7 @@ impl Core {
         let Some(handle) = owner.and_then(Owner::holder).and_then(|index| self.lease(index)) else { return self.free_for(p) };
         let result = if handle.free(p) { Ok(()) } else { Err(handle.error()) };
         handle.finish_holds();
-        handle.hear_of_others();
-        handle.block().open.lease.give_back();
+        handle.end_operation();
         result.map_err(|error| self.misused(error))
     }
 

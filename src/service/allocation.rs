@@ -78,20 +78,20 @@ pub(super) struct Terms<'c> {
     /// Whether it is counted at once; else the caller counts it, when nothing can undo it any more.
     pub(super) stands: bool,
     /// The call's.
-    pub(super) patience: &'c Patience,
+    pub(super) patience: &'c WaitBudget,
 }
 
 impl<'c> Terms<'c> {
     /// Those of a request on its own, whose slot gets this mark.
-    pub(super) const fn alone(mark: u64, patience: &'c Patience) -> Self {
+    pub(super) const fn alone(mark: u64, patience: &'c WaitBudget) -> Self {
         Self { batch: 0, mark, on_trial: false, stands: true, patience }
     }
 }
 
 /// How long a call may still wait for memory that is on its way: a batch of many requests that are refused does not wait for each.
-pub(super) struct Patience(Cell<Duration>);
+pub(super) struct WaitBudget(Cell<Duration>);
 
-impl Patience {
+impl WaitBudget {
     /// That of a call that has not waited yet.
     pub(super) const fn new() -> Self {
         Self(Cell::new(RECLAIM))
@@ -105,7 +105,7 @@ impl Patience {
 
 /// A request that waits, or looks again for what came: both take of the call's patience.
 struct Waiting<'c> {
-    patience: &'c Patience,
+    patience: &'c WaitBudget,
     until: Instant,
 }
 
@@ -203,7 +203,7 @@ impl MemoryAllocationService {
         let mut folded = None;
         let plan = self.plan(request, self.since_open_ns(start), Seen::First, |features| folded.insert(features))?;
         let _permit = self.admit(plan.encoding.first_spike, self.admission_timeout)?;
-        let granted = self.allocate(request, own, &plan, Terms::alone(self.mark(), &Patience::new()), &mut Hints::default(), start)?;
+        let granted = self.allocate(request, own, &plan, Terms::alone(self.mark(), &WaitBudget::new()), &mut Hints::default(), start)?;
         self.allocations.record(granted.allocation_time);
         Ok(granted)
     }
@@ -488,7 +488,7 @@ impl MemoryAllocationService {
 
     /// A block, of this column if that has memory for it, else of any. What was discarded lately may still have readers:
     /// before a refusal they are waited for, as long as the call may.
-    fn block(&self, column: u32, bytes: usize, spike: SpikeTime, patience: &Patience) -> Result<Found, AllocationError> {
+    fn block(&self, column: u32, bytes: usize, spike: SpikeTime, patience: &WaitBudget) -> Result<Found, AllocationError> {
         let id = ColumnId::new(column);
         let usual = |block| Ok(Found { block, column, any_size: false });
         let anywhere = |(block, column)| Ok(Found { block, column, any_size: true });
@@ -676,7 +676,7 @@ impl MemoryAllocationService {
         // That of its type may be gone since the region was written, if another one has served it.
         let own = self.find_pool(before.concept_type).unwrap_or(usize::from(state.pool));
         let spike = strategy.placement.spike(concept.spike);
-        let taken = self.take(own, column, &concept, spike, Terms::alone(old.mark(), &Patience::new()))?;
+        let taken = self.take(own, column, &concept, spike, Terms::alone(old.mark(), &WaitBudget::new()))?;
         let Taken { slot, pool, bytes, .. } = taken;
         if taken.column != column {
             self.cortex.relocated(node.number, taken.column);

@@ -19,7 +19,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::admission::Permit;
-use super::allocation::{Hints, Learnt, Patience, Seen, Terms, others_named};
+use super::allocation::{Hints, Learnt, Seen, Terms, WaitBudget, others_named};
 use super::durable::{BATCHES, Batch};
 use super::result::{AllocationResult, Granted};
 use super::service::MemoryAllocationService;
@@ -151,7 +151,7 @@ impl MemoryAllocationService {
         if let Some(batch) = batch {
             *batch = begun;
         }
-        let run = Run { requests, all, number, mark, waited: waiting.elapsed(), patience: Patience::new() };
+        let run = Run { requests, all, number, mark, waited: waiting.elapsed(), patience: WaitBudget::new() };
         let mut first = self.serve_as_asked(&run, &mut known, &order);
         if first.scarce || all && !first.refused.is_empty() {
             self.undo(&run, &mut first.served, &mut known);
@@ -159,7 +159,7 @@ impl MemoryAllocationService {
         if first.scarce {
             self.sort(requests, &mut order);
             // What was undone comes back when readers let go of it: that is worth a wait of its own.
-            let run = Run { patience: Patience::new(), ..run };
+            let run = Run { patience: WaitBudget::new(), ..run };
             return self.serve_by_spike(&run, &mut known, &order, answer);
         }
         first.refused.sort_by_cached_key(|(place, _)| (self.spike_of(&requests[*place]), *place));
@@ -416,7 +416,7 @@ struct Run<'r> {
     /// How long it waited to be let in.
     waited: Duration,
     /// For memory that is on its way.
-    patience: Patience,
+    patience: WaitBudget,
 }
 
 /// What came of serving a batch as asked.

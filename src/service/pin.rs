@@ -39,7 +39,7 @@ impl MemoryAllocationService {
     /// It is a pin of this service, which is open.
     #[expect(clippy::needless_pass_by_value, reason = "it is handed back: there is one end to each pin")]
     pub(crate) unsafe fn unpin(service: NonNull<Self>, pin: Pin) {
-        // SAFETY: the caller's promise.
+        // SAFETY: E3: it is open, as the pin that the caller hands back is counted.
         let pins = unsafe { service.as_ref() }.pins.clone();
         pins.unpin(pin.block, || {
             // SAFETY: E3: it is still counted.

@@ -89,10 +89,10 @@ fn a_batch_waits_for_what_it_has_undone_itself() {
 fn what_no_want_of_memory_explains_is_told_as_it_is() {
     let config = AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 2, ..AllocationServiceConfig::default() };
     let service = MemoryAllocationService::open(config).unwrap();
-    let refused = |column, bytes| service.block(column, bytes, SpikeTime::NONE, &Patience::new()).err();
+    let refused = |column, bytes| service.block(column, bytes, SpikeTime::NONE, &WaitBudget::new()).err();
     let error = Error::ColumnOutOfRange { asked: 2, columns: 2 };
     assert_eq!(refused(2, 64), Some(AllocationError::Internal { what: "allocating a block", error }));
     let full = AllocationError::OutOfMemory { asked_bytes: 2 << 20, capacity_bytes: 2 << 20 };
-    service.block(0, 64, SpikeTime::NONE, &Patience::new()).unwrap();
+    service.block(0, 64, SpikeTime::NONE, &WaitBudget::new()).unwrap();
     assert_eq!(refused(1, 2 << 20), Some(full));
 }
