@@ -16,7 +16,7 @@ use super::table::{Place, Table};
 /// Each operation is killed in earnest at so many of its instructions: fewer of one that is long, if it has not been
 /// asked for all.
 fn kills(instructions: usize) -> usize {
-    if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 10 } else { (50_000 / instructions).clamp(2, 4) }
+    if std::env::var_os("ENGRAM_CRASH_ALL").is_some() { 10 } else { (50_000 / instructions).clamp(2, 10) }
 }
 
 /// Beyond so many instructions, there is something wrong with the test.
