@@ -4,7 +4,9 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr::{null_mut, with_exposed_provenance_mut};
 
-use engram::ffi::{ENGRAM_BATCH_ORDERED, ENGRAM_OK, ENGRAM_TTFS_NONE, engram_arena, engram_arena_config, engram_column, engram_request};
+use engram::ffi::{
+    ENGRAM_BATCH_ORDERED, ENGRAM_OK, ENGRAM_TTFS_NONE, engram_arena, engram_arena_config, engram_column, engram_request, engram_status,
+};
 
 use crate::count::Counter;
 use crate::face::face;
@@ -18,14 +20,20 @@ pub(crate) type RowName = &'static str;
 pub(crate) struct Arena(*mut engram_arena);
 
 impl Arena {
-    /// Opens one.
+    /// Opens one with the usual number of columns.
     pub(crate) fn open(capacity: usize) -> Self {
+        Self::open_with(capacity, None)
+    }
+
+    /// Opens one.
+    pub(crate) fn open_with(capacity: usize, columns: Option<u32>) -> Self {
         let mut config = MaybeUninit::<engram_arena_config>::uninit();
         let mut arena = null_mut();
         // SAFETY: both outputs are ours; the config is set up before it is used.
         let status = unsafe {
             (face().engram_arena_config_init)(config.as_mut_ptr(), size_of::<engram_arena_config>());
             (*config.as_mut_ptr()).capacity = capacity;
+            columns.inspect(|&columns| (*config.as_mut_ptr()).columns = columns);
             (face().engram_arena_open)(config.as_ptr(), &raw mut arena)
         };
         assert_eq!(status, ENGRAM_OK);
@@ -38,6 +46,12 @@ impl Arena {
         // SAFETY: the arena is open; the output is ours.
         assert_eq!(unsafe { (face().engram_column_acquire)(self.0, index, &raw mut column) }, ENGRAM_OK);
         Held { column, _arena: self }
+    }
+
+    /// Limits the bytes of a column.
+    pub(crate) fn limit(&self, index: u32, bytes: usize) {
+        // SAFETY: the arena is open.
+        assert_eq!(unsafe { (face().engram_column_limit)(self.0, index, bytes) }, ENGRAM_OK);
     }
 
     /// Counts an allocation in column 1 by any thread's call.
@@ -131,10 +145,19 @@ impl Held<'_> {
 
     /// Counts a free.
     pub(crate) fn count_free(&self, counter: &mut Counter, row: RowName, block: Block) {
-        let arguments = [exposed(self.column), exposed(block), 0, 0, 0, 0];
+        assert_eq!(self.count_free_as(counter, row, block), ENGRAM_OK);
+    }
+
+    /// Counts a free of what is no live block.
+    pub(crate) fn count_misuse(&self, counter: &mut Counter, row: RowName, pointer: Block) {
+        assert_ne!(self.count_free_as(counter, row, pointer), ENGRAM_OK);
+    }
+
+    fn count_free_as(&self, counter: &mut Counter, row: RowName, pointer: Block) -> engram_status {
+        let arguments = [exposed(self.column), exposed(pointer), 0, 0, 0, 0];
         // SAFETY: the function's arguments; nothing uses the block afterwards.
         let status = unsafe { counter.call(|_| row, 1, face().engram_column_free as *const c_void, arguments) };
-        assert_eq!(status as i32, ENGRAM_OK);
+        status as engram_status
     }
 }
 

@@ -42,6 +42,7 @@ face! {
     engram_arena_close: fn(*mut engram_arena) -> engram_status;
     engram_column_acquire: fn(*mut engram_arena, u32, *mut *mut engram_column) -> engram_status;
     engram_column_release: fn(*mut engram_column) -> engram_status;
+    engram_column_limit: fn(*mut engram_arena, u32, usize) -> engram_status;
     engram_column_alloc: fn(*mut engram_column, usize, usize, u32) -> *mut c_void;
     engram_column_free: fn(*mut engram_column, *mut c_void) -> engram_status;
     engram_alloc: fn(*mut engram_arena, u32, usize, usize, u32) -> *mut c_void;

@@ -16,10 +16,14 @@ pub(crate) const ALL: &[fn(&mut Counter)] = &[
     take_back,
     watchful,
     exhaustion,
+    misuse,
+    near_limit,
     without_chunks,
+    without_chunks_of_many,
     beside_large,
     alignments,
     medium,
+    medium_aligned,
     among_medium,
     batches,
     not_held,
@@ -30,12 +34,15 @@ pub(crate) const ALL: &[fn(&mut Counter)] = &[
 const MIX: [usize; 16] = [16, 16, 24, 32, 32, 40, 48, 64, 64, 96, 128, 160, 256, 384, 512, 1024];
 /// Live blocks of a churn.
 const LIVE: usize = 10_000;
-/// Blocks of a growth, more than fill a chunk; each is counted twice, when it is allocated and when it is freed.
-const GROWN: usize = 12_500;
+/// Replacements of a churn that are counted: what goes past a full stack, takes a span out of the midst of a list and raises the
+/// peak of what lives comes once in some 30,000.
+const CHURNED: usize = 100_000;
+/// Blocks of a growth, more than fill several chunks; each is counted twice, when it is allocated and when it is freed.
+const GROWN: usize = 60_000;
 /// Blocks of a batch.
 const BATCH: usize = 500;
 /// Blocks that are taken back, and others.
-const SHARED: usize = 2000;
+const SHARED: usize = 20_000;
 
 /// A xorshift generator: the same numbers in every run.
 struct Random(u64);
@@ -106,12 +113,12 @@ impl Churn {
 
 fn churn(counter: &mut Counter) {
     let rows = ["churn: allocation", "churn: free"];
-    Churn { rows, size: Random::mixed, spike: no_spike, live: LIVE, counted: 3000 }.run(counter);
+    Churn { rows, size: Random::mixed, spike: no_spike, live: LIVE, counted: CHURNED }.run(counter);
 }
 
 fn churn_over_zones(counter: &mut Counter) {
     let rows = ["churn over all zones: allocation", "churn over all zones: free"];
-    Churn { rows, size: Random::mixed, spike: Random::spike, live: LIVE, counted: 3000 }.run(counter);
+    Churn { rows, size: Random::mixed, spike: Random::spike, live: LIVE, counted: CHURNED }.run(counter);
 }
 
 /// Up to 4 KiB with the alignments of small types, and with those of cache lines and pages.
@@ -119,7 +126,7 @@ fn alignments(counter: &mut Counter) {
     let (arena, mut random) = (Arena::open(512 << 20), Random::new());
     let column = arena.hold(1);
     let mut blocks = vec![None; 1000];
-    for round in 0..4000 {
+    for round in 0..40_000 {
         let k = random.below(blocks.len());
         if let Some(block) = blocks[k].take() {
             column.free(block);
@@ -133,16 +140,56 @@ fn alignments(counter: &mut Counter) {
     }
 }
 
-/// More columns than chunks: one after the other takes a block, and whoever comes then finds no free chunk, but free spans in
-/// all of them.
+/// Frees of what is no live block: freed already, by the holder and as the block held back, between blocks, and of nobody.
+fn misuse(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(256 << 20), Random::new());
+    let (column, other) = (arena.hold(1), arena.hold(2));
+    for _ in 0..200 {
+        let size = random.mixed();
+        let [block, live, theirs] = [&column, &column, &other].map(|column| column.alloc(size, ENGRAM_TTFS_NONE));
+        let inside = live.wrapping_byte_add(8 << random.below(2));
+        column.free(block);
+        other.free(theirs);
+        for pointer in [block, inside, theirs, (&raw mut random).cast(), std::ptr::without_provenance_mut(16)] {
+            column.count_misuse(counter, "misuse: refused free", pointer);
+        }
+    }
+}
+
+/// A column up to its limit, and whenever something has become free there: of one size, and of all.
+fn near_limit(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(256 << 20), Random::new());
+    arena.limit(1, 512 << 10);
+    let column = arena.hold(1);
+    let rows = ["near the column's limit: allocation", "at the column's limit: refused allocation"];
+    let mut blocks = Vec::new();
+    for round in 0..20_000 {
+        if round > 4000 && random.below(2) == 0 && !blocks.is_empty() {
+            column.free(blocks.swap_remove(random.below(blocks.len())));
+        } else {
+            let block = column.count_alloc_or(counter, rows, random.mixed(), ENGRAM_TTFS_NONE);
+            blocks.extend((!block.is_null()).then_some(block));
+        }
+    }
+}
+
 fn without_chunks(counter: &mut Counter) {
-    let arena = Arena::open(16 << 20);
+    grow_without_chunks(counter, "no free chunk: allocation", &Arena::open(16 << 20), 1);
+}
+
+fn without_chunks_of_many(counter: &mut Counter) {
+    grow_without_chunks(counter, "no free chunk, 65,536 columns: allocation", &Arena::open_with(16 << 20, Some(1 << 16)), 6000);
+}
+
+/// More columns than chunks: one after the other, `step` columns apart, takes a block, and whoever comes then finds no free chunk, but free spans in
+/// all of them.
+fn grow_without_chunks(counter: &mut Counter, row: RowName, arena: &Arena, step: u32) {
     for index in 0..10 {
-        arena.hold(index).alloc(64, ENGRAM_TTFS_NONE);
+        arena.hold(index * step).alloc(64, ENGRAM_TTFS_NONE);
     }
     let (column, mut random) = (arena.hold(11), Random::new());
     for _ in 0..2000 {
-        column.count_alloc(counter, "no free chunk: allocation", random.mixed(), ENGRAM_TTFS_NONE);
+        column.count_alloc(counter, row, random.mixed(), ENGRAM_TTFS_NONE);
     }
 }
 
@@ -163,7 +210,22 @@ fn beside_large(counter: &mut Counter) {
 
 fn medium(counter: &mut Counter) {
     let rows = ["4 to 256 KiB: allocation", "4 to 256 KiB: free"];
-    Churn { rows, size: Random::medium, spike: no_spike, live: 1000, counted: 2000 }.run(counter);
+    Churn { rows, size: Random::medium, spike: no_spike, live: 1000, counted: 20_000 }.run(counter);
+}
+
+/// The same with any alignment that such blocks may have.
+fn medium_aligned(counter: &mut Counter) {
+    let (arena, mut random) = (Arena::open(512 << 20), Random::new());
+    let column = arena.hold(1);
+    let mut blocks: Vec<_> = vec![None; 300];
+    for _ in 0..20_000 {
+        let k = random.below(blocks.len());
+        if let Some(block) = blocks[k].take() {
+            column.count_free(counter, "4 to 256 KiB, any alignment: free", block);
+        }
+        let row = "4 to 256 KiB, any alignment: allocation";
+        blocks[k] = Some(column.count_aligned(counter, [row, row], random.medium(), 1 << random.below(18), random.spike()));
+    }
 }
 
 /// Blocks of up to 4 KiB among such of up to 256 KiB, by a holder whose live blocks come to be many and few again.
@@ -287,7 +349,7 @@ fn exhaustion(counter: &mut Counter) {
             blocks.push((block, size));
         }
     }
-    for _ in 0..500 {
+    for _ in 0..2_000 {
         let k = random.below(blocks.len());
         column.free(blocks[k].0);
         blocks[k].0 = column.count_alloc(counter, "exhaustion: allocation after a free", blocks[k].1, ENGRAM_TTFS_NONE);
@@ -325,7 +387,7 @@ fn held_by_another(counter: &mut Counter) {
 fn churn_without_holding(counter: &mut Counter, arena: &Arena, rows: [RowName; 2]) {
     let mut random = Random::new();
     let mut blocks: Vec<_> = (0..500).map(|_| arena.count_alloc(counter, rows[0], random.mixed())).collect();
-    for _ in 0..1000 {
+    for _ in 0..10_000 {
         let k = random.below(blocks.len());
         arena.count_free(counter, rows[1], blocks[k]);
         blocks[k] = arena.count_alloc(counter, rows[0], random.mixed());

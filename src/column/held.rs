@@ -46,7 +46,7 @@ use crate::map::{ChunkId, Entry, Granule, Owner, PageEntry, SpanId, set_owned};
 use crate::size_class::{Class, GRANULE, OfCell, SMALL_MAX, SPAN_GRANULES, SPAN_WORDS};
 use crate::span::{ChunkMeta, IndexWords, SpanMeta};
 use crate::spike::{ZONES, octave, zone_of_octave};
-use crate::sync::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, bump, by_one_register};
+use crate::sync::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, bump, by_one_register, opaque};
 
 /// What a face notes of a call that is refused; the status of a refused free, which is not 0. So the C face's calls have nothing to
 /// do after a step that may refuse, and need no stack frame.
@@ -629,10 +629,12 @@ impl Handle {
     pub(crate) fn count_taken(&self, granules: i64) {
         let level = self.level.load(Relaxed);
         if level < 0 {
-            // It is above the peak (it has wrapped). No call, so that a spill needs no stack frame.
+            // It is above the peak (it has wrapped): by so much (`level - i64::MAX`, in two instructions). No call, so that a spill
+            // needs no stack frame.
+            let above = opaque((level & i64::MAX).cast_unsigned() + 1).cast_signed();
             self.level.store(i64::MAX, Relaxed);
             // Release: who sees the new peak sees no level above the old one.
-            self.peak.store(self.peak.load(Relaxed).wrapping_add(level.wrapping_sub(i64::MAX)), Release);
+            self.peak.store(self.peak.load(Relaxed).wrapping_add(above), Release);
         }
         self.level.store(self.level.load(Relaxed).wrapping_sub(granules), Relaxed);
     }
