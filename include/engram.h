@@ -83,8 +83,8 @@
 // All or none.
 #define ENGRAM_BATCH_ATOMIC (1u << 0)
 
-// Within a column, size class and alignment (all up to 16 bytes are one), addresses ascend with spike time; from untouched memory
-// if there is some.
+// Within a column and size class, addresses ascend with spike time; from untouched memory if there is some. (Above 256 KiB: within a
+// column, size in spans of 32 KiB and alignment, all up to 16 bytes being one.)
 #define ENGRAM_BATCH_ORDERED (1u << 1)
 
 // Spikes after all others.

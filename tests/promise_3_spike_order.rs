@@ -113,6 +113,45 @@ fn an_ordered_batch_of_large_blocks_with_alignments_of_up_to_16_bytes_does_too()
     assert!(out.is_sorted(), "{out:?}");
 }
 
+/// Blocks of one class may have been asked for with any alignment that its slots have. Seen with: each alignment served by a cell
+/// of its own.
+#[test]
+fn an_ordered_batch_of_many_alignments_does_too() {
+    let mut random = Random(21);
+    for (arena, sizes) in [(arena(64 << 20), &SMALL[..]), (arena(64 << 20), &ALL[..7]), (churned(&mut random), &SMALL[..])] {
+        let mut requests = population(&mut random, 3000, 16, sizes);
+        requests.iter_mut().for_each(|request| request.align = 1 << random.below(10));
+        let out = alloc_ordered(&arena, &requests);
+        assert!(requests.iter().zip(&out).all(|(request, block)| block.addr().is_multiple_of(request.align)));
+        assert_ordered(&arena, &requests, &out);
+        free_all(&arena, &out);
+    }
+}
+
+/// Seen with: what was asked for of any column ordered by itself.
+#[test]
+fn an_ordered_batch_for_any_column_and_for_that_very_one_does_too() {
+    let (mut random, arena) = (Random(22), arena(64 << 20));
+    let columns_of_all = || {
+        let mut blocks = BTreeMap::new();
+        for index in 0..4 {
+            held(&arena, index).walk(|block| blocks.insert(block.start.as_ptr(), column(index)).is_none());
+        }
+        blocks
+    };
+    let mut requests = population(&mut random, 3000, 16, &SMALL);
+    requests[0].column = None;
+    let first = alloc_ordered(&arena, &requests[..1]);
+    let home = columns_of_all()[&first[0]];
+    for request in &mut requests {
+        request.column = (random.below(2) == 0).then_some(home);
+    }
+    let out = alloc_ordered(&arena, &requests);
+    let blocks = columns_of_all();
+    let lie_in: Vec<_> = requests.iter().zip(&out).map(|(request, block)| Request { column: Some(blocks[block]), ..*request }).collect();
+    assert_ordered(&arena, &lie_in, &out);
+}
+
 #[test]
 fn an_ordered_batch_on_a_churned_arena_does_too() {
     let mut random = Random(12);

@@ -13,9 +13,11 @@
 //! Requests of one kind that are in spike order as given need none of this: blocks fill the output from the front.
 
 use super::Arena;
-use crate::column::core::{COLUMNS_MAX, Core, asked_for};
+use crate::column::core::{Core, asked_for};
+use crate::column::unusual::Route;
 use crate::column::{ColumnId, held::Handle};
 use crate::error::{Error, Result};
+use crate::size_class::{CLASS_COUNT, GRANULE};
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::Relaxed;
 
@@ -40,8 +42,8 @@ pub struct BatchFlags(u32);
 impl BatchFlags {
     /// All or none.
     pub const ATOMIC: Self = Self(1);
-    /// Within a column, size class and alignment (all up to 16 bytes are one), addresses ascend with spike time; from untouched memory if
-    /// there is some.
+    /// Within a column and size class, addresses ascend with spike time; from untouched memory if there is some. (Above 256 KiB: within a
+    /// column, size in spans of 32 KiB and alignment, all up to 16 bytes being one.)
     pub const ORDERED: Self = Self(2);
 
     /// No flag.
@@ -68,6 +70,8 @@ impl core::ops::BitOr for BatchFlags {
         Self(self.0 | other.0)
     }
 }
+
+const _: () = assert!(CLASS_COUNT <= u128::BITS as usize);
 
 /// Requests of a batch at most.
 const REQUESTS_MAX: usize = 1 << 31;
@@ -102,7 +106,7 @@ impl Entry {
         unsafe { self.0.cast::<usize>().write(index) };
     }
 
-    /// The number of its column and what served it; that of refusals comes last.
+    /// The number of its column and what served it: blocks of the same may stand for each other. That of refusals comes last.
     fn group(self) -> u64 {
         // SAFETY: as in `request`; written by `set_group` before.
         if self.is_block() { unsafe { self.0.cast::<u64>().add(1).read() } } else { u64::MAX }
@@ -345,6 +349,7 @@ impl<'a> Server<'a> {
 
     /// Serves requests of many kinds, the earliest spike first.
     fn serve_mixed<R: AsRequest>(&mut self, requests: &[R], out: &mut [*mut u8], atomic: bool) -> Served {
+        let aligned = if self.ordered { self.aligned_classes(requests) } else { 0 };
         for (index, (entry, request)) in out.iter_mut().zip(requests).enumerate() {
             *entry = Entry::new(request.request().spike, index).0;
         }
@@ -363,13 +368,14 @@ impl<'a> Server<'a> {
                 run += 1;
             }
             let part = &mut out[place..place + run];
-            let (blocks, refused) = self.serve(first, part);
-            let group = if self.ordered { self.group(first) } else { 0 };
-            for (index, (entry, &number)) in part.iter_mut().zip(&numbers).enumerate() {
-                if index < blocks {
-                    Entry(*entry).set_request(number);
-                    Entry(*entry).set_group(group);
-                }
+            let kind = self.aligned_as(first, aligned);
+            let (blocks, refused) = self.serve(kind, part);
+            let refused = refused.map(|error| asked_for(error, first.size, first.align));
+            let served_by = if self.ordered { self.arena.core.served_by(kind.size, kind.align) } else { 0 };
+            for (&entry, &number) in part.iter().zip(&numbers).take(blocks) {
+                let group = if self.ordered { u64::from(self.column_of(first, entry)) << 40 | served_by } else { 0 };
+                Entry(entry).set_request(number);
+                Entry(entry).set_group(group);
             }
             served.blocks += blocks;
             served.refused = served.refused.or(refused);
@@ -439,11 +445,30 @@ impl<'a> Server<'a> {
         (served, (served < out.len()).then(|| handle.error()))
     }
 
-    /// Requests whose blocks may stand for each other have the same group. Those for any column are served from whatever column, so
-    /// that their blocks stand for none that names one.
-    fn group(&self, request: Request) -> u64 {
-        let column = request.column.map_or(COLUMNS_MAX, ColumnId::index);
-        u64::from(column) << 40 | self.arena.core.served_by(request.size, request.align)
+    /// The size classes, a bit each, in which a request asks for an alignment above 16 bytes.
+    fn aligned_classes<R: AsRequest>(&self, requests: &[R]) -> u128 {
+        requests.iter().map(|request| request.request()).filter(|request| request.align > GRANULE).fold(0, |classes, request| {
+            match self.arena.core.route(request.size, request.align, u32::MAX) {
+                Ok(Route::Cell(id)) => classes | 1 << id.class(),
+                _ => classes,
+            }
+        })
+    }
+
+    /// The request, or one that asks for an alignment too, if its size class is one of these: blocks for any alignment come from the
+    /// same cell then, and may stand for each other. (All slots of a class are aligned alike.)
+    fn aligned_as(&self, request: Request, classes: u128) -> Request {
+        match self.arena.core.route(request.size, request.align, u32::MAX) {
+            Ok(Route::Cell(id)) if classes >> id.class() & 1 != 0 => Request { align: request.align.max(2 * GRANULE), ..request },
+            _ => request,
+        }
+    }
+
+    /// The column of a block that was just allocated for this request.
+    fn column_of(&self, request: Request, block: *mut u8) -> u32 {
+        let asked = request.column.map(ColumnId::index);
+        let core = &self.arena.core;
+        asked.or_else(|| core.place(core.granule(block)?).owner.index()).expect("a block of ours lies in a column")
     }
 
     fn give_back(&mut self) {

@@ -11,8 +11,8 @@ use crate::spike::SpikeTime;
 
 /// All or none.
 pub const ENGRAM_BATCH_ATOMIC: u32 = 1 << 0;
-/// Within a column, size class and alignment (all up to 16 bytes are one), addresses ascend with spike time; from untouched memory
-/// if there is some.
+/// Within a column and size class, addresses ascend with spike time; from untouched memory if there is some. (Above 256 KiB: within a
+/// column, size in spans of 32 KiB and alignment, all up to 16 bytes being one.)
 pub const ENGRAM_BATCH_ORDERED: u32 = 1 << 1;
 
 /// One allocation of a batch.
