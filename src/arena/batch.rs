@@ -368,14 +368,15 @@ impl<'a> Server<'a> {
                 run += 1;
             }
             let part = &mut out[place..place + run];
-            let kind = self.aligned_as(first, aligned);
+            let kind = if aligned == 0 { first } else { self.aligned_as(first, aligned) };
             let (blocks, refused) = self.serve(kind, part);
             let refused = refused.map(|error| asked_for(error, first.size, first.align));
             let served_by = if self.ordered { self.arena.core.served_by(kind.size, kind.align) } else { 0 };
-            for (&entry, &number) in part.iter().zip(&numbers).take(blocks) {
-                let group = if self.ordered { u64::from(self.column_of(first, entry)) << 40 | served_by } else { 0 };
+            let group = |column: u32| u64::from(column) << 40 | served_by;
+            let named = first.column.map(|column| group(column.index()));
+            for (&entry, &number) in part[..blocks].iter().zip(&numbers) {
                 Entry(entry).set_request(number);
-                Entry(entry).set_group(group);
+                Entry(entry).set_group(named.unwrap_or_else(|| group(self.column_of(entry))));
             }
             served.blocks += blocks;
             served.refused = served.refused.or(refused);
@@ -447,7 +448,8 @@ impl<'a> Server<'a> {
 
     /// The size classes, a bit each, in which a request asks for an alignment above 16 bytes.
     fn aligned_classes<R: AsRequest>(&self, requests: &[R]) -> u128 {
-        requests.iter().map(|request| request.request()).filter(|request| request.align > GRANULE).fold(0, |classes, request| {
+        requests.iter().filter(|request| request.words()[1] > GRANULE as u64).fold(0, |classes, request| {
+            let request = request.request();
             match self.arena.core.route(request.size, request.align, u32::MAX) {
                 Ok(Route::Cell(id)) => classes | 1 << id.class(),
                 _ => classes,
@@ -464,11 +466,11 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// The column of a block that was just allocated for this request.
-    fn column_of(&self, request: Request, block: *mut u8) -> u32 {
-        let asked = request.column.map(ColumnId::index);
+    /// The column of a block that was just allocated.
+    #[cold]
+    fn column_of(&self, block: *mut u8) -> u32 {
         let core = &self.arena.core;
-        asked.or_else(|| core.place(core.granule(block)?).owner.index()).expect("a block of ours lies in a column")
+        core.granule(block).and_then(|granule| core.place(granule).owner.index()).expect("a block of ours lies in a column")
     }
 
     fn give_back(&mut self) {
