@@ -120,7 +120,9 @@ fn an_ordered_batch_of_many_alignments_does_too() {
     let mut random = Random(21);
     for (arena, sizes) in [(arena(64 << 20), &SMALL[..]), (arena(64 << 20), &ALL[..7]), (churned(&mut random), &SMALL[..])] {
         let mut requests = population(&mut random, 3000, 16, sizes);
-        requests.iter_mut().for_each(|request| request.align = 1 << random.below(10));
+        for request in &mut requests {
+            request.align = 1 << random.below(10);
+        }
         let out = alloc_ordered(&arena, &requests);
         assert!(requests.iter().zip(&out).all(|(request, block)| block.addr().is_multiple_of(request.align)));
         assert_ordered(&arena, &requests, &out);
