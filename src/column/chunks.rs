@@ -373,14 +373,16 @@ impl Handle {
     /// Gives a chunk of the column back to the arena, if it is wholly free.
     fn release_chunk(&self, chunk: ChunkId) -> bool {
         let meta = self.chunk(chunk);
-        let free = meta.map.claim_all();
-        if free {
-            self.put_in_list(chunk, meta, 0);
-            meta.told.store(0, Relaxed);
-            meta.owner.store(0, Relaxed);
-            self.core().index.give(chunk);
-        }
-        free
+        self.core().passings.pass(|| {
+            let free = meta.map.claim_all();
+            if free {
+                self.put_in_list(chunk, meta, 0);
+                meta.told.store(0, Relaxed);
+                meta.owner.store(0, Relaxed);
+                self.core().index.give(chunk);
+            }
+            free
+        })
     }
 }
 

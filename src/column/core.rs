@@ -13,7 +13,7 @@ use crate::region::{
     Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, TRUNCATED, Table, named,
 };
 use crate::size_class::{CHUNK, CLASS_COUNT, Class, GRANULE, SPAN};
-use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Parked, SpanMeta};
+use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Parked, Passings, SpanMeta};
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::path::Path;
 
@@ -106,6 +106,7 @@ pub(crate) struct Core {
     counters: Table<Counters>,
     handles: Table<Handle>,
     _handles: Mapping,
+    pub(crate) passings: Passings,
 }
 
 // SAFETY: all shared state is atomic; what is not (handles) is reached only with the column's lease (L1), but for what does not
@@ -260,6 +261,7 @@ impl Core {
             remote: region.table(shape.remote),
             handles: mapping.table(0, handles),
             _handles: mapping,
+            passings: Passings::new(),
             header: region.header(),
             region,
             shape: *shape,

@@ -102,13 +102,16 @@ impl Core {
         {
             return Some(head);
         }
-        let (chunk, failed) = self.index.claim_first();
-        self.count_retries(u64::from(failed));
-        let Some(chunk) = chunk else { return self.take_anywhere(spans, align) };
-        let meta = self.chunk(chunk);
-        meta.owner.store(Owner::large(index).0, Relaxed);
-        meta.dirty.store(1, Relaxed);
-        meta.map.open(spans);
+        let opened = self.passings.pass(|| {
+            let (chunk, failed) = self.index.claim_first();
+            self.count_retries(u64::from(failed));
+            let meta = self.chunk(chunk?);
+            meta.owner.store(Owner::large(index).0, Relaxed);
+            meta.dirty.store(1, Relaxed);
+            meta.map.open(spans);
+            chunk
+        });
+        let Some(chunk) = opened else { return self.take_anywhere(spans, align) };
         open.large_chunk.store(chunk.0, Relaxed);
         Some(chunk.span(0))
     }
@@ -127,9 +130,11 @@ impl Core {
     /// Gives a wholly free chunk that no holder lists back to the arena.
     pub(crate) fn sweep_chunk(&self, chunk: ChunkId) {
         let meta = self.chunk(chunk);
-        if meta.map.sweep(&meta.owner) {
-            self.index.give(chunk);
-        }
+        self.passings.pass(|| {
+            if meta.map.sweep(&meta.owner) {
+                self.index.give(chunk);
+            }
+        });
     }
 
     /// Spans in a row from any chunk that has them: looks at each once.
@@ -146,7 +151,8 @@ impl Core {
     /// `count` chunks in a row, each nobody's or wholly free: the lowest such run.
     fn take_chunks(&self, index: u32, count: u32) -> Option<SpanId> {
         let mut first = ChunkId(1);
-        while let Err(taken) = self.take_chunks_from(index, first, count) {
+        // Those of a run that is too short are given back.
+        while let Err(taken) = self.passings.pass(|| self.take_chunks_from(index, first, count)) {
             first = ChunkId(taken.0 + 1);
             if first.index() >= self.chunks.len() {
                 return None;

@@ -10,7 +10,8 @@
 //!    from every other one: spans that others freed whole (see `steal`)     one look a cell and a span in an inbox
 //! 5  the column's shared spans wherever they lie; for who names no column
 //!    what all others keep, and their shared spans                          one look a span in use
-//! 6  refuse
+//! 6  once more what found nothing, if a chunk was on its way between two hands (see `passing`)
+//! 7  refuse
 //! ```
 //!
 //! Steps 2 to 5 are not bounded by P2: they take about 60 instructions for each chunk, 20 for each
@@ -46,7 +47,7 @@ pub(crate) enum Kept {
 
 /// Asks again for what was refused: at the column's limit when its `own` memory was brought together, which counts against it; and
 /// then, but for the limit, when all was. (As long as it is at its limit, what others keep does not help.)
-fn again<T>(refused: Error, ask: impl Fn() -> Result<T>, own: impl FnOnce(), all: impl FnOnce()) -> Result<T> {
+fn again<T>(core: &Core, refused: Error, ask: impl Fn() -> Result<T>, own: impl FnOnce(), all: impl FnOnce()) -> Result<T> {
     let below_limit = match refused {
         Error::Quota { .. } => {
             own();
@@ -54,13 +55,15 @@ fn again<T>(refused: Error, ask: impl Fn() -> Result<T>, own: impl FnOnce(), all
         }
         _ => Err(refused),
     };
-    match below_limit {
-        Err(Error::NoMemory { .. }) => {
-            all();
-            ask()
-        }
-        result => result,
+    let mut result = below_limit;
+    if matches!(result, Err(Error::NoMemory { .. })) {
+        all();
+        core.passings.ask(|| {
+            result = ask();
+            (!matches!(result, Err(Error::NoMemory { .. }))).then_some(())
+        });
     }
+    result
 }
 
 impl Handle {
@@ -96,13 +99,16 @@ impl Handle {
         }
         // What the column kept counted against its limit, and is given back.
         if !at_limit() {
-            self.core().flush_others(Some(self.index()));
-            // Spans of ours that were on a wrong way have come, perhaps.
-            if let Some(p) = self.alloc_from_kin(cell) {
-                return Some(p);
-            }
-            if let Some(granule) = self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell)) {
-                return Some(self.give(granule));
+            let core = self.core();
+            core.flush_others(Some(self.index()));
+            let found = core.passings.ask(|| {
+                // Spans of ours that were on a wrong way have come, perhaps.
+                let kin = self.alloc_from_kin(cell);
+                let own = || self.refill_from_spans(cell).or_else(|| self.grow(cell)).or_else(|| self.grow_anywhere(cell));
+                kin.or_else(|| own().map(|granule| self.give(granule)))
+            });
+            if found.is_some() {
+                return found;
             }
         }
         let granule = self.core().claim_shared_anywhere(self.index(), self.id_of(cell))?;
@@ -190,7 +196,7 @@ impl Handle {
             self.flush();
             self.core().flush_others(Some(self.index()));
         };
-        again(refused, ask, || self.flush(), others)
+        again(self.core(), refused, ask, || self.flush(), others)
     }
 
     /// Gives back what the column's cells keep, takes back what others freed, and gives empty spans
@@ -307,7 +313,7 @@ impl Core {
                 self.flush_column(index);
             }
         };
-        again(refused, ask, own, || self.flush_others(None))
+        again(self, refused, ask, own, || self.flush_others(None))
     }
 
     /// Whose the span is, for walks: not the continuation of a run.

@@ -19,6 +19,7 @@ mod inbox;
 mod index;
 mod lease;
 mod node;
+mod passing;
 mod pool;
 mod published;
 mod remote;

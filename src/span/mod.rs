@@ -31,6 +31,7 @@
 mod chunk;
 mod inbox;
 mod index;
+mod passing;
 mod published;
 mod shared;
 
@@ -39,6 +40,9 @@ pub(crate) use inbox::{Inbox, Next, Parked, Pending};
 #[cfg(not(loom))]
 pub(crate) use index::ChunkIndex;
 pub(crate) use index::{IndexWords, claim_in};
+#[cfg(loom)]
+pub(crate) use passing::ASKS;
+pub(crate) use passing::Passings;
 pub(crate) use published::{Claim, PublishedSlot};
 pub(crate) use shared::{SharedKey, SharedState, claim_bit};
 

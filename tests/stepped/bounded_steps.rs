@@ -31,7 +31,7 @@ const STATED: [(&str, usize, usize); 41] = [
     ("others freed elsewhere: free", 50, 50),
     ("others freed elsewhere, released since: free", 39, 47),
     ("exhaustion: allocation", 25, 99),
-    ("exhaustion: refused allocation", 6500, 8000),
+    ("exhaustion: refused allocation", 6750, 8400),
     ("exhaustion: allocation after a free", 25, 254),
     ("misuse: refused free", 195, 700),
     ("near the column's limit: allocation", 67, 195),
