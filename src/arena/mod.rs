@@ -203,7 +203,7 @@ impl ArenaBuilder {
             core.close();
         }
         let judged = judged?;
-        if core.region.capacity() < asked {
+        if core.is_to_grow(asked)? {
             let (grown, as_found) = core.grow(asked)?;
             core = Box::new(grown);
             recover(&core, as_found)?;

@@ -105,7 +105,7 @@ pub(crate) struct Core {
     pub(crate) intents: Table<Intent>,
     counters: Table<Counters>,
     handles: Table<Handle>,
-    _handles: Mapping,
+    handles_mapping: Mapping,
     pub(crate) passings: Passings,
 }
 
@@ -234,16 +234,12 @@ impl Core {
 
     /// Lays the tables over a region.
     fn over(region: Region, shape: &Shape, options: Options) -> Result<Self> {
-        let mut layout = Layout::default();
-        let handles = layout.section(options.columns as usize, size_of::<Handle>());
-        let mapping = Mapping::anonymous(layout.bytes())?;
-        if options.region.lock {
-            mapping.lock()?;
-        }
-        if options.region.prefault {
-            mapping.prefault(0, layout.bytes());
-        }
-        Ok(Self {
+        let handles = map_handles(&options)?;
+        Ok(Self::lay(region, shape, options, handles))
+    }
+
+    fn lay(region: Region, shape: &Shape, options: Options, (handles_mapping, handles): (Mapping, Table<Handle>)) -> Self {
+        Self {
             index: ChunkIndex {
                 leaves: region.table(shape.index[0]),
                 middle: region.table(shape.index[1]),
@@ -259,14 +255,14 @@ impl Core {
             spans: region.table(shape.spans),
             live: region.table(shape.live),
             remote: region.table(shape.remote),
-            handles: mapping.table(0, handles),
-            _handles: mapping,
+            handles,
+            handles_mapping,
             passings: Passings::new(),
             header: region.header(),
             region,
             shape: *shape,
             options: Options { capacity: shape.chunks * CHUNK, ..options },
-        })
+        }
     }
 
     /// Makes a new, empty arena of a zeroed region.
@@ -279,15 +275,21 @@ impl Core {
     /// The same arena with the capacity that was asked for, for which there is room: what is known of the spans is copied
     /// to where it belongs then, by way of a place aside if it would overlap what holds. It has to be recovered once more; it was
     /// just now, so nothing else is worth keeping.
+    ///
+    /// # Errors
+    /// [`Error::Os`] if the system has no memory for the handles: then the region is as it was, and closed.
     pub(crate) fn grow(self, capacity: usize) -> Result<(Self, Found)> {
         let options = Options { capacity, ..self.options };
         let (mut shape, mut extent) = (self.shape, self.region.extent());
         let (grown, to) = shape.grown(&options, extent)?;
-        let mut region = self.region;
+        let Self { mut region, header, handles_mapping, .. } = self;
+        // First: what has begun to grow cannot fail. Nobody has a handle yet, and as many as before have room again.
+        drop(handles_mapping);
+        let handles = map_handles(&options).inspect_err(|_| header.set_closed())?;
         while extent != to {
             let next = extent.on_the_way(to);
             shape.copy_known(extent, &grown, next, &region);
-            self.header.set_extent(next);
+            header.set_extent(next);
             // What was metadata becomes user memory, perhaps: it is not to be found there, unless the process is killed just now.
             for part in region.written(extent.metadata..extent.bytes()) {
                 region.zero(part);
@@ -297,7 +299,14 @@ impl Core {
         region.set_extent(to);
         region.keep();
         region.prepare_anew(shape.region_options(&options));
-        Ok((Self::over(region, &shape, options)?, Found::Unclosed(shape.describe(to))))
+        Ok((Self::lay(region, &shape, options, handles), Found::Unclosed(shape.describe(to))))
+    }
+
+    /// Whether a region with this capacity is laid out otherwise: it is larger, or a growth was killed before the metadata had come to
+    /// its place.
+    pub(crate) fn is_to_grow(&self, capacity: usize) -> Result<bool> {
+        let (_, to) = self.shape.grown(&Options { capacity, ..self.options }, self.region.extent())?;
+        Ok(to != self.region.extent())
     }
 
     /// The parts of the region that may have been written to: the header, the chunks that were used, the metadata.
@@ -602,6 +611,21 @@ impl Core {
         self.block(index).open.refund(spans);
         self.chunk(head.chunk()).map.give(head.place(), spans);
     }
+}
+
+/// Maps the handles of an arena's columns, all zero. Calls the system.
+fn map_handles(options: &Options) -> Result<(Mapping, Table<Handle>)> {
+    let mut layout = Layout::default();
+    let handles = layout.section(options.columns as usize, size_of::<Handle>());
+    let mapping = Mapping::anonymous(layout.bytes())?;
+    if options.region.lock {
+        mapping.lock()?;
+    }
+    if options.region.prefault {
+        mapping.prefault(0, layout.bytes());
+    }
+    let handles = mapping.table(0, handles);
+    Ok((mapping, handles))
 }
 
 /// The same error, told of the request and not of the slot that would have served it. Alignment 0 asks for the least.

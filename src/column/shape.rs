@@ -120,10 +120,11 @@ impl Shape {
         (shape.layout.bytes() == extent.metadata_bytes).then_some(shape)
     }
 
-    /// What this shape and extent become with the capacity that `options` ask for; they stay if it is no larger.
+    /// What this shape and extent become with the capacity that `options` ask for; they stay if it is smaller. If it is the same, only
+    /// the metadata may have to move: a growth was killed before it had come to its place.
     pub(super) fn grown(&self, options: &Options, extent: Extent) -> Result<(Self, Extent)> {
         let shape = Self::with_rows(options, self.rows)?;
-        if shape.chunks <= self.chunks {
+        if shape.chunks < self.chunks {
             return Ok((*self, extent));
         }
         Ok((shape, extent.grown(shape.chunks, shape.layout.bytes())))

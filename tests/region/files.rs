@@ -340,6 +340,8 @@ fn a_region_that_is_killed_while_it_grows_has_its_old_shape_or_its_new_one() {
         }
         std::fs::write(&path, state).unwrap();
         check(&builder(6 << 20, path.clone()).build().unwrap(), &blocks);
+        // So it is in its new one: if its metadata was still aside, it has gone on. Seen with: only what has fewer chunks grows.
+        assert_eq!(path.metadata().unwrap().len(), builder(6 << 20, path.clone()).size().unwrap() as u64);
         let arena = builder(8 << 20, path.clone()).build().unwrap();
         assert_eq!(path.metadata().unwrap().len(), arena_bytes as u64);
         check(&arena, &blocks);
