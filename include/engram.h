@@ -140,10 +140,11 @@ typedef struct engram_arena_config {
   uint32_t columns;
   // Zero.
   uint32_t reserved0;
-  // Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. User
-  // memory of an arena that is made there is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger
-  // alignment than that is `ENGRAM_E_INVALID`, and the message says what there is. An arena that was moved to another address has the
-  // alignment that it has there; if blocks in it were asked for with a larger one, opening it is `ENGRAM_E_INVALID`.
+  // Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. Only the
+  // columns' handles, 512 bytes each, lie elsewhere: they are mapped. User memory of an arena that is made there is aligned to
+  // 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is `ENGRAM_E_INVALID`, and the
+  // message says what there is. An arena that was moved to another address has the alignment that it has there; if blocks in it
+  // were asked for with a larger one, opening it is `ENGRAM_E_INVALID`.
   void *memory;
   // Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
   size_t memory_size;
@@ -187,7 +188,8 @@ typedef struct engram_metrics {
   uint64_t frees;
   // Of them, not through the handle of the block's column.
   uint64_t remote_frees;
-  // Allocations refused, for whatever reason; those of a batch that is undone, or of a held column, count as one.
+  // Allocations refused; those of a batch that is undone, or of a held column, count as one. Calls of which nothing is tried (a
+  // handle or array that is NULL, unknown flags, a batch that is too long) are not counted.
   uint64_t failed;
   // Frees refused.
   uint64_t misuse;
@@ -407,8 +409,8 @@ size_t engram_arena_size(const struct engram_arena_config *config);
 // parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking.
 engram_status engram_arena_close(struct engram_arena *arena);
 
-// Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One
-// thread, while nothing else runs; blocking.
+// Checks the invariants that ARCHITECTURE.md lists as checked: `ENGRAM_E_INTERNAL`, and a message that names it, if one is
+// broken. One thread, while nothing else runs; blocking.
 engram_status engram_arena_verify(const struct engram_arena *arena);
 
 // Whether `p` points into the arena's user memory. Any, RT.
@@ -469,7 +471,8 @@ engram_status engram_free(struct engram_arena *arena, void *p);
 // Bytes that a block may use; 0 if `p` is NULL, foreign, or not handed out. Any, RT.
 size_t engram_usable_size(const struct engram_arena *arena, const void *p);
 
-// What a request of `size` bytes really takes; 0 if it is never served. Any, RT.
+// What a request of `size` bytes really takes, aligned to at most 16; 0 if it is never served. With a larger
+// alignment ask for `size` rounded up to a multiple of it. Any, RT.
 size_t engram_good_size(const struct engram_arena *arena, size_t size);
 
 // Frees many blocks: all that it can, NULL entries are fine. Returns the first error. Any, RT for
@@ -502,7 +505,8 @@ engram_status engram_column_release(struct engram_column *column);
 uint32_t engram_column_index(const struct engram_column *column);
 
 // As `engram_alloc`, from the held column: a bounded number of machine instructions, which README tells,
-// unless memory is scarce. Holder, RT; wait-free up to 256 KiB but for the last resort before a refusal, above that lock-free.
+// unless memory is scarce. Holder, RT; wait-free up to 4 KiB but for the last resort before a refusal, which is lock-free. Above, a
+// claim of fresh spans is tried at most eight times while others claim in the same chunk; above 256 KiB lock-free.
 void *engram_column_alloc(struct engram_column *column,
                           size_t size,
                           size_t align,

@@ -1,7 +1,8 @@
 //! Size classes: from a request's bytes to the slots that serve it.
 //!
 //! Eight classes an octave, multiples of 16 bytes, so that a slot exceeds the request by at most
-//! 12.5 % from 128 bytes on (below, by less than a granule):
+//! 12.5 % from 128 bytes on (below, by less than a granule; for an alignment above 16 bytes the
+//! size is rounded up to that first):
 //!
 //! ```text
 //! class     0   1 ...  7 |   8   9 ...  15 |  16 ... |  47 |   48 ...      95

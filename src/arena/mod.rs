@@ -136,8 +136,8 @@ impl ArenaBuilder {
         self
     }
 
-    /// Puts the arena into memory that the caller gives, and touches nothing else: it must start at a multiple of 4096,
-    /// and be zeroed or hold an arena. Without an alignment above 32 KiB it may lie elsewhere when the arena is opened
+    /// Puts the arena into memory that the caller gives; of its own it takes only the columns' handles, 512 bytes each. The memory
+    /// must start at a multiple of 4096, and be zeroed or hold an arena. Without an alignment above 32 KiB it may lie elsewhere when the arena is opened
     /// again. [`ArenaBuilder::size`] says how much is needed.
     ///
     /// # Safety
@@ -395,7 +395,8 @@ impl Arena {
         self.core.live_block(p).ok().map(|live| live.bytes)
     }
 
-    /// What a request of `size` bytes really takes, `None` if this arena can never serve it.
+    /// What a request of `size` bytes, aligned to at most 16, really takes, `None` if this arena can never serve it. With a larger
+    /// alignment ask for the size rounded up to a multiple of it.
     pub fn good_size(&self, size: usize) -> Option<usize> {
         good_size(size, self.capacity())
     }

@@ -1,4 +1,4 @@
-//! Checking every invariant while nothing else runs: in an arena, or in the copy of a region file that may lie.
+//! Checking invariants while nothing else runs: in an arena, or in the copy of a region file that may lie.
 //!
 //! ```text
 //! chunks   the chunk index          <-->  chunk maps                               S2
@@ -41,11 +41,11 @@ pub struct Finding {
 }
 
 impl Arena {
-    /// Checks every invariant of the module docs. Only meaningful while nothing else uses the arena (columns may be held): beside
+    /// Checks the invariants that ARCHITECTURE.md lists as checked, not all that are stated. Only meaningful while nothing else uses the arena (columns may be held): beside
     /// a thread that works it may find invariants broken that hold. Takes time that grows with the arena.
     ///
     /// # Errors
-    /// [`Error::Broken`] names the first invariant that does not hold.
+    /// [`Error::Broken`] names the first of them that does not hold.
     pub fn verify(&self) -> Result<()> {
         let chunks = self.core.used_chunks();
         let broken = |invariant, at| Err(Error::Broken { invariant, at });

@@ -114,7 +114,8 @@ pub unsafe extern "C" fn engram_usable_size(arena: *const engram_arena, p: *cons
     }
 }
 
-/// What a request of `size` bytes really takes; 0 if it is never served. Any, RT.
+/// What a request of `size` bytes really takes, aligned to at most 16; 0 if it is never served. With a larger
+/// alignment ask for `size` rounded up to a multiple of it. Any, RT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_good_size(arena: *const engram_arena, size: usize) -> usize {
     // SAFETY: the caller's promise.

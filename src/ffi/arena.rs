@@ -57,10 +57,11 @@ pub struct engram_arena_config {
     pub columns: u32,
     /// Zero.
     pub reserved0: u32,
-    /// Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. User
-    /// memory of an arena that is made there is aligned to 32 KiB at least, to 2 MiB if there is room for that: a request with a larger
-    /// alignment than that is `ENGRAM_E_INVALID`, and the message says what there is. An arena that was moved to another address has the
-    /// alignment that it has there; if blocks in it were asked for with a larger one, opening it is `ENGRAM_E_INVALID`.
+    /// Memory to use instead of mapping some; NULL (default). It starts at a multiple of 4096, and is zeroed or holds an arena. Only the
+    /// columns' handles, 512 bytes each, lie elsewhere: they are mapped. User memory of an arena that is made there is aligned to
+    /// 32 KiB at least, to 2 MiB if there is room for that: a request with a larger alignment than that is `ENGRAM_E_INVALID`, and the
+    /// message says what there is. An arena that was moved to another address has the alignment that it has there; if blocks in it
+    /// were asked for with a larger one, opening it is `ENGRAM_E_INVALID`.
     pub memory: *mut c_void,
     /// Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
     pub memory_size: usize,
@@ -252,8 +253,8 @@ pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_
     ENGRAM_OK
 }
 
-/// Checks every invariant: `ENGRAM_E_INTERNAL`, and a message that names it, if one is broken. One
-/// thread, while nothing else runs; blocking.
+/// Checks the invariants that ARCHITECTURE.md lists as checked: `ENGRAM_E_INTERNAL`, and a message that names it, if one is
+/// broken. One thread, while nothing else runs; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_verify(arena: *const engram_arena) -> engram_status {
     // SAFETY: the caller's promise.

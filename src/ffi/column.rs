@@ -101,7 +101,8 @@ pub unsafe extern "C" fn engram_column_index(column: *const engram_column) -> u3
 }
 
 /// As `engram_alloc`, from the held column: a bounded number of machine instructions, which README tells,
-/// unless memory is scarce. Holder, RT; wait-free up to 256 KiB but for the last resort before a refusal, above that lock-free.
+/// unless memory is scarce. Holder, RT; wait-free up to 4 KiB but for the last resort before a refusal, which is lock-free. Above, a
+/// claim of fresh spans is tried at most eight times while others claim in the same chunk; above 256 KiB lock-free.
 #[unsafe(no_mangle)]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.alloc"))]
 pub unsafe extern "C" fn engram_column_alloc(column: *mut engram_column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void {

@@ -32,7 +32,8 @@ pub struct engram_metrics {
     pub frees: u64,
     /// Of them, not through the handle of the block's column.
     pub remote_frees: u64,
-    /// Allocations refused, for whatever reason; those of a batch that is undone, or of a held column, count as one.
+    /// Allocations refused; those of a batch that is undone, or of a held column, count as one. Calls of which nothing is tried (a
+    /// handle or array that is NULL, unknown flags, a batch that is too long) are not counted.
     pub failed: u64,
     /// Frees refused.
     pub misuse: u64,

@@ -44,8 +44,9 @@ pub struct Metrics {
     pub frees: u64,
     /// Of them, not through the handle of the block's column.
     pub remote_frees: u64,
-    /// Allocations refused, for whatever reason; those of a batch that is undone, or of a held column
-    /// ([`Column::alloc_batch`](crate::Column::alloc_batch)), count as one.
+    /// Allocations refused; those of a batch that is undone, or of a held column
+    /// ([`Column::alloc_batch`](crate::Column::alloc_batch)), count as one. A batch of which nothing is tried, because its output
+    /// has another length or it is too long, is not counted.
     pub failed: u64,
     /// Frees refused.
     pub misuse: u64,

@@ -52,7 +52,8 @@ const HEAD: usize = SPAN;
 /// Types that may be laid over the region's zeroed memory.
 ///
 /// # Safety
-/// All-zero bytes are a valid value, every shared field is an atomic, and dropping does nothing.
+/// All-zero bytes are a valid value, and dropping does nothing. Fields that several threads use at the same time are atomics; whoever
+/// uses another field, such as a handle's, names the invariant that makes it one thread's at a time (L1).
 pub(crate) unsafe trait Plain {}
 
 // SAFETY: an atomic integer of the same layout as its integer.
@@ -211,7 +212,7 @@ impl Extent {
     }
 }
 
-/// Memory that the caller gave: nothing else is touched.
+/// Memory that the caller gave: the whole region lies in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
     pub(crate) base: NonNull<u8>,

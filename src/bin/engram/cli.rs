@@ -58,7 +58,7 @@ pub enum Command {
     Map(Map),
     /// The columns of a region file, live: what they hold, and what is done in them each second.
     Top(Top),
-    /// Check every invariant of a region file, and name those that do not hold.
+    /// Check the invariants of a region file that can be seen from outside, and name those that do not hold.
     Check(Check),
     /// The metrics of a region file as OpenMetrics text.
     Export(RegionFile),

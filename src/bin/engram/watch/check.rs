@@ -158,7 +158,7 @@ fn write(report: &Report, style: Style) -> io::Result<()> {
         return out.flush();
     }
     match (report.findings.len(), derived) {
-        (0, _) => writeln!(out, "Every invariant holds.")?,
+        (0, _) => writeln!(out, "Every invariant that is checked holds.")?,
         (all, derived) if all == derived => writeln!(out, "All of this is derived: engram check --repair makes it anew.")?,
         (_, 0) => writeln!(out, "None of this is derived: opening the region is refused, or gives up what is damaged.")?,
         (_, derived) => writeln!(
