@@ -27,7 +27,7 @@
 //! by what they mean, whom they know and how soon they spike. See [`service`].
 //!
 //! The layers, each using only those above it: `sync`, `error`, `spike`, `size_class`, `region`,
-//! `map`, `span`, `column`, `recover`, `arena`, `metrics`, `watch`, `maintain`, `guidance`, `service`, `ffi`. ARCHITECTURE.md draws them.
+//! `map`, `span`, `column`, `metrics`, `recover`, `arena`, `watch`, `maintain`, `guidance`, `service`, `ffi`. ARCHITECTURE.md draws them.
 
 // The models use a part of each layer.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
@@ -53,13 +53,13 @@ mod span;
 mod column;
 
 #[cfg(not(loom))]
+mod metrics;
+
+#[cfg(not(loom))]
 mod recover;
 
 #[cfg(not(loom))]
 mod arena;
-
-#[cfg(not(loom))]
-mod metrics;
 
 #[cfg(not(loom))]
 mod watch;

@@ -3,6 +3,7 @@
 use core::ptr::NonNull;
 
 use super::Arena;
+use crate::metrics::Metrics;
 use crate::size_class::{CHUNK_SPANS, SPAN};
 use crate::span::IndexWords;
 
@@ -16,6 +17,11 @@ pub(crate) struct Berth {
 }
 
 impl Arena {
+    /// A snapshot. Any thread, no lock; takes a step for each column in use and each of its cells.
+    pub fn metrics(&self) -> Metrics {
+        self.core.metrics()
+    }
+
     /// Where a block that is handed out lies; `None` if it is above 4 KiB, or not of the arena. Looks at nothing but the page entry of
     /// its span. Wait-free, any thread; as of this moment.
     pub(crate) fn berth(&self, block: NonNull<u8>) -> Option<Berth> {
@@ -48,10 +54,8 @@ impl Arena {
         self.core.region.resident_bytes()
     }
 
-    /// 1 less the longest run of free spans over all bytes that are free, 0 to 1; 0 if nothing is. Looks at
-    /// every chunk.
-    #[expect(clippy::cast_precision_loss, reason = "bytes, at most 1 TiB")]
-    pub(crate) fn fragmentation(&self) -> f64 {
+    /// Bytes of the longest run of free spans, as of this moment. Looks at every chunk.
+    pub(crate) fn longest_free_bytes(&self) -> u64 {
         let (mut longest, mut run) = (0_u64, 0_u64);
         for chunk in self.core.chunk_ids() {
             let map = if self.core.index.is_free(chunk) { u64::MAX } else { self.core.chunk(chunk).map.free() };
@@ -63,9 +67,7 @@ impl Arena {
                 run = u64::from(map.leading_ones());
             }
         }
-        let longest = longest.max(run) * SPAN as u64;
-        let free = (self.capacity() as u64).saturating_sub(self.metrics().bytes_live);
-        if free == 0 { 0.0 } else { 1.0 - longest.min(free) as f64 / free as f64 }
+        longest.max(run) * SPAN as u64
     }
 }
 
@@ -94,16 +96,19 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_one_piece_is_not_fragmented() {
+    fn the_longest_run_of_free_spans_goes_through_chunks() {
         let arena = Arena::builder().capacity(8 << 20).columns(1).build().unwrap();
-        assert!(arena.fragmentation().abs() < 1e-9);
+        assert_eq!(arena.longest_free_bytes(), 8 << 20);
         let wide = Layout::from_size_align(2 << 20, 16).unwrap();
         let blocks: Vec<_> = (0..4).map(|_| arena.alloc(None, wide, SpikeTime::NONE).unwrap()).collect();
-        assert!(arena.fragmentation().abs() < 1e-9, "nothing is free");
+        assert_eq!(arena.longest_free_bytes(), 0, "nothing is free");
         // SAFETY: a block of ours.
         unsafe { arena.free(blocks[0]).unwrap() };
         // SAFETY: as above.
         unsafe { arena.free(blocks[2]).unwrap() };
-        assert!((arena.fragmentation() - 0.5).abs() < 1e-9, "two pieces of the same size");
+        assert_eq!(arena.longest_free_bytes(), 2 << 20, "two pieces of the same size");
+        // SAFETY: as above.
+        unsafe { arena.free(blocks[1]).unwrap() };
+        assert_eq!(arena.longest_free_bytes(), 6 << 20);
     }
 }

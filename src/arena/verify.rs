@@ -52,7 +52,7 @@ impl Arena {
         if let Some(first) = self.core.findings(&chunks, 1).first() {
             return broken(first.invariant, first.at);
         }
-        let (metrics, live) = (self.metrics(), self.core.holdings(&chunks).iter().map(|column| column.bytes).sum::<u64>());
+        let (metrics, live) = (self.core.metrics(), self.core.holdings(&chunks).iter().map(|column| column.bytes).sum::<u64>());
         if metrics.bytes_live == live { Ok(()) } else { broken("L2", metrics.bytes_live) }
     }
 }

@@ -18,7 +18,6 @@
 
 mod text;
 
-use crate::arena::Arena;
 use crate::column::block::ColumnBlock;
 use crate::column::core::{Core, span_bytes};
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -173,14 +172,13 @@ impl Core {
     }
 }
 
-impl Arena {
+impl Core {
     /// A snapshot. Any thread, no lock; takes a step for each column in use and each of its cells.
-    pub fn metrics(&self) -> Metrics {
-        let core = &self.core;
-        let counters = core.counters();
+    pub(crate) fn metrics(&self) -> Metrics {
+        let counters = self.counters();
         let mut sum = Sum::default();
-        for index in core.used_columns() {
-            core.add_column(index, &mut sum);
+        for index in self.used_columns() {
+            self.add_column(index, &mut sum);
         }
         // A holder at work hides some for a moment (`Cell::counts`): what was told before was so.
         let told = counters.told_allocs.fetch_max(sum.counts.allocs, Relaxed);
@@ -188,11 +186,9 @@ impl Arena {
         // What is live lies in spans.
         sum.live = sum.live.min(span_bytes(sum.spans) as i64);
         counters.raise_peak(sum.peak.max(sum.live + sum.above));
-        core.metrics_of(sum.counts, sum.spans, sum.live.max(0).cast_unsigned(), counters.peak.load(Relaxed))
+        self.metrics_of(sum.counts, sum.spans, sum.live.max(0).cast_unsigned(), counters.peak.load(Relaxed))
     }
-}
 
-impl Core {
     /// A snapshot of what was counted: of all columns together, and of the arena as a whole.
     pub(crate) fn metrics_of(&self, counts: Counts, spans: u64, bytes_live: u64, peak: i64) -> Metrics {
         let (counters, capacity) = (self.counters(), self.region.capacity() as u64);
@@ -219,7 +215,7 @@ impl Core {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{ColumnId, SpikeTime};
+    use crate::{Arena, ColumnId, SpikeTime};
 
     #[test]
     fn a_snapshot_has_no_more_than_the_capacity_though_spans_were_counted_twice() {

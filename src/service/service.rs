@@ -173,7 +173,7 @@ impl MemoryAllocationService {
             allocation_time_p99: times.p99,
             allocation_time_max: times.max,
             memory_utilization: self.utilization(),
-            fragmentation_level: self.arena.fragmentation(),
+            fragmentation_level: fragmentation(&self.arena),
             cache_hit_rate: share(hits, hits + misses),
             retries: self.arena.metrics().retries,
             relocations: self.relocations.load(Relaxed),
@@ -237,4 +237,31 @@ fn pool_of(config: &PoolConfig) -> Pool {
 #[expect(clippy::cast_precision_loss, reason = "bytes and counts, far below 2^53")]
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// 1 less the longest run of free spans over all bytes that are free, 0 to 1; 0 if nothing is. Looks at every chunk.
+fn fragmentation(arena: &Arena) -> f64 {
+    let free = (arena.capacity() as u64).saturating_sub(arena.metrics().bytes_live);
+    if free == 0 { 0.0 } else { 1.0 - share(arena.longest_free_bytes().min(free), free) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SpikeTime;
+    use core::alloc::Layout;
+
+    #[test]
+    fn what_lies_in_one_piece_is_not_fragmented() {
+        let arena = Arena::builder().capacity(8 << 20).columns(1).build().unwrap();
+        assert!(fragmentation(&arena).abs() < 1e-9);
+        let wide = Layout::from_size_align(2 << 20, 16).unwrap();
+        let blocks: Vec<_> = (0..4).map(|_| arena.alloc(None, wide, SpikeTime::NONE).unwrap()).collect();
+        assert!(fragmentation(&arena).abs() < 1e-9, "nothing is free");
+        // SAFETY: a block of ours.
+        unsafe { arena.free(blocks[0]).unwrap() };
+        // SAFETY: as above.
+        unsafe { arena.free(blocks[2]).unwrap() };
+        assert!((fragmentation(&arena) - 0.5).abs() < 1e-9, "two pieces of the same size");
+    }
 }
