@@ -54,7 +54,7 @@ pub(crate) type Note = fn(Error) -> i32;
 
 /// The status of a refused free that nobody wants noted. The Rust face asks why; of the C face's it is a handle that was given back:
 /// `ENGRAM_E_INVALID`.
-const NOT_NOTED: i32 = -2;
+pub(crate) const NOT_NOTED: i32 = -2; // `ffi` checks that they are one
 
 /// Granules that a holder frees of another column before that one is told (L5): 4 KiB.
 const AWAY_MOST: u64 = 256;

@@ -37,3 +37,6 @@ pub use service::*;
 pub use service_config::*;
 pub use service_metrics::*;
 pub use status::*;
+
+// What a held column answers of itself is a status of this face.
+const _: () = assert!(crate::column::held::NOT_NOTED == ENGRAM_E_INVALID);
