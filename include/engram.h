@@ -248,7 +248,7 @@ typedef struct engram_service_config {
   uint32_t guidance;
   // Zero.
   uint32_t reserved[7];
-  // Enters that hash; default 0.
+  // Enters that hash, and those by which ids are found; default 0.
   uint64_t seed;
 } engram_service_config;
 

@@ -63,7 +63,7 @@ pub struct engram_service_config {
     pub guidance: u32,
     /// Zero.
     pub reserved: [u32; 7],
-    /// Enters that hash; default 0.
+    /// Enters that hash, and those by which ids are found; default 0.
     pub seed: u64,
 }
 

@@ -64,8 +64,9 @@ pub struct AllocationServiceConfig {
     pub admission_timeout: Duration,
     /// Whether meaning and neighbours decide the column; else a hash of the id does.
     pub guidance: bool,
-    /// Enters all hashes of ids. Who lets strangers choose ids gives one that they cannot know; the same seed and calls on one
-    /// thread give the same offsets.
+    /// Enters the hashes by which ids are found and, without guidance, placed. Who lets strangers choose ids gives one that they
+    /// cannot know; the same seed and calls on one thread give the same offsets. (The hashes in a region file have a random number
+    /// of the file's own.)
     pub seed: u64,
 }
 

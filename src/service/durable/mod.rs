@@ -40,7 +40,7 @@ use crate::spike::SpikeTime;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
-use log::{Ending, Log};
+use log::{Ending, Log, hash};
 
 /// The root that leads to the superblock.
 const ROOT: usize = 15;
@@ -48,8 +48,8 @@ const ROOT: usize = 15;
 const MAKING_ROOT: usize = 14;
 /// No offset: "making.." in ASCII.
 const MAKING: u64 = u64::from_le_bytes(*b"making..");
-/// "engrams2" in ASCII.
-const MAGIC: u64 = u64::from_le_bytes(*b"engrams2");
+/// "engrams3" in ASCII.
+const MAGIC: u64 = u64::from_le_bytes(*b"engrams3");
 /// Batches that may be under way.
 pub(super) const BATCHES: usize = 256;
 /// Names of pools that a region knows: four times as many as a service has, so that those of pools that it has no more are kept a while.
@@ -75,7 +75,7 @@ struct PoolName {
 struct Superblock {
     /// Written last.
     magic: AtomicU64,
-    /// What slots that count are marked with.
+    /// What slots that count are marked with; it enters the hashes of ids in the log.
     mark: AtomicU64,
     /// The offset of the log's first block, 0 for none.
     log: AtomicU64,
@@ -162,17 +162,17 @@ impl Durable {
 
     /// Makes an edge known by `link`, and keeps it if it is new (B3).
     pub(super) fn link(&self, arena: &Arena, ids: [&[u8]; 2], link: impl FnOnce() -> Linked) -> Result<()> {
-        self.log.link(arena, &self.superblock().log, ids, link)
+        self.log.link(arena, &self.superblock().log, || ids.map(|id| hash(self.mark, id)), link)
     }
 
     /// A concept is no more, and its edges are forgotten by `forget`, which says whether it had any (B3).
     pub(super) fn end(&self, arena: &Arena, id: &[u8], forget: impl FnOnce() -> bool) -> Result<()> {
-        self.log.end(arena, &self.superblock().log, Ending::of_all(id), forget)
+        self.log.end(arena, &self.superblock().log, Ending::of_all(hash(self.mark, id)), forget)
     }
 
     /// An edge is forgotten by `unlink`, which says whether there was one (B3).
     pub(super) fn unlink(&self, arena: &Arena, ids: [&[u8]; 2], unlink: impl FnOnce() -> bool) -> Result<()> {
-        self.log.end(arena, &self.superblock().log, Ending::of_edge(ids), unlink)
+        self.log.end(arena, &self.superblock().log, Ending::of_edge(ids.map(|id| hash(self.mark, id))), unlink)
     }
 
     /// Does something while nobody makes an edge known or forgets one (B3).
@@ -301,6 +301,29 @@ mod tests {
         // SAFETY: M1: the superblock.
         unsafe { made.as_ref() }.magic.store(0xa5, Relaxed);
         assert!(Durable::superblock_of(&arena).is_err());
+    }
+
+    /// Seen with: hashes without the mark.
+    #[test]
+    fn the_mark_of_a_region_enters_the_hashes_of_ids_in_its_log() {
+        let entries = [1, 2].map(|number| {
+            let path = std::env::temp_dir().join(format!("engram-hashes-{number}-{}", std::process::id()));
+            let _ = std::fs::remove_file(&path);
+            let config = AllocationServiceConfig { path: Some(path.clone()), capacity_bytes: 4 << 20, columns: 2, ..Default::default() };
+            let service = MemoryAllocationService::open(config).unwrap();
+            for id in ["cat", "feline"] {
+                service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, "purrs")).unwrap();
+            }
+            service.link("cat", "feline").unwrap();
+            let log = service.durable.as_ref().unwrap().superblock().log.load(Relaxed);
+            let block = service.arena.at(log as usize).unwrap().cast::<[u64; 4]>();
+            // SAFETY: M1: the log's first block, in which two words come before the first entry.
+            let [_, _, one, other] = unsafe { block.read() };
+            std::fs::remove_file(&path).unwrap();
+            [one, other]
+        });
+        assert!(entries.as_flattened().iter().all(|&hash| hash % 2 == 1), "an edge");
+        assert!(entries[0][0] != entries[1][0] && entries[0][1] != entries[1][1]);
     }
 
     /// Seen with: a batch that waits for a record with a permit in its hand.

@@ -126,7 +126,7 @@ impl Durable {
             pools[*pool].charge_found(charged);
             cortex.relocated(node.number, found.column);
         }
-        let by_hash: HashMap<u64, &str> = kept.iter().map(|(concept, ..)| (hash(concept.id.as_bytes()), concept.id)).collect();
+        let by_hash: HashMap<u64, &str> = kept.iter().map(|(concept, ..)| (hash(mark, concept.id.as_bytes()), concept.id)).collect();
         let number = |id: u64| by_hash.get(&id).and_then(|id| registry.find(id)).map(|node| node.number);
         // An edge of which one end is no more, or that is known already, says nothing.
         log.retain(arena, &superblock.log, |a, b| match (number(a), number(b)) {
