@@ -38,10 +38,10 @@ fn decide(criterion: &mut Criterion) {
     let cache = DecisionCache::new(1000, Duration::from_secs(3600)).expect("memory for 1,000 decisions");
     let encoding = encoder.encode(request.stimulus(), request.priority, 0.0).expect("content is in range");
     let decision = Decision { column: 3, encoding, strategy: Balanced, confidence: 0.5 };
-    if let Recall::Miss(undecided) = cache.recall(DecisionKey::of(&request, &[], 0), 0) {
+    if let Recall::Miss(undecided) = cache.recall(DecisionKey::of(&request, &[]), 0) {
         cache.remember(undecided, &decision, 0);
     }
-    group.bench_function("remembered", |bencher| bencher.iter(|| cache.recall(DecisionKey::of(&request, &[], 0), 1)));
+    group.bench_function("remembered", |bencher| bencher.iter(|| cache.recall(DecisionKey::of(&request, &[]), 1)));
     group.finish();
 }
 

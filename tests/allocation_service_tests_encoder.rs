@@ -162,7 +162,7 @@ mod allocation_service_tests {
         for round in 0..10 {
             for content in ["a cat", "a dog", &"0".repeat(5000)] {
                 let request = AllocationRequest { concept_id: format!("{content}-{round}"), ..entity(content) };
-                match cache.recall(DecisionKey::of(&request, &request.locality_hints, 0), round) {
+                match cache.recall(DecisionKey::of(&request, &request.locality_hints), round) {
                     Recall::Hit(decision) => assert_eq!(decision, decide(&request)),
                     Recall::Miss(undecided) => assert!(cache.remember(undecided, &decide(&request), round)),
                 }

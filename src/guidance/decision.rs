@@ -82,7 +82,7 @@ pub struct Undecided {
 /// # fn main() -> Result<(), engram::AllocationError> {
 /// let cache = DecisionCache::new(1000, Duration::from_secs(3600)).expect("128,000 bytes");
 /// let request = AllocationRequest::new("cat-1", ConceptType::ENTITY, "a cat");
-/// let key = DecisionKey::of(&request, &request.locality_hints, 0);
+/// let key = DecisionKey::of(&request, &request.locality_hints);
 ///
 /// let Recall::Miss(undecided) = cache.recall(key, 0) else { panic!("it is new") };
 /// let encoding = TtfsIntegrationService::new().encode(request.stimulus(), request.priority, 0.0)?;

@@ -244,7 +244,7 @@ impl MemoryAllocationService {
             return Ok(Plan { encoding, strategy: self.engine.strategy_of(request, &features), planned_ns, column: Column::Hashed });
         }
         let hints = request.locality_hints;
-        let key = DecisionKey::of_asked(request, &hints[..hints.len().min(KEYED_HINTS)], 0);
+        let key = DecisionKey::of_asked(request, &hints[..hints.len().min(KEYED_HINTS)]);
         let recall = match seen {
             Seen::First => self.decisions.recall(key, planned_ns),
             Seen::Again => self.decisions.recall_again(key, planned_ns),

@@ -13,14 +13,14 @@ pub struct DecisionKey(pub(super) [u64; 2]);
 
 impl DecisionKey {
     /// The key of a request: its content (as much of it as the encoder reads) or its embedding, its
-    /// priority, accesses, type and sizes, but not its id; the `hints` that vote on its column; and whatever else
-    /// the decision depends on, in `context` (0 if nothing). Any thread; no lock, no host allocation.
-    pub fn of(request: &AllocationRequest, hints: &[String], context: u64) -> Self {
-        Self::of_asked(&request.asked(), hints, context)
+    /// priority, accesses, type and sizes, but not its id; and the `hints` that vote on its column. Any thread; no lock, no host
+    /// allocation.
+    pub fn of(request: &AllocationRequest, hints: &[String]) -> Self {
+        Self::of_asked(&request.asked(), hints)
     }
 
     /// The same, of a request whose content may be any bytes.
-    pub(crate) fn of_asked(request: &Asked, hints: &[String], context: u64) -> Self {
+    pub(crate) fn of_asked(request: &Asked, hints: &[String]) -> Self {
         let mut chain = Chain::new();
         let embedded = match request.stimulus() {
             Stimulus::Content(content) => {
@@ -35,7 +35,7 @@ impl DecisionKey {
         chain.add(request.concept_type.as_bytes());
         let accesses = request.resource_requirements.expected_accesses_per_s.to_bits();
         let small = u64::from(accesses) << 32 | (request.priority as u64) << 1 | u64::from(embedded);
-        let numbers = [small, request.content.len() as u64, request.bytes() as u64, context].map(u64::to_le_bytes);
+        let numbers = [small, request.content.len() as u64, request.bytes() as u64].map(u64::to_le_bytes);
         chain.add(numbers.as_flattened());
         for hint in hints {
             chain.add(hint.as_bytes());

@@ -9,7 +9,7 @@ const SECOND: u64 = 1_000_000_000;
 
 fn key(number: u64) -> DecisionKey {
     let request = AllocationRequest::new("any", ConceptType::ENTITY, number.to_string());
-    DecisionKey::of(&request, &[], 0)
+    DecisionKey::of(&request, &[])
 }
 
 fn decision(number: u32) -> Decision {
@@ -152,8 +152,8 @@ fn threads_that_remember_and_forget_never_see_a_mixed_decision() {
 #[test]
 fn each_thing_that_determines_a_decision_changes_its_key_and_the_id_does_not() {
     let plain = AllocationRequest::new("a", ConceptType::ENTITY, "a cat");
-    let base = DecisionKey::of(&plain, &[], 0);
-    assert_eq!(DecisionKey::of(&AllocationRequest { concept_id: "b".into(), ..plain.clone() }, &[], 0), base);
+    let base = DecisionKey::of(&plain, &[]);
+    assert_eq!(DecisionKey::of(&AllocationRequest { concept_id: "b".into(), ..plain.clone() }, &[]), base);
 
     let hints = ["dog".to_owned(), "cow".to_owned()];
     let mut sized = plain.clone();
@@ -161,7 +161,7 @@ fn each_thing_that_determines_a_decision_changes_its_key_and_the_id_does_not() {
     let mut read = plain.clone();
     read.resource_requirements.expected_accesses_per_s = 1.0;
     let with_embedding = |numbers: &[f32]| AllocationRequest { semantic_embedding: Some(numbers.to_vec()), ..plain.clone() };
-    let mut keys = vec![base, DecisionKey::of(&plain, &hints, 0), DecisionKey::of(&plain, &hints[..1], 0), DecisionKey::of(&plain, &[], 1)];
+    let mut keys = vec![base, DecisionKey::of(&plain, &hints), DecisionKey::of(&plain, &hints[..1])];
     for other in [
         AllocationRequest { content: "a dog".into(), ..plain.clone() },
         AllocationRequest { content: "x".repeat(10_000), ..plain.clone() },
@@ -173,7 +173,7 @@ fn each_thing_that_determines_a_decision_changes_its_key_and_the_id_does_not() {
         sized,
         read,
     ] {
-        keys.push(DecisionKey::of(&other, &[], 0));
+        keys.push(DecisionKey::of(&other, &[]));
     }
     let distinct: std::collections::HashSet<_> = keys.iter().collect();
     assert_eq!(distinct.len(), keys.len());
@@ -183,19 +183,19 @@ fn each_thing_that_determines_a_decision_changes_its_key_and_the_id_does_not() {
 fn every_hint_of_many_and_every_letter_of_a_long_one_changes_the_key() {
     let request = AllocationRequest::new("a", ConceptType::ENTITY, "");
     let hints: Vec<_> = (0..64).map(|hint| format!("{hint}").repeat(if hint % 8 == 0 { 100 } else { 9 })).collect();
-    let mut keys = std::collections::HashSet::from([DecisionKey::of(&request, &hints, 0)]);
+    let mut keys = std::collections::HashSet::from([DecisionKey::of(&request, &hints)]);
     for changed in 0..64 {
         let mut hints = hints.clone();
         let last = hints[changed].pop();
         hints[changed].push(if last == Some('x') { 'y' } else { 'x' });
-        assert!(keys.insert(DecisionKey::of(&request, &hints, 0)), "hint {changed}");
+        assert!(keys.insert(DecisionKey::of(&request, &hints)), "hint {changed}");
     }
 }
 
 #[test]
 fn parts_do_not_run_together() {
     let request = AllocationRequest::new("a", ConceptType::ENTITY, "");
-    let of = |hints: &[&str]| DecisionKey::of(&request, &hints.iter().map(|&hint| hint.to_owned()).collect::<Vec<_>>(), 0);
+    let of = |hints: &[&str]| DecisionKey::of(&request, &hints.iter().map(|&hint| hint.to_owned()).collect::<Vec<_>>());
     assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
     assert_ne!(of(&["", "a"]), of(&["a", ""]));
 }
