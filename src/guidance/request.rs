@@ -213,8 +213,7 @@ pub(crate) fn check_embedding(embedding: &[f32]) -> Result<(), AllocationError> 
     match embedding.iter().position(|number| !number.is_finite()) {
         None => Ok(()),
         Some(at) => {
-            let given = format_args!("{} at index {at}", embedding[at]);
-            Err(AllocationError::invalid("semantic_embedding", &given, "finite throughout"))
+            Err(AllocationError::invalid("semantic_embedding", &format_args!("{} at index {at}", embedding[at]), "finite throughout"))
         }
     }
 }
