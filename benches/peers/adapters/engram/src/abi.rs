@@ -77,6 +77,7 @@ unsafe extern "C" {
     pub fn engram_column_release(column: *mut Column) -> Status;
     pub fn engram_column_alloc(column: *mut Column, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void;
     pub fn engram_column_free(column: *mut Column, block: *mut c_void) -> Status;
+    pub fn engram_column_realloc(column: *mut Column, block: *mut c_void, size: usize, ttfs_ns: u32) -> *mut c_void;
     pub fn engram_alloc(arena: *mut Arena, column: u32, size: usize, align: usize, ttfs_ns: u32) -> *mut c_void;
     pub fn engram_free(arena: *mut Arena, block: *mut c_void) -> Status;
     pub fn engram_realloc(arena: *mut Arena, block: *mut c_void, size: usize, ttfs_ns: u32) -> *mut c_void;
@@ -88,5 +89,4 @@ unsafe extern "C" {
         out: *mut *mut c_void,
         served: *mut usize,
     ) -> Status;
-    pub fn engram_good_size(arena: *const Arena, size: usize) -> usize;
 }

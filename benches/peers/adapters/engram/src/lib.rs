@@ -90,27 +90,14 @@ pub unsafe extern "C" fn ad_free(block: *mut c_void) {
     unsafe { abi::engram_column_free(column(), block) };
 }
 
-/// Makes a block `new_size` bytes long; null if there is no room. Written out, as a program does that knows the old size:
-/// `engram_column_realloc` has to look it up.
+/// Makes a block `new_size` bytes long; null if there is no room.
 ///
 /// # Safety
 /// `block` comes from [`ad_alloc`] or this function, is `old_size` bytes long and has not been freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ad_realloc(block: *mut c_void, old_size: usize, new_size: usize) -> *mut c_void {
-    let arena = ARENA.load(Ordering::Relaxed);
-    // SAFETY: the arena is open and never closed.
-    if unsafe { abi::engram_good_size(arena, old_size) == abi::engram_good_size(arena, new_size) } {
-        return block;
-    }
-    let moved = ad_alloc(new_size);
-    if !moved.is_null() {
-        // SAFETY: two blocks, each of at least these bytes; the old one is the caller's to free.
-        unsafe {
-            moved.copy_from_nonoverlapping(block, old_size.min(new_size));
-            ad_free(block);
-        }
-    }
-    moved
+pub unsafe extern "C" fn ad_realloc(block: *mut c_void, _old_size: usize, new_size: usize) -> *mut c_void {
+    // SAFETY: this thread holds the column since `ad_thread`; the caller's promise.
+    unsafe { abi::engram_column_realloc(column(), block, new_size, spike()) }
 }
 
 /// No spike, which is the usual.
