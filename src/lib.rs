@@ -77,6 +77,11 @@ pub mod ffi;
 #[cfg(loom)]
 mod models;
 
+/// Its programs are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(not(loom))]
 pub use arena::{Arena, ArenaBuilder, BatchFlags, BlockKind, ChunkView, Finding, Request, SpanView};
 #[cfg(not(loom))]

@@ -63,10 +63,12 @@ fn churned(random: &mut Random) -> Arena {
             (0..20_000).map(|_| holder.alloc(random.below(1024) + 1, 16, random.spike()).expect("there is memory")).collect();
         for block in blocks {
             // SAFETY: the test's own block, forgotten.
-            let freed = match random.below(4) {
-                0 => Ok(()),
-                1 => unsafe { arena.free(block) },
-                _ => unsafe { holder.free(block) },
+            let freed = unsafe {
+                match random.below(4) {
+                    0 => Ok(()),
+                    1 => arena.free(block),
+                    _ => holder.free(block),
+                }
             };
             freed.expect("it is handed out");
         }
@@ -300,9 +302,11 @@ fn zones_of_singles(arena: &Arena, way: Way) -> Zones {
         if live.len() > 20_000 {
             let (block, _) = live.swap_remove(random.below(live.len()));
             // SAFETY: the test's own block, forgotten.
-            let freed = match &holder {
-                Some(holder) if random.below(2) == 0 => unsafe { holder.free(block) },
-                _ => unsafe { arena.free(block) },
+            let freed = unsafe {
+                match &holder {
+                    Some(holder) if random.below(2) == 0 => holder.free(block),
+                    _ => arena.free(block),
+                }
             };
             freed.expect("it is handed out");
         }

@@ -62,8 +62,8 @@ fn populate(arena: &Arena) -> BTreeMap<usize, usize> {
             keep(arena.alloc(Some(id), layout(size.min(6000)), SpikeTime::NONE).unwrap(), size.min(6000));
         }
         for (number, p) in gone.into_iter().enumerate() {
-            // SAFETY, both: ours, and not used afterwards.
-            if number % 2 == 0 { unsafe { held.free(p) } } else { unsafe { arena.free(p) } }.unwrap();
+            // SAFETY: ours, and not used afterwards.
+            unsafe { if number % 2 == 0 { held.free(p) } else { arena.free(p) } }.unwrap();
         }
         keep(arena.publish_root(Some(id), layout(200), SpikeTime::NONE, index as usize).unwrap(), 200);
     }

@@ -190,9 +190,11 @@ impl Worker<'_, '_> {
     fn free(&mut self, block: &Stamped) {
         assert!(block.is_whole(), "somebody wrote into {:?} ({} bytes)", block.start, block.size);
         // SAFETY: the block is ours, and nobody uses it afterwards.
-        let freed = match &self.column {
-            Some(column) if !self.random.one_in(4) => unsafe { column.free(block.start) },
-            _ => unsafe { self.arena.free(block.start) },
+        let freed = unsafe {
+            match &self.column {
+                Some(column) if !self.random.one_in(4) => column.free(block.start),
+                _ => self.arena.free(block.start),
+            }
         };
         assert_eq!(freed, Ok(()), "{:?} ({} bytes)", block.start, block.size);
     }
@@ -352,9 +354,11 @@ impl Worker<'_, '_> {
             if wrong.addr() < block.start.addr().get() + block.size || wrong == outside {
                 let wrong = NonNull::new(wrong).expect("an address");
                 // SAFETY: no block starts there: refused.
-                let refused = match &self.column {
-                    Some(column) => unsafe { column.free(wrong) },
-                    None => unsafe { self.arena.free(wrong) },
+                let refused = unsafe {
+                    match &self.column {
+                        Some(column) => column.free(wrong),
+                        None => self.arena.free(wrong),
+                    }
                 };
                 assert!(refused.is_err(), "{wrong:?} was freed");
             }
@@ -370,9 +374,11 @@ impl Worker<'_, '_> {
         let (size, spike) = (self.random.size(), self.random.spike());
         assert!(block.is_whole());
         // SAFETY: the block is ours, and the old address is not used again.
-        let moved = match &self.column {
-            Some(column) if self.random.one_in(2) => unsafe { column.realloc(block.start, size, spike) },
-            _ => unsafe { self.arena.realloc(block.start, size, spike) },
+        let moved = unsafe {
+            match &self.column {
+                Some(column) if self.random.one_in(2) => column.realloc(block.start, size, spike),
+                _ => self.arena.realloc(block.start, size, spike),
+            }
         };
         match moved {
             Ok(start) => {

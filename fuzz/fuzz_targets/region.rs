@@ -117,7 +117,9 @@ fn step(arena: &Arena, blocks: &mut Vec<NonNull<u8>>, bytes: &mut Unstructured<'
             unsafe { arena.realloc(p, size, spike) }.ok()
         }
         12 => {
-            if number < 64 && let Ok(held) = arena.column(column) {
+            if number < 64
+                && let Ok(held) = arena.column(column)
+            {
                 // SAFETY: what its blocks were is refused from here on.
                 unsafe { held.reset() };
             }
@@ -173,7 +175,9 @@ fn damage(region: &mut [u8], bytes: &mut Unstructured<'_>) -> arbitrary::Result<
             0 => 4 * bytes.choose_index(PAGE / 4)?,
             1..=2 => start + 4 * bytes.choose_index(length / 4)?,
             // Next to something: an entry that is to be.
-            3..=4 if !set.is_empty() => (set[bytes.choose_index(set.len())?] + 4 * bytes.int_in_range(0..=64_usize)?).min(start + length - 4),
+            3..=4 if !set.is_empty() => {
+                (set[bytes.choose_index(set.len())?] + 4 * bytes.int_in_range(0..=64_usize)?).min(start + length - 4)
+            }
             _ if !set.is_empty() => set[bytes.choose_index(set.len())?],
             _ => continue,
         };

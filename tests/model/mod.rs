@@ -292,9 +292,11 @@ impl<'a> Model<'a> {
         assert_eq!(self.arena.usable_size(start.as_ptr()), Some(block.usable));
         let through = self.held(b).map(|column| column.id().index());
         // SAFETY: the block is ours, and nothing uses it afterwards.
-        match self.held(b) {
-            Some(column) => unsafe { column.free(start) },
-            None => unsafe { self.arena.free(start) },
+        unsafe {
+            match self.held(b) {
+                Some(column) => column.free(start),
+                None => self.arena.free(start),
+            }
         }
         .expect("a block");
         assert_eq!(self.arena.usable_size(start.as_ptr()), None);
@@ -307,9 +309,11 @@ impl<'a> Model<'a> {
         let held = self.held(u32::from(c));
         let through = held.map(|column| column.id().index());
         // SAFETY: the block is ours, and the old address is not used if it moved.
-        let moved = match held {
-            Some(column) => unsafe { column.realloc(start, size, spike(b)) },
-            None => unsafe { self.arena.realloc(start, size, spike(b)) },
+        let moved = unsafe {
+            match held {
+                Some(column) => column.realloc(start, size, spike(b)),
+                None => self.arena.realloc(start, size, spike(b)),
+            }
         };
         match moved {
             Ok(to) => {
@@ -442,9 +446,11 @@ impl<'a> Model<'a> {
             }
             let Some(wrong) = NonNull::new(self.start().as_ptr().with_addr(wrong)) else { continue };
             // SAFETY: no block starts there: refused.
-            let result = match self.held(b) {
-                Some(column) => unsafe { column.free(wrong) },
-                None => unsafe { self.arena.free(wrong) },
+            let result = unsafe {
+                match self.held(b) {
+                    Some(column) => column.free(wrong),
+                    None => self.arena.free(wrong),
+                }
             };
             assert!(matches!(result, Err(Error::BadPointer(_) | Error::DoubleFree(_))), "{wrong:?}: {result:?}");
             self.counts.misuse += 1;

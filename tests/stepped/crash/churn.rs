@@ -94,13 +94,15 @@ impl<'a> Worker<'a> {
                 entry.check(self.arena);
                 if self.random.below(4) == 0 {
                     let (size, spike) = (self.random.size(), self.random.spike());
-                    // SAFETY, both: ours, and the old address is not used afterwards.
-                    entry.realloc(self.arena, size, |p| unsafe {
-                        held.map_or_else(|| self.arena.realloc(p, size, spike), |held| held.realloc(p, size, spike))
+                    entry.realloc(self.arena, size, |p| {
+                        // SAFETY: ours, and the old address is not used afterwards.
+                        unsafe { held.map_or_else(|| self.arena.realloc(p, size, spike), |held| held.realloc(p, size, spike)) }
                     });
                 } else {
-                    // SAFETY, both: ours, and not used afterwards.
-                    entry.free(self.arena, |p| unsafe { held.map_or_else(|| self.arena.free(p), |held| held.free(p)) });
+                    entry.free(self.arena, |p| {
+                        // SAFETY: ours, and not used afterwards.
+                        unsafe { held.map_or_else(|| self.arena.free(p), |held| held.free(p)) }
+                    });
                 }
             }
         }
