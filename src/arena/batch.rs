@@ -79,9 +79,9 @@ const REQUESTS_MAX: usize = 1 << 31;
 /// An entry of the output while a batch is served: a request, its spike above its number and a set bit, so that entries
 /// are in spike order as they are; or a block (even).
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry(*mut u8);
+struct OutEntry(*mut u8);
 
-impl Entry {
+impl OutEntry {
     fn new(spike: SpikeTime, index: usize) -> Self {
         Self(core::ptr::without_provenance_mut((spike.raw() as usize) << 32 | index << 1 | 1))
     }
@@ -240,8 +240,8 @@ impl Request {
 /// Whether the blocks of each group lie in address order, as far as can be told without sorting them.
 fn lie_in_order(out: &[*mut u8]) -> bool {
     let mut last = [(u64::MAX, core::ptr::null_mut()); GROUPS_TOLD_APART];
-    out.iter().filter(|&&entry| Entry(entry).is_block()).all(|&block| {
-        let group = Entry(block).group();
+    out.iter().filter(|&&entry| OutEntry(entry).is_block()).all(|&block| {
+        let group = OutEntry(block).group();
         let seen = &mut last[group as usize % GROUPS_TOLD_APART];
         let in_order = seen.0 == u64::MAX || (seen.0 == group && seen.1 < block);
         *seen = (group, block);
@@ -254,9 +254,9 @@ const GROUPS_TOLD_APART: usize = 256;
 
 /// Within each group, gives the lowest address to the earliest spike.
 fn order_addresses<R: AsRequest>(out: &mut [*mut u8], requests: &[R]) {
-    let group = |entry: *mut u8| Entry(entry).group();
+    let group = |entry: *mut u8| OutEntry(entry).group();
     out.sort_unstable_by_key(|&entry| {
-        let index = Entry(entry).request();
+        let index = OutEntry(entry).request();
         (group(entry), requests[index].request().spike, index)
     });
     for same in out.chunk_by_mut(|&a, &b| group(a) == group(b)) {
@@ -266,7 +266,7 @@ fn order_addresses<R: AsRequest>(out: &mut [*mut u8], requests: &[R]) {
 
 /// Sorts the addresses of a group, unless it is one of refusals or in order already.
 fn sort_addresses_of_group(group: &mut [*mut u8]) {
-    if group.first().is_some_and(|&first| Entry(first).is_block()) && !group.is_sorted() {
+    if group.first().is_some_and(|&first| OutEntry(first).is_block()) && !group.is_sorted() {
         sort_addresses(group);
     }
 }
@@ -274,10 +274,10 @@ fn sort_addresses_of_group(group: &mut [*mut u8]) {
 /// Sorts blocks by address; the request numbers in them stay in place.
 fn sort_addresses(blocks: &mut [*mut u8]) {
     let swap = |blocks: &mut [*mut u8], a: usize, b: usize| {
-        let (at_a, at_b) = (Entry(blocks[a]).request(), Entry(blocks[b]).request());
+        let (at_a, at_b) = (OutEntry(blocks[a]).request(), OutEntry(blocks[b]).request());
         blocks.swap(a, b);
-        Entry(blocks[a]).set_request(at_a);
-        Entry(blocks[b]).set_request(at_b);
+        OutEntry(blocks[a]).set_request(at_a);
+        OutEntry(blocks[b]).set_request(at_b);
     };
     // A heap sort: in place, and n log n whatever the order.
     let sift = |blocks: &mut [*mut u8], mut root: usize, end: usize| {
@@ -306,7 +306,7 @@ fn sort_addresses(blocks: &mut [*mut u8]) {
 fn settle(out: &mut [*mut u8]) {
     for place in 0..out.len() {
         loop {
-            let index = Entry(out[place]).request();
+            let index = OutEntry(out[place]).request();
             if index == place {
                 break;
             }
@@ -314,9 +314,9 @@ fn settle(out: &mut [*mut u8]) {
         }
     }
     for entry in out {
-        if Entry(*entry).is_block() {
-            Entry(*entry).set_request(0);
-            Entry(*entry).set_group(0);
+        if OutEntry(*entry).is_block() {
+            OutEntry(*entry).set_request(0);
+            OutEntry(*entry).set_group(0);
         } else {
             *entry = core::ptr::null_mut();
         }
@@ -351,16 +351,16 @@ impl<'a> Server<'a> {
     fn serve_mixed<R: AsRequest>(&mut self, requests: &[R], out: &mut [*mut u8], atomic: bool) -> Served {
         let aligned = if self.ordered { self.aligned_classes(requests) } else { 0 };
         for (index, (entry, request)) in out.iter_mut().zip(requests).enumerate() {
-            *entry = Entry::new(request.request().spike, index).0;
+            *entry = OutEntry::new(request.request().spike, index).0;
         }
         out.sort_unstable();
         let mut served = Served { blocks: 0, refused: None };
         let (mut numbers, mut place) = ([0; RUN], 0);
         while place < out.len() && !(atomic && served.refused.is_some()) {
-            let first = requests[Entry(out[place]).request()].request();
+            let first = requests[OutEntry(out[place]).request()].request();
             let mut run = 0;
             for (number, &entry) in numbers.iter_mut().zip(&out[place..]) {
-                *number = Entry(entry).request();
+                *number = OutEntry(entry).request();
                 let next = requests[*number].request();
                 if !(first.is_like(&next) && (self.ordered || first.spike == next.spike)) {
                     break;
@@ -375,8 +375,8 @@ impl<'a> Server<'a> {
             let group = |column: u32| u64::from(column) << 40 | served_by;
             let named = first.column.map(|column| group(column.index()));
             for (&entry, &number) in part[..blocks].iter().zip(&numbers) {
-                Entry(entry).set_request(number);
-                Entry(entry).set_group(named.unwrap_or_else(|| group(self.column_of(entry))));
+                OutEntry(entry).set_request(number);
+                OutEntry(entry).set_group(named.unwrap_or_else(|| group(self.column_of(entry))));
             }
             served.blocks += blocks;
             served.refused = served.refused.or(refused);

@@ -82,7 +82,7 @@ impl Core {
 
 /// A slot, by whom it is kept, and whether its span counts it as away (K3).
 #[derive(Clone, Copy)]
-struct Kept {
+struct KeptSlot {
     granule: Granule,
     index: u32,
     id: CellId,
@@ -97,9 +97,9 @@ struct Check<'a> {
     /// How many of each invariant.
     told: HashMap<&'static str, usize>,
     /// Slots that stacks and words keep, by the words of the maps that they are in.
-    kept: HashMap<usize, Vec<Kept>>,
+    kept: HashMap<usize, Vec<KeptSlot>>,
     /// Those of them that are no free slots of the cells that keep them.
-    strays: Vec<Kept>,
+    strays: Vec<KeptSlot>,
     /// Spans with units under their summary or to be collected, by column and cell.
     with_room: HashMap<(u32, u32), usize>,
 }
@@ -237,7 +237,7 @@ impl<'a> Check<'a> {
                 for (granule, away) in slots {
                     let kept = self.kept.entry(granule.word()).or_default();
                     let once = kept.iter().all(|other| other.granule != granule);
-                    kept.push(Kept { granule, index, id, away });
+                    kept.push(KeptSlot { granule, index, id, away });
                     self.derived(once, "S3", granule.0, || format!("granule {:#x} is kept twice by cells", granule.0));
                 }
             }
@@ -282,7 +282,7 @@ impl<'a> Check<'a> {
         let mut strays = core::mem::take(&mut self.strays);
         strays.extend(self.kept.drain().flat_map(|(_, kept)| kept));
         strays.sort_unstable_by_key(|stray| stray.granule);
-        for Kept { granule, index, id, .. } in strays {
+        for KeptSlot { granule, index, id, .. } in strays {
             self.derived(false, "S3", granule.0, || {
                 format!("granule {:#x} is kept by cell {} of column {index}, and no free slot of its spans", granule.0, id.0)
             });

@@ -32,7 +32,7 @@
 //!   are more than 4 KiB, a block of a third column is freed, or the holder reports: telling locks a line that all who free there
 //!   write. So of each other holder there may be 4 KiB that a column does not know of; a snapshot does.
 
-use core::cell::Cell as Slot;
+use core::cell::Cell as Field;
 use core::mem::MaybeUninit;
 
 use super::block::{ColumnBlock, Hold, OpenSide};
@@ -96,54 +96,54 @@ impl Asked {
 /// What the holder of a column works with.
 #[repr(C, align(128))]
 pub(crate) struct Handle {
-    origin: Slot<*mut u8>,
-    granules: Slot<u64>,
-    pages: Slot<*const PageEntry>,
-    live: Slot<*const AtomicU64>,
-    remote: Slot<*const AtomicU64>,
-    spans: Slot<*const SpanMeta>,
-    chunks: Slot<*const ChunkMeta>,
-    block: Slot<*const u8>,
+    origin: Field<*mut u8>,
+    granules: Field<u64>,
+    pages: Field<*const PageEntry>,
+    live: Field<*const AtomicU64>,
+    remote: Field<*const AtomicU64>,
+    spans: Field<*const SpanMeta>,
+    chunks: Field<*const ChunkMeta>,
+    block: Field<*const u8>,
     /// What the owner of a span must be for a free to be fast; nobody once the holder is *watchful* (L3), and with `ZERO_FREED`.
-    owner: Slot<u32>,
+    owner: Field<u32>,
     /// Its index plus one, as `Owner::column` has it; 0 before it is set up.
-    number: Slot<u32>,
+    number: Field<u32>,
     level: AtomicI64,
     peak: AtomicI64,
     /// Granules that others freed and the holder has taken back, or handed out again.
     again: AtomicU64,
     /// The status of a free that went well, 0. Read, not written into the code: if the
     /// compiler knew it, a free that spills would come back for it and need a stack frame.
-    pub(crate) freed_status: Slot<i32>,
+    pub(crate) freed_status: Field<i32>,
     /// What it must be, whether or not others freed blocks of the span, for the watchful way; nobody with `ZERO_FREED`.
-    own: Slot<u32>,
+    own: Field<u32>,
     /// What was read of the page entries of the blocks held back, whose cells count; that of the sink, at offset 0, if none is.
-    held_entries: [Slot<Entry>; 2],
-    core: Slot<*const Core>,
+    held_entries: [Field<Entry>; 2],
+    core: Field<*const Core>,
     /// The chunk that single spans are taken from; else the one that does not exist.
-    single: Slot<*const ChunkMeta>,
+    single: Field<*const ChunkMeta>,
     /// What the holder's face notes of refused calls, if anything.
-    note: Slot<Option<Note>>,
+    note: Field<Option<Note>>,
     /// Why the last call on this handle was refused.
-    error: Slot<MaybeUninit<Error>>,
+    error: Field<MaybeUninit<Error>>,
     /// The first span of that chunk.
-    single_first: Slot<SpanId>,
+    single_first: Field<SpanId>,
     /// The first chunk of the leaf of the chunk index from which the column's last chunk came.
-    leaf_first: Slot<ChunkId>,
+    leaf_first: Field<ChunkId>,
     /// That leaf.
-    leaf: Slot<*const AtomicU64>,
+    leaf: Field<*const AtomicU64>,
     /// The row of cells for each octave of spike time.
-    rows: [Slot<*const u8>; 32],
+    rows: [Field<*const u8>; 32],
     /// Bytes of the column that the arena's counters know of.
-    told: Slot<i64>,
+    told: Field<i64>,
     /// Granules of what others freed that the level leaves out already; 0 while somebody holds the column (L2).
     heard: AtomicI64,
     /// The column of which the holder freed blocks last.
-    away: Slot<u32>,
+    away: Field<u32>,
     /// Granules of them that it was not told of (L5).
     away_granules: AtomicU64,
     /// What the latest allocation from a cell asks for that needed more than its stack and its word.
-    asked: Slot<Asked>,
+    asked: Field<Asked>,
 }
 
 // SAFETY: zero is valid: null pointers, and an uninitialised error; `set_up` comes before any use.

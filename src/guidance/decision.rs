@@ -100,11 +100,11 @@ pub struct DecisionCache {
     ttl_ns: u64,
     /// Counted from 1: an entry that was never written is of generation 0.
     generation: AtomicU64,
-    counts: [Counts; STRIPES],
+    counts: [Recalls; STRIPES],
 }
 
 #[repr(align(64))]
-struct Counts {
+struct Recalls {
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -124,7 +124,7 @@ impl DecisionCache {
             entries: entries.into(),
             ttl_ns: ttl.as_nanos().try_into().unwrap_or(u64::MAX),
             generation: AtomicU64::new(1),
-            counts: core::array::from_fn(|_| Counts { hits: AtomicU64::new(0), misses: AtomicU64::new(0) }),
+            counts: core::array::from_fn(|_| Recalls { hits: AtomicU64::new(0), misses: AtomicU64::new(0) }),
         })
     }
 

@@ -64,7 +64,7 @@ struct Group {
 
 /// How far a round is.
 #[derive(Clone, Copy)]
-struct Place {
+struct Reached {
     group: usize,
     /// The next concept of the group, and the next of its ties.
     next: u32,
@@ -88,7 +88,7 @@ enum Phase {
     /// Which groups are not worth this price?
     Round {
         price: u64,
-        at: Place,
+        at: Reached,
     },
     /// Take back what stays.
     Stay(usize),
@@ -354,12 +354,12 @@ impl Trim {
     }
 
     /// Where a round begins with a group.
-    fn place(&self, group: usize) -> Place {
-        Place { group, next: self.groups.get(group).map_or(NONE, |group| group.first), tie: 0, lost: 0 }
+    fn place(&self, group: usize) -> Reached {
+        Reached { group, next: self.groups.get(group).map_or(NONE, |group| group.first), tie: 0, lost: 0 }
     }
 
     /// Goes on with the group at hand. Every tie is read: the plan follows what the search saw of a hub's.
-    fn round(&mut self, graph: &Graph, price: u64, mut at: Place, read: &mut u64) -> Phase {
+    fn round(&mut self, graph: &Graph, price: u64, mut at: Reached, read: &mut u64) -> Phase {
         let mut work = 0;
         while work < STROKE {
             work += 1;

@@ -81,11 +81,11 @@ impl Table {
 
 struct Shard {
     table: AtomicPtr<Table>,
-    writer: Mutex<Counts>,
+    writer: Mutex<Filling>,
 }
 
 /// What the writers of a shard know.
-struct Counts {
+struct Filling {
     /// The hash of what is in each place.
     hashes: Box<[u64]>,
     /// Places that are not empty.
@@ -96,7 +96,7 @@ struct Counts {
 
 impl Shard {
     fn new() -> Self {
-        let counts = Counts { hashes: vec![0; PLACES].into(), used: 0, live: 0 };
+        let counts = Filling { hashes: vec![0; PLACES].into(), used: 0, live: 0 };
         Self { table: AtomicPtr::new(Table::leaked(PLACES).as_ptr()), writer: Mutex::new(counts) }
     }
 
@@ -171,7 +171,7 @@ impl Drop for Ids {
 
 /// The right to change where ids with one hash are (I1).
 pub(crate) struct Writer<'a> {
-    counts: MutexGuard<'a, Counts>,
+    counts: MutexGuard<'a, Filling>,
     shard: &'a Shard,
     hash: u64,
 }

@@ -30,7 +30,7 @@ use crate::sync::Ordering::Relaxed;
 use crate::{Arena, ConceptType};
 
 /// A slot that was found.
-struct Found {
+struct FoundSlot {
     slot: Slot,
     usable: usize,
     column: u32,
@@ -40,7 +40,7 @@ struct Found {
 pub(in crate::service) struct Judged<'a> {
     superblock: Option<NonNull<Superblock>>,
     /// What is kept, and the pool that it is charged to, in the order of its places: so numbers are the same in every run.
-    kept: Vec<(Concept<'a>, Found, usize)>,
+    kept: Vec<(Concept<'a>, FoundSlot, usize)>,
     /// Other blocks than superblock and log.
     unused: Vec<NonNull<u8>>,
     log: Log,
@@ -60,10 +60,10 @@ impl<'a> Judged<'a> {
         let log = Log::find(arena, &superblock.log)?;
         let mut special = log.blocks();
         special.insert(block.cast());
-        let mut newest: HashMap<&str, (Concept<'_>, Found)> = HashMap::new();
+        let mut newest: HashMap<&str, (Concept<'_>, FoundSlot)> = HashMap::new();
         let mut unused = Vec::new();
         arena.each_block(|column, block, usable| {
-            let found = Found { slot: Slot::at(block), usable, column };
+            let found = FoundSlot { slot: Slot::at(block), usable, column };
             if !Durable::counts(superblock, found.slot.mark()) {
                 unused.extend(Some(block).filter(|block| !special.contains(block)));
                 return Ok(());
