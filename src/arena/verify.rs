@@ -41,8 +41,9 @@ pub struct Finding {
 }
 
 impl Arena {
-    /// Checks the invariants that ARCHITECTURE.md lists as checked, not all that are stated. Only meaningful while nothing else uses the arena (columns may be held): beside
-    /// a thread that works it may find invariants broken that hold. Takes time that grows with the arena.
+    /// Checks the invariants that ARCHITECTURE.md lists as checked, not all that are stated. Only meaningful while nothing else uses
+    /// the arena (columns may be held): beside a thread that works it may find invariants broken that hold. Takes time that grows with
+    /// the arena.
     ///
     /// # Errors
     /// [`Error::Broken`] names the first of them that does not hold.
