@@ -153,7 +153,10 @@ impl Core {
 
     /// Blocks of a span of some class that are handed out and freed by nobody, those held back not counted off.
     fn live_slots(&self, span: SpanId, head: Head, class: &Class) -> u32 {
-        let live = |word| (self.live.at(word).load(Relaxed) & !self.remote.at(word).load(Relaxed)).count_ones();
+        // H3: of shared blocks remote bits say nothing.
+        let shared = matches!(head, Head::Slots { shared: true, .. });
+        let freed = |word| if shared { 0 } else { self.remote.at(word).load(Relaxed) };
+        let live = |word| (self.live.at(word).load(Relaxed) & !freed(word)).count_ones();
         // No more than there are, whatever the maps say.
         head.words(span).map(live).sum::<u32>().min(u32::from(class.slots))
     }

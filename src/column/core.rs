@@ -3,7 +3,6 @@
 use super::block::{Blocks, ColumnBlock, Hold};
 use super::cell::{Cell, CellId, Row, Rows};
 use super::held::Handle;
-use super::publish::Intent;
 use super::remote::RemoteFree;
 use super::shape::Shape;
 use crate::error::{Error, Result};
@@ -13,7 +12,7 @@ use crate::region::{
     Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, TRUNCATED, Table, named,
 };
 use crate::size_class::{CHUNK, CLASS_COUNT, Class, GRANULE, SPAN};
-use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Parked, Passings, SpanMeta};
+use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Intent, Parked, Passings, SpanMeta};
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::path::Path;
 
@@ -69,6 +68,8 @@ pub(crate) struct Counters {
     pub(crate) cursor: AtomicU64,
     /// Chains that nobody could walk to their end.
     pub(crate) parked: Parked,
+    /// Intents of publications that were ever taken: those behind are nobody's.
+    pub(crate) intents: AtomicU32,
 }
 
 impl Counters {

@@ -8,21 +8,26 @@
 //!                publish                                  unpublish
 //!  1  remote bit set: the slot is ours, of all who would    intent: this block, that place
 //!     publish it; not live yet
-//!  2  intent: this block, that place                        remote bit set: we are the one who frees it
-//!  3  live bit set                                          place: named the block, names nothing (0)
-//!  4  place: names the block                                live bit clear
-//!  5  remote bit clear                                      intent gone
-//!  6  intent gone                                           remote bit clear
+//!  2  intents about its former blocks say nothing more      place: named the block, names nothing (0): we are the one who
+//!                                                             frees it
+//!  3  intent: this block, that place                        live bit clear: anybody may publish it
+//!  4  live bit set                                          intent gone
+//!  5  remote bit clear
+//!  6  place: names the block
+//!  7  intent gone
 //! ```
 //!
 //! Published blocks have spans of their own: shared ones, of cells that do not exist ([`CellId::published`]). There a slot is
-//! claimed by its remote bit, so that between (1) and the end nobody else can have it, and a free of it by
-//! anybody else (a plain [`free`](crate::Arena::free) clears the live bit) is told from ours. Large blocks use the two bits of
-//! their first granule the same way, and their span says that they were published.
+//! claimed by its remote bit, so that nobody else can have it while it is free (H3). Once the place names it, it is a block as any
+//! other: whoever sees the name may free or unpublish it, also if who publishes has not come to (7). A plain
+//! [`free`](crate::Arena::free) clears the live bit, and leaves the place. Large blocks are claimed as spans, and need no remote bit;
+//! their span says that they were published.
 //!
-//! Recovery (Y5) finds a block with both bits set only between the first and the last step. It is live if an intent says
-//! that a place should name it and that place does; else it is free. An intent that is left from a publication that
-//! was over can name a place, but the place names the block only if the block was published there.
+//! Recovery (Y5) takes a published block for free if an intent is about it and no intent's place names it: that is so between (4) and
+//! (6), and between (2) and (3) of an unpublication. All other live ones stay. So no intent may be about a block that is none of its
+//! own: who died, or rests, after its block was taken back may have left one, and whoever gives the slot again, in whatever way,
+//! first makes those say nothing (2). An intent is noted before its place names the block, or while it does, so that all of them are
+//! seen by who finds the slot free.
 //!
 //! Offset 0 names nothing: the first 16 bytes of user memory are never published.
 
@@ -34,38 +39,13 @@ use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
-use crate::span::{Claim, PublishedSlot, SharedKey};
+use crate::span::{Claim, Intent, PublishedSlot, SharedKey, take_name};
 use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Publications that may be under way at a time.
 pub(crate) const INTENTS: usize = 256;
-/// In place of a block: the intent is somebody's.
-const TAKEN: u64 = u64::MAX;
-
-/// A publication that is under way, or none (block 0).
-#[repr(C)]
-pub(crate) struct Intent {
-    /// The block's granule.
-    block: AtomicU64,
-    /// Where its name is to be: the place's code (see [`Place`]).
-    place: AtomicU64,
-}
-
-// SAFETY: atomics; zero: none.
+// SAFETY: atomics; zero: nobody's.
 unsafe impl crate::region::Plain for Intent {}
-
-impl Intent {
-    /// Release: the place comes before.
-    fn set(&self, block: Granule, place: Place<'_>) {
-        self.place.store(place.code, Relaxed);
-        self.block.store(block.0, Ordering::Release);
-    }
-
-    /// Nothing is under way any more. Release: what was, is over.
-    fn clear(&self) {
-        self.block.store(0, Ordering::Release);
-    }
-}
 
 /// A word that names a block by its offset; 0 names none.
 #[derive(Clone, Copy)]
@@ -158,7 +138,7 @@ impl Core {
         let slots = u32::from(class.slots) - u32::from(Self::has_no_name(head.first()));
         let mut retries = 0;
         let reserved = self.span(head).shared.reserve(SharedKey { column: index, cell: id.0 }, slots, &mut retries);
-        // As for other shared spans.
+        // As for other shared spans: a slot that is free and that somebody else has claimed is counted by its reservation (H3).
         let granule = reserved.then(|| {
             loop {
                 if let Some(granule) = self.find_unpublished(head, id.class(), class, &mut retries) {
@@ -192,9 +172,10 @@ impl Core {
         slots.chain(others).find(|&granule| claim(granule))
     }
 
-    /// Makes a slot that was claimed for publication an ordinary block.
+    /// Makes a slot that was claimed for publication a block that no place names.
     pub(crate) fn give_unpublished(&self, granule: Granule) {
-        self.published(granule).give(|| {});
+        self.forget_intents(granule);
+        self.published(granule).give();
     }
 
     fn published(&self, granule: Granule) -> PublishedSlot<'_> {
@@ -237,7 +218,7 @@ impl Core {
             // Before it is a block. Spans of published blocks have no row that tells which alignment a reallocation keeps.
             self.span(self.head_of(granule.span())).align.fetch_max(align.trailing_zeros(), Relaxed);
         }
-        self.name_at(granule, intent, place, || {});
+        self.name_at(granule, intent, place, || self.published(granule).give());
         Ok((granule, index, u64::from(id.class_of().bytes)))
     }
 
@@ -266,19 +247,21 @@ impl Core {
         let granule = head.first();
         // Before it is a block.
         self.span(head).published.store(1, Relaxed);
-        self.remote_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
-        self.name_at(granule, intent, place, || self.page(head).set(Owner::large(index), 0));
+        self.name_at(granule, intent, place, || {
+            self.live_word(granule).fetch_or(granule.bit(), Ordering::AcqRel);
+            self.page(head).set(Owner::large(index), 0);
+        });
         self.note_used(index);
         Ok((granule, span_bytes(u64::from(spans)) as u64))
     }
 
-    /// Steps 2 to 5 for a block whose remote bit the caller has set; `own` comes after its live bit.
-    fn name_at(&self, granule: Granule, intent: &Intent, place: Place<'_>, own: impl FnOnce()) {
-        intent.set(granule, place);
-        self.published(granule).give(|| {
-            own();
-            place.word.store(Self::name(granule), Ordering::Release);
-        });
+    /// Steps 2 to 6 for a slot, or a large block, that the caller has; `give` are (4) and (5).
+    fn name_at(&self, granule: Granule, intent: &Intent, place: Place<'_>, give: impl FnOnce()) {
+        self.forget_intents(granule);
+        intent.set(granule, place.code);
+        give();
+        // Release: pairs with who reads the name.
+        place.word.store(Self::name(granule), Ordering::Release);
     }
 
     /// Frees the published block that is named at `place`, which names nothing afterwards: wait-free. Returns the
@@ -289,21 +272,21 @@ impl Core {
         let granule = self.granule(p).filter(|_| name != 0).ok_or(Misuse::NoBlock.of(p))?;
         let owner = self.published_in(granule, p)?.1.owner();
         let slot = self.published(granule);
-        let intent = self.take_intent()?;
-        // Before the remote bit: with it, and without an intent, the block would be free although the place names it.
-        intent.set(granule, place);
-        if !slot.claim_back() {
-            intent.clear();
+        if !slot.is_live() {
             // What starts no slot never was a block. (Of a large block it is looked at above.)
             let misuse = if owner.is_large() { Misuse::Twice } else { Self::not_live(granule, self.place_under(granule, owner)) };
             return Err(misuse.of(p));
         }
-        // Once more: until it was claimed others may have taken it back, and published another block that has its name.
-        let found = self.published_in(granule, p).and_then(|found| {
-            place.word.compare_exchange(name, 0, Ordering::AcqRel, Ordering::Acquire).map(|_| found).map_err(|_| Misuse::Twice.of(p))
-        });
-        let (index, entry) = found.inspect_err(|_| {
-            slot.end();
+        let intent = self.take_intent()?;
+        // Before the place names it no more: without an intent the block would be live for good.
+        intent.set(granule, place.code);
+        if !take_name(place.word, name) {
+            intent.clear();
+            return Err(Misuse::Twice.of(p));
+        }
+        // Only now: until then others may have taken it back, and given something else that has its name.
+        let (index, entry) = self.published_in(granule, p).inspect_err(|_| {
+            let _ = place.word.compare_exchange(0, name, Ordering::AcqRel, Ordering::Acquire);
             intent.clear();
         })?;
         let (owner, head, id) = (entry.owner(), granule.span(), CellId::of(entry));
@@ -318,7 +301,6 @@ impl Core {
         }
         let was_live = slot.take_back();
         intent.clear();
-        slot.end();
         if !was_live {
             // Somebody freed it in the same instant.
             return Err(Misuse::Twice.of(p));
@@ -351,19 +333,64 @@ impl Core {
 
     /// Takes an intent: one look at each, wait-free.
     fn take_intent(&self) -> Result<&Intent> {
-        let free = |intent: &&Intent| {
-            intent.block.load(Relaxed) == 0 && intent.block.compare_exchange(0, TAKEN, Ordering::Acquire, Relaxed).is_ok()
-        };
-        (0..INTENTS).map(|index| self.intents.at(index)).find(free).ok_or(Error::Publishing)
+        let index = (0..INTENTS).find(|&index| self.intents.at(index).try_take()).ok_or(Error::Publishing)?;
+        let (used, ever) = (index as u32 + 1, &self.counters().intents);
+        if ever.load(Relaxed) < used {
+            // Relaxed: it is seen by who sees what the intent is about.
+            ever.fetch_max(used, Relaxed);
+        }
+        Ok(self.intents.at(index))
     }
 
-    /// Whether an intent's place names a block that was being published or taken back (Y5).
-    pub(crate) fn is_named(&self, granule: Granule) -> bool {
-        (0..INTENTS).map(|index| self.intents.at(index)).any(|intent| {
-            intent.block.load(Relaxed) == granule.0
-                && self.place_of(intent.place.load(Relaxed)).is_some_and(|place| place.word.load(Relaxed) == Self::name(granule))
-        })
+    /// No intent is about a former block of this slot any more (2); it is the caller's, and free. Looks at those that were ever taken,
+    /// which are as many as were under way at a time.
+    fn forget_intents(&self, granule: Granule) {
+        let ever = self.counters().intents.load(Relaxed) as usize;
+        (0..ever.min(INTENTS)).for_each(|index| self.intents.at(index).forget(granule));
+    }
+
+    /// The blocks that intents are about, and that no intent's place names (Y5). While nobody uses the arena.
+    pub(crate) fn unnamed(&self) -> Vec<Granule> {
+        // They may be damaged.
+        let granules = (CHUNK / GRANULE) as u64..self.region.granules();
+        let noted = || (0..INTENTS).filter_map(|index| self.intents.at(index).noted().filter(|(block, _)| granules.contains(&block.0)));
+        let names = |granule: Granule, code| self.place_of(code).is_some_and(|place| place.word.load(Relaxed) == Self::name(granule));
+        let named = |granule: Granule| noted().any(|(block, code)| block == granule && names(granule, code));
+        noted().map(|(block, _)| block).filter(|&block| !named(block)).collect()
     }
 }
 
 const _: () = assert!(CHUNK_SPANS * SPAN_GRANULES * GRANULE == CHUNK && ROOTS_FROM > crate::region::CAPACITY_MAX as u64);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::arena::{Arena, SpanView};
+    use crate::column::ColumnId;
+    use crate::spike::SpikeTime;
+    use crate::sync::Ordering::Relaxed;
+    use core::alloc::Layout;
+
+    /// Who looks for a slot, and finds that it was published meanwhile, has turned its remote bit on, and rests. Seen with: remote bits
+    /// taken off in a walk, or in a picture.
+    #[test]
+    fn a_block_is_there_whoever_looks_for_a_slot() {
+        let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+        let column = ColumnId::new(0);
+        let block = arena.publish_root(Some(column), Layout::new::<[u64; 8]>(), SpikeTime::NONE, 0).unwrap();
+        let granule = arena.core.granule(block.as_ptr()).unwrap();
+        arena.core.remote_word(granule).fetch_or(granule.bit(), Relaxed);
+        let mut seen = Vec::new();
+        arena.column(column).unwrap().walk(|block| {
+            seen.push(block.start);
+            true
+        });
+        assert_eq!(seen, [block]);
+        let shown = arena.map()[0].spans.iter().any(|span| matches!(span, SpanView::Shared { live: 1, .. }));
+        assert!(shown, "{:?}", arena.map());
+        // SAFETY: nothing uses the block.
+        unsafe { arena.unpublish_root(0) }.unwrap();
+        arena.core.remote_word(granule).fetch_and(!granule.bit(), Relaxed);
+        assert_eq!(arena.metrics().bytes_live, 0);
+        arena.verify().unwrap();
+    }
+}

@@ -10,13 +10,13 @@
 use super::block::{Blocks, ColumnBlock};
 use super::cell::Rows;
 use super::core::{COLUMNS_MAX, Counters, Options};
-use super::publish::{INTENTS, Intent};
+use super::publish::INTENTS;
 use crate::error::{Error, Result};
 use crate::map::PageEntry;
 use crate::region::header::Described;
 use crate::region::{Extent, Layout, Region, RegionOptions, Section, chunks_for};
 use crate::size_class::{CHUNK, CHUNK_SPANS, CLASS_COUNT, SPAN_WORDS};
-use crate::span::{ChunkMeta, SpanMeta};
+use crate::span::{ChunkMeta, Intent, SpanMeta};
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64};
 
 /// Where everything lies in the metadata of a region of given columns and chunks.

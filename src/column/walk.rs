@@ -54,7 +54,7 @@ impl Core {
             }
             let bytes = self.class_of(head).bytes as usize;
             self.words_of(head).all(|word| {
-                let mut blocks = self.blocks_of_word(word, []);
+                let mut blocks = self.blocks_of_word(word, owner, []);
                 while blocks != 0 {
                     let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
                     blocks &= blocks - 1;
@@ -67,9 +67,11 @@ impl Core {
         });
     }
 
-    /// The blocks of a word that nobody has freed; `held` are the frees that are held back.
-    fn blocks_of_word(&self, word: usize, held: impl IntoIterator<Item = Granule>) -> u64 {
-        let live = self.live.at(word).load(Relaxed) & !self.remote.at(word).load(Relaxed);
+    /// The blocks of a word of `owner` that nobody has freed; `held` are the frees that are held back.
+    fn blocks_of_word(&self, word: usize, owner: Owner, held: impl IntoIterator<Item = Granule>) -> u64 {
+        // H3: of shared blocks remote bits say nothing.
+        let freed = if owner.is_shared() { 0 } else { self.remote.at(word).load(Relaxed) };
+        let live = self.live.at(word).load(Relaxed) & !freed;
         held.into_iter().filter(|held| held.word() == word).fold(live, |live, held| live & !held.bit())
     }
 }
@@ -90,7 +92,7 @@ impl Handle {
             }
             let bytes = core.class_of(head).bytes as usize;
             let left = |word| {
-                let blocks = core.blocks_of_word(word, self.block().holds.all());
+                let blocks = core.blocks_of_word(word, owner, self.block().holds.all());
                 // A span without blocks may be taken away at this moment (see `steal`).
                 let is_lost = blocks != 0 && owner.holder().is_some() && !core.page(head).is_still(self.index());
                 if is_lost { 0 } else { blocks }

@@ -15,7 +15,8 @@
 //!   span of a held column only the holder changes it; in a shared span, and for large blocks, it
 //!   is changed by atomic read-modify-writes alone.
 //! - **M2** a remote bit is set by who frees a block of a column that it does not hold; the column's
-//!   holder clears it together with the live bit when it takes the block back.
+//!   holder clears it together with the live bit when it takes the block back. (In a shared span it is H3 that holds, and a large
+//!   block has none.)
 //! - **M3** every span of a run has the run's owner and cell, because slots start in all of them, and says how far back the run's
 //!   first span lies; one whose holder gives and takes slots of a medium class says so. A free span, and the continuation of a
 //!   large block, has no owner: no block starts there.

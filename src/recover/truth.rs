@@ -228,23 +228,40 @@ impl Core {
         }
     }
 
-    /// What others freed is free (Y2), and no word of the remote map is set any more.
+    /// What others freed is free (Y2), and what was being published or unpublished and is not named (Y5); and no word of the
+    /// remote map is set any more.
     fn settle_frees(&self, chunks: &[ChunkId]) {
+        let unnamed = self.unnamed();
         self.each_found(chunks, |span, head| {
+            let publishes = self.publishes(span, head);
             for word in head.words(span) {
-                let (live, remote) = (self.live.at(word), self.remote.at(word));
+                let remote = self.remote.at(word);
                 let freed = remote.load(Relaxed);
                 if freed != 0 {
-                    let between = live.load(Relaxed) & freed;
-                    let kept = self.published_among(head, word, between);
-                    // An unpublication takes the name away before it zeroes.
-                    self.zero_found(head, word, between & !kept);
-                    live.store(live.load(Relaxed) & !freed | kept, Relaxed);
+                    if !publishes {
+                        self.free_found(head, word, freed);
+                    }
                     // Release: the live bits are cleared before (Y2).
                     remote.store(0, Release);
                 }
             }
+            if publishes {
+                let words = head.words(span);
+                unnamed
+                    .iter()
+                    .filter(|block| words.contains(&block.word()))
+                    .for_each(|block| self.free_found(head, block.word(), block.bit()));
+            }
         });
+    }
+
+    /// Blocks of a word are free, as far as they are live.
+    fn free_found(&self, head: Head, word: usize, blocks: u64) {
+        let live = self.live.at(word);
+        let given = live.load(Relaxed);
+        // An unpublication takes the name away before it zeroes.
+        self.zero_found(head, word, given & blocks);
+        live.store(given & !blocks, Relaxed);
     }
 
     /// Zeroes blocks of a word which are free from here on, if freed memory is to be zero: whoever died had perhaps not come to it.
@@ -263,16 +280,12 @@ impl Core {
         }
     }
 
-    /// Of blocks of a word that were being published or unpublished, those that are named where they are to be (Y5).
-    fn published_among(&self, head: Head, word: usize, between: u64) -> u64 {
-        let publishes = match head {
+    /// Whether the blocks of a head were, or can be, published: then remote bits say nothing of them (H3).
+    fn publishes(&self, span: SpanId, head: Head) -> bool {
+        match head {
             Head::Free => false,
             Head::Slots { cell, .. } => cell.is_published(),
-            Head::Large { .. } => true,
-        };
-        if !publishes {
-            return 0;
+            Head::Large { .. } => self.span(span).published.load(Relaxed) != 0,
         }
-        (0..64).filter(|bit| between >> bit & 1 != 0 && self.is_named(Granule(word as u64 * 64 + bit))).fold(0, |kept, bit| kept | 1 << bit)
     }
 }

@@ -31,6 +31,7 @@
 mod chunk;
 mod inbox;
 mod index;
+mod intent;
 mod passing;
 mod published;
 mod shared;
@@ -40,6 +41,7 @@ pub(crate) use inbox::{Inbox, Next, Parked, Pending};
 #[cfg(not(loom))]
 pub(crate) use index::ChunkIndex;
 pub(crate) use index::{IndexWords, claim_in};
+pub(crate) use intent::{Intent, take_name};
 #[cfg(loom)]
 pub(crate) use passing::ASKS;
 pub(crate) use passing::Passings;

@@ -3,10 +3,12 @@
 //! ```text
 //! live remote
 //!   0    0     free               claim --> 0 1 --> give --> 1 1 --> 1 0
-//!   1    0     a block            claim_back --> 1 1 --> take_back --> 0 1 --> end --> 0 0
+//!   1    0     a block            take_back --> 0 0
 //! ```
 //!
-//! Who turns the remote bit on has the slot until it turns the bit off: nobody else gives it, or takes it back.
+//! Who turns the remote bit of a free slot on has the slot until it turns the bit off (H3). Who looks for a slot, finds it free and
+//! comes late turns the bit of a block on, notices, and turns it off again: so of a block the remote bit says nothing, and who takes
+//! it back neither looks at it nor changes it.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -35,50 +37,35 @@ impl PublishedSlot<'_> {
         if (self.live.load(Ordering::Relaxed) | self.remote.load(Ordering::Relaxed)) & self.bit != 0 {
             return Claim::Taken;
         }
-        // Acquire: pairs with `end`, so that the last block's uses come before.
+        // Acquire: pairs with `end`: if it was published meanwhile, that is seen.
         if self.remote.fetch_or(self.bit, Ordering::AcqRel) & self.bit != 0 {
             return Claim::Lost;
         }
         if self.is_live() {
-            // It was published meanwhile.
             self.end();
             return Claim::Lost;
         }
         Claim::Ours
     }
 
-    /// Whether it is a block. Acquire: pairs with who gave it, or takes it back.
+    /// Whether it is a block. Acquire: pairs with who gave it, or took it back, so that its last block's uses come before.
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Ordering::Acquire) & self.bit != 0
     }
 
-    /// The slot, which is the caller's, is a block from here on; `name` comes in between. Each step is a
-    /// read-modify-write, or a release: recovery relies on their order (Y5).
-    pub(crate) fn give(&self, name: impl FnOnce()) {
+    /// The slot, which is the caller's, is a block from here on. In this order, so that it is never another's to claim.
+    pub(crate) fn give(&self) {
         self.live.fetch_or(self.bit, Ordering::AcqRel);
-        name();
         self.end();
     }
 
-    /// Claims a block, to take it back: wait-free. False if it is none, or somebody else takes it back.
-    pub(crate) fn claim_back(&self) -> bool {
-        if !self.is_live() || self.remote.fetch_or(self.bit, Ordering::AcqRel) & self.bit != 0 {
-            return false;
-        }
-        let still = self.is_live();
-        if !still {
-            self.end();
-        }
-        still
-    }
-
-    /// The block, which the caller has claimed back, is none any more. False if somebody has freed it in the same instant.
+    /// The block is none any more, and the slot anybody's. False if somebody has freed it in the same instant.
     pub(crate) fn take_back(&self) -> bool {
         self.live.fetch_and(!self.bit, Ordering::AcqRel) & self.bit != 0
     }
 
-    /// The caller has it no more. Release: all that was done to it comes before the next claim.
-    pub(crate) fn end(&self) {
+    /// The caller has it no more. Release: pairs with the next claim.
+    fn end(&self) {
         self.remote.fetch_and(!self.bit, Ordering::AcqRel);
     }
 }

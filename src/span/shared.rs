@@ -13,6 +13,9 @@
 //! Invariants
 //! - **H1** slots taken >= live bits of the span: a reservation comes before its bit, and goes after it.
 //! - **H2** only an open span without reservations is closed, and who closes it owns it.
+//! - **H3** a remote bit of a shared span is set by who looks for a slot to publish, one at a time, with a reservation; while the slot is
+//!   free, it is theirs. Of a block it says nothing (see [`super::published`]). So with a reservation a slot without both bits will
+//!   be found.
 
 use crate::sync::{AtomicU64, Ordering};
 

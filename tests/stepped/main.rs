@@ -1,5 +1,5 @@
 //! What is stepped through instruction by instruction: to count them (`bounded_steps`), and to be killed in between (`crash`, `killed`), or
-//! overtaken (`unpublish_races`).
+//! overtaken (`publish_races`, `unpublish_races`).
 //! That takes longer than all other tests together, so they are one program, in which one waits while others run.
 //!
 //! ```text
@@ -18,4 +18,5 @@ mod folder;
 mod killed;
 #[path = "../common/promises.rs"]
 mod promises;
+mod publish_races;
 mod unpublish_races;
