@@ -150,7 +150,8 @@ impl Arena {
     ///
     /// # Errors
     /// [`Error::ArenaHeld`] while a column is held; [`Error::Format`] if what is there is no file; [`Error::FileBusy`] if the file
-    /// is a region that somebody has open, also since the copy was begun; [`Error::File`].
+    /// is a region that somebody has open, also since the copy was begun; [`Error::File`], also if what is there cannot be opened to see
+    /// that.
     pub fn snapshot(&self, path: impl AsRef<Path>) -> Result<()> {
         match self.held_column() {
             Some(column) => Err(Error::ArenaHeld(column)),

@@ -77,8 +77,20 @@ const LOCK_TRIES: u32 = 50;
 pub(super) const OPEN_TRIES: u32 = 20;
 
 /// Whether somebody has the region file at `path` open. A lock that others may have at the same time is taken for a moment.
-pub(crate) fn is_open_elsewhere(path: &Path) -> bool {
-    open_to_read(path).map(Unlocking::new).is_ok_and(|file| is_taken(&try_lock(&file, Share::WithReaders)))
+///
+/// # Errors
+/// [`Error::File`]: something is there that cannot be opened, so that nobody can tell.
+pub(crate) fn is_open_elsewhere(path: &Path) -> Result<bool> {
+    Ok(open_to_look(path)?.is_some_and(|file| is_taken(&try_lock(&file, Share::WithReaders))))
+}
+
+/// Opens the file at `path` to lock it; `None` if nothing is there.
+fn open_to_look(path: &Path) -> Result<Option<Unlocking>> {
+    match open_to_read(path) {
+        Ok(file) => Ok(Some(Unlocking::new(file))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refused(named(path), "open it", &error)),
+    }
 }
 
 /// A file that is unlocked when it is closed: closing it does not, as long as a forked child has it open. A child that closes it
@@ -221,14 +233,14 @@ fn lock(file: &File) -> io::Result<()> {
     tried
 }
 
-/// Locks what is at `path`, so that nobody opens it as a region before it is replaced; `None` if nothing is there that can be
-/// opened. Where there are no locks, nobody has a region open.
+/// Locks what is at `path`, so that nobody opens it as a region before it is replaced; `None` if nothing is there. Where there are no
+/// locks, nobody has a region open.
 ///
 /// # Errors
-/// [`Error::FileBusy`].
+/// [`Error::FileBusy`]; [`Error::File`] if what is there cannot be opened.
 pub(super) fn hold(path: &Path) -> Result<Option<Unlocking>> {
     for _ in 0..OPEN_TRIES {
-        let Ok(file) = open_to_read(path).map(Unlocking::new) else { return Ok(None) };
+        let Some(file) = open_to_look(path)? else { return Ok(None) };
         if is_taken(&lock(&file)) {
             break;
         }

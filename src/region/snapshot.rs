@@ -28,7 +28,7 @@ impl Region {
             return Err(Error::Format { name: named(path), why: "it is no ordinary file" });
         }
         // A copy that could not get its name need not be made.
-        if is_open_elsewhere(path) {
+        if is_open_elsewhere(path)? {
             return Err(Error::FileBusy(named(path)));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -151,7 +151,7 @@ impl RegionView {
     pub fn state(&self) -> RegionState {
         match self.found {
             // O2: a lock that others may have at the same time is tried for a moment.
-            _ if is_open_elsewhere(&self.path) => RegionState::Open,
+            _ if is_open_elsewhere(&self.path).unwrap_or(false) => RegionState::Open,
             Found::Closed(_) => RegionState::Closed,
             _ => RegionState::Unclosed,
         }

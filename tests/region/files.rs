@@ -205,6 +205,53 @@ fn a_snapshot_replaces_no_region_that_was_opened_while_it_was_made() {
     }
 }
 
+/// What this thread does there is done by somebody who may open no more than anybody.
+#[cfg(target_os = "linux")]
+fn as_anybody<T>(what: impl FnOnce() -> T) -> T {
+    // SAFETY: plain numbers; it is the thread's own.
+    let was = unsafe { libc::setfsuid(65534) };
+    let result = what();
+    // SAFETY: as above.
+    unsafe { libc::setfsuid(was.cast_unsigned()) };
+    result
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_snapshot_replaces_nothing_that_cannot_be_opened_to_see_whether_somebody_has_it_open() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("region-unreadable");
+    set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let path = folder.file("region");
+    let source = builder().build().unwrap();
+    for meanwhile in [false, true] {
+        let ((opened, open), other) = (mpsc::channel(), path.clone());
+        let open_it = move |_| {
+            opened.send(builder().path(&other).build().unwrap()).unwrap();
+            set_permissions(&other, Permissions::from_mode(0o000)).unwrap();
+            false
+        };
+        let refused = as_anybody(|| {
+            if meanwhile {
+                // All of the copy is written by then.
+                between::before(&[between::Call::Sync], open_it);
+            } else {
+                open_it(0);
+            }
+            source.snapshot(&path).unwrap_err()
+        });
+        assert!(matches!(refused, Error::File { code: libc::EACCES, .. }), "{refused}");
+        let arena = open.recv().unwrap();
+        arena.set_root(0, 5).unwrap();
+        drop(arena);
+        set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(5));
+        assert_eq!(folder.files(), 1);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
 #[test]
 fn a_snapshot_can_have_a_name_of_any_length() {
     let folder = Folder::new("region-long");
