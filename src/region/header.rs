@@ -14,6 +14,8 @@
 //! - **F1** words 0 to 4, and the extent that holds, are what they were when they were written (their checks fit), or the
 //!   region is refused; so is one whose numbers do not fit together.
 //! - **F2** the state is `CLOSED` only from a close to the next open; whoever finds another one recovers.
+//! - **F3** while the header of a new region is written the state is `CREATING`, and there is no magic: what is cut short is told from
+//!   what is not ours, and is nothing yet.
 
 use twox_hash::XxHash3_128;
 
@@ -105,6 +107,12 @@ impl Copied {
         self.0[0] == MAGIC
     }
 
+    /// The words and what is stored there when it is written, in order (F3).
+    fn stores(&self) -> impl Iterator<Item = (usize, u64)> {
+        let rest = (1..WORDS).filter(|&index| index != STATE);
+        core::iter::once((0, 0)).chain([STATE].into_iter().chain(rest).chain([0]).map(|index| (index, self.0[index])))
+    }
+
     /// Marks the copy of an open region as that of a closed one.
     pub(crate) fn close(&mut self) {
         self.0[STATE] = CLOSED;
@@ -113,6 +121,10 @@ impl Copied {
     /// What the header says (F1), or what is wrong with it.
     pub(crate) fn read(&self) -> Result<Found, &'static str> {
         let words = &self.0;
+        if words[0] == 0 && words[STATE] == CREATING {
+            // `Header::write` was cut short.
+            return Ok(Found::Nothing);
+        }
         if !self.has_magic() {
             return Err("it is no region file: the first bytes are not the magic ones");
         }
@@ -174,10 +186,11 @@ impl Header {
         Copied(core::array::from_fn(|index| self.0.at(index).load(Relaxed)))
     }
 
-    /// Writes the header of a new region; the state comes last.
+    /// Writes the header of a region that is being created (F3).
     pub(crate) fn write(self, copied: &Copied) {
-        for (index, &word) in copied.0.iter().enumerate() {
-            self.0.at(index).store(word, Relaxed);
+        for (index, word) in copied.stores() {
+            // Release: the stores before it come first.
+            self.0.at(index).store(word, Ordering::Release);
         }
     }
 
@@ -262,6 +275,21 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_header_that_was_cut_short_after_any_store_is_nothing_yet() {
+        let whole = Copied::new(described());
+        let another = Copied::new(Described { columns: 5, ..described() });
+        // In fresh memory, and in that of a creation that was cut short before it was open.
+        for before in [Copied([0; WORDS]), another] {
+            let mut part = before;
+            for (index, word) in whole.stores() {
+                assert!(part.is_zero() || part.read() == Ok(Found::Nothing), "before word {index}: {:?}", part.read());
+                part.0[index] = word;
+            }
+            assert_eq!((part.0, part.read()), (whole.0, Ok(Found::Nothing)));
         }
     }
 

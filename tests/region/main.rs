@@ -274,6 +274,38 @@ fn given_memory_holds_an_arena_and_nothing_else_is_touched() {
     }
 }
 
+/// The magic is stored last, and that a header is being written first.
+#[test]
+fn a_creation_that_was_cut_short_in_given_memory_is_begun_anew() {
+    let size = builder().size().unwrap();
+    let layout = Layout::from_size_align(size, 4096).unwrap();
+    // SAFETY: the layout is not empty.
+    let memory = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+    // SAFETY: it is ours.
+    let build = || unsafe { builder().memory(memory, size).build() };
+    let header = |word: usize, bytes: [u8; 8]| {
+        // SAFETY: the first page of the memory, in which there is no arena at this moment.
+        unsafe { memory.cast::<[u8; 8]>().add(word).write(bytes) };
+    };
+    let arena = build().unwrap();
+    let blocks = populate(&arena);
+    check(&arena, &blocks);
+    drop(arena);
+    header(0, [0; 8]);
+    assert!(matches!(build().unwrap_err(), Error::Format { .. }), "closed, and without its magic");
+    header(5, *b"creating");
+    let arena = build().unwrap();
+    assert!(!arena.was_recovered());
+    assert_eq!(arena.metrics().bytes_live, 0);
+    arena.verify().unwrap();
+    let blocks = populate(&arena);
+    check(&arena, &blocks);
+    drop(arena);
+    check(&build().unwrap(), &blocks);
+    // SAFETY: as it was allocated.
+    unsafe { std::alloc::dealloc(memory.as_ptr(), layout) };
+}
+
 #[test]
 fn a_block_keeps_the_alignment_that_was_asked_for_where_given_memory_lies_now() {
     let size = builder().size().unwrap();
