@@ -6,7 +6,7 @@
 //! it got no memory   unplace                         as if it had not come, but for its edges
 //! it is used         accessed                        evidence for the temporal voter
 //! it is linked       link                            evidence for re-placement
-//! in maintenance     step                            what should move where; relocated, once it did
+//! in maintenance     step                            what should move where; relocated, once it did; stays, if it cannot
 //! it goes            remove                          its edges go too, and its number is free again
 //! ```
 //!
@@ -236,6 +236,12 @@ impl Cortex {
             Step::Idle => replacement.step(&self.graph, &self.homes),
             step => step,
         }
+    }
+
+    /// A concept that was to be moved cannot be: it is not proposed again, but by a plan of all, until some evidence has changed. May
+    /// wait for a step of another thread.
+    pub fn stays(&self, concept: u32) {
+        self.replacement.lock().stays(concept);
     }
 
     /// The same, of what is left to forget of removed concepts alone.

@@ -16,11 +16,27 @@
 //!   each concept once all edges are new, and as many fewer as fewer are. All moves are paid from it; what
 //!   saves more is carried out though it is used up.
 //!
-//! A step only says what to move. The caller moves it, or does not: nothing here depends on it.
+//! A step only says what to move. The caller moves it, or does not, and may say of whom it could not move that they
+//! [stay](Replacement::stays).
 //!
-//! **Bound.** A step reads at most [`STEP_TIES`] ties and looks at each column once.
+//! **It comes to an end**, whatever the caller does with what it is told. While nothing changes from outside, each visit makes the
+//! first of these that it changes smaller, and none of them falls below 0:
+//!
+//! 1. concepts that are not known to stay;
+//! 2. concepts that columns have above their limit; then edges that are cut;
+//! 3. concepts that are to be visited.
+//!
+//! A visit that proposes nothing, or a group of which then nobody moves, takes one out of the queue, and adds none. A group that moves
+//! as a whole makes 2 smaller: its gain is exact, an edge at least, and its column is not filled above the limit; or it leaves a column
+//! that is above it. (In this case alone neighbours are to be visited again.) A gain is one of the whole group: a small concept that
+//! follows an immovable neighbour, which then does not go, comes to lie worse, and has to come back for ever. So if only some of a
+//! group have moved, the others are known to stay: from then on they join no group. (Then all of it are to be visited again.) Who
+//! stays may move again when evidence has changed somewhere, or by a plan. A plan is made once for what has changed, and moves each
+//! concept once at most.
+//!
+//! **Bound.** A concept is queued once at a time. A step reads at most [`STEP_TIES`] ties and looks at each column once.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::guidance::graph::Graph;
 use crate::guidance::group::{AROUND, Look, Search, VISIT_TIES};
@@ -44,6 +60,8 @@ pub struct Move {
     pub concepts: Vec<u32>,
     /// Where they should go.
     pub column: u32,
+    /// Whether they gain by it only if all of them move: they should, or else none. At most 16.
+    pub together: bool,
 }
 
 /// What one step came to.
@@ -96,6 +114,7 @@ struct Living<'a> {
     graph: &'a Graph,
     homes: &'a Homes,
     limit: u32,
+    staying: &'a HashSet<u32>,
 }
 
 impl Net for Living<'_> {
@@ -127,8 +146,46 @@ impl Net for Living<'_> {
         self.graph.sample(node, most, row);
     }
 
+    /// Who stays is as one with too many ties: it joins no group.
     fn whole(&self, node: u32, most: usize, row: &mut Vec<Tie>) -> bool {
-        self.graph.whole(node, most, row)
+        let moves = !self.staying.contains(&node);
+        self.graph.whole(node, if moves { most } else { 0 }, row) && moves
+    }
+}
+
+/// Concepts to be visited, each once at a time.
+#[derive(Default)]
+struct Queue {
+    concepts: VecDeque<u32>,
+    /// A bit for each number that is queued.
+    queued: Vec<u64>,
+}
+
+impl Queue {
+    /// Room for so many: it never grows by copying itself, and the system gives only what is written.
+    fn reserve(&mut self, concepts: u32) {
+        self.concepts.reserve((concepts as usize).saturating_sub(self.concepts.len()));
+    }
+
+    fn push(&mut self, concept: u32) {
+        let (word, bit) = (concept as usize / 64, 1 << (concept % 64));
+        if word >= self.queued.len() {
+            self.queued.resize(word + 1, 0);
+        }
+        if self.queued[word] & bit == 0 {
+            self.queued[word] |= bit;
+            self.concepts.push_back(concept);
+        }
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let concept = self.concepts.pop_front()?;
+        self.queued[concept as usize / 64] &= !(1 << (concept % 64));
+        Some(concept)
+    }
+
+    fn bytes(&self) -> usize {
+        self.concepts.len() * size_of::<u32>() + self.queued.len() * size_of::<u64>()
     }
 }
 
@@ -137,9 +194,11 @@ pub(crate) struct Replacement {
     phase: Phase,
     search: Search,
     /// Concepts to be visited.
-    changed: VecDeque<u32>,
+    changed: Queue,
     /// What was to be moved last, by a visit.
     proposed: Option<Move>,
+    /// Who is known to stay, until something changes.
+    staying: HashSet<u32>,
     /// The graph's changes and the number of concepts when the last plan was begun.
     planned_at: (u64, u32),
     /// Moves that plans may make for less than an edge for eight.
@@ -154,8 +213,9 @@ impl Replacement {
         Self {
             phase: Phase::Idle,
             search: Search::new(),
-            changed: VecDeque::new(),
+            changed: Queue::default(),
             proposed: None,
+            staying: HashSet::new(),
             planned_at: (0, 0),
             credit: 0,
             row: Vec::with_capacity(AROUND),
@@ -166,6 +226,11 @@ impl Replacement {
     /// Ties read by all steps so far.
     pub(crate) fn read(&self) -> u64 {
         self.read
+    }
+
+    /// A concept that was to be moved could not be.
+    pub(crate) fn stays(&mut self, concept: u32) {
+        self.staying.insert(concept);
     }
 
     /// Does a bounded piece of work.
@@ -209,13 +274,12 @@ impl Replacement {
     /// Collects the concepts that changed, from `shard` on, and decides what to do about them.
     fn look(&mut self, graph: &Graph, homes: &Homes, shard: usize) -> Step {
         let (mut shard, mut room) = (shard, STROKE);
-        // Room for all there are: it never grows by copying itself, and the system gives only what is written.
-        self.changed.reserve((homes.numbers() as usize).saturating_sub(self.changed.len()));
+        self.changed.reserve(homes.numbers());
         while room > 0 {
             let changed = &mut self.changed;
             let more = graph.take_changes(shard, room, |concept| {
                 room -= 1;
-                changed.push_back(concept);
+                changed.push(concept);
             });
             match more {
                 Some(true) => {}
@@ -232,17 +296,19 @@ impl Replacement {
         let many = (now.0 - self.planned_at.0) * REPLAN > graph.edges();
         let too_full = now != self.planned_at && homes.fullest() > homes.limit_of(now.1);
         if many || too_full {
-            self.changed = VecDeque::new();
+            self.changed = Queue::default();
+            self.staying = HashSet::new();
             // The credit grows with the part of all edges that is new.
             let live = u64::from(now.1);
             let new = u128::from(live) * u128::from(now.0 - self.planned_at.0) / u128::from(graph.edges().max(1));
             self.credit = self.credit.saturating_add(new as u64).min(live);
             self.planned_at = now;
             self.phase = Phase::Plan(Box::new(Plan::new(homes)));
-        } else if self.changed.is_empty() {
+        } else if self.changed.concepts.is_empty() {
             self.phase = Phase::Idle;
             return Step::Idle;
         } else {
+            self.staying = HashSet::new();
             self.phase = Phase::Visit;
         }
         Step::Worked
@@ -252,17 +318,17 @@ impl Replacement {
         if let Some(done) = self.proposed.take() {
             self.look_around(graph, homes, &done);
         }
-        let net = Living { graph, homes, limit: homes.limit_of(homes.live()) };
+        let net = Living { graph, homes, limit: homes.limit_of(homes.live()), staying: &self.staying };
         let before = self.read;
         while self.read - before < STROKE as u64 {
-            let Some(concept) = self.changed.pop_front() else {
+            let Some(concept) = self.changed.pop() else {
                 self.phase = Phase::Idle;
                 return Step::Worked;
             };
             let column = self.search.visit(&net, concept, Look::Together);
             self.read += 1 + self.search.take_read();
             if let Some(column) = column {
-                let proposed = Move { concepts: self.search.movers().to_vec(), column };
+                let proposed = Move { concepts: self.search.movers().to_vec(), column, together: true };
                 self.proposed = Some(proposed.clone());
                 return self.pay(proposed);
             }
@@ -270,14 +336,21 @@ impl Replacement {
         Step::Worked
     }
 
-    /// The neighbours of what was really moved may want to follow.
+    /// What became of a group. The neighbours of what was really moved may want to follow; if only a part was, or one is known to stay
+    /// by now, the others may lie better elsewhere.
     fn look_around(&mut self, graph: &Graph, homes: &Homes, done: &Move) {
-        for &concept in &done.concepts {
-            if homes.column(concept) == done.column {
-                graph.sample(concept, AROUND, &mut self.row);
-                self.read += self.row.len() as u64;
-                let strangers = self.row.iter().map(|tie| tie.node).filter(|&node| homes.column(node) != done.column);
-                self.changed.extend(strangers);
+        let has_moved = |concept: u32| homes.column(concept) == done.column;
+        if done.concepts.iter().any(|&concept| has_moved(concept)) {
+            self.staying.extend(done.concepts.iter().filter(|&&concept| !has_moved(concept)));
+        }
+        if done.concepts.iter().any(|concept| self.staying.contains(concept)) {
+            done.concepts.iter().for_each(|&concept| self.changed.push(concept));
+        }
+        for &concept in done.concepts.iter().filter(|&&concept| has_moved(concept)) {
+            graph.sample(concept, AROUND, &mut self.row);
+            self.read += self.row.len() as u64;
+            for tie in self.row.iter().filter(|tie| !has_moved(tie.node)) {
+                self.changed.push(tie.node);
             }
         }
     }
@@ -303,7 +376,7 @@ impl Replacement {
             Phase::Carry(carry) => carry.plan.bytes() + (carry.chain.capacity() + carry.first.capacity()) * size_of::<u32>(),
             _ => 0,
         };
-        phase + self.changed.len() * size_of::<u32>()
+        phase + self.changed.bytes() + self.staying.len() * size_of::<u32>()
     }
 }
 
@@ -347,7 +420,7 @@ impl Carry {
             }
             if !concepts.is_empty() {
                 self.forced = false;
-                return Step::Move(Move { concepts, column });
+                return Step::Move(Move { concepts, column, together: false });
             }
             if work == 0 {
                 return Step::Worked;

@@ -1,7 +1,7 @@
 //! Maintenance: bounded steps on the caller's thread, in order of worth.
 //!
 //! ```text
-//! 1 place   a step of re-placement; the group that it names moves to its column
+//! 1 place   a step of re-placement; the group that it names moves to its column, all of it or nobody
 //! 2 sort    once an eighth of the concepts was freed or updated, or three quarters placed anew at a time: groups, a
 //!           column's concepts of one size class, that lie out of order are laid out anew, in fresh spans: from
 //!           neighbour to neighbour, and then those without any in spike order
@@ -15,8 +15,11 @@
 //! one swap under the node's lock, and the old one is given back when nobody is pinned (V2). A node that somebody else has locked is
 //! passed over: who changes a concept may be looking for memory, or waiting for it. In 2, what is pinned beyond an
 //! epoch stays where it is. Where spans are scarce (see `spare`) 1 and 3 move into slots that their columns have, and 2 lays out
-//! what there is room for. Each layout of a group leaves it in order and in as few spans as it needs, so that maintenance
-//! comes to an end, and moves nothing more before enough has changed. What does not fill a page of its own *lodges* with the next
+//! what there is room for.
+//!
+//! **It comes to an end**, and moves nothing more before enough has changed: in 1 because a group of which somebody cannot move stays
+//! where it is, as it would gain nothing without him (see `guidance/replace.rs` for what falls with each move); in 2 because
+//! each layout of a group leaves it in order and in as few spans as it needs. What does not fill a page of its own *lodges* with the next
 //! larger group of the column, if that is small, in slots at most a quarter larger, and if that takes less than a page: so most
 //! small groups of a column share the pages that they do not fill. (Blocks are in address order within each chunk; the next chunk
 //! may lie at a lower address.) What was listed is laid out only until an eighth of the concepts was freed or
@@ -29,13 +32,18 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::node::Node;
+use crossbeam_epoch::Guard;
+use smallvec::SmallVec;
+
+use super::lock::MutexGuard;
+use super::node::{Node, State};
+use super::registry::TOGETHER;
 use super::result::MaintenanceReport;
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, Slot};
 use crate::arena::{BatchFlags, Berth, Kept, Request};
 use crate::column::ColumnId;
-use crate::guidance::{AllocationStrategyType, Step};
+use crate::guidance::{AllocationStrategyType, Move, Step};
 use crate::maintain::Maintained;
 use crate::region::PAGE;
 use crate::size_class::SPAN;
@@ -152,7 +160,7 @@ pub(super) struct Upkeep {
     held_up: u32,
     /// Concepts that were placed anew since there was nothing to place.
     moved: u64,
-    /// Those that are to move next, each a step of its own, and where to: contents may be large.
+    /// Those that a plan moves next, each a step of its own, and where to: contents may be large.
     moving: VecDeque<(u32, u32)>,
     /// Numbers that may be free, but somebody was at their nodes: the next call sees.
     busy: Vec<u32>,
@@ -398,6 +406,13 @@ impl MemoryAllocationService {
             Step::Idle => return Went::Done,
             Step::Worked => {}
             Step::Free(numbers) => upkeep.busy.extend(numbers.into_iter().filter(|&number| !self.free(number))),
+            Step::Move(group) if group.together => match self.relocate_together(&group) {
+                Ok(()) => {
+                    upkeep.moved += group.concepts.len() as u64;
+                    report.relocated += group.concepts.len() as u64;
+                }
+                Err(staying) => self.cortex.stays(staying),
+            },
             Step::Move(group) => upkeep.moving.extend(group.concepts.into_iter().map(|number| (number, group.column))),
         }
         Went::More
@@ -627,8 +642,9 @@ impl MemoryAllocationService {
         changed.is_some_and(|column| self.relocate(node, column, None))
     }
 
-    /// A block of this column to move to. A move is not worth a search, and not a span where they are scarce.
-    fn berth_for(&self, column: u32, bytes: usize, spike: SpikeTime) -> Option<NonNull<u8>> {
+    /// A block of this column for a concept to move to. A move is not worth a search, and not a span where they are scarce.
+    fn berth_of(&self, concept: &Concept, column: u32) -> Option<NonNull<u8>> {
+        let (bytes, spike) = (concept.block_bytes(), concept.strategy.placement().spike(concept.spike));
         if self.spare.is_scarce() {
             // They may have become free since a request last looked.
             self.spare.count_down(&self.arena, 1, || self.used_bytes());
@@ -644,50 +660,86 @@ impl MemoryAllocationService {
         }
     }
 
+    /// Moves a group to its column, all of it or nobody: nobody if one is locked, or none any more, or has no slot there, or if they
+    /// take more together than one that is moved. Who it was: of those that take too much the largest.
+    fn relocate_together(&self, group: &Move) -> Result<(), u32> {
+        let numbered = |&number: &u32| self.registry.numbered(number).ok_or(number);
+        let nodes = group.concepts.iter().map(numbered).collect::<Result<Vec<_>, _>>()?;
+        // Tried, not waited for: who has one may wait for another. From here on nothing changes about them.
+        let locked = nodes.iter().map(|node| node.try_lock().ok_or(node.number));
+        let states = locked.collect::<Result<SmallVec<[_; TOGETHER]>, _>>()?;
+        let pinned = self.epoch.pin();
+        let found = |(node, state): (&Arc<Node>, &MutexGuard<State>)| movable(node, state, &pinned).ok_or(node.number);
+        let concepts = nodes.iter().zip(&states).map(found).collect::<Result<Vec<_>, _>>()?;
+        let sizes = || nodes.iter().zip(&concepts).map(|(node, concept)| (concept.block_bytes(), node.number));
+        if sizes().map(|(bytes, _)| bytes).sum::<usize>() > LARGEST_MOVED {
+            return Err(sizes().max().map_or(0, |(_, number)| number));
+        }
+        let mut blocks = SmallVec::<[_; TOGETHER]>::new();
+        for (node, concept) in nodes.iter().zip(&concepts) {
+            let Some(block) = self.berth_of(concept, group.column) else {
+                // SAFETY: V1: they are ours, and were never published.
+                blocks.into_iter().for_each(|unused| unsafe { self.spare.give_back(&self.arena, unused) });
+                return Err(node.number);
+            };
+            blocks.push(block);
+        }
+        for (((node, mut state), concept), block) in nodes.iter().zip(states).zip(&concepts).zip(blocks) {
+            // SAFETY: V1: the block is ours, large enough, and nobody knows of it.
+            unsafe { self.move_into(node, &mut state, concept, group.column, block) };
+        }
+        Ok(())
+    }
+
+    /// Writes a concept into another block, of `column`, and gives the one that it had back.
+    ///
+    /// # Safety
+    /// The block is the caller's, has [`Concept::block_bytes`], and nobody else knows of it (V1).
+    unsafe fn move_into(&self, node: &Node, state: &mut MutexGuard<State>, concept: &Concept, column: u32, block: NonNull<u8>) {
+        let Some(old) = node.block().map(Slot::at) else { return };
+        // SAFETY: the caller's promise.
+        let slot = unsafe { Slot::write(block, concept, old.mark()) };
+        node.set_block(state, Some(slot.block()));
+        self.cortex.relocated(node.number, column);
+        // What had a larger slot, because nothing else was left, has one of its size now, or lodges, which is not charged.
+        let size = self.arena.good_size(concept.block_bytes()).map_or(state.bytes, |size| size as u64);
+        self.pools[usize::from(state.pool)].refund(state.bytes.saturating_sub(size));
+        state.bytes = state.bytes.min(size);
+        self.discard(old);
+        self.relocations.fetch_add(1, Relaxed);
+    }
+
     /// Moves a concept to `column`, into `block` if that is given and fits, unless somebody else has its node locked. True if it has
     /// moved.
     fn relocate(&self, node: &Arc<Node>, column: u32, block: Option<NonNull<u8>>) -> bool {
         let moved = (|| {
             let mut state = node.try_lock()?;
-            // One that is dead has none.
-            let old = Slot::at(node.block()?);
             let pinned = self.epoch.pin();
-            let concept = old.read(&pinned);
-            let concept = Concept { strategy: state.strategy.unwrap_or(concept.strategy), ..concept };
-            let bytes = concept.block_bytes();
-            if bytes > LARGEST_MOVED {
-                return None;
-            }
-            let spike = concept.strategy.placement().spike(concept.spike);
-            let size = self.arena.good_size(bytes)?;
+            let concept = movable(node, &state, &pinned)?;
+            let size = self.arena.good_size(concept.block_bytes())?;
             let fits = |block: &NonNull<u8>| {
                 self.arena.berth(*block).is_some_and(|berth| (size..=most_lodged(size)).contains(&(berth.bytes as usize)))
             };
             let to = match block {
                 Some(block) => Some(block).filter(fits),
-                None => self.berth_for(column, bytes, spike),
+                None => self.berth_of(&concept, column),
             }?;
             // SAFETY: V1: the block is ours, large enough, and nobody knows of it.
-            let slot = unsafe { Slot::write(to, &concept, old.mark()) };
-            node.set_block(&state, Some(slot.block()));
-            self.cortex.relocated(node.number, column);
-            // What had a larger slot, because nothing else was left, has one of its size now, or lodges, which is not charged.
-            let size = size as u64;
-            self.pools[usize::from(state.pool)].refund(state.bytes.saturating_sub(size));
-            state.bytes = state.bytes.min(size);
-            self.discard(old);
+            unsafe { self.move_into(node, &mut state, &concept, column, to) };
             Some(to)
         })();
-        match (moved, block) {
-            (None, Some(unused)) => {
-                // SAFETY: V1: it is ours, and was never published.
-                unsafe { self.spare.give_back(&self.arena, unused) };
-            }
-            (Some(_), _) => {
-                self.relocations.fetch_add(1, Relaxed);
-            }
-            (None, None) => {}
+        if let (None, Some(unused)) = (moved, block) {
+            // SAFETY: V1: it is ours, and was never published.
+            unsafe { self.spare.give_back(&self.arena, unused) };
         }
         moved.is_some()
     }
+}
+
+/// A concept as it is to be written elsewhere, if it is there and small enough; the caller has its node's lock.
+fn movable<'g>(node: &Node, state: &State, pinned: &'g Guard) -> Option<Concept<'g>> {
+    // One that is dead has none.
+    let concept = Slot::at(node.block()?).read(pinned);
+    let concept = Concept { strategy: state.strategy.unwrap_or(concept.strategy), ..concept };
+    (concept.block_bytes() <= LARGEST_MOVED).then_some(concept)
 }
