@@ -92,7 +92,8 @@ impl Arena {
 
     /// Brings a column's free memory together, if its lease is free. False if there was nothing to do.
     fn tend_column(&self, index: u32) -> bool {
-        if self.core.block(index).open.spans() == 0 {
+        // Of a column that was never used not even its block is touched, which lies on pages of its own.
+        if !self.core.is_used(index) || self.core.block(index).open.spans() == 0 {
             return false;
         }
         let Some(handle) = self.core.lease(index) else { return false };

@@ -311,3 +311,15 @@ fn the_chunks_that_a_holder_has_emptied_are_given_back() {
         arena.verify().unwrap();
     }
 }
+
+/// Seen with: a look at each column's block.
+#[test]
+#[cfg(not(miri))]
+fn columns_that_were_never_used_are_not_touched() {
+    let arena = Arena::builder().capacity(4 << 20).columns(4096).build().unwrap();
+    let blocks = lay_out(&arena, 10, 64);
+    let before = arena.resident_bytes();
+    while arena.maintain(Duration::from_secs(10)) != Ok(Maintained::All) {}
+    assert!(arena.resident_bytes() <= before, "{before} bytes were touched, and {} are", arena.resident_bytes());
+    drop(blocks);
+}
