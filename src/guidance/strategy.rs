@@ -5,14 +5,14 @@
 //!                                                weight    weight   earlier
 //! HighComplexity      content dense and long     0.2       1        0
 //! HighPerformance     read often                 0.05      1        1
-//! ResourceOptimized   a large slot               0.05      2        0
+//! ResourceOptimized   large content              0.05      2        0
 //! Balanced            all others                 0.1       1        0
 //! ```
 //!
 //! - **Content weight**: what likeness counts for beside known edges when a column is chosen. In placing
 //!   WordNet by its edges, content was worth 0.05 to 0.2 of the vote. Rich content compares well and gets
 //!   most; what is read often, and what is large, should lie where it is reached from.
-//! - **Load weight**: what a column's load counts for against it. Large slots fill columns up: they go where
+//! - **Load weight**: what a column's load counts for against it. Large content fills columns up: it goes where
 //!   there is room.
 //! - **Zones earlier**: what is read often lies with what spikes an octave sooner, so that few pages hold
 //!   all that is hot. The first spike itself stays as it is; only the place changes.
@@ -34,7 +34,9 @@ pub const FREQUENT_PER_S: f64 = 1000.0 / super::encoder::TAU_MS;
 /// What was read often stays so down to half of that: a rate near the threshold does not change the
 /// strategy back and forth.
 pub const STILL_FREQUENT_PER_S: f64 = FREQUENT_PER_S / 2.0;
-/// A large slot is one above 4 KiB, a page: it lies in a run of spans for its size, outside the zones.
+/// Large content, or as much as is asked for, is above 4 KiB, a page: its slot lies in a run of spans for its size, outside the zones.
+/// (So does that of some smaller content, as id, type and a head lie before it: what is remembered of a request does not depend on
+/// its id.)
 pub const LARGE_BYTES: usize = SMALL_MAX + 1;
 
 /// How a request is served.
@@ -45,7 +47,7 @@ pub enum AllocationStrategyType {
     HighComplexity,
     /// Read often: an earlier zone, near its neighbours.
     HighPerformance,
-    /// A large slot: where there is room.
+    /// Large content: where there is room.
     ResourceOptimized,
     /// None of these.
     Balanced,
@@ -115,7 +117,7 @@ pub struct Evidence {
     pub information: f64,
     /// Bytes of the content.
     pub content_bytes: usize,
-    /// Bytes that the slot must hold.
+    /// Bytes that the slot must hold of content: those that there are, or that are asked for.
     pub slot_bytes: usize,
     /// Accesses a second that the caller expects; 0 if unknown.
     pub expected_per_s: f64,
