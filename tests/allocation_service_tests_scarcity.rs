@@ -248,6 +248,32 @@ mod allocation_service_tests {
     }
 
     /// Spans that were emptied come before slots that are larger than what is asked for.
+    /// Seen with: each block handed to the epoch by itself, which keeps some with the thread that discarded them.
+    #[test]
+    fn what_a_thread_has_freed_serves_others_while_it_rests() {
+        for bytes in [1 << 20, 100_000, 3000, 100] {
+            let service = narrow(8 << 20, 2);
+            let allocate = |id: usize| service.allocate_memory(entity(id.to_string(), "x".repeat(bytes))).is_ok();
+            let stored = (0..100_000).take_while(|&id| allocate(id)).count();
+            let freed = stored.min(40);
+            let (rest, resting) = std::sync::mpsc::channel::<()>();
+            thread::scope(|scope| {
+                let (done, is_done) = std::sync::mpsc::channel();
+                let service = &service;
+                scope.spawn(move || {
+                    (0..freed).for_each(|id| drop(service.deallocate_memory(id.to_string().as_str().into()).unwrap()));
+                    done.send(()).unwrap();
+                    // It is alive, and does nothing.
+                    let _ = resting.recv();
+                });
+                is_done.recv().unwrap();
+                let served = (0..freed).take_while(|id| allocate(200_000 + id)).count();
+                drop(rest);
+                assert_eq!(served, freed, "of {bytes} bytes");
+            });
+        }
+    }
+
     #[test]
     fn once_all_is_freed_small_concepts_find_as_much_as_in_new_memory() {
         for columns in [1, 64] {

@@ -43,6 +43,9 @@ const KEYED_HINTS: usize = 64;
 /// that reads is interrupted for others, mostly.
 const RECLAIM: Duration = Duration::from_millis(20);
 
+/// Discarded blocks that are handed to the epoch together.
+const DISCARDS: usize = 64;
+
 /// What is known of a request before it is let in.
 pub(super) struct Plan<'p> {
     pub(super) encoding: TtfsEncoding,
@@ -545,7 +548,7 @@ impl MemoryAllocationService {
             if self.spare.discarded.load(Relaxed) == now {
                 return false;
             }
-            self.epoch.pin().flush();
+            self.collect_once();
             if self.spare.given_back.load(Acquire) != given_back {
                 return true;
             }
@@ -559,28 +562,56 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Gives a slot's block back, once nobody is pinned who might have found it (V2).
+    /// Gives a slot's block back, once nobody is pinned who might have found it (V2). Until as many wait that it pays to hand them
+    /// to the epoch, they wait where whoever needs memory finds them: were they handed over one by one, they would lie with this
+    /// thread, which may rest for long.
     pub(super) fn discard(&self, slot: Slot) {
         slot.clear_mark();
+        self.spare.discarded.fetch_add(1, Relaxed);
+        let many = {
+            let mut discards = self.discards.lock();
+            discards.push(SendBlock(slot.block()));
+            (discards.len() >= DISCARDS).then(|| std::mem::replace(&mut *discards, Vec::with_capacity(DISCARDS)))
+        };
+        if let Some(many) = many {
+            self.hand_over(many);
+        }
+    }
+
+    /// Hands what was discarded to the epoch, and gives back what nobody is pinned for any more, of some of it: what is
+    /// discarded waits for two epochs, so it comes back by the [`EPOCHS`]th call.
+    pub(super) fn collect_once(&self) {
+        let waiting = std::mem::take(&mut *self.discards.lock());
+        if waiting.is_empty() {
+            self.epoch.pin().flush();
+        } else {
+            self.hand_over(waiting);
+        }
+    }
+
+    /// Hands discarded blocks to the epoch, for whichever thread comes by when nobody is pinned any more who might have found them.
+    fn hand_over(&self, blocks: Vec<SendBlock>) {
         let guard = self.epoch.pin();
-        let (arena, pins, block) = (self.arena.weak(), self.pins.clone(), SendBlock(slot.block()));
-        let spare = self.spare.clone();
-        spare.discarded.fetch_add(1, Relaxed);
-        // SAFETY: V2: nobody can find the slot any more, and who found it is pinned before. The closure owns all
+        let (arena, pins, spare) = (self.arena.weak(), self.pins.clone(), self.spare.clone());
+        // SAFETY: V2: nobody can find the slots any more, and who found one is pinned before. The closure owns all
         // that it touches: the arena is open while it has it, or gone and then there is nothing to give back.
         unsafe {
             guard.defer_unchecked(move || {
-                let block = block;
-                if let Some(arena) = arena.upgrade()
-                    && pins.retires(block.0)
-                {
-                    // A block that was given once is taken back once: this cannot be refused.
-                    spare.give_back(&arena, block.0);
+                let arena = arena.upgrade();
+                for block in blocks {
+                    if let Some(arena) = &arena
+                        && pins.retires(block.0)
+                    {
+                        // A block that was given once is taken back once: this cannot be refused.
+                        spare.give_back(arena, block.0);
+                    }
+                    // Release: who sees that it came back finds it.
+                    spare.given_back.fetch_add(1, Release);
                 }
-                // Release: who sees that it came back finds it.
-                spare.given_back.fetch_add(1, Release);
             });
         }
+        // What is not flushed would lie with this thread, until it comes by again.
+        guard.flush();
     }
 
     fn granted(&self, placed: &Placed, encoding: TtfsEncoding, strategy: Strategy, version: u64, start: Instant) -> Granted {
@@ -725,8 +756,8 @@ pub(super) fn others_named<'a>(request: &Asked<'a>) -> impl DoubleEndedIterator<
 }
 
 /// A block on its way to whoever gives it back.
-struct SendBlock(NonNull<u8>);
-// SAFETY: V2: nobody else uses the block by then, and any thread may free it.
+pub(super) struct SendBlock(NonNull<u8>);
+// SAFETY: V2: it is but an address until nobody else uses the block, which any thread may free then.
 unsafe impl Send for SendBlock {}
 
 /// Two texts in one: `concat` without its detours, five times for each answer.

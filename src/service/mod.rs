@@ -26,7 +26,9 @@
 //! Everything is synchronous, and may be called from any number of threads. Readers wait for no writer: a
 //! concept's bytes never change; an update or a move puts a new slot beside the old one and swaps, and the old one
 //! is given back when no reader is pinned that might have found it (crossbeam-epoch). Whoever reads gives back now and then
-//! what others freed, up to 512 blocks, and takes the lock of pins for a few instructions then.
+//! what others freed, up to 512 blocks, and takes the lock of pins for a few instructions then. No block waits for the thread that
+//! discarded it: whoever needs memory gets what all have discarded. (Host memory may: up to 64 nodes of ids that are no more lie with
+//! a thread until it comes by again, or ends.)
 //!
 //! Who changes one concept waits for whoever is changing the same one: mostly a few microseconds, but as long as memory is looked
 //! for before a refusal, up to 20 ms of waiting for readers included, and in a region file as long as the log of edges is

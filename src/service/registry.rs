@@ -115,7 +115,13 @@ impl Registry {
 
     fn retire(&self, retired: Option<Retired>) {
         if let Some(retired) = retired {
-            self.epoch.pin().defer(move || drop(retired));
+            let is_table = matches!(retired, Retired::Table(_));
+            let guard = self.epoch.pin();
+            guard.defer(move || drop(retired));
+            if is_table {
+                // It may be large: it is not to lie with this thread for as long as that rests.
+                guard.flush();
+            }
         }
     }
 

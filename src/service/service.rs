@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::admission::Gate;
+use super::allocation::SendBlock;
 use super::batches::Batches;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
 use super::durable::{Durable, Judged};
@@ -66,6 +67,8 @@ pub struct MemoryAllocationService {
     pub(super) registry: Registry,
     /// Who still reads what.
     pub(super) epoch: Epoch,
+    /// What was discarded, and is not the epoch's yet.
+    pub(super) discards: Mutex<Vec<SendBlock>>,
     pub(super) gate: Gate,
     pub(super) admission_timeout: Duration,
     pub(super) batch_size: usize,
@@ -125,6 +128,7 @@ impl MemoryAllocationService {
             pools,
             registry,
             epoch,
+            discards: Mutex::default(),
             gate: Gate::new(config.max_concurrent_allocations),
             admission_timeout: config.admission_timeout,
             batch_size: config.batch_size,

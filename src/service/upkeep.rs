@@ -380,7 +380,7 @@ impl MemoryAllocationService {
         // What others discard meanwhile is for the next call: they may go on for ever.
         let all = discarded();
         while before < all && upkeep.held_up < EPOCHS {
-            self.epoch.pin().flush();
+            self.collect_once();
             let now = self.spare.given_back.load(Acquire);
             upkeep.held_up = if now == before { upkeep.held_up + 1 } else { 0 };
             upkeep.untidied |= now != before;
@@ -531,7 +531,7 @@ impl MemoryAllocationService {
             (layout.from, layout.judged) = (None, Some((group, anew)));
             if anew || seen.is_lonely() {
                 // What the group before has left serves this one: a column takes few spans more than it gives back.
-                (0..EPOCHS).for_each(|_| self.epoch.pin().flush());
+                (0..EPOCHS).for_each(|_| self.collect_once());
             }
             let column = ColumnId::new(group.column);
             if anew {

@@ -18,7 +18,7 @@ fn what_came_back_since_a_search_began_is_worth_another() {
     assert!(!service.reclaim(before, later()), "nothing is to come");
     free("a");
     while given_back(&service) == before {
-        service.epoch.pin().flush();
+        service.collect_once();
     }
     assert!(service.reclaim(before, Instant::now()), "nothing is left that could come, but something came");
     let pinned = service.epoch.pin();
