@@ -377,7 +377,7 @@ impl MemoryAllocationService {
                     if linked == Linked::New {
                         learnt.note(place);
                     }
-                    self.bury_lonely(hinted.number);
+                    self.bury_or_leave(hinted.number);
                     linked
                 };
                 let _ = durable.link(&self.arena, [node.id(), hint.as_bytes()], linked);
@@ -391,7 +391,7 @@ impl MemoryAllocationService {
                 match self.cortex.link(node.number, number) {
                     Linked::New => learnt.note(from + place),
                     Linked::Known => {}
-                    Linked::Dropped => _ = self.bury_lonely(number),
+                    Linked::Dropped => self.bury_or_leave(number),
                 }
             }
             if numbers.len() < TOGETHER {
@@ -409,7 +409,7 @@ impl MemoryAllocationService {
             let unlinked = || {
                 let Some(named) = self.registry.find(hint) else { return false };
                 let unlinked = self.cortex.unlink(node.number, named.number);
-                self.bury_lonely(named.number);
+                self.bury_or_leave(named.number);
                 unlinked
             };
             match &self.durable {
@@ -437,6 +437,13 @@ impl MemoryAllocationService {
     /// buried, but somebody is at it.
     pub(super) fn bury_lonely(&self, number: u32) -> bool {
         !self.cortex.is_lonely(number) || self.registry.bury(number)
+    }
+
+    /// The same; maintenance buries it if somebody is at it, who may take a while, and may leave it as it is.
+    pub(super) fn bury_or_leave(&self, number: u32) {
+        if !self.bury_lonely(number) {
+            self.busy.lock().insert(number);
+        }
     }
 
     /// Charges a pool for a concept and writes it into a block, of `column` if that has memory for it.

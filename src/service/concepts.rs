@@ -137,7 +137,7 @@ impl MemoryAllocationService {
                     gone = true;
                     self.registry.bury_locked(node, state);
                 } else {
-                    self.registry.bury(number);
+                    self.bury_or_leave(number);
                 }
             });
             if !gone {

@@ -1,5 +1,6 @@
 //! The service itself: its parts, how it is opened, and its metrics.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,8 @@ pub struct MemoryAllocationService {
     /// Concepts freed or updated.
     pub(super) churn: AtomicU64,
     pub(super) batches: Batches,
+    /// Numbers that may be free, but somebody was at their nodes: maintenance sees.
+    pub(super) busy: Mutex<BTreeSet<u32>>,
     pub(super) relocations: AtomicU64,
     pub(super) allocations: Latencies,
     opened: Instant,
@@ -138,6 +141,7 @@ impl MemoryAllocationService {
             was_read: AtomicU32::new(0),
             churn: AtomicU64::new(0),
             batches: Batches::new(),
+            busy: Mutex::default(),
             relocations: AtomicU64::new(0),
             allocations: Latencies::new(),
             opened: Instant::now(),

@@ -162,8 +162,6 @@ pub(super) struct Upkeep {
     moved: u64,
     /// Those that a plan moves next, each a step of its own, and where to: contents may be large.
     moving: VecDeque<(u32, u32)>,
-    /// Numbers that may be free, but somebody was at their nodes: the next call sees.
-    busy: Vec<u32>,
 }
 
 /// Steps of sorting.
@@ -328,7 +326,8 @@ impl MemoryAllocationService {
             return report;
         };
         upkeep.calls = upkeep.calls.wrapping_add(1);
-        upkeep.busy.retain(|&number| !self.free(number));
+        let busy = core::mem::take(&mut *self.busy.lock());
+        self.free_all(busy);
         // Whether all is tidy: then the round is over. To begin the next one would be to have more to do for ever, where a
         // round takes as many steps without a budget as there are between two such calls.
         let mut tidy = false;
@@ -350,7 +349,7 @@ impl MemoryAllocationService {
             self.tidy(&mut upkeep, budget.saturating_sub(start.elapsed()), &mut report);
         }
         // The next call begins with it: where all changes all the time, this one would go on for ever.
-        report.more |= upkeep.put_off.is_some() || !upkeep.busy.is_empty();
+        report.more |= upkeep.put_off.is_some() || !self.busy.lock().is_empty();
         report
     }
 
@@ -405,7 +404,7 @@ impl MemoryAllocationService {
         match if self.guidance { self.cortex.step() } else { self.cortex.forget_some() } {
             Step::Idle => return Went::Done,
             Step::Worked => {}
-            Step::Free(numbers) => upkeep.busy.extend(numbers.into_iter().filter(|&number| !self.free(number))),
+            Step::Free(numbers) => self.free_all(numbers),
             Step::Move(group) if group.together => match self.relocate_together(&group) {
                 Ok(()) => {
                     upkeep.moved += group.concepts.len() as u64;
@@ -416,6 +415,12 @@ impl MemoryAllocationService {
             Step::Move(group) => upkeep.moving.extend(group.concepts.into_iter().map(|number| (number, group.column))),
         }
         Went::More
+    }
+
+    /// These numbers may be free; the next call looks again at those whose nodes somebody is at.
+    fn free_all(&self, numbers: impl IntoIterator<Item = u32>) {
+        let busy: Vec<_> = numbers.into_iter().filter(|&number| !self.free(number)).collect();
+        self.busy.lock().extend(busy);
     }
 
     /// A number has no edges any more: it is free, unless somebody has named it since. False if somebody is at its node, who may take

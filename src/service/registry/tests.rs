@@ -325,3 +325,28 @@ fn a_number_whose_node_somebody_is_at_is_released_later_and_once() {
     registry.forget_number(&node);
     assert_eq!(registry.numbered(number).map(|other| other.id().to_vec()), Some(b"other".to_vec()));
 }
+
+/// Who asks for an id that is only hinted at has its node locked, and leaves it as it is. Seen with: nobody
+/// buries it then.
+#[test]
+fn a_node_that_somebody_is_at_when_its_last_edge_goes_is_buried_in_maintenance() {
+    in_memory_and_in_a_file("buried-later", |config| {
+        let service = MemoryAllocationService::open(with_room_for_events(config)).unwrap();
+        let goes_at_last = |act: &dyn Fn()| {
+            let node = service.registry.find("hinted").unwrap();
+            let held = node.lock().unwrap();
+            act();
+            assert!(service.registry.has(&node), "somebody is at it");
+            drop(held);
+            while service.maintain(std::time::Duration::from_secs(10)).more {}
+            assert!(!service.registry.has(&node));
+        };
+        let name = |id: &str| AllocationRequest { concept_type: ConceptType::EVENT, ..hinting(id.to_owned(), vec!["hinted".to_owned()]) };
+        service.allocate_memory(name("cat")).unwrap();
+        goes_at_last(&|| _ = service.deallocate_memory("cat".into()).unwrap());
+        // One that is refused.
+        let (node, mut learnt) = (service.registry.node("refused"), Learnt::default());
+        service.learn_hints(&node, &name("refused").asked(), &mut learnt);
+        goes_at_last(&|| service.abandon(&node, &mut node.lock().unwrap(), &name("refused").asked(), &learnt));
+    });
+}
