@@ -6,8 +6,8 @@ mod promises;
 
 use core::ptr::NonNull;
 
-use engram::{Arena, Error, SpikeTime};
-use promises::{CHUNK, arena, built, column, held, layout, verify};
+use engram::{Arena, BatchFlags, Column, Error, Maintained, Request, SpikeTime};
+use promises::{CHUNK, Random, SPAN, arena, built, column, held, layout, verify};
 
 /// Whether the first bytes of a block are 7.
 fn is_filled(block: NonNull<u8>, bytes: usize) -> bool {
@@ -154,6 +154,154 @@ fn a_block_becomes_smaller_where_no_memory_is_free_at_all() {
         }
         assert_eq!(arena.metrics().failed - failed, blocks.len() as u64, "of 0 bytes alone");
         assert_eq!(holder.last_error(), Error::ZeroSize);
+        verify(&arena);
+    }
+}
+
+/// A way to allocate in column 1, which `holder` holds but for the first.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    NotHeld,
+    HeldByAnother,
+    ByHolder,
+    InBatchOfHolder,
+    InBatch,
+}
+
+impl Way {
+    const ALL: [Self; 5] = [Self::NotHeld, Self::HeldByAnother, Self::ByHolder, Self::InBatchOfHolder, Self::InBatch];
+
+    fn alloc(self, arena: &Arena, holder: Option<&Column>, size: usize, align: usize) -> NonNull<u8> {
+        let (spike, mut out) = (SpikeTime::NONE, [core::ptr::null_mut()]);
+        match (self, holder) {
+            (Self::ByHolder, Some(holder)) => holder.alloc(size, align, spike).unwrap(),
+            (Self::InBatchOfHolder, Some(holder)) => {
+                assert_eq!(holder.alloc_batch(size, align, spike, &mut out), 1);
+                NonNull::new(out[0]).unwrap()
+            }
+            (Self::InBatch, _) => {
+                let request = Request { size, align, column: Some(column(1)), spike };
+                assert_eq!(arena.alloc_batch(&[request], BatchFlags::empty(), &mut out), Ok(1));
+                NonNull::new(out[0]).unwrap()
+            }
+            _ => arena.alloc(Some(column(1)), layout(size, align), spike).unwrap(),
+        }
+    }
+
+    fn holder(self, arena: &Arena) -> Option<Column<'_>> {
+        (!matches!(self, Self::NotHeld | Self::InBatch)).then(|| held(arena, 1))
+    }
+}
+
+/// Seen with: the natural alignment of the class kept; the alignment not noted in any one of the ways.
+#[test]
+fn a_reallocated_block_takes_no_more_than_its_alignment_needs() {
+    for way in Way::ALL {
+        for align in [32, 64, 1024, 4096] {
+            for size in [4096, 8192, 32 << 10, 64 << 10, 256 << 10] {
+                let arena = arena(16 * CHUNK);
+                let holder = way.holder(&arena);
+                let mut block = way.alloc(&arena, holder.as_ref(), size, align);
+                for to in [100_000, 20_000, 5000, 100, 9, 40_000] {
+                    // SAFETY: the block is ours.
+                    block = unsafe { arena.realloc(block, to, SpikeTime::NONE) }.unwrap();
+                    let fresh = way.alloc(&arena, holder.as_ref(), to, align);
+                    let [usable, needed] = [block, fresh].map(|block| arena.usable_size(block.as_ptr()));
+                    assert!(block.addr().get().is_multiple_of(align), "{way:?}: {size} aligned to {align}, then {to}");
+                    assert_eq!(usable, needed, "{way:?}: {size} aligned to {align}, then {to}");
+                }
+                drop(holder);
+                verify(&arena);
+            }
+        }
+    }
+}
+
+/// Blocks of all alignments beside each other, freed and reallocated in no order.
+/// Seen with: each block's alignment taken for its span's; a larger one noted by the holder alone.
+#[test]
+fn each_block_keeps_its_alignment_whatever_others_asked_for() {
+    let mut random = Random(11);
+    for round in 0..20 {
+        let arena = arena(16 * CHUNK);
+        let mut blocks: Vec<(NonNull<u8>, usize)> = Vec::new();
+        for _ in 0..10 {
+            let holder = (random.below(2) == 0).then(|| held(&arena, 1));
+            for _ in 0..500 {
+                let size = || [100, 500, 1000, 4000, 8192, 16_000, 32 << 10, 50_000, 128 << 10];
+                let (size, align) = (size()[random.below(9)], 16 << random.below(12));
+                if blocks.len() < 60 || random.below(3) == 0 && blocks.len() < 120 {
+                    let ways = if holder.is_some() { &Way::ALL[1..] } else { &Way::ALL[..] };
+                    let block = ways[random.below(ways.len())].alloc(&arena, holder.as_ref(), size, align);
+                    blocks.push((block, align));
+                    continue;
+                }
+                let place = random.below(blocks.len());
+                let (block, align) = blocks[place];
+                // SAFETY: the block is ours, here and below.
+                let freed = unsafe {
+                    match (&holder, random.below(3)) {
+                        (Some(holder), 0) => holder.free(block).map(|()| None),
+                        (_, 1) => arena.free(block).map(|()| None),
+                        (Some(holder), _) => holder.realloc(block, size, SpikeTime::NONE).map(Some),
+                        (None, _) => arena.realloc(block, size, SpikeTime::NONE).map(Some),
+                    }
+                };
+                match freed.unwrap() {
+                    None => _ = blocks.swap_remove(place),
+                    Some(moved) => {
+                        assert!(moved.addr().get().is_multiple_of(align), "round {round}: {size} aligned to {align}");
+                        blocks[place].0 = moved;
+                    }
+                }
+            }
+        }
+        verify(&arena);
+    }
+}
+
+/// Seen with: the alignment of what any column serves not noted.
+#[test]
+fn what_another_column_serves_in_scarcity_keeps_its_alignment() {
+    const SIZE: usize = SPAN / 2;
+    for filled in 0..4 {
+        for is_held in [false, true] {
+            let (arena, spike) = (arena(CHUNK), SpikeTime::NONE);
+            let holder = is_held.then(|| held(&arena, filled));
+            let alloc = |index: Option<u32>, align| arena.alloc(index.map(column), layout(SIZE, align), spike);
+            let mut blocks: Vec<_> = core::iter::from_fn(|| alloc(Some(filled), 64).ok()).collect();
+            // SAFETY: nothing uses the blocks any more, here and below.
+            unsafe { arena.free(blocks.remove(9)) }.unwrap();
+            let block = alloc(None, 4096).unwrap();
+            for block in blocks {
+                // SAFETY: as above.
+                unsafe { arena.free(block) }.unwrap();
+            }
+            // SAFETY: the block is ours.
+            let block = unsafe { arena.realloc(block, 9, spike) }.unwrap();
+            assert!(block.addr().get().is_multiple_of(4096));
+            assert_eq!(arena.usable_size(block.as_ptr()), Some(4096), "column {filled}, held: {is_held}");
+            drop(holder);
+            verify(&arena);
+        }
+    }
+}
+
+/// Seen with: an alignment that is never taken back.
+#[test]
+fn what_a_span_served_before_does_not_count() {
+    for way in Way::ALL {
+        let arena = arena(CHUNK);
+        let alloc = |align| way.alloc(&arena, way.holder(&arena).as_ref(), 8192, align);
+        let block = alloc(4096);
+        // SAFETY: nothing uses it any more.
+        unsafe { arena.free(block) }.unwrap();
+        while arena.maintain(core::time::Duration::MAX) == Ok(Maintained::More) {}
+        let again = alloc(64);
+        assert_eq!(again, block);
+        // SAFETY: the block is ours.
+        let again = unsafe { arena.realloc(again, 9, SpikeTime::NONE) }.unwrap();
+        assert_eq!(arena.usable_size(again.as_ptr()), Some(64), "{way:?}");
         verify(&arena);
     }
 }

@@ -137,8 +137,9 @@ impl ArenaBuilder {
     }
 
     /// Puts the arena into memory that the caller gives; of its own it takes only the columns' handles, 512 bytes each. The memory
-    /// must start at a multiple of 4096, and be zeroed or hold an arena. Without an alignment above 32 KiB it may lie elsewhere when
-    /// the arena is opened again. [`ArenaBuilder::size`] says how much is needed.
+    /// must start at a multiple of 4096, and be zeroed or hold an arena. It may lie elsewhere when the arena is opened again, but not
+    /// where it has less than the largest alignment, above 16 bytes, of the blocks that the arena has served.
+    /// [`ArenaBuilder::size`] says how much is needed.
     ///
     /// # Safety
     /// The memory is readable and writable, is used by nobody else as long as the arena is open, and outlives it.

@@ -86,10 +86,16 @@ impl Asked {
         self.0
     }
 
+    /// The alignment of what is aligned to more.
+    #[inline(always)]
+    pub(crate) fn align(self) -> usize {
+        self.0 >> 32
+    }
+
     /// An error that is told of the slot that would have done, told of this.
     #[inline(always)]
     fn of(self, error: Error) -> Error {
-        asked_for(error, self.0 & u32::MAX as usize, self.0 >> 32)
+        asked_for(error, self.0 & u32::MAX as usize, self.align())
     }
 }
 

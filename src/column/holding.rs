@@ -304,7 +304,11 @@ impl Core {
     /// A free slot of whatever column, for a request that names none and that no free span would serve. Looks at all columns, then at
     /// every span in use.
     pub(crate) fn alloc_from_any(&self, size: usize, align: usize, spike: u32) -> Option<NonNull<u8>> {
-        self.alloc_kept(size, align, spike, 0).or_else(|| self.shared_slot_of_any(size, align, spike))
+        let p = self.alloc_kept(size, align, spike, 0).or_else(|| self.shared_slot_of_any(size, align, spike))?;
+        if align > GRANULE {
+            self.note_asked(p.as_ptr(), align);
+        }
+        Some(p)
     }
 
     /// Counts a refused allocation, and says what was asked for.
@@ -418,7 +422,25 @@ impl Core {
     }
 
     pub(crate) fn alloc_without_lease(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
+        if align > GRANULE {
+            return self.alloc_aligned_without_lease(index, size, align, spike);
+        }
+        self.alloc_routed_without_lease(index, self.route(size, align, spike)?)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_aligned_without_lease(&self, index: u32, size: usize, align: usize, spike: u32) -> Result<NonNull<u8>> {
         let route = self.route(size, align, spike)?;
+        let p = self.alloc_routed_without_lease(index, route)?;
+        if let Route::Cell(_) = route {
+            self.note_asked(p.as_ptr(), align);
+        }
+        Ok(p)
+    }
+
+    #[inline(always)]
+    fn alloc_routed_without_lease(&self, index: u32, route: Route) -> Result<NonNull<u8>> {
         let ask = || self.try_without_lease(index, route);
         let (p, bytes) = ask().or_else(|error| {
             let again = self.ask_again(index, error, ask);

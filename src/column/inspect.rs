@@ -52,11 +52,9 @@ impl Core {
             return Ok(Live { column, bytes, align: 1 << meta.align.load(Relaxed), large: Some(head) });
         }
         let class = place.class();
-        // Given memory that is somewhere else now may be aligned to less; blocks that had more asked for none. In a file
-        // a span may say anything: no slot has more than its class.
-        let align = if place.cell.is_aligned() {
-            class.natural_align().min(self.region.alignment())
-        } else if place.cell.is_published() {
+        // The largest that blocks of the span asked for. Given memory that is somewhere else now may be aligned to less; blocks that
+        // had more asked for none. In a file a span may say anything: no slot has more than its class.
+        let align = if place.cell.is_aligned() || place.cell.is_published() {
             let asked = 1_usize.checked_shl(self.span(place.head).align.load(Relaxed)).unwrap_or(usize::MAX);
             asked.min(class.natural_align()).min(self.region.alignment()).max(GRANULE)
         } else {

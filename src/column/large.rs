@@ -49,6 +49,7 @@ impl Core {
             open.refund(spans);
             return Err(Error::NoMemory { size, align });
         };
+        self.note_alignment(align);
         let meta = self.span(head);
         meta.spans.store(spans, Relaxed);
         meta.align.store(align.trailing_zeros(), Relaxed);

@@ -38,7 +38,11 @@ impl Handle {
         let mut served = 0;
         loop {
             if let Some(cell) = cell {
+                let before = served;
                 served += self.give_kept(cell, &mut out[served..]);
+                if align > GRANULE {
+                    out[before..served].iter().for_each(|&p| self.note_asked(p, align));
+                }
             }
             let Some(place) = out.get_mut(served) else { return served };
             let p = self.alloc(size, align, spike);

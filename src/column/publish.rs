@@ -215,8 +215,8 @@ impl Core {
             _ => Err(error),
         })?;
         if align > GRANULE {
-            // Before it is a block. Spans of published blocks have no row that tells which alignment a reallocation keeps.
-            self.span(self.head_of(granule.span())).align.fetch_max(align.trailing_zeros(), Relaxed);
+            // Before it is a block.
+            self.note_asked(self.address(granule), align);
         }
         self.name_at(granule, intent, place, || self.published(granule).give());
         Ok((granule, index, u64::from(id.class_of().bytes)))

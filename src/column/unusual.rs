@@ -2,7 +2,7 @@
 //! not plainly the holder's.
 
 use super::block::Hold;
-use super::cell::{CellId, Row, medium_cell_of};
+use super::cell::{Cell, CellId, Row, medium_cell_of};
 use super::core::{Core, Misuse, asked_for};
 use super::held::{Asked, Handle};
 use super::refill::refilling_runs;
@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
-use crate::sync::{Ordering::Relaxed, bump};
+use crate::sync::{Ordering::Relaxed, Ordering::SeqCst, bump};
+use core::sync::atomic::compiler_fence;
 
 /// Where a request is served.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +48,10 @@ impl Core {
         // up to the class' step is a class: the rounded size is one whose slots are all aligned.
         let rounded = if aligned {
             if self.region.is_given() {
-                self.note_alignment(align)?;
+                self.check_alignment(align)?;
             }
-            if align <= SPAN { size.next_multiple_of(align) } else { size }
+            // By a mask: a division is what the compiler makes of `next_multiple_of`.
+            if align <= SPAN { (size + (align - 1)) & !(align - 1) } else { size }
         } else {
             size
         };
@@ -65,15 +67,44 @@ impl Core {
 }
 
 impl Core {
-    /// Given memory has the alignment that it has, and must have it again when the arena is reopened.
+    /// Given memory has the alignment that it has.
     #[cold]
-    fn note_alignment(&self, align: usize) -> Result<()> {
+    fn check_alignment(&self, align: usize) -> Result<()> {
         let most = self.region.alignment();
-        if align > most {
-            return Err(Error::AlignmentHere { asked: align, most });
+        if align > most { Err(Error::AlignmentHere { asked: align, most }) } else { Ok(()) }
+    }
+
+    /// Notes the alignment that the block at `p` asked for, which lies in a span of aligned or published blocks: a reallocation keeps
+    /// the largest of the span. Before anybody else knows of the block.
+    pub(crate) fn note_asked(&self, p: *mut u8, align: usize) {
+        if let Some(granule) = self.granule(p) {
+            self.note_another(granule, align, false);
         }
-        self.header.note_alignment(align);
-        Ok(())
+    }
+
+    /// The same, of a block that the column's holder has given, perhaps.
+    #[inline(always)]
+    fn note_another(&self, granule: Granule, align: usize, by_holder: bool) {
+        self.note_alignment(align);
+        let owner = self.page(granule.span()).owner();
+        let meta = self.span(owner.head(granule.span()));
+        let asked = align.trailing_zeros();
+        if by_holder && !owner.is_shared() && meta.away.load(Relaxed) == 1 {
+            // S4: the only slot that is away is the block's, so no other block is there: what was asked for before is over.
+            meta.align.store(asked, Relaxed);
+        } else {
+            // Others may note theirs at the same time.
+            meta.align.fetch_max(asked, Relaxed);
+        }
+        // What the program stores with the block in hand comes after.
+        compiler_fence(SeqCst);
+    }
+
+    /// Given memory must have the alignments again that blocks asked for, when the arena is opened again.
+    pub(crate) fn note_alignment(&self, align: usize) {
+        if align > GRANULE && self.region.is_given() {
+            self.header.note_alignment(align);
+        }
     }
 
     /// A number for what serves a request, whatever its zone: a size class and whether it is aligned,
@@ -93,7 +124,7 @@ impl Handle {
     #[inline(never)]
     extern "C" fn alloc_unusual(&self, size: usize, align: usize, spike: u32) -> *mut u8 {
         match self.core().route(size, align, spike) {
-            Ok(Route::Cell(id)) => self.alloc_from(id, Asked::aligned(size, align)),
+            Ok(Route::Cell(id)) => self.alloc_aligned(id, size, align),
             Ok(Route::Large { size, align }) => self.alloc_large(size, align),
             Err(error) => {
                 self.refuse(error);
@@ -102,14 +133,35 @@ impl Handle {
         }
     }
 
-    /// Allocates from one of our cells.
+    /// Allocates from one of our cells of aligned blocks.
     #[inline(always)]
-    fn alloc_from(&self, id: CellId, asked: Asked) -> *mut u8 {
+    fn alloc_aligned(&self, id: CellId, size: usize, align: usize) -> *mut u8 {
         let cell = self.cell(id);
         match cell.pop() {
-            Some(granule) => self.give(granule),
-            None => refilling_runs(self, asked, cell),
+            Some(granule) => {
+                let p = self.give(granule);
+                if self.is_noted(granule, align) { p } else { noting(self, granule, align) }
+            }
+            None => refilling_aligned(self, Asked::aligned(size, align), cell),
         }
+    }
+
+    /// As [`Core::note_asked`], of a block that the column has just given.
+    pub(crate) fn note_asked(&self, p: *mut u8, align: usize) {
+        if let Some(granule) = self.core().granule(p)
+            && !self.is_noted(granule, align)
+        {
+            noting(self, granule, align);
+        }
+    }
+
+    /// Whether nothing is left to do to note what a block asked for.
+    #[inline(always)]
+    fn is_noted(&self, granule: Granule, align: usize) -> bool {
+        let meta = self.span(self.head_of(granule.span()));
+        let (noted, asked) = (meta.align.load(Relaxed), align.trailing_zeros());
+        // With one slot away: see `note_another`.
+        noted == asked || noted > asked && meta.away.load(Relaxed) != 1
     }
 
     /// Allocates whole spans.
@@ -186,6 +238,26 @@ impl Handle {
             Err(misuse) => self.refuse_free(granule, misuse),
         }
     }
+}
+
+/// Allocates from an empty cell of aligned blocks.
+#[cold]
+#[inline(never)]
+extern "C" fn refilling_aligned(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
+    let p = refilling_runs(handle, asked, cell);
+    let granule = if p.is_null() { None } else { handle.core().granule(p) };
+    match granule {
+        Some(granule) if !handle.is_noted(granule, asked.align()) => noting(handle, granule, asked.align()),
+        _ => p,
+    }
+}
+
+/// Notes what a block of a column asked for, whose span says something else, and hands it out.
+#[cold]
+#[inline(never)]
+extern "C" fn noting(handle: &Handle, granule: Granule, align: usize) -> *mut u8 {
+    handle.core().note_another(granule, align, true);
+    handle.address(granule)
 }
 
 /// Sizes above the small classes.
@@ -290,7 +362,7 @@ pub(crate) extern "C" fn free_not_given(handle: &Handle, granule: Granule) -> i3
 
 impl CellId {
     /// A cell of the same class whose slots would serve as well: of another row, or of the aligned one.
-    /// (Not the other way: a block's row tells which alignment a reallocation keeps.)
+    /// (Not the other way: a block's row tells whether a reallocation keeps an alignment.)
     pub(crate) fn kin(self, row: Row) -> Option<Self> {
         let class = self.class();
         let kin = match row {

@@ -6,7 +6,7 @@
 //! ```text
 //! truth      page entries: owner, cell     live map     remote map     of a large block: length, alignment, published or not
 //!            of a column: the held-back frees, "resetting", limit      intents of publications
-//!            of a span of published blocks: alignment
+//!            of a span of aligned or published blocks: alignment
 //! derived    all else: leases, cells, lists, summaries, counts, inboxes, chunks, the chunk index
 //!
 //! 1 audit    every index among the truth is in its range, or the region is refused, unchanged

@@ -71,7 +71,8 @@ pub(crate) struct SpanMeta {
     pub(crate) away: AtomicU32,
     /// Large blocks: spans of the block.
     pub(crate) spans: AtomicU32,
-    /// Large blocks: log2 of the alignment asked for. Published blocks: of the largest that any of the span asked for.
+    /// Large blocks: log2 of the alignment asked for. Aligned and published blocks: of the largest that any of the span asked for, since
+    /// it was taken or had no other block; whoever is given a block raises it. Of other spans it means nothing.
     pub(crate) align: AtomicU32,
     /// 1 from before the holder takes the pending units until the span leaves the cell's list (S7).
     pub(crate) busy: AtomicU32,

@@ -10,7 +10,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
 
-use engram::{Arena, ArenaBuilder, ColumnId, Error, RegionView, SpikeTime};
+use engram::{Arena, ArenaBuilder, BatchFlags, ColumnId, Error, RegionView, Request, SpikeTime};
 use folder::Folder;
 
 fn builder() -> ArenaBuilder {
@@ -331,6 +331,102 @@ fn a_block_keeps_the_alignment_that_was_asked_for_where_given_memory_lies_now() 
     drop(arena);
     // SAFETY: as it was allocated.
     unsafe { std::alloc::dealloc(memory.as_ptr(), layout) };
+}
+
+/// Whether an arena in given memory, in which `what` was done, may be opened where it is aligned to 4 KiB alone.
+fn may_move(what: impl FnOnce(&Arena)) -> bool {
+    let builder = || Arena::builder().capacity(2 << 20).columns(1);
+    let size = builder().size().unwrap();
+    let layout = Layout::from_size_align(size + 4096, 2 << 20).unwrap();
+    // SAFETY: the layout is not empty.
+    let memory = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+    // SAFETY: both are inside the memory.
+    let build = |at| unsafe { builder().memory(at, size).build() };
+    let arena = build(memory).unwrap();
+    what(&arena);
+    drop(arena);
+    // SAFETY: as above.
+    let moved = unsafe { memory.add(4096) };
+    // SAFETY: as above.
+    unsafe { moved.copy_from(memory, size) };
+    let may = build(moved).inspect_err(|error| assert!(matches!(error, Error::GivenAlignment { .. }), "{error}")).is_ok();
+    // SAFETY: as it was allocated.
+    unsafe { std::alloc::dealloc(memory.as_ptr(), layout) };
+    may
+}
+
+/// Seen with: an alignment noted before anything is served; the natural alignment of what is reallocated.
+#[test]
+fn given_memory_may_lie_wherever_the_blocks_that_it_has_served_are_aligned() {
+    const SPAN: usize = 32 << 10;
+    let alloc = |arena: &Arena, size, align| arena.alloc(None, Layout::from_size_align(size, align).unwrap(), SpikeTime::NONE);
+    // SAFETY: the block is ours.
+    let realloc = |arena: &Arena, block, size| unsafe { arena.realloc(block, size, SpikeTime::NONE) };
+    assert!(may_move(|arena| {
+        let block = alloc(arena, 8192, 64).unwrap();
+        let block = realloc(arena, block, 8000).unwrap();
+        let block = realloc(arena, block, 20_000).unwrap();
+        assert_eq!(realloc(arena, block, 0), Err(Error::ZeroSize));
+    }));
+    // What was refused was not served.
+    assert!(may_move(|arena| {
+        _ = alloc(arena, 2 << 20, 16).unwrap();
+        for size in [16, SPAN, 2 << 20] {
+            assert!(matches!(alloc(arena, size, SPAN), Err(Error::NoMemory { .. })));
+        }
+        let elsewhere = Layout::from_size_align(16, SPAN).unwrap();
+        assert!(arena.alloc(Some(ColumnId::new(7)), elsewhere, SpikeTime::NONE).is_err());
+        let held = arena.column(ColumnId::new(0)).unwrap();
+        assert!(held.alloc(16, SPAN, SpikeTime::NONE).is_err() && held.alloc(16, 3, SpikeTime::NONE).is_err());
+    }));
+    // What was served counts for good, in whatever way.
+    let column = ColumnId::new(0);
+    let (request, spike) = (Request { size: 16, align: SPAN, column: Some(column), spike: SpikeTime::NONE }, SpikeTime::NONE);
+    let mut out = [core::ptr::null_mut()];
+    // SAFETY: the block is ours, and freed.
+    assert!(!may_move(|arena| unsafe { arena.free(alloc(arena, 100, SPAN).unwrap()) }.unwrap()));
+    assert!(!may_move(|arena| _ = alloc(arena, 1 << 20, SPAN).unwrap()));
+    assert!(!may_move(|arena| _ = arena.column(column).unwrap().alloc(9000, SPAN, spike).unwrap()));
+    assert!(!may_move(|arena| assert_eq!(arena.column(column).unwrap().alloc_batch(16, SPAN, spike, &mut [core::ptr::null_mut()]), 1)));
+    assert!(!may_move(|arena| assert_eq!(arena.alloc_batch(&[request], BatchFlags::ORDERED, &mut out), Ok(1))));
+    assert!(!may_move(|arena| {
+        let _held = arena.column(column).unwrap();
+        _ = alloc(arena, 100, SPAN).unwrap();
+    }));
+    for size in [100, 1 << 20] {
+        assert!(!may_move(|arena| _ = arena.publish_root(Some(column), Layout::from_size_align(size, SPAN).unwrap(), spike, 0).unwrap()));
+    }
+}
+
+/// Of whatever kind the span of a block is, its alignment is there again.
+#[test]
+fn a_block_keeps_its_alignment_when_its_region_is_reopened() {
+    let folder = Folder::new("region-alignment");
+    let open = || builder().path(folder.file("region")).build().unwrap();
+    let arena = open();
+    let alloc = |size, align| arena.alloc(Some(ColumnId::new(1)), Layout::from_size_align(size, align).unwrap(), SpikeTime::NONE).unwrap();
+    let blocks = |of: &dyn Fn(usize, usize) -> NonNull<u8>| {
+        let sizes = [200, 4000, 8192, 30_000, 100_000, 600_000].into_iter();
+        sizes.flat_map(|size| [64, 4096].map(|align| (arena.offset_of(of(size, align).as_ptr()).unwrap(), align))).collect::<Vec<_>>()
+    };
+    let mut all = blocks(&alloc);
+    let held = arena.column(ColumnId::new(1)).unwrap();
+    all.extend(blocks(&alloc));
+    drop(held);
+    drop(arena);
+    let arena = open();
+    for (offset, align) in all {
+        for to in [9, 300, 5000, 20_000] {
+            let block = NonNull::new(arena.at(offset).unwrap()).unwrap();
+            // SAFETY: the block is ours; it is freed by the next reallocation of its like.
+            let moved = unsafe { arena.realloc(block, to, SpikeTime::NONE) }.unwrap();
+            assert!(moved.addr().get().is_multiple_of(align), "{to} aligned to {align}");
+            if moved != block {
+                break;
+            }
+        }
+    }
+    arena.verify().unwrap();
 }
 
 #[test]
