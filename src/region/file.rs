@@ -1,17 +1,15 @@
 //! A region file: opened, locked, made as long as the region, its space reserved.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
-
-use parking_lot::Mutex;
 
 use super::PAGE;
 use super::header::Copied;
 use crate::error::{Error, Result};
+use crate::sync::AtomicPtr;
+use crate::sync::Ordering::{AcqRel, Acquire};
 
 /// The file of a region. Its lock ends with it, or with the process.
 pub(crate) struct RegionFile {
@@ -41,20 +39,42 @@ pub(crate) const TRUNCATED: &str = "it is truncated: shorter than its header say
 /// are files.
 const NAMES: usize = 4096;
 
-/// The name of a file for errors, which are plain values: each name is kept for good, once.
+/// A name that is kept, and those that were kept before it.
+struct Kept {
+    name: Box<str>,
+    /// How many were kept before it.
+    place: usize,
+    before: Option<&'static Self>,
+}
+
+/// The name of a file for errors, which are plain values: each name is kept for good, once. No lock: a forked child would inherit it
+/// as it is, taken by a thread that the child does not have.
 pub(crate) fn named(path: &Path) -> &'static str {
-    static KNOWN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    static LAST: AtomicPtr<Kept> = AtomicPtr::new(core::ptr::null_mut());
     let name = path.to_string_lossy();
-    let mut known = KNOWN.lock();
-    if let Some(kept) = known.get(&*name) {
-        return kept;
+    let mut last = LAST.load(Acquire);
+    loop {
+        // SAFETY: null, or one of those below, which are never changed or dropped. Acquire: it is seen whole.
+        let before: Option<&'static Kept> = unsafe { last.as_ref() };
+        if let Some(kept) = core::iter::successors(before, |kept| kept.before).find(|kept| *kept.name == *name) {
+            return &kept.name;
+        }
+        let place = before.map_or(0, |before| before.place + 1);
+        if place == NAMES {
+            return "a region file";
+        }
+        let kept = Box::into_raw(Box::new(Kept { name: name.clone().into(), place, before }));
+        // Release: the name comes before.
+        match LAST.compare_exchange(last, kept, AcqRel, Acquire) {
+            // SAFETY: ours, and kept for good from here on.
+            Ok(_) => return unsafe { &(*kept).name },
+            Err(now) => {
+                // SAFETY: it is still ours alone.
+                drop(unsafe { Box::from_raw(kept) });
+                last = now;
+            }
+        }
     }
-    if known.len() == NAMES {
-        return "a region file";
-    }
-    let kept: &'static str = Box::leak(name.into_owned().into_boxed_str());
-    known.insert(kept);
-    kept
 }
 
 pub(crate) fn refused(name: &'static str, what: &'static str, error: &io::Error) -> Error {
@@ -478,4 +498,58 @@ pub(crate) fn read_at(_file: &File, _bytes: &mut [u8], _at: u64) -> io::Result<(
 #[cfg(not(unix))]
 pub(crate) fn write_at(_file: &File, _bytes: &[u8], _at: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use super::named;
+
+    #[test]
+    fn each_name_is_kept_once() {
+        let names = std::thread::scope(|scope| {
+            let name = || ["one of two", "the other"].map(|name| named(Path::new(name)));
+            [(); 4].map(|()| scope.spawn(name)).map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(names[0], ["one of two", "the other"]);
+        assert!(names.iter().flatten().zip(names[0].iter().cycle()).all(|(name, first)| core::ptr::eq(*name, *first)));
+    }
+
+    /// A child that is forked while other threads name files, and names one. Seen with: a lock around the names.
+    #[cfg(unix)]
+    #[test]
+    #[cfg_attr(miri, ignore = "forks")]
+    fn a_forked_child_names_files_whatever_its_parent_was_at() {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for name in ["one of two", "the other"] {
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Relaxed) {
+                        named(Path::new(name));
+                    }
+                });
+            }
+            let mut statuses = (0..300).map(|_| {
+                // SAFETY: the child goes on in this thread alone, ends itself if it waits for ever, and leaves by `_exit`.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    // SAFETY: as above.
+                    unsafe { libc::alarm(10) };
+                    let status = i32::from(named(Path::new("the other")) != "the other");
+                    // SAFETY: as above.
+                    unsafe { libc::_exit(status) };
+                }
+                let mut status = 0;
+                // SAFETY: our own child, waited for once.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                status
+            });
+            let ended = statuses.find(|&status| status != 0);
+            over.store(true, Relaxed);
+            assert_eq!(ended, None, "a child that waits for a lock of its parent's");
+        });
+    }
 }
