@@ -151,7 +151,7 @@ impl Core {
                 break;
             }
         }
-        sum.spans += open.spans();
+        sum.spans += open.spans_told();
         sum.counts = sum.counts.and(look.counts);
         sum.live += look.live;
         sum.above = sum.above.max(look.above);

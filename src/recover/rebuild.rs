@@ -19,7 +19,8 @@ impl Core {
                 self.region.zero(part);
             }
         }
-        for index in self.written_columns() {
+        let columns = self.written_columns();
+        for &index in &columns {
             // The limit, which its program has set, stays.
             let block = self.shape.block(metadata, index);
             let limit = block.start + ColumnBlock::LIMIT;
@@ -60,6 +61,9 @@ impl Core {
             {
                 self.leased(index, &mut leased).list_anew(chunk);
             }
+        }
+        for index in columns {
+            self.block(index).open.note_had();
         }
         for handle in leased {
             handle.report();

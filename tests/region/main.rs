@@ -237,6 +237,24 @@ fn a_column_s_limit_stays() {
     }
 }
 
+/// Seen with: `had` not restored by recovery.
+#[test]
+fn what_a_column_has_above_its_limit_is_told_after_reopening_too() {
+    let folder = Folder::new("region-above-limit");
+    let (open, column) = (|| builder().path(folder.file("region")).build().unwrap(), ColumnId::new(2));
+    let arena = open();
+    let span = Layout::from_size_align(32 << 10, 16).unwrap();
+    for _ in 0..5 {
+        _ = arena.alloc(Some(column), span, SpikeTime::NONE).unwrap();
+    }
+    arena.limit_column(column, Some(3 << 15)).unwrap();
+    assert_eq!(arena.metrics().bytes_committed, 5 << 15);
+    drop(arena);
+    let arena = open();
+    assert_eq!(arena.metrics().bytes_committed, 5 << 15);
+    arena.verify().unwrap();
+}
+
 /// Fills a column up to its limit of three spans.
 fn has_limit(arena: &Arena, column: u32) {
     let column = arena.column(ColumnId::new(column)).unwrap();
