@@ -62,6 +62,8 @@ pub(crate) struct Counters {
     pub(crate) peak: AtomicI64,
     /// The most allocations that a snapshot has told of.
     pub(crate) told_allocs: AtomicU64,
+    /// The most frees.
+    pub(crate) told_frees: AtomicU64,
     /// 1 while a thread maintains the arena.
     pub(crate) maintaining: AtomicU32,
     /// Where maintenance goes on: a column, then chunks.
