@@ -562,10 +562,11 @@ engram_status engram_arena_snapshot(struct engram_arena *arena,
 // Allocates a block and stores its offset at `where`, a word of a block of the arena (a multiple of 8), in one step as far
 // as a crash can tell: afterwards the block is live if and only if `*where` names it. Its offset is never 0. `where` is not
 // used in other ways meanwhile. NULL if refused, and then `*where` is as it was: as `engram_alloc`, but that published
-// blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where` that
-// cannot be one; `ENGRAM_E_BUSY` while 256 others publish. `engram_free`, and `engram_realloc` if the block moves, leave
-// `*where` as it is: it is to be changed then. (A block that has moved is an ordinary one, not a published one.) Any,
-// lock-free.
+// blocks have spans of their own, so that free slots of other blocks do not serve; `ENGRAM_E_INVALID` for a `where` that is
+// no multiple of 8 or lies outside user memory; `ENGRAM_E_BUSY` while 256 others publish. (Whether a block is there is not
+// checked: in one that was freed, or behind a block, the name is lost, or found by whoever is given that memory next.)
+// `engram_free`, and `engram_realloc` if the block moves, leave `*where` as it is: it is to be changed then. (A block that has
+// moved is an ordinary one, not a published one.) Any, lock-free.
 void *engram_alloc_publish(struct engram_arena *arena,
                            uint32_t column,
                            size_t size,

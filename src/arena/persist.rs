@@ -37,10 +37,11 @@ impl Arena {
     /// [`Arena::free`], and [`Arena::realloc`] if the block moves, leave `place` as it is: it is to be changed then.
     ///
     /// # Safety
-    /// `place` is a word of a block of this arena that nobody else reads or writes, but by atomic operations, meanwhile.
+    /// `place` is a word of a block of this arena that nobody else reads or writes, but by atomic operations, meanwhile. (Whether a block
+    /// is there is not checked.)
     ///
     /// # Errors
-    /// As [`Arena::alloc`]; [`Error::Place`], [`Error::Publishing`].
+    /// As [`Arena::alloc`]; [`Error::Place`] for what is not aligned or lies outside user memory, [`Error::Publishing`].
     pub unsafe fn publish(&self, column: Option<ColumnId>, layout: Layout, spike: SpikeTime, place: NonNull<u64>) -> Result<NonNull<u8>> {
         self.publish_sized(column, layout.size(), layout.align(), spike, place.as_ptr())
     }
