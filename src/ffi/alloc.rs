@@ -128,8 +128,8 @@ pub unsafe extern "C" fn engram_good_size(arena: *const engram_arena, size: usiz
     }
 }
 
-/// Frees many blocks: all that it can, NULL entries are fine. Returns the first error. Any, RT for
-/// each block.
+/// Frees many blocks: all that it can, NULL entries are fine, and so is NULL for an array of none. Returns the first
+/// error. Any, RT for each block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_free_batch(arena: *mut engram_arena, pointers: *const *mut c_void, count: usize) -> engram_status {
     // SAFETY: the caller's promise.
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn engram_free_batch(arena: *mut engram_arena, pointers: *
         Ok(arena) => arena,
         Err(error) => return fail(error),
     };
-    if pointers.is_null() {
+    if pointers.is_null() && count > 0 {
         return fail(Error::Null("pointers"));
     }
     if count > ENTRIES_MAX {

@@ -45,21 +45,24 @@ impl AsRequest for engram_request {
 /// No memory holds more requests: an array that is said to be longer is neither read nor written.
 pub(crate) const ENTRIES_MAX: usize = isize::MAX as usize / size_of::<engram_request>();
 
-/// The caller's output, `None` if it is null; empty if no memory holds it.
+/// The caller's output, `None` if it is null and has entries; empty if no memory holds it.
 ///
 /// # Safety
-/// `out` is null or has `count` writable entries.
+/// `out` has `count` writable entries, or is null.
 pub(crate) unsafe fn slots<'a>(out: *mut *mut c_void, count: usize) -> Option<&'a mut [*mut u8]> {
+    if out.is_null() {
+        return (count == 0).then_some(&mut []);
+    }
     let count = if count > ENTRIES_MAX { 0 } else { count };
     // SAFETY: not null; the caller's promise; no longer than memory can be.
-    (!out.is_null()).then(|| unsafe { core::slice::from_raw_parts_mut(out.cast(), count) })
+    Some(unsafe { core::slice::from_raw_parts_mut(out.cast(), count) })
 }
 
 /// Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
-/// `served` may be NULL. Returns `ENGRAM_OK`, or the status of the first request refused in the order of
-/// serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0. `ENGRAM_E_INVALID`: a flag that is not known,
-/// or more than 2^31 requests. In a region file each block counts by itself: if the process is killed in the middle, those served so
-/// far are there. Any, lock-free; time grows with n log n.
+/// `served` may be NULL, and both arrays if there are no requests. Returns `ENGRAM_OK`, or the status of the first request
+/// refused in the order of serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0.
+/// `ENGRAM_E_INVALID`: a flag that is not known, or more than 2^31 requests. In a region file each block counts by itself: if the
+/// process is killed in the middle, those served so far are there. Any, lock-free; time grows with n log n.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc_batch(
     arena: *mut engram_arena,
@@ -77,12 +80,12 @@ pub unsafe extern "C" fn engram_alloc_batch(
     let Some(out) = (unsafe { slots(out, count) }) else { return fail(Error::Null("out")) };
     // SAFETY: the caller's promises: an arena, and `count` requests.
     let result = match unsafe { arena_of(arena) } {
-        _ if requests.is_null() => Err(Error::Null("requests")),
+        _ if requests.is_null() && count > 0 => Err(Error::Null("requests")),
         Err(error) => Err(error),
         Ok(_) if count > ENTRIES_MAX => Err(Error::BatchLength(count)),
         Ok(arena) => {
             // SAFETY: not null; the caller says that it has `count` entries; no longer than memory can be.
-            let requests = unsafe { core::slice::from_raw_parts(requests, count) };
+            let requests = if count == 0 { &[] } else { unsafe { core::slice::from_raw_parts(requests, count) } };
             BatchFlags::from_bits(flags).and_then(|flags| arena.serve_batch(requests, flags, out))
         }
     };

@@ -140,7 +140,7 @@ pub unsafe extern "C" fn engram_column_realloc(column: *mut engram_column, p: *m
 }
 
 /// Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
-/// others are NULL. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
+/// others are NULL. `out` may be NULL if `count` is 0. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_alloc_batch(
     column: *mut engram_column,

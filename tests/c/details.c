@@ -76,7 +76,7 @@ static void in_a_child(void (*part)(void)) {
   CHECK(waitpid(child, &how, 0) == child && WIFEXITED(how) && WEXITSTATUS(how) == 0);
 }
 
-/* A required pointer that is NULL is told before whatever else is wrong, and even if there is nothing to do. */
+/* A required pointer that is NULL is told before whatever else is wrong, and a handle even if there is nothing to do. */
 static void a_null_pointer_comes_before_everything_else(void) {
   engram_arena *const arena = open_arena(4 * MIB, 4, 0);
   engram_column *column, *none;
@@ -91,9 +91,8 @@ static void a_null_pointer_comes_before_everything_else(void) {
   EQUAL(engram_alloc_batch(NULL, &wrong, 1, 0xff00, out, &served), ENGRAM_E_NULL);
   EQUAL(engram_alloc_batch(arena, NULL, 1, 0xff00, out, &served), ENGRAM_E_NULL);
   EQUAL(engram_alloc_batch(arena, &wrong, 1, 0xff00, NULL, &served), ENGRAM_E_NULL);
-  EQUAL(engram_alloc_batch(arena, NULL, 0, 0, out, NULL), ENGRAM_E_NULL);
-  EQUAL(engram_alloc_batch(arena, &wrong, 0, 0, NULL, NULL), ENGRAM_E_NULL);
-  EQUAL(engram_free_batch(arena, NULL, 0), ENGRAM_E_NULL);
+  EQUAL(engram_free_batch(arena, NULL, 1), ENGRAM_E_NULL);
+  EQUAL(engram_alloc_batch(NULL, NULL, 0, 0, NULL, NULL), ENGRAM_E_NULL);
   EQUAL(engram_free_batch(NULL, out, 0), ENGRAM_E_NULL);
   EQUAL(engram_column_acquire(NULL, 99, &none), ENGRAM_E_NULL);
   CHECK(none == NULL);
@@ -102,11 +101,32 @@ static void a_null_pointer_comes_before_everything_else(void) {
   EQUAL(engram_metrics_get(NULL, NULL, 1), ENGRAM_E_NULL);
   NOTHING(engram_alloc_zeroed(NULL, 99, 0, 3, 0) == NULL, ENGRAM_E_NULL);
   NOTHING(engram_column_alloc_batch(column, 0, 3, 0, 1, NULL) == 0, ENGRAM_E_NULL);
-  NOTHING(engram_column_alloc_batch(column, 16, 0, 0, 0, NULL) == 0, ENGRAM_E_NULL);
   NOTHING(engram_column_alloc_batch(NULL, 0, 3, 0, 1, out) == 0, ENGRAM_E_NULL);
   NOTHING(engram_column_alloc_batch(NULL, 16, 0, 0, 0, out) == 0, ENGRAM_E_NULL);
   EQUAL(metrics_of(arena).failed, 0);
   EQUAL(metrics_of(arena).misuse, 0);
+  OK(engram_column_release(column));
+  OK(engram_arena_close(arena));
+}
+
+/* Of no requests, pointers or blocks the arrays may be NULL. */
+static void a_batch_of_none_needs_no_arrays(void) {
+  engram_arena *const arena = open_arena(4 * MIB, 4, 0);
+  engram_column *column;
+  OK(engram_column_acquire(arena, 0, &column));
+  const engram_request request = {16, 0, 0, 0};
+  void *out[1] = {&column};
+  size_t served = 1;
+  for (uint32_t flags = 0; flags <= (ENGRAM_BATCH_ATOMIC | ENGRAM_BATCH_ORDERED); flags++) {
+    OK(engram_alloc_batch(arena, NULL, 0, flags, NULL, &served));
+    EQUAL(served, 0);
+    OK(engram_alloc_batch(arena, NULL, 0, flags, out, NULL));
+    OK(engram_alloc_batch(arena, &request, 0, flags, NULL, NULL));
+  }
+  CHECK(out[0] == &column);
+  OK(engram_free_batch(arena, NULL, 0));
+  EQUAL(engram_column_alloc_batch(column, 16, 0, 0, 0, NULL), 0);
+  EQUAL(metrics_of(arena).failed, 0);
   OK(engram_column_release(column));
   OK(engram_arena_close(arena));
 }
@@ -753,6 +773,7 @@ static void no_call_of_the_system(void) {
 
 int main(void) {
   a_null_pointer_comes_before_everything_else();
+  a_batch_of_none_needs_no_arrays();
   a_thread_has_one_home_column();
   no_block_takes_more_than_an_eighth_too_much();
   a_reallocation_keeps_the_column_and_is_counted();
