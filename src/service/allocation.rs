@@ -573,26 +573,29 @@ impl MemoryAllocationService {
     /// to the epoch, they wait where whoever needs memory finds them: were they handed over one by one, they would lie with this
     /// thread, which may rest for long.
     pub(super) fn discard(&self, slot: Slot) {
+        if self.put_aside(slot) >= DISCARDS {
+            self.collect_once();
+        }
+    }
+
+    /// The same, until the next collection: nothing comes back by this. How many wait.
+    pub(super) fn put_aside(&self, slot: Slot) -> usize {
         slot.clear_mark();
         self.spare.discarded.fetch_add(1, Relaxed);
-        let many = {
-            let mut discards = self.discards.lock();
-            discards.push(SendBlock(slot.block()));
-            (discards.len() >= DISCARDS).then(|| std::mem::replace(&mut *discards, Vec::with_capacity(DISCARDS)))
-        };
-        if let Some(many) = many {
-            self.hand_over(many);
-        }
+        let mut discards = self.discards.lock();
+        discards.push(SendBlock(slot.block()));
+        discards.len()
     }
 
     /// Hands what was discarded to the epoch, and gives back what nobody is pinned for any more, of some of it: what is
     /// discarded waits for two epochs, so it comes back by the [`EPOCHS`]th call.
     pub(super) fn collect_once(&self) {
-        let waiting = std::mem::take(&mut *self.discards.lock());
+        let mut waiting = std::mem::take(&mut *self.discards.lock());
         if waiting.is_empty() {
             self.epoch.pin().flush();
-        } else {
-            self.hand_over(waiting);
+        }
+        while !waiting.is_empty() {
+            self.hand_over(waiting.split_off(waiting.len().saturating_sub(DISCARDS)));
         }
     }
 

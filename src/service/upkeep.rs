@@ -691,17 +691,26 @@ impl MemoryAllocationService {
         }
         for (((node, mut state), concept), block) in nodes.iter().zip(states).zip(&concepts).zip(blocks) {
             // SAFETY: V1: the block is ours, large enough, and nobody knows of it.
-            unsafe { self.move_into(node, &mut state, concept, group.column, block) };
+            if let Some(old) = unsafe { self.move_into(node, &mut state, concept, group.column, block) } {
+                self.discard(old);
+            }
         }
         Ok(())
     }
 
-    /// Writes a concept into another block, of `column`, and gives the one that it had back.
+    /// Writes a concept into another block, of `column`. The slot that it had, which the caller discards.
     ///
     /// # Safety
     /// The block is the caller's, has [`Concept::block_bytes`], and nobody else knows of it (V1).
-    unsafe fn move_into(&self, node: &Node, state: &mut MutexGuard<State>, concept: &Concept, column: u32, block: NonNull<u8>) {
-        let Some(old) = node.block().map(Slot::at) else { return };
+    unsafe fn move_into(
+        &self,
+        node: &Node,
+        state: &mut MutexGuard<State>,
+        concept: &Concept,
+        column: u32,
+        block: NonNull<u8>,
+    ) -> Option<Slot> {
+        let old = node.block().map(Slot::at)?;
         // SAFETY: the caller's promise.
         let slot = unsafe { Slot::write(block, concept, old.mark()) };
         node.set_block(state, Some(slot.block()));
@@ -710,8 +719,8 @@ impl MemoryAllocationService {
         let size = self.arena.good_size(concept.block_bytes()).map_or(state.bytes, |size| size as u64);
         self.pools[usize::from(state.pool)].refund(state.bytes.saturating_sub(size));
         state.bytes = state.bytes.min(size);
-        self.discard(old);
         self.relocations.fetch_add(1, Relaxed);
+        Some(old)
     }
 
     /// Moves a concept to `column`, into `block` if that is given and fits, unless somebody else has its node locked. True if it has
@@ -730,7 +739,13 @@ impl MemoryAllocationService {
                 None => self.berth_of(&concept, column),
             }?;
             // SAFETY: V1: the block is ours, large enough, and nobody knows of it.
-            unsafe { self.move_into(node, &mut state, &concept, column, to) };
+            let old = unsafe { self.move_into(node, &mut state, &concept, column, to) }?;
+            if block.is_some() {
+                // What came back while a group is laid out would serve the rest of it, out of order.
+                self.put_aside(old);
+            } else {
+                self.discard(old);
+            }
             Some(to)
         })();
         if let (None, Some(unused)) = (moved, block) {
