@@ -26,7 +26,7 @@ use super::core::Core;
 use super::held::Handle;
 use super::refill::Accepted;
 use crate::error::{Error, Result};
-use crate::map::{Granule, Owner, SpanId};
+use crate::map::{Entry, Granule, SpanId};
 use crate::size_class::SMALL_CLASSES;
 use crate::span::SpanMeta;
 use crate::sync::Ordering::Relaxed;
@@ -316,9 +316,10 @@ impl Core {
         again(self, refused, ask, own, || self.flush_others(None))
     }
 
-    /// Whose the span is, for walks: not the continuation of a run.
-    pub(crate) fn head_owner(&self, span: SpanId) -> Option<Owner> {
-        let owner = self.page(span).owner();
-        (owner != Owner::NONE && (owner.is_large() || self.head_of(span) == span)).then_some(owner)
+    /// What the span's page entry says, for walks: not of nobody's, nor of the continuation of a run.
+    pub(crate) fn head_entry(&self, span: SpanId) -> Option<Entry> {
+        let entry = self.page(span).read();
+        let owner = entry.owner();
+        (owner.index().is_some() && owner.head(span) == span).then_some(entry)
     }
 }

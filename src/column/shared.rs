@@ -108,8 +108,8 @@ impl Core {
     /// Looks at every span in use.
     pub(crate) fn claim_shared_anywhere(&self, index: u32, id: CellId) -> Option<Granule> {
         let mut found = None;
-        self.each_head(|head, owner| {
-            if owner.is_shared_of(index) {
+        self.each_head(|head, entry| {
+            if entry.owner().is_shared_of(index) {
                 found = self.claim_kin_in(index, id, head);
             }
             found.is_none()
@@ -120,7 +120,8 @@ impl Core {
     /// The same of whatever column; and which one that is.
     pub(crate) fn claim_shared_of_any(&self, id: CellId) -> Option<(Granule, u32)> {
         let mut found = None;
-        self.each_head(|head, owner| {
+        self.each_head(|head, entry| {
+            let owner = entry.owner();
             if owner.is_shared()
                 && let Some(index) = owner.index()
             {

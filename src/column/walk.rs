@@ -8,25 +8,25 @@ use super::cell::CellId;
 use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
-use crate::map::{Granule, Owner, SpanId};
-use crate::size_class::SPAN_WORDS;
+use crate::map::{Entry, Granule, SpanId};
+use crate::size_class::{Class, SPAN_WORDS};
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::bump;
 
 impl Core {
-    /// Calls `each` for the first span of everything in use, in address order, until it returns false.
-    pub(crate) fn each_head(&self, mut each: impl FnMut(SpanId, Owner) -> bool) {
+    /// Calls `each` for the first span of everything in use, and what its page entry says, in address order, until it returns false.
+    pub(crate) fn each_head(&self, mut each: impl FnMut(SpanId, Entry) -> bool) {
         for chunk in self.chunk_ids() {
             let mut used = if self.chunk(chunk).owner.load(Relaxed) == 0 { 0 } else { !self.chunk(chunk).map.free() };
             while used != 0 {
                 let place = used.trailing_zeros();
                 let span = chunk.span(place);
                 used &= used - 1;
-                let Some(owner) = self.head_owner(span) else { continue };
+                let Some(entry) = self.head_entry(span) else { continue };
                 // The spans of what is visited are passed over, whatever becomes of it meanwhile.
-                let end = place + self.spans_of(span, owner);
+                let end = place + self.spans_of(span, entry);
                 used &= if end < 64 { u64::MAX << end } else { 0 };
-                if !each(span, owner) {
+                if !each(span, entry) {
                     return;
                 }
             }
@@ -34,27 +34,32 @@ impl Core {
     }
 
     /// Spans of a run or a large block in its first chunk.
-    fn spans_of(&self, head: SpanId, owner: Owner) -> u32 {
-        if owner.is_large() { self.span(head).spans.load(Relaxed).clamp(1, 64) } else { u32::from(self.class_of(head).spans) }
+    fn spans_of(&self, head: SpanId, entry: Entry) -> u32 {
+        if entry.owner().is_large() {
+            self.span(head).spans.load(Relaxed).clamp(1, 64)
+        } else {
+            u32::from(CellId::of(entry).class_of().spans)
+        }
     }
 
-    /// Words of the maps of a span or run with slots.
-    pub(crate) fn words_of(&self, head: SpanId) -> core::ops::Range<usize> {
+    /// Words of the maps of a span or run with slots of this class.
+    fn words_of(head: SpanId, class: &Class) -> core::ops::Range<usize> {
         let first = head.first().word();
-        first..first + SPAN_WORDS * usize::from(self.class_of(head).spans)
+        first..first + SPAN_WORDS * usize::from(class.spans)
     }
 
     /// Calls `each` with the column, the start and the usable bytes of every block, in address order, until it returns
     /// false. While nobody uses the arena, and nothing is held back: after it was opened.
     pub(crate) fn each_block(&self, mut each: impl FnMut(u32, *mut u8, usize) -> bool) {
-        self.each_head(|head, owner| {
-            let Some(index) = owner.index() else { return true };
-            if owner.is_large() {
+        self.each_head(|head, entry| {
+            let Some(index) = entry.owner().index() else { return true };
+            if entry.owner().is_large() {
                 return each(index, self.address(head.first()), span_bytes(u64::from(self.span(head).spans.load(Relaxed))));
             }
-            let bytes = self.class_of(head).bytes as usize;
-            self.words_of(head).all(|word| {
-                let mut blocks = self.blocks_of_word(word, owner, []);
+            let class = CellId::of(entry).class_of();
+            let bytes = class.bytes as usize;
+            Self::words_of(head, class).all(|word| {
+                let mut blocks = self.blocks_of_word(word, entry.owner(), []);
                 while blocks != 0 {
                     let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
                     blocks &= blocks - 1;
@@ -81,28 +86,29 @@ impl Handle {
     /// it returns false.
     pub(crate) fn walk(&self, mut visit: impl FnMut(*mut u8, usize) -> bool) {
         let core = self.core();
-        core.each_head(|head, owner| {
-            if owner.index() != Some(self.index()) {
+        core.each_head(|head, entry| {
+            if entry.owner().index() != Some(self.index()) {
                 return true;
             }
-            if owner.is_large() {
+            // The visitor, other threads that free and thieves (see `steal`) may give the span back at any moment, and then it is
+            // somebody else's: what was read of it counts only if its page entry says the same afterwards.
+            let is_left = || core.page(head).still_says(entry);
+            if entry.owner().is_large() {
                 let granule = head.first();
-                let live = core.live_word(granule).load(Relaxed) & granule.bit() != 0;
+                let live = core.live_word(granule).load(Relaxed) & granule.bit() != 0 && is_left();
                 return !live || visit(core.address(granule), span_bytes(u64::from(core.span(head).spans.load(Relaxed))));
             }
-            let bytes = core.class_of(head).bytes as usize;
+            let class = CellId::of(entry).class_of();
             let left = |word| {
-                let blocks = core.blocks_of_word(word, owner, self.block().holds.all());
-                // A span without blocks may be taken away at this moment (see `steal`).
-                let is_lost = blocks != 0 && owner.holder().is_some() && !core.page(head).is_still(self.index());
-                if is_lost { 0 } else { blocks }
+                let blocks = core.blocks_of_word(word, entry.owner(), self.block().holds.all());
+                if blocks != 0 && is_left() { blocks } else { 0 }
             };
-            core.words_of(head).all(|word| {
+            Core::words_of(head, class).all(|word| {
                 let mut blocks = left(word);
                 while blocks != 0 {
                     let granule = Granule(word as u64 * 64 + u64::from(blocks.trailing_zeros()));
                     blocks &= blocks - 1;
-                    if !visit(core.address(granule), bytes) {
+                    if !visit(core.address(granule), class.bytes as usize) {
                         return false;
                     }
                     if blocks != 0 {
@@ -119,7 +125,8 @@ impl Handle {
         let core = self.core();
         self.flush();
         self.block().holder.set_resetting(true);
-        core.each_head(|head, owner| {
+        core.each_head(|head, entry| {
+            let owner = entry.owner();
             if owner.index() == Some(self.index()) {
                 if owner.is_large() {
                     self.reset_large(head);
@@ -148,7 +155,7 @@ impl Handle {
         let id = CellId::of(core.page(head).read());
         let class = id.class_of();
         let mut slots = 0;
-        for word in core.words_of(head) {
+        for word in Core::words_of(head, class) {
             let live = core.live.at(word);
             if live.load(Relaxed) != 0 {
                 self.zero_blocks(word, live.load(Relaxed), class.bytes as usize);
@@ -170,7 +177,7 @@ impl Handle {
         let class = core.class_of(head);
         let cell = self.cell(CellId::at_offset(core.page(head).cell()));
         let mut slots = 0;
-        for word in core.words_of(head) {
+        for word in Core::words_of(head, class) {
             let (live, remote) = (core.live.at(word), core.remote.at(word));
             self.zero_blocks(word, live.load(Relaxed) & !remote.load(Relaxed), class.bytes as usize);
             slots += clear(live, remote).count_ones();
@@ -205,5 +212,50 @@ impl Handle {
         let ColumnBlock { holder, open, .. } = self.block();
         bump(&holder.other_frees, u64::from(blocks));
         open.count_freed(granules);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::arena::Arena;
+    use crate::column::holding::ColumnId;
+    use crate::spike::SpikeTime;
+
+    /// What a walk shows whose first visit frees all blocks, and allocates others from the spans that are free then.
+    /// Seen with: no look at the page entry after each word; no look at the cell that it names.
+    #[test]
+    fn a_walk_shows_no_block_of_another_column_or_class_that_lies_where_blocks_were() {
+        for (size, by_holder) in [(4096, true), (4096, false), (512, false), (40_000, true), (40_000, false), (300_000, true)] {
+            for (next, to) in [(1024, 0), (16, 0), (1024, 1), (16, 1)] {
+                let arena = Arena::builder().capacity(2 << 20).columns(2).build().unwrap();
+                let column = arena.column(ColumnId::new(0)).unwrap();
+                let alloc = |column, size| arena.alloc_sized(Some(ColumnId::new(column)), size, 0, SpikeTime::NONE);
+                // Of what the holder has, and of shared spans.
+                let blocks: Vec<_> = (0..if size == 512 { 60 } else { 4 })
+                    .map(|_| if by_holder { column.alloc(size, 0, SpikeTime::NONE) } else { alloc(0, size) }.unwrap())
+                    .collect();
+                let mut others = Vec::new();
+                let mut visited = 0;
+                column.walk(|block| {
+                    let class = arena.usable_size(block.start.as_ptr());
+                    assert_eq!(class, Some(block.usable), "{size} by the holder: {by_holder}, then {next} in column {to}");
+                    assert!(to == 0 || !others.contains(&block.start), "a block of column {to}");
+                    if visited == 0 {
+                        for &block in &blocks {
+                            // SAFETY: nothing uses the blocks afterwards.
+                            unsafe { column.free(block) }.unwrap();
+                        }
+                        others.extend(
+                            (0..5000).map_while(|_| if to == 0 { column.alloc(next, 0, SpikeTime::NONE) } else { alloc(to, next) }.ok()),
+                        );
+                    }
+                    visited += 1;
+                    true
+                });
+                assert!(visited > 0);
+                drop(column);
+                arena.verify().unwrap();
+            }
+        }
     }
 }

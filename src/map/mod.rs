@@ -341,6 +341,13 @@ impl PageEntry {
         Entry(self.0.fetch_or(0, Ordering::AcqRel)).owner().is_column(index)
     }
 
+    /// Whether the span says what it said, so that all that was read of it before was read while it did; what is only marked for a
+    /// while does not count. A read-modify-write: see `is_still`.
+    pub(crate) fn still_says(&self, entry: Entry) -> bool {
+        let marks = u64::from(Owner::SEEN | Owner::CLAIMED | Owner::RESETTING);
+        (self.0.fetch_or(0, Ordering::AcqRel) ^ entry.0) & !marks == 0
+    }
+
     /// Claims the span of a held column for a thief, unless it says something else by now or is
     /// being reset. Only who took the span out of its inbox may claim it, so there is one claim at a
     /// time; any new owner, and a reset, ends it. Acquire: all that is read of the span from here on is

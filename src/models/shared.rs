@@ -57,6 +57,32 @@ impl Span {
     }
 }
 
+/// Blocks of another column that a walk shows, because their span was given back and taken anew after it looked whose it is.
+/// Seen with: the page entry looked at by a plain load in `still_says`.
+#[test]
+fn a_walk_shows_no_block_of_a_span_that_was_given_back() {
+    check(3, || {
+        let span = Span::new(1);
+        let other = {
+            let span = span.clone();
+            thread::spawn(move || {
+                if span.free(1) {
+                    // As for another column.
+                    span.live.fetch_or(2, Relaxed);
+                    span.page.set(Owner::shared(1), offset(1));
+                }
+            })
+        };
+        // As `Handle::walk` does.
+        let entry = span.page.read();
+        if entry.owner().is_shared_of(0) {
+            let blocks = span.live.load(Relaxed);
+            assert!(blocks & 2 == 0 || !span.page.still_says(entry), "a block of the next owner");
+        }
+        other.join().unwrap();
+    });
+}
+
 /// A block of a span that seems to be nobody's, because a claimer that came back late finds the span
 /// open before it is set up.
 /// Seen with: the state opened before the page entries are set, the order of an earlier `alloc_shared`.
