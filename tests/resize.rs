@@ -287,7 +287,6 @@ fn what_another_column_serves_in_scarcity_keeps_its_alignment() {
     }
 }
 
-/// Seen with: an alignment that is never taken back.
 #[test]
 fn what_a_span_served_before_does_not_count() {
     for way in Way::ALL {

@@ -237,7 +237,6 @@ fn a_column_s_limit_stays() {
     }
 }
 
-/// Seen with: `had` not restored by recovery.
 #[test]
 fn what_a_column_has_above_its_limit_is_told_after_reopening_too() {
     let folder = Folder::new("region-above-limit");
