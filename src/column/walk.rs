@@ -8,7 +8,7 @@ use super::cell::CellId;
 use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
-use crate::map::{Entry, Granule, SpanId};
+use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{Class, SPAN_WORDS};
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::bump;
