@@ -33,7 +33,7 @@ const STATED: [(&str, usize, usize); 41] = [
     ("exhaustion: allocation", 25, 99),
     ("exhaustion: refused allocation", 6750, 8400),
     ("exhaustion: allocation after a free", 25, 254),
-    ("misuse: refused free", 195, 700),
+    ("misuse: refused free", 195, 740),
     ("near the column's limit: allocation", 67, 195),
     ("at the column's limit: refused allocation", 4800, 7700),
     ("no free chunk: allocation", 25, 880),
