@@ -334,10 +334,11 @@ impl<'a> Model<'a> {
                     self.live.insert(address(start), Block { size, ..block });
                     return;
                 }
-                // A block that an aligned cell serves keeps the alignment that its class had.
-                let had = (1 << block.usable.trailing_zeros()).min(32 << 10);
-                let align = if block.align <= 16 && !is_good { had } else { block.align };
-                assert!(block.align > 16 || usable <= most(size.next_multiple_of(align)));
+                // A block that an aligned cell serves keeps an alignment that somebody asked for: at least the least that explains
+                // where it lies and what it takes.
+                let explains = |&align: &usize| usable <= most(size.next_multiple_of(align)) && address(to).is_multiple_of(align);
+                let kept = || (5..=15).map(|log2| 1 << log2).find(explains).expect("an alignment of up to 32 KiB");
+                let align = if block.align <= 16 && !is_good { kept() } else { block.align };
                 self.given(to, size, align, block.column);
             }
             Err(error) => {
@@ -388,11 +389,14 @@ impl<'a> Model<'a> {
         }
         self.counts.allocs += served as u64;
         if flags.contains(BatchFlags::ORDERED) {
-            let mut sorted: Vec<_> = requests.iter().zip(&out).filter(|(_, p)| !p.is_null()).collect();
-            sorted.sort_by_key(|(request, _)| (request.column.map(ColumnId::index), request.size, request.align, request.spike));
+            // What names no column is served from any, and in order within each.
+            let column = |request: &Request, start| request.column.map_or_else(|| self.column_of(start), ColumnId::index);
+            let given = requests.iter().zip(&out).filter_map(|(request, &start)| Some((request, NonNull::new(start)?)));
+            let mut sorted: Vec<_> = given.map(|(request, start)| (column(request, start), request, start)).collect();
+            sorted.sort_by_key(|&(column, request, _)| (column, request.size, request.align, request.spike));
             for pair in sorted.windows(2) {
-                let ((one, at_one), (two, at_two)) = (pair[0], pair[1]);
-                let alike = (one.column, one.size, one.align) == (two.column, two.size, two.align);
+                let ((column_one, one, at_one), (column_two, two, at_two)) = (pair[0], pair[1]);
+                let alike = (column_one, one.size, one.align) == (column_two, two.size, two.align);
                 assert!(!alike || at_one < at_two, "the addresses of {one:?} and {two:?} are out of order");
             }
         }
