@@ -247,7 +247,6 @@ mod allocation_service_tests {
         }
     }
 
-    /// Spans that were emptied come before slots that are larger than what is asked for.
     /// Seen with: each block handed to the epoch by itself, which keeps some with the thread that discarded them.
     #[test]
     fn what_a_thread_has_freed_serves_others_while_it_rests() {
@@ -274,6 +273,7 @@ mod allocation_service_tests {
         }
     }
 
+    /// Spans that were emptied come before slots that are larger than what is asked for.
     #[test]
     fn once_all_is_freed_small_concepts_find_as_much_as_in_new_memory() {
         for columns in [1, 64] {

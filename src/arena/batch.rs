@@ -373,7 +373,7 @@ impl<'a> Server<'a> {
             let refused = refused.map(|error| asked_for(error, first.size, first.align));
             let served_by = if self.ordered { self.arena.core.served_by(kind.size, kind.align) } else { 0 };
             let group = |column: u32| u64::from(column) << 40 | served_by;
-            let named = first.column.map(|column| group(column.index()));
+            let named = if self.ordered { first.column.map(|column| group(column.index())) } else { Some(0) };
             for (&entry, &number) in part[..blocks].iter().zip(&numbers) {
                 OutEntry(entry).set_request(number);
                 OutEntry(entry).set_group(named.unwrap_or_else(|| group(self.column_of(entry))));

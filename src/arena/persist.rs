@@ -37,8 +37,8 @@ impl Arena {
     /// [`Arena::free`], and [`Arena::realloc`] if the block moves, leave `place` as it is: it is to be changed then.
     ///
     /// # Safety
-    /// `place` is a word of a block of this arena that nobody else reads or writes, but by atomic operations, meanwhile. (Whether a block
-    /// is there is not checked.)
+    /// `place` is a word of a block of this arena that nobody else reads or writes, but by atomic operations, meanwhile; until the
+    /// publication has returned only an unpublication changes it. (Whether a block is there is not checked.)
     ///
     /// # Errors
     /// As [`Arena::alloc`]; [`Error::Place`] for what is not aligned or lies outside user memory, [`Error::Publishing`].
@@ -75,7 +75,8 @@ impl Arena {
         })
     }
 
-    /// As [`Arena::publish`], and the name is stored in a root (see [`Arena::root`]).
+    /// As [`Arena::publish`], and the name is stored in a root (see [`Arena::root`]), which until this has returned only an unpublication
+    /// changes.
     ///
     /// # Errors
     /// As [`Arena::alloc`]; [`Error::Root`], [`Error::Publishing`].
@@ -128,7 +129,7 @@ impl Arena {
         self.core.header.root(slot).map(|word| word.load(Acquire)).ok_or(Error::Root(slot))
     }
 
-    /// Sets such a word. Any thread, atomic. The first block of an arena has offset 0, too: a published block never has.
+    /// Sets such a word. Any thread, atomic; not while something is published there. The first block of an arena has offset 0, too: a published block never has.
     ///
     /// # Errors
     /// [`Error::Root`].

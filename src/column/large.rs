@@ -103,7 +103,7 @@ impl Core {
         {
             return Some(head);
         }
-        let opened = self.passings.pass(|| {
+        let open_chunk = || {
             let (chunk, failed) = self.index.claim_first();
             self.count_retries(u64::from(failed));
             let meta = self.chunk(chunk?);
@@ -111,7 +111,9 @@ impl Core {
             meta.dirty.store(1, Relaxed);
             meta.map.open(spans);
             chunk
-        });
+        };
+        // Where there is none nothing passes: who finds nothing does not disturb its own look (Z1).
+        let opened = if self.index.may_have_any() { self.passings.pass(open_chunk) } else { None };
         let Some(chunk) = opened else { return self.take_anywhere(spans, align) };
         open.large_chunk.store(chunk.0, Relaxed);
         Some(chunk.span(0))
@@ -152,8 +154,14 @@ impl Core {
     /// `count` chunks in a row, each nobody's or wholly free: the lowest such run.
     fn take_chunks(&self, index: u32, count: u32) -> Option<SpanId> {
         let mut first = ChunkId(1);
-        // Those of a run that is too short are given back.
-        while let Err(taken) = self.passings.pass(|| self.take_chunks_from(index, first, count)) {
+        // What one of them is taken for is looked at before any is: those of a run that is too short would pass, and be given back.
+        let is_free =
+            |&chunk: &ChunkId| chunk.index() < self.chunks.len() && (self.index.is_free(chunk) || self.chunk(chunk).map.free() == u64::MAX);
+        let look = |first: ChunkId| match (first.0..first.0 + count).map(ChunkId).find(|chunk| !is_free(chunk)) {
+            Some(taken) => Err(taken),
+            None => self.passings.pass(|| self.take_chunks_from(index, first, count)),
+        };
+        while let Err(taken) = look(first) {
             first = ChunkId(taken.0 + 1);
             if first.index() >= self.chunks.len() {
                 return None;

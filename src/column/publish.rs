@@ -27,7 +27,8 @@
 //! (6), and between (2) and (3) of an unpublication. All other live ones stay. So no intent may be about a block that is none of its
 //! own: who died, or rests, after its block was taken back may have left one, and whoever gives the slot again, in whatever way,
 //! first makes those say nothing (2). An intent is noted before its place names the block, or while it does, so that all of them are
-//! seen by who finds the slot free.
+//! seen by who finds the slot free: but for that of an unpublication which comes late, after another one of the same word (README's
+//! limits tell).
 //!
 //! Offset 0 names nothing: the first 16 bytes of user memory are never published.
 

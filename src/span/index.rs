@@ -26,6 +26,11 @@ pub(crate) trait IndexWords {
     /// Words of a level.
     fn words(&self, level: usize) -> usize;
 
+    /// Whether any chunk may be free: one look at the top.
+    fn may_have_any(&self) -> bool {
+        (0..self.words(2)).any(|top| self.word(2, top).load(Ordering::Relaxed) != 0)
+    }
+
     /// Claims the lowest free chunk. Also returns how many tries failed because another thread was faster.
     fn claim_first(&self) -> (Option<ChunkId>, u32) {
         let mut failed = 0;

@@ -23,7 +23,7 @@ pub(crate) const ASKS: u32 = if cfg!(loom) { 2 } else { 16 };
 /// How often is looked, before each, whether all chunks have come: some 20 us. Whoever has one may not be running.
 const LOOKS: u32 = if cfg!(loom) { 2 } else { 500 };
 
-/// Chunks that have left a hand, and that have come to the next, since the arena was opened.
+/// Chunks that have left a hand, and that have come to the next, in this process since the arena was opened.
 pub(crate) struct Passings {
     begun: AtomicU64,
     ended: AtomicU64,
@@ -43,6 +43,12 @@ impl Passings {
         // Release: who sees it sees the chunk where it is now.
         self.ended.fetch_add(1, Release);
         passed
+    }
+
+    /// How many have begun.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Acquire)
     }
 
     /// Looks for memory by `ask`, and again if a chunk was on its way meanwhile. Lock-free: 16 times at most, and each time waits some
