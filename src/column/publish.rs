@@ -27,8 +27,7 @@
 //! (6), and between (2) and (3) of an unpublication. All other live ones stay. So no intent may be about a block that is none of its
 //! own: who died, or rests, after its block was taken back may have left one, and whoever gives the slot again, in whatever way,
 //! first makes those say nothing (2). An intent is noted before its place names the block, or while it does, so that all of them are
-//! seen by who finds the slot free: but for that of an unpublication which comes late, after another one of the same word (README's
-//! limits tell).
+//! seen by who finds the slot free; who unpublishes looks at the place once more for that, with the intent proposed.
 //!
 //! Offset 0 names nothing: the first 16 bytes of user memory are never published.
 
@@ -40,7 +39,7 @@ use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{CHUNK, CHUNK_SPANS, Class, GRANULE, SPAN_GRANULES, SPAN_WORDS, pattern};
-use crate::span::{Claim, Intent, PublishedSlot, SharedKey, take_name};
+use crate::span::{Claim, Intent, PublishedSlot, SharedKey};
 use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 
 /// Publications that may be under way at a time.
@@ -56,6 +55,8 @@ pub(crate) struct Place<'a> {
     code: u64,
 }
 
+/// No place's code.
+const NOWHERE: u64 = u64::MAX;
 /// Codes of roots begin here: no offset is as large.
 const ROOTS_FROM: u64 = 1 << 48;
 
@@ -175,7 +176,7 @@ impl Core {
 
     /// Makes a slot that was claimed for publication a block that no place names.
     pub(crate) fn give_unpublished(&self, granule: Granule) {
-        self.forget_intents(granule);
+        self.forget_intents(granule, NOWHERE);
         self.published(granule).give();
     }
 
@@ -258,7 +259,7 @@ impl Core {
 
     /// Steps 2 to 6 for a slot, or a large block, that the caller has; `give` are (4) and (5).
     fn name_at(&self, granule: Granule, intent: &Intent, place: Place<'_>, give: impl FnOnce()) {
-        self.forget_intents(granule);
+        self.forget_intents(granule, place.code);
         intent.set(granule, place.code);
         give();
         // Release: pairs with who reads the name.
@@ -280,8 +281,7 @@ impl Core {
         }
         let intent = self.take_intent()?;
         // Before the place names it no more: without an intent the block would be live for good.
-        intent.set(granule, place.code);
-        if !take_name(place.word, name) {
+        if !intent.take_name(granule, place.word, place.code, name) {
             intent.clear();
             return Err(Misuse::Twice.of(p));
         }
@@ -343,11 +343,12 @@ impl Core {
         Ok(self.intents.at(index))
     }
 
-    /// No intent is about a former block of this slot any more (2); it is the caller's, and free. Looks at those that were ever taken,
+    /// No intent is about a former block of this slot any more (2), but for who takes away the name that it is to have `here`; it is the
+    /// caller's, and free. Looks at those that were ever taken,
     /// which are as many as were under way at a time.
-    fn forget_intents(&self, granule: Granule) {
+    fn forget_intents(&self, granule: Granule, here: u64) {
         let ever = self.counters().intents.load(Relaxed) as usize;
-        (0..ever.min(INTENTS)).for_each(|index| self.intents.at(index).forget(granule));
+        (0..ever.min(INTENTS)).for_each(|index| self.intents.at(index).forget(granule, here));
     }
 
     /// The blocks that intents are about, and that no intent's place names (Y5). While nobody uses the arena.

@@ -26,8 +26,7 @@
 //!   is given up only when no block in it is live. So a head with a live block is whole; its continuations are written again from it.
 //! - **Y4** a reset is noted before it clears anything, until all is cleared: it happened, or will have.
 //! - **Y5** an intent is about a published block that its place does not name, from before it is live until it is named, and from
-//!   before it is named no more until it is free; and no intent is about a block that is named elsewhere, but where two
-//!   unpublish one word at the same time. See `column::publish`.
+//!   before it is named no more until it is free; and no intent is about a block that is named elsewhere. See `column::publish`.
 //!
 //! Settling and rebuilding may be killed too: each step leaves a region that settles to the same. Time grows
 //! with the chunks that were ever used.

@@ -41,7 +41,7 @@ pub(crate) use inbox::{Inbox, Next, Parked, Pending};
 #[cfg(not(loom))]
 pub(crate) use index::ChunkIndex;
 pub(crate) use index::{IndexWords, claim_in};
-pub(crate) use intent::{Intent, take_name};
+pub(crate) use intent::Intent;
 #[cfg(loom)]
 pub(crate) use passing::ASKS;
 pub(crate) use passing::Passings;

@@ -148,3 +148,57 @@ fn a_publication_comes_back_while_that_of_a_freed_block_rests() {
         check_names(&arena, "both have ended");
     }
 }
+
+/// An unpublication of root 0 that rests after so many instructions, while another one takes the block back, and publishes one in its
+/// place that `root` names. False if it ended sooner, or had come to the end of its own.
+fn overtaken(file: &Path, size: usize, instructions: usize, root: usize) -> bool {
+    let _ = std::fs::remove_file(file);
+    let arena = builder(file).build().unwrap();
+    // SAFETY: nothing uses the block.
+    let unpublish = || unsafe { arena.unpublish_root(0) };
+    // The span.
+    publish(&arena, size, 5);
+    publish(&arena, size, 0);
+    let mut child = Child::fork(|| {
+        stop_to_be_stepped();
+        let _ = unpublish();
+        arena.set_root(ANSWER, 1).unwrap();
+    });
+    assert_eq!(child.wait(), Stop::Signal(libc::SIGSTOP));
+    for _ in 0..instructions {
+        child.step();
+        if arena.root(ANSWER) != Ok(0) {
+            return false;
+        }
+    }
+    if arena.root(0) == Ok(0) {
+        return false;
+    }
+    unpublish().unwrap();
+    publish(&arena, size, root);
+    for more in 0.. {
+        if more % 5 == 0 {
+            check_killed(file, &format!("{size} bytes, root {root}, after {instructions} instructions and {more} more"));
+        }
+        child.step();
+        if more == 100 || arena.root(ANSWER) != Ok(0) {
+            break;
+        }
+    }
+    true
+}
+
+/// Seen with: the intent of an unpublication noted at once, and not proposed.
+#[test]
+fn what_is_published_in_the_place_of_a_block_stays_though_another_comes_late_to_take_that_back() {
+    if ran_alone() {
+        return;
+    }
+    stay_on_one_processor();
+    let folder = Folder::in_memory("unpublish-late");
+    let file = folder.file("region");
+    for (size, root) in [(64, 0), (64, 1), (300 << 10, 0), (300 << 10, 1)] {
+        let moments = (0..).step_by(5).take_while(|&instructions| overtaken(&file, size, instructions, root)).count();
+        assert!(moments > 5, "{moments} moments of {size} bytes");
+    }
+}
