@@ -154,7 +154,7 @@ impl Core {
     /// `count` chunks in a row, each nobody's or wholly free: the lowest such run.
     fn take_chunks(&self, index: u32, count: u32) -> Option<SpanId> {
         let mut first = ChunkId(1);
-        // What one of them is taken for is looked at before any is: those of a run that is too short would pass, and be given back.
+        // Looked at before any is taken: those of a run that is too short would pass, and be given back (Z1).
         let is_free =
             |&chunk: &ChunkId| chunk.index() < self.chunks.len() && (self.index.is_free(chunk) || self.chunk(chunk).map.free() == u64::MAX);
         let look = |first: ChunkId| match (first.0..first.0 + count).map(ChunkId).find(|chunk| !is_free(chunk)) {

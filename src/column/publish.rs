@@ -344,8 +344,7 @@ impl Core {
     }
 
     /// No intent is about a former block of this slot any more (2), but for who takes away the name that it is to have `here`; it is the
-    /// caller's, and free. Looks at those that were ever taken,
-    /// which are as many as were under way at a time.
+    /// caller's, and free. Looks at those that were ever taken, which are as many as were under way at a time.
     fn forget_intents(&self, granule: Granule, here: u64) {
         let ever = self.counters().intents.load(Relaxed) as usize;
         (0..ever.min(INTENTS)).for_each(|index| self.intents.at(index).forget(granule, here));

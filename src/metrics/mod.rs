@@ -174,9 +174,7 @@ impl Core {
         };
         Look { counts, live: bytes - kept - handle.away_bytes().cast_signed(), above, peak }
     }
-}
 
-impl Core {
     /// A snapshot. Any thread, no lock; takes a step for each column in use and each of its cells.
     pub(crate) fn metrics(&self) -> Metrics {
         let counters = self.counters();
