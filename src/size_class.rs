@@ -44,12 +44,23 @@ pub(crate) const CLASS_COUNT: usize = 96;
 const WORD_CLASSES: usize = 23;
 /// Granules of the least class whose units are slots.
 pub(crate) const WORD_CLASS_GRANULES: u64 = 32;
-/// Entries of a small cell's stack.
+/// Entries of the stack of a wide cell: of a small class, and not narrow.
 pub(crate) const SMALL_STACK: usize = 47;
-/// Entries of a medium cell's stack.
-pub(crate) const MEDIUM_STACK: usize = 7;
+/// Entries of the stack of a medium cell, or of another narrow one.
+pub(crate) const NARROW_STACK: usize = 7;
 /// Bytes that a cell's stack may keep from their spans.
 const STACK_BYTES: usize = 32 << 10;
+
+/// How many slots there is room for in the stack of a cell: in its class' table the place of what it takes over. In a word of its own
+/// it needs no check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Width {
+    /// As many as its class wants.
+    Wide = 0,
+    /// [`NARROW_STACK`].
+    Narrow = 1,
+}
 
 /// What a cell takes over from its class at its first use, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +111,8 @@ pub(crate) struct Class {
     pub(crate) slots: u16,
     /// Spans of a run; 1 for small classes.
     pub(crate) spans: u16,
-    /// What its cells take over.
-    pub(crate) of_cell: OfCell,
+    /// What its cells take over, by their [`Width`].
+    pub(crate) of_cells: [OfCell; 2],
     /// Granules of a slot.
     pub(crate) granules: u16,
     /// Its number.
@@ -189,10 +200,25 @@ const fn class(index: usize) -> Class {
     let by_word = index < WORD_CLASSES;
     let unit_granules = if by_word { 64 } else { bytes / GRANULE };
     let units = if by_word { SPAN_WORDS } else { slots };
-    let most = if index < SMALL_CLASSES { SMALL_STACK } else { MEDIUM_STACK };
+    let most = if index < SMALL_CLASSES { SMALL_STACK } else { NARROW_STACK };
     let wanted = STACK_BYTES / bytes;
     let units = if units == 64 { u64::MAX } else { (1 << units) - 1 };
     let reciprocal = (1u64 << 32).div_ceil(unit_granules as u64) as u32;
+    let stack = if bytes > 2 * SPAN {
+        0
+    } else if bytes > SPAN {
+        1
+    } else if wanted < 4 {
+        4
+    } else {
+        wanted
+    };
+    let of_cell = OfCell {
+        stack: 0,
+        index: index as u8,
+        granules: (bytes / GRANULE) as u16,
+        reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
+    };
     Class {
         units,
         later_units: if by_word || bytes > SPAN { units & !1 } else { 0 },
@@ -207,20 +233,7 @@ const fn class(index: usize) -> Class {
         reciprocal,
         slots: slots as u16,
         spans: spans as u16,
-        of_cell: OfCell {
-            stack: if bytes > 2 * SPAN {
-                0
-            } else if bytes > SPAN {
-                1
-            } else if wanted < 4 {
-                4
-            } else {
-                min(wanted, most) as u8
-            },
-            index: index as u8,
-            granules: (bytes / GRANULE) as u16,
-            reciprocal: if index < SMALL_CLASSES { reciprocal } else { 0 },
-        },
+        of_cells: [OfCell { stack: min(stack, most) as u8, ..of_cell }, OfCell { stack: min(stack, NARROW_STACK) as u8, ..of_cell }],
         granules: (bytes / GRANULE) as u16,
         index: index as u8,
         by_word,
@@ -328,7 +341,9 @@ mod tests {
             let run = class.spans as usize * SPAN;
             let used = class.slots as usize * class.bytes as usize;
             assert!(used <= run && class.spans <= 64);
-            assert!(if class.bytes as usize > SPAN { class.of_cell.stack <= 1 } else { class.of_cell.stack >= 4 });
+            for of_cell in class.of_cells {
+                assert!(if class.bytes as usize > SPAN { of_cell.stack <= 1 } else { of_cell.stack >= 4 });
+            }
             if index >= SMALL_CLASSES {
                 assert!((run - used) * 16 <= run, "C3: {}", class.bytes);
                 assert!((class.bytes as usize) < SPAN || (run == used && class.slots <= 8 && class.spans <= 15), "C3: {}", class.bytes);

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::recover::recover;
 use crate::region::header::Found;
 use crate::region::{Backing, Given, RegionOptions};
-use crate::size_class::{SMALL_CLASSES, good_size};
+use crate::size_class::{SMALL_CLASSES, Width, good_size};
 use crate::spike::SpikeTime;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
@@ -63,6 +63,7 @@ impl Default for ArenaBuilder {
             abort: false,
             zero_freed: false,
             no_zones: false,
+            width: Width::Wide,
         };
         Self { options, backing: Backing::Anonymous }
     }
@@ -106,6 +107,13 @@ impl ArenaBuilder {
     /// Whether a single allocation goes to the zone of its spike time. Default on.
     pub fn zones(mut self, on: bool) -> Self {
         self.options.no_zones = !on;
+        self
+    }
+
+    /// Columns that take little memory each, for many of them that keep little each; frees by the dozen take longer. Only in memory
+    /// of its own.
+    pub(crate) fn narrow(mut self) -> Self {
+        self.options.width = Width::Narrow;
         self
     }
 

@@ -140,7 +140,7 @@ impl Core {
 
     fn kind(&self, cell: CellId) -> BlockKind {
         match cell.row() {
-            Some(Row::Zone(row)) => {
+            Some(Row::Zone(row) | Row::NarrowZone(row)) => {
                 let (first, last) = self.rows().zones_of(row);
                 BlockKind::Zones { first: first as u8, last: last as u8 }
             }

@@ -17,11 +17,12 @@
 //! *narrow*: their stacks have room for seven. Row by row, class by class: the cells of one zone lie side by side, seven
 //! lines apart, so that their first lines spread over all sets of a cache. An arena in a file or in given
 //! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
-//! ([`Rows`]).
+//! ([`Rows`]). An arena whose many columns are each used a little, as a service's, has narrow cells for its zones, too, behind the
+//! place of the wide ones, which nothing ever touches: a column then takes two pages for cells instead of four.
 //!
 //! ```text
-//! cells   ordered | medium | medium, aligned | small, aligned | zone 0 | zone 1 | ... | zone 7
-//!         '-------------------- narrow: 128 bytes -----------' '--- wide: 448 bytes ---------'
+//! cells   ordered | medium | medium, aligned | small, aligned | zone 0 | zone 1 | ... | zone 7 | zone 0 | ... | zone 7
+//!         '-------------------- narrow: 128 bytes -----------' '--- wide: 448 bytes ---------' '-- or narrow --------'
 //! ```
 //!
 //! Invariants
@@ -39,7 +40,7 @@ use core::sync::atomic::compiler_fence;
 use crate::map::{Entry, Granule, SpanId};
 use crate::region::PAGE;
 use crate::size_class::{
-    CLASS_COUNT, Class, MEDIUM_MAX, MEDIUM_STACK, OfCell, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, class_of,
+    CLASS_COUNT, Class, MEDIUM_MAX, NARROW_STACK, OfCell, SMALL_CLASSES, SMALL_MAX, SMALL_STACK, WORD_CLASS_GRANULES, Width, class_of,
 };
 use crate::span::{Inbox, SharedKey};
 use crate::spike::ZONES;
@@ -85,8 +86,6 @@ const HEAD_BYTES: usize = size_of::<CellHead>() + size_of::<OpenHead>();
 const WIDE_CELL: usize = HEAD_BYTES + 8 * SMALL_STACK;
 /// Bytes of a narrow cell.
 const NARROW_CELL: usize = HEAD_BYTES + 8 * NARROW_STACK;
-/// Entries of a narrow cell's stack.
-const NARROW_STACK: usize = MEDIUM_STACK;
 const _: () = assert!(HEAD_BYTES == 72 && WIDE_CELL == 7 * 64 && NARROW_CELL == 2 * 64);
 
 const MEDIUM_CLASSES: usize = CLASS_COUNT - SMALL_CLASSES;
@@ -102,8 +101,12 @@ const NARROW_CELLS: usize = ALIGNED_FIRST + ROW_CELLS;
 const NARROW_BYTES: usize = NARROW_CELLS * NARROW_CELL;
 /// Bytes of a zone's row.
 const ROW_BYTES: usize = ROW_CELLS * WIDE_CELL;
+/// Bytes before the narrow rows of zones.
+const NARROW_ROWS_START: usize = NARROW_BYTES + ZONES * ROW_BYTES;
+/// Bytes of a zone's row of narrow cells.
+const NARROW_ROW_BYTES: usize = ROW_CELLS * NARROW_CELL;
 /// Lines of 64 bytes that the block of a column with all rows takes: above the highest cell number.
-const BLOCK_LINES: usize = (CELLS_OFFSET + NARROW_BYTES + ZONES * ROW_BYTES) / 64;
+const BLOCK_LINES: usize = (CELLS_OFFSET + NARROW_ROWS_START + ZONES * NARROW_ROW_BYTES) / 64;
 /// Pages that it takes.
 pub(crate) const BLOCK_PAGES: usize = BLOCK_LINES.div_ceil(PAGE_LINES);
 /// Lines of a page.
@@ -119,40 +122,58 @@ pub(crate) enum Row {
     Ordered,
     /// Of a zone, or several: the number of the row.
     Zone(usize),
+    /// Of a zone, of narrow cells.
+    NarrowZone(usize),
 }
 
-/// How many rows for zones an arena's columns have: 8, 4, 2 or 1.
+/// How many rows for zones an arena's columns have: 8, 4, 2 or 1 of wide cells, or 8 of narrow ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     /// Log2 of the zones that share a row.
     shift: u32,
+    width: Width,
 }
 
 impl Rows {
     /// A row for each zone.
-    pub(crate) const ALL: Self = Self { shift: 0 };
+    pub(crate) const ALL: Self = Self::with_all_zones(Width::Wide);
 
-    /// All that there are, most rows first.
-    pub(crate) const CHOICES: [Self; 4] = [Self::ALL, Self { shift: 1 }, Self { shift: 2 }, Self { shift: 3 }];
+    /// A row of narrow cells for each zone.
+    pub(crate) const NARROW: Self = Self::with_all_zones(Width::Narrow);
+
+    /// A row for each zone, of such cells.
+    pub(crate) const fn with_all_zones(width: Width) -> Self {
+        Self { shift: 0, width }
+    }
+
+    /// All with wide cells that there are, most rows first.
+    pub(crate) const CHOICES: [Self; 4] =
+        [Self::ALL, Self { shift: 1, ..Self::ALL }, Self { shift: 2, ..Self::ALL }, Self { shift: 3, ..Self::ALL }];
 
     /// Their number.
     pub(crate) const fn zones(self) -> usize {
         ZONES >> self.shift
     }
 
-    /// As a number, for the header of a region file.
-    pub(crate) const fn shift(self) -> u32 {
-        self.shift
+    /// As a number, for the header of a region file: log2 of the zones that share a row, or one more than any of them.
+    pub(crate) const fn number(self) -> u32 {
+        match self.width {
+            Width::Wide => self.shift,
+            Width::Narrow => Self::CHOICES.len() as u32,
+        }
     }
 
     /// The other way; `None` if it is none.
-    pub(crate) const fn of_shift(shift: u32) -> Option<Self> {
-        if shift <= ZONES.trailing_zeros() { Some(Self { shift }) } else { None }
+    pub(crate) fn numbered(number: u32) -> Option<Self> {
+        Self::CHOICES.into_iter().chain([Self::NARROW]).find(|rows| rows.number() == number)
     }
 
     /// The row of a zone.
     pub(crate) const fn of_zone(self, zone: usize) -> Row {
-        Row::Zone(zone >> self.shift)
+        match self.width {
+            Width::Wide => Row::Zone(zone >> self.shift),
+            Width::Narrow => Row::NarrowZone(zone),
+        }
     }
 
     /// The first and the last zone of a row.
@@ -160,19 +181,35 @@ impl Rows {
         (row << self.shift, ((row + 1) << self.shift) - 1)
     }
 
-    /// Bytes that a column's cells take.
+    /// Bytes that a column's cells take, and those in whose place it has others.
     pub(crate) const fn bytes(self) -> usize {
-        NARROW_BYTES + self.zones() * ROW_BYTES
+        match self.width {
+            Width::Wide => NARROW_BYTES + self.zones() * ROW_BYTES,
+            Width::Narrow => NARROW_ROWS_START + ZONES * NARROW_ROW_BYTES,
+        }
     }
 
     /// Bytes from a column's block to the first cell of a zone's row.
     pub(crate) const fn start_of(self, zone: usize) -> usize {
-        CELLS_OFFSET + NARROW_BYTES + (zone >> self.shift) * ROW_BYTES
+        CellId::small(self.of_zone(zone), 0).offset() as usize
+    }
+
+    /// Bytes from a zone's row to the cell of each small size.
+    pub(crate) const fn by_size(self) -> &'static BySize {
+        match self.width {
+            Width::Wide => &BY_SIZE.0,
+            Width::Narrow => &NARROW_BY_SIZE.0,
+        }
+    }
+
+    /// Of the cells in a zone's row.
+    pub(crate) const fn width(self) -> Width {
+        self.width
     }
 
     /// Every row of small cells.
     pub(crate) fn all(self) -> impl Iterator<Item = Row> {
-        [Row::Aligned, Row::Ordered].into_iter().chain((0..self.zones()).map(Row::Zone))
+        [Row::Aligned, Row::Ordered].into_iter().chain((0..self.zones()).map(move |row| self.of_zone(row << self.shift)))
     }
 
     /// Every cell.
@@ -182,13 +219,17 @@ impl Rows {
 
     /// The cells that start on a page of the block.
     pub(crate) fn on_page(self, page: usize) -> impl Iterator<Item = CellId> {
-        let (first, end) = (page * PAGE_LINES, (CELLS_OFFSET + self.bytes()) / 64);
-        let starts = STARTS.get(page).copied().unwrap_or(0);
-        let mut lines = match end.saturating_sub(first) {
-            0 => 0,
-            1..PAGE_LINES => starts & ((1 << (end - first)) - 1),
-            _ => starts,
+        let first = page * PAGE_LINES;
+        // The lines of the page before that many bytes of cells.
+        let before = |bytes: usize| match ((CELLS_OFFSET + bytes) / 64).saturating_sub(first) {
+            lines @ ..PAGE_LINES => (1 << lines) - 1,
+            _ => u64::MAX,
         };
+        let others = match self.width {
+            Width::Wide => 0,
+            Width::Narrow => before(NARROW_ROWS_START) & !before(NARROW_BYTES),
+        };
+        let mut lines = STARTS.get(page).copied().unwrap_or(0) & before(self.bytes()) & !others;
         core::iter::from_fn(move || {
             let line = NonZeroU64::new(lines)?.trailing_zeros();
             lines &= lines - 1;
@@ -198,7 +239,9 @@ impl Rows {
 
     /// Whether a cell starts there, in a column with these rows.
     pub(crate) const fn have(self, id: CellId) -> bool {
-        id.is_valid() && id.start() < self.bytes()
+        let start = id.start();
+        let others = matches!(self.width, Width::Narrow) && NARROW_BYTES <= start && start < NARROW_ROWS_START;
+        id.is_valid() && start < self.bytes() && !others
     }
 }
 
@@ -212,7 +255,8 @@ impl CellId {
         let start = match row {
             Row::Aligned => (ALIGNED_FIRST + class) * NARROW_CELL,
             Row::Ordered => class * NARROW_CELL,
-            Row::Zone(zone) => NARROW_BYTES + zone * ROW_BYTES + class * WIDE_CELL,
+            Row::Zone(row) => NARROW_BYTES + row * ROW_BYTES + class * WIDE_CELL,
+            Row::NarrowZone(row) => NARROW_ROWS_START + row * NARROW_ROW_BYTES + class * NARROW_CELL,
         };
         Self::starting(start)
     }
@@ -269,8 +313,8 @@ impl CellId {
     }
 
     /// Whether its stack has room for few.
-    const fn is_narrow(self) -> bool {
-        self.start() < NARROW_BYTES
+    const fn width(self) -> Width {
+        if self.start() < NARROW_BYTES || self.start() >= NARROW_ROWS_START { Width::Narrow } else { Width::Wide }
     }
 
     /// The page of its column's block on which it starts.
@@ -301,10 +345,14 @@ impl CellId {
         if self.is_published() {
             return None;
         }
-        if !self.is_narrow() {
-            return Some(Row::Zone((self.start() - NARROW_BYTES) / ROW_BYTES));
+        let start = self.start();
+        if start >= NARROW_ROWS_START {
+            return Some(Row::NarrowZone((start - NARROW_ROWS_START) / NARROW_ROW_BYTES));
         }
-        match self.start() / NARROW_CELL {
+        if start >= NARROW_BYTES {
+            return Some(Row::Zone((start - NARROW_BYTES) / ROW_BYTES));
+        }
+        match start / NARROW_CELL {
             ..MEDIUM_FIRST => Some(Row::Ordered),
             MEDIUM_FIRST..ALIGNED_FIRST => None,
             _ => Some(Row::Aligned),
@@ -317,9 +365,9 @@ impl CellId {
         MEDIUM_FIRST + MEDIUM_CLASSES <= index && index < NARROW_CELLS
     }
 
-    /// Entries that the stack of this cell, of `class`, may hold.
-    pub(crate) const fn stack(self, class: &Class) -> u8 {
-        if self.is_narrow() && class.of_cell.stack > NARROW_STACK as u8 { NARROW_STACK as u8 } else { class.of_cell.stack }
+    /// What it takes over from its class.
+    pub(crate) fn of_cell(self) -> OfCell {
+        self.class_of().of_cells[self.width() as usize]
     }
 }
 
@@ -331,6 +379,9 @@ const fn starts() -> [u64; BLOCK_PAGES] {
         let is_one = if start < NARROW_BYTES {
             let index = start / NARROW_CELL;
             start.is_multiple_of(NARROW_CELL) && index != MEDIUM_FIRST - 1 && index != NARROW_CELLS - 1
+        } else if start >= NARROW_ROWS_START {
+            let in_row = (start - NARROW_ROWS_START) % NARROW_ROW_BYTES;
+            in_row.is_multiple_of(NARROW_CELL) && in_row / NARROW_CELL < SMALL_CLASSES
         } else {
             let in_row = (start - NARROW_BYTES) % ROW_BYTES;
             in_row.is_multiple_of(WIDE_CELL) && in_row / WIDE_CELL < SMALL_CLASSES
@@ -355,6 +406,8 @@ const fn class_of_line() -> [u8; CLASS_LINES] {
         let start = line * 64 - CELLS_OFFSET;
         classes[line] = if line >= BLOCK_LINES {
             line - BLOCK_LINES
+        } else if start >= NARROW_ROWS_START {
+            (start - NARROW_ROWS_START) % NARROW_ROW_BYTES / NARROW_CELL
         } else if start >= NARROW_BYTES {
             (start - NARROW_BYTES) % ROW_BYTES / WIDE_CELL
         } else {
@@ -372,11 +425,14 @@ const fn class_of_line() -> [u8; CLASS_LINES] {
 /// The class of the cell on each line, and of the published ones after them.
 static CLASS_OF_LINE: [u8; CLASS_LINES] = class_of_line();
 
-const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
-    let mut offsets = [(SMALL_CLASSES * WIDE_CELL) as u16; SMALL_MAX + 1];
+/// Bytes from a zone's row to the cell of each small size; for size 0, to one that is always empty.
+pub(crate) type BySize = [u16; SMALL_MAX + 1];
+
+const fn by_size(cell_bytes: usize) -> BySize {
+    let mut offsets = [(SMALL_CLASSES * cell_bytes) as u16; SMALL_MAX + 1];
     let mut size = 1;
     while size <= SMALL_MAX {
-        offsets[size] = (class_of(size) * WIDE_CELL) as u16;
+        offsets[size] = (class_of(size) * cell_bytes) as u16;
         size += 1;
     }
     offsets
@@ -385,10 +441,10 @@ const fn cell_of_size() -> [u16; SMALL_MAX + 1] {
 /// A table that starts with a page. Where its entries lie in their pages is the same in every build then: a load waits for a store
 /// before it at the same place of another page, and live words are stored all the time (see `LIVE_PHASE`).
 #[repr(align(4096))]
-pub(crate) struct OnPage<T>(pub(crate) T);
+struct OnPage<T>(T);
 
-/// Bytes from a zone's row to the cell of a size; for size 0, to one that is always empty.
-pub(crate) static CELL_OF_SIZE: OnPage<[u16; SMALL_MAX + 1]> = OnPage(cell_of_size());
+static BY_SIZE: OnPage<BySize> = OnPage(by_size(WIDE_CELL));
+static NARROW_BY_SIZE: OnPage<BySize> = OnPage(by_size(NARROW_CELL));
 
 /// Bytes that [`MEDIUM_CELL_OF_SIZE`] takes together: every medium class ends at a multiple of them.
 const MEDIUM_STEP: usize = SMALL_MAX / 8;
@@ -686,7 +742,7 @@ impl Cell {
     /// Whether its numbers are such as a cell of this place can have (K1), for checks: of one that is not, nothing else may
     /// be asked. `granules` is one past the last granule.
     pub(crate) fn is_sound(&self, id: CellId, granules: u64) -> bool {
-        let (head, class) = (self.head(), id.class_of());
+        let head = self.head();
         // Atomic: its holder may set it up at this moment.
         let of_class = OfCell::of_bits(head.class.load(Relaxed));
         let (n, limit) = (head.n.load(Relaxed), u64::from(of_class.stack));
@@ -696,8 +752,7 @@ impl Cell {
         if of_class.granules == 0 {
             return limit == 0 && n == 0;
         }
-        let as_set_up = of_class == OfCell { stack: id.stack(class), ..class.of_cell };
-        as_set_up && n <= limit && self.counted() <= 1 && self.word_base().0 < granules
+        of_class == id.of_cell() && n <= limit && self.counted() <= 1 && self.word_base().0 < granules
     }
 
     /// How many entries its stack has, for whoever does not hold it: a number as a stack may have, whatever a file holds.
@@ -778,24 +833,29 @@ mod tests {
     fn every_cell_has_a_place_of_its_own_and_is_found_there() {
         let small = |row| (0..SMALL_CLASSES).map(move |class| (CellId::small(row, class), class));
         let medium = |aligned| (SMALL_CLASSES..CLASS_COUNT).map(move |class| (CellId::medium(aligned, class), class));
-        let rows = || Rows::ALL.all().filter(|row| *row != Row::Ordered);
+        let rows = || Rows::ALL.all().filter(|row| *row != Row::Ordered).chain((0..ZONES).map(Row::NarrowZone));
         let cells = small(Row::Ordered).chain(medium(false)).chain(medium(true)).chain(rows().flat_map(small));
+        let have = |id| Rows::ALL.have(id) || Rows::NARROW.have(id);
         let mut end = CELLS_OFFSET as u32;
         let mut valid = 0;
         for (id, class) in cells {
-            assert!(Rows::ALL.have(id) && id.offset() >= end, "{id:?}");
+            assert!(have(id) && id.offset() >= end, "{id:?}");
             assert_eq!((CellId::at_offset(id.offset()), id.class()), (id, class));
             assert_eq!(id.row().map_or_else(|| CellId::medium(id.is_aligned(), class), |row| CellId::small(row, class)), id);
-            let room = id.stack(Class::at(class as u32)) as usize * 8;
+            let room = usize::from(id.of_cell().stack) * 8;
             end = id.offset() + (HEAD_BYTES + room) as u32;
             valid += 1;
         }
-        assert!(end as usize <= CELLS_OFFSET + Rows::ALL.bytes());
-        assert_eq!((0..BLOCK_LINES as u32 + 9).filter(|&line| Rows::ALL.have(CellId(line))).count(), valid);
-        for (size, &offset) in CELL_OF_SIZE.0.iter().enumerate().skip(1) {
-            assert_eq!(u32::from(offset) + CELLS_OFFSET as u32, CellId::small(Row::Zone(0), class_of(size)).offset() - NARROW_BYTES as u32);
+        assert!(end as usize <= CELLS_OFFSET + Rows::NARROW.bytes());
+        assert_eq!((0..BLOCK_LINES as u32 + 9).filter(|&line| have(CellId(line))).count(), valid);
+        for rows in [Rows::ALL, Rows::NARROW] {
+            let cell_of = |size: usize| CellId((rows.start_of(5) + usize::from(rows.by_size()[size])) as u32 / 64);
+            for size in 1..=SMALL_MAX {
+                let id = CellId::small(rows.of_zone(5), class_of(size));
+                assert_eq!((cell_of(size), id.width()), (id, rows.width()));
+            }
+            assert!(!cell_of(0).is_valid());
         }
-        assert!(!CellId::starting(NARROW_BYTES + usize::from(CELL_OF_SIZE.0[0])).is_valid());
         for size in SMALL_MAX + 1..=MEDIUM_MAX {
             assert_eq!(medium_cell_of(size), Some(CellId::medium(false, class_of(size)).offset()));
         }
@@ -805,7 +865,7 @@ mod tests {
     #[test]
     fn fewer_rows_have_the_first_cells_of_all() {
         for rows in Rows::CHOICES {
-            assert_eq!(Rows::of_shift(rows.shift()), Some(rows));
+            assert_eq!(Rows::numbered(rows.number()), Some(rows));
             for zone in 0..ZONES {
                 assert!(matches!(rows.of_zone(zone), Row::Zone(row) if (rows.zones_of(row).0..=rows.zones_of(row).1).contains(&zone)));
                 assert!(rows.have(CellId::small(rows.of_zone(zone), SMALL_CLASSES - 1)));
@@ -814,7 +874,12 @@ mod tests {
             assert!(rows.have(last) && !rows.have(CellId(last.0 + WIDE_CELL as u32 / 64)));
             assert!(!rows.have(CellId::small(Row::Zone(rows.zones()), 0)));
         }
-        assert_eq!(Rows::of_shift(4), None);
+        let ids: Vec<_> = Rows::NARROW.ids().collect();
+        assert_eq!(ids.len(), Rows::ALL.ids().count());
+        for zone in 0..ZONES {
+            assert!(ids.contains(&CellId::small(Rows::NARROW.of_zone(zone), 7)) && !ids.contains(&CellId::small(Row::Zone(zone), 7)));
+        }
+        assert_eq!((Rows::numbered(4), Rows::numbered(5)), (Some(Rows::NARROW), None));
         for class in 0..CLASS_COUNT {
             let id = CellId::published(class);
             assert!(id.is_published() && !Rows::ALL.have(id) && !id.is_aligned());

@@ -11,7 +11,7 @@ use crate::region::header::{Copied, Described, Found, Header};
 use crate::region::{
     Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, TRUNCATED, Table, named,
 };
-use crate::size_class::{CHUNK, CLASS_COUNT, Class, GRANULE, SPAN};
+use crate::size_class::{CHUNK, CLASS_COUNT, Class, GRANULE, SPAN, Width};
 use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Intent, Parked, Passings, SpanMeta};
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::path::Path;
@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) zero_freed: bool,
     /// Single allocations ignore their spike time.
     pub(crate) no_zones: bool,
+    /// Of zones' cells, if the arena has memory of its own: narrow ones take less for each column, and bursts of frees longer.
+    pub(crate) width: Width,
 }
 
 impl Options {
@@ -38,7 +40,7 @@ impl Options {
     fn described(described: Described) -> Self {
         let Described { columns, extent, .. } = described;
         let region = RegionOptions::default();
-        Self { capacity: extent.chunks * CHUNK, columns, region, abort: false, zero_freed: false, no_zones: false }
+        Self { capacity: extent.chunks * CHUNK, columns, region, abort: false, zero_freed: false, no_zones: false, width: Width::Wide }
     }
 }
 

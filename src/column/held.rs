@@ -36,14 +36,14 @@ use core::cell::Cell as Field;
 use core::mem::MaybeUninit;
 
 use super::block::{ColumnBlock, Hold, OpenSide};
-use super::cell::{CELL_OF_SIZE, Cell, CellId};
+use super::cell::{BySize, Cell, CellId};
 use super::core::{Core, asked_for, span_bytes};
 use super::refill::{refilling, spilling, spilling_run};
 use super::remote::{hold_instead, not_given};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Entry, Granule, Owner, PageEntry, SpanId, set_owned};
-use crate::size_class::{Class, GRANULE, OfCell, SMALL_MAX, SPAN_GRANULES, SPAN_WORDS};
+use crate::size_class::{Class, GRANULE, SMALL_MAX, SPAN_GRANULES, SPAN_WORDS, Width};
 use crate::span::{ChunkMeta, IndexWords, SpanMeta};
 use crate::spike::{ZONES, octave, zone_of_octave};
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, bump, by_one_register, opaque};
@@ -140,6 +140,10 @@ pub(crate) struct Handle {
     leaf: Field<*const AtomicU64>,
     /// The row of cells for each octave of spike time.
     rows: [Field<*const u8>; 32],
+    /// Bytes from such a row to the cell of each size.
+    by_size: Field<*const BySize>,
+    /// Of the cells in such rows.
+    width: Field<Width>,
     /// Bytes of the column that the arena's counters know of.
     told: Field<i64>,
     /// Granules of what others freed that the level leaves out already; 0 while somebody holds the column (L2).
@@ -192,6 +196,8 @@ impl Handle {
         self.level.store(i64::MAX, Relaxed);
         self.error.set(MaybeUninit::new(Error::NotHeld));
         let rows = core.rows();
+        self.by_size.set(rows.by_size());
+        self.width.set(rows.width());
         let row_of: [_; ZONES] =
             core::array::from_fn(|zone| block.wrapping_add(rows.start_of(if core.options.no_zones { 0 } else { zone })));
         for (octave, row) in self.rows.iter().enumerate() {
@@ -240,7 +246,14 @@ impl Handle {
         let row = self.rows[octave(spike, align)].get();
         // SAFETY: L1: set up; a row of cells, and the offset of a cell in it. Size 0 leads to the cell
         // that is always empty.
-        unsafe { Cell::new(row, CELL_OF_SIZE.0[size] as usize) }.by_one_register()
+        unsafe { Cell::new(row, self.by_size()[size] as usize) }.by_one_register()
+    }
+
+    /// Bytes from a zone's row to the cell of each small size.
+    #[inline(always)]
+    fn by_size(&self) -> &'static BySize {
+        // SAFETY: L1: `set_up` wrote it, the address of a static.
+        unsafe { &*self.by_size.get() }
     }
 
     /// Hands a slot out.
@@ -551,15 +564,14 @@ impl Handle {
     #[cold]
     pub(crate) fn set_cell_up(&self, cell: Cell) {
         let id = self.id_of(cell);
-        let class = id.class_of();
-        cell.set_up(OfCell { stack: id.stack(class), ..class.of_cell });
+        cell.set_up(id.of_cell());
         self.block().holder.note_cell(id);
     }
 
-    /// The same, of a wide cell of a class that is known.
+    /// The same, of a zone's cell of a class that is known.
     #[inline(always)]
     pub(crate) fn set_up_as(&self, cell: Cell, class: &Class) {
-        cell.set_up(class.of_cell);
+        cell.set_up(class.of_cells[self.width.get() as usize]);
         self.block().holder.note_cell(self.id_of(cell));
     }
 

@@ -60,7 +60,7 @@ impl Shape {
     /// # Errors
     /// [`Error::Capacity`], [`Error::ColumnCount`].
     pub(crate) fn of(options: &Options) -> Result<Self> {
-        Self::with_rows(options, Rows::ALL)
+        Self::with_rows(options, Rows::with_all_zones(options.width))
     }
 
     /// The shape of an arena with `options` in a file or in given memory, where every page counts: with as many rows
@@ -114,9 +114,9 @@ impl Shape {
 
     /// The shape that a header describes; `None` if no such arena has a region of that extent.
     pub(super) fn described(options: &Options, described: Described) -> Option<Self> {
-        let Described { columns, row_shift, extent } = described;
+        let Described { columns, rows, extent } = described;
         let options = Options { columns, capacity: extent.chunks * CHUNK, ..*options };
-        let shape = Self::with_rows(&options, Rows::of_shift(row_shift)?).ok()?;
+        let shape = Self::with_rows(&options, Rows::numbered(rows)?).ok()?;
         (shape.layout.bytes() == extent.metadata_bytes).then_some(shape)
     }
 
@@ -137,7 +137,7 @@ impl Shape {
 
     /// What the header of a region of this shape says.
     pub(super) fn describe(&self, extent: Extent) -> Described {
-        Described { columns: self.columns, row_shift: self.rows.shift(), extent }
+        Described { columns: self.columns, rows: self.rows.number(), extent }
     }
 
     /// Bytes of metadata that prefaulting touches: all, but for the columns' blocks, which come last,

@@ -60,8 +60,12 @@ impl Core {
         } else if rounded > SMALL_MAX {
             Route::Cell(CellId::medium(aligned, class_of(rounded)))
         } else {
-            let row = if aligned { Row::Aligned } else { self.row_of_zone(SpikeTime::from_nanos(spike).zone()) };
-            Route::Cell(CellId::small(row, class_of(rounded)))
+            let class = class_of(rounded);
+            Route::Cell(if aligned {
+                CellId::small(Row::Aligned, class)
+            } else {
+                CellId::small(self.row_of_zone(SpikeTime::from_nanos(spike).zone()), class)
+            })
         })
     }
 }

@@ -52,8 +52,8 @@ const CLOSED: u64 = u64::from_ne_bytes(*b"is shut.");
 pub(crate) struct Described {
     /// Columns.
     pub(crate) columns: u32,
-    /// Zones that share a row of cells, as log2.
-    pub(crate) row_shift: u32,
+    /// Which rows of cells its columns have: log2 of the zones that share one, or one more than any of those for narrow ones.
+    pub(crate) rows: u32,
     /// Where its parts lie.
     pub(crate) extent: Extent,
 }
@@ -76,7 +76,7 @@ impl Copied {
     /// The header of a region that is being created. What it says of the state is not final.
     pub(crate) fn new(described: Described) -> Self {
         let mut words = [0; WORDS];
-        words[..CHECK].copy_from_slice(&[MAGIC, VERSION, GEOMETRY, u64::from(described.columns) | u64::from(described.row_shift) << 32]);
+        words[..CHECK].copy_from_slice(&[MAGIC, VERSION, GEOMETRY, u64::from(described.columns) | u64::from(described.rows) << 32]);
         words[CHECK] = check(&words[..CHECK]);
         words[STATE] = CREATING;
         words[EXTENTS..EXTENTS + EXTENT_WORDS].copy_from_slice(&extent_words(described.extent));
@@ -163,7 +163,7 @@ impl Copied {
         if !fits {
             return Err("its header is damaged: its parts do not fit together");
         }
-        let described = Described { columns: words[3] as u32, row_shift: (words[3] >> 32) as u32, extent };
+        let described = Described { columns: words[3] as u32, rows: (words[3] >> 32) as u32, extent };
         match words[STATE] {
             OPEN => Ok(Found::Unclosed(described)),
             CLOSED => Ok(Found::Closed(described)),
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     fn described() -> Described {
-        Described { columns: 7, row_shift: 2, extent: Extent::fresh(3, 5 * PAGE) }
+        Described { columns: 7, rows: 2, extent: Extent::fresh(3, 5 * PAGE) }
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl MemoryAllocationService {
         config.validate()?;
         let no_memory = Error::Os { what: "give memory for remembered decisions", code: libc::ENOMEM };
         let decisions = DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl).map_err(|_| no_memory)?;
-        let builder = Arena::builder().capacity(config.capacity_bytes).columns(config.columns);
+        let builder = Arena::builder().capacity(config.capacity_bytes).columns(config.columns).narrow();
         let builder = config.path.as_ref().map_or(builder.clone(), |path| builder.path(path));
         let pools: Box<[Pool]> = config.pool_configurations.iter().map(pool_of).collect();
         let registry = Registry::new(config.seed);
