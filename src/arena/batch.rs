@@ -13,6 +13,7 @@
 //! Requests of one kind that are in spike order as given need none of this: blocks fill the output from the front.
 
 use super::Arena;
+use super::alike::are_alike;
 use crate::column::core::{Core, asked_for};
 use crate::column::unusual::Route;
 use crate::column::{ColumnId, held::Handle};
@@ -153,7 +154,7 @@ impl Arena {
         let ordered = flags.contains(BatchFlags::ORDERED);
         let mut server = Server { arena: self, leased: None, ordered, in_order: false };
         let served = match requests.first() {
-            Some(&first) if are_alike(first.words(), requests, ordered) => server.serve_alike(first.request(), out),
+            Some(&first) if are_alike(requests, ordered) => server.serve_alike(first.request(), out),
             _ => server.serve_mixed(requests, out, flags.contains(BatchFlags::ATOMIC)),
         };
         server.give_back();
@@ -181,31 +182,6 @@ impl Arena {
     }
 }
 
-/// Whether requests can be served from the front as they are: all like the first, in spike order.
-fn are_alike<R: AsRequest>(first: Words, requests: &[R], ordered: bool) -> bool {
-    // What counts of the words: of an ordered batch's all but the spike times.
-    let kind = if ordered { [u64::MAX, u64::MAX, u64::from(u32::MAX)] } else { [u64::MAX; 3] };
-    let mut before = first[2];
-    // No branch for each: the first few tell of most batches that are not.
-    requests.chunks(RUN).all(|some| {
-        // Bits that all have, that any has, and how many are earlier than the one before: the column lies below the spike time, but
-        // if it is another one, that is seen, too.
-        let (mut all, mut any, mut late) = (first, first, 0);
-        let mut look = |next: Words| {
-            (0..3).for_each(|word| all[word] &= next[word]);
-            (0..3).for_each(|word| any[word] |= next[word]);
-            late += u32::from(next[2] < before);
-            before = next[2];
-        };
-        let (fours, rest) = some.as_chunks::<4>();
-        for four in fours {
-            four.iter().copied().map(R::words).for_each(&mut look);
-        }
-        rest.iter().copied().map(R::words).for_each(&mut look);
-        late == 0 && (0..3).all(|word| (all[word] ^ any[word]) & kind[word] == 0)
-    })
-}
-
 /// A request in three words: the size, the alignment, and the spike time above the column. All those for any column are the same
 /// there, and no others are like them.
 pub(crate) type Words = [u64; 3];
@@ -214,6 +190,15 @@ pub(crate) type Words = [u64; 3];
 pub(crate) trait AsRequest: Copy {
     fn request(self) -> Request;
     fn words(self) -> Words;
+
+    /// The words of each of some requests: of all, or if they have another form, of as many as the buffer holds.
+    #[inline(always)]
+    fn words_of<'a>(requests: &'a [Self], buffer: &'a mut [Words; RUN]) -> &'a [Words] {
+        for (words, request) in buffer.iter_mut().zip(requests) {
+            *words = request.words();
+        }
+        &buffer[..requests.len().min(RUN)]
+    }
 }
 
 impl AsRequest for Request {
@@ -324,7 +309,7 @@ fn settle(out: &mut [*mut u8]) {
 }
 
 /// Requests that are looked at together.
-const RUN: usize = 64;
+pub(crate) const RUN: usize = 64;
 
 /// Serves the requests of a batch, keeping the lease of a column for as long as they stay in it.
 struct Server<'a> {

@@ -9,6 +9,7 @@
 //!
 //! This layer ties the others together and has no mechanism of its own.
 
+mod alike;
 mod batch;
 mod persist;
 mod picture;
@@ -34,7 +35,7 @@ use crate::spike::SpikeTime;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) use crate::column::scarce::Kept;
-pub(crate) use batch::{AsRequest, Served, Words};
+pub(crate) use batch::{AsRequest, RUN, Served, Words};
 pub use batch::{BatchFlags, Request};
 pub(crate) use picture::Holdings;
 pub use picture::{BlockKind, ChunkView, SpanView};
@@ -197,6 +198,7 @@ impl ArenaBuilder {
     where
         E: From<Error>,
     {
+        alike::know_the_processor();
         let asked = self.options.capacity;
         let (core, found) = Core::open(self.options, &self.backing)?;
         // Handles know where their core lies: it does not move once one is used.

@@ -48,7 +48,7 @@ const STATED: [(&str, usize, usize); 41] = [
     ("up to 4 KiB among larger ones: free", 39, 74),
     ("up to 4 KiB among larger ones: allocation", 25, 94),
     ("batch of 500 of a held column, 64 B: each block", 5, 5),
-    ("ordered batch of 500, 64 B, spikes ascending: each block", 20, 20),
+    ("ordered batch of 500, 64 B, spikes ascending: each block", 12, 12),
     ("ordered batch of 500, 64 B: each block", 206, 206),
     ("ordered batch of 500, mixed sizes: each block", 605, 605),
     ("not held: allocation", 55, 725),
@@ -117,7 +117,11 @@ fn every_operation_is_bounded_and_none_calls_the_system() {
     assert!(table.iter().all(|row| row.operations > 0));
     the_two_hot_functions_begin_a_line();
     let row = |name: &str| table.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name:?} in {table:#?}"));
-    let above: Vec<_> = STATED.iter().filter(|(name, median, most)| row(name).median > *median || row(name).most > *most).collect();
+    // Its requests are looked at by instructions that not every processor has: without them the look takes 17 steps.
+    let more = if std::arch::is_x86_feature_detected!("avx2") { 0 } else { 14 };
+    let ceilings = STATED
+        .map(|(name, median, most)| if name.contains("ascending") { (name, median + more, most + more) } else { (name, median, most) });
+    let above: Vec<_> = ceilings.iter().filter(|(name, median, most)| row(name).median > *median || row(name).most > *most).collect();
     assert!(above.is_empty(), "above {above:#?}: {table:#?}");
     // Once others have freed something all frees go one way: those that go two in no order cost more than the longer way, because a
     // processor cannot tell which comes next (L3).

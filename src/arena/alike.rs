@@ -1,0 +1,146 @@
+//! Whether the requests of a batch can be served from the front as they are: all of one kind, in spike order. What a batch costs that
+//! is given so is, for the most part, this look.
+
+use super::batch::{AsRequest, RUN, Words};
+
+/// Whether all requests are like the first, and in an ordered batch none is earlier than the one before it.
+pub(super) fn are_alike<R: AsRequest>(requests: &[R], ordered: bool) -> bool {
+    let mut buffer = [[0; 3]; RUN];
+    // The first few tell of most batches that are not.
+    let (mut seen, mut most) = (0, RUN);
+    while seen < requests.len() {
+        // Each is looked at beside the one before it.
+        let first = seen.saturating_sub(1);
+        let words = R::words_of(&requests[first..requests.len().min(first + most)], &mut buffer);
+        if !go_on(words, ordered) {
+            return false;
+        }
+        (seen, most) = (first + words.len(), requests.len());
+    }
+    true
+}
+
+/// Lets the first batch find what is known of the processor: to ask it may take a virtual machine microseconds.
+pub(super) fn know_the_processor() {
+    #[cfg(target_arch = "x86_64")]
+    let _ = std::arch::is_x86_feature_detected!("avx2");
+}
+
+/// Whether each of some requests is like the one before it, and in an ordered batch not earlier.
+fn go_on(words: &[Words], ordered: bool) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has these instructions.
+        let (alike, seen) = unsafe { at_a_glance::go_on(words, ordered) };
+        return alike && go_on_one_by_one(&words[seen..], ordered) || go_on_one_by_one(words, ordered);
+    }
+    go_on_one_by_one(words, ordered)
+}
+
+fn go_on_one_by_one(words: &[Words], ordered: bool) -> bool {
+    // The column lies below the spike time.
+    let counts = if ordered { u64::from(u32::MAX) } else { u64::MAX };
+    words.is_sorted_by(|before, next| before[..2] == next[..2] && (before[2] ^ next[2]) & counts == 0 && before[2] <= next[2])
+}
+
+/// The same with instructions that not every processor has, for four requests at once and without a branch for each: 15 for four.
+#[cfg(target_arch = "x86_64")]
+mod at_a_glance {
+    use super::Words;
+    use core::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_or_si256, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_sub_epi64};
+
+    /// Words of four requests.
+    const FOUR: usize = 12;
+    const HIGHEST: u64 = 1 << 63;
+
+    /// Whether the first of some requests go on as they begin, and the number of the last that was looked at: at most three come after
+    /// it. False, too, where spike times differ and one is 2^31 ns or more.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn go_on(words: &[Words], ordered: bool) -> (bool, usize) {
+        let all = words.as_flattened();
+        let fours = all.get(3..).unwrap_or_default().as_chunks::<FOUR>().0;
+        // Of each of twelve words in a row by itself: any bit of it, and of its difference to that of the request before.
+        let (mut any, mut steps) = ([_mm256_setzero_si256(); 3], [_mm256_setzero_si256(); 3]);
+        for (now, before) in fours.iter().zip(all.as_chunks::<FOUR>().0) {
+            for (part, (now, before)) in now.as_chunks::<4>().0.iter().zip(before.as_chunks::<4>().0).enumerate() {
+                let now = load(now);
+                any[part] = _mm256_or_si256(any[part], now);
+                steps[part] = _mm256_or_si256(steps[part], _mm256_sub_epi64(now, load(before)));
+            }
+        }
+        let (any, steps) = (store(any), store(steps));
+        // The later of two spike times without the highest bit less the earlier one does not have it either, and the other way it has.
+        // Where columns are the same, the lower half of the difference is 0.
+        let is_late = any.iter().skip(2).step_by(3).chain(all.get(2)).any(|word| word & HIGHEST != 0);
+        let may_differ = if ordered && !is_late { u64::MAX << 32 & !HIGHEST } else { 0 };
+        let alike = (0..FOUR).all(|word| steps[word] & !(if word % 3 == 2 { may_differ } else { 0 }) == 0);
+        (alike, fours.len() * 4)
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn load(words: &[u64; 4]) -> __m256i {
+        // SAFETY: as many bytes; any alignment will do.
+        unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn store(parts: [__m256i; 3]) -> [u64; FOUR] {
+        let mut words = [0_u64; FOUR];
+        for (four, part) in words.as_chunks_mut::<4>().0.iter_mut().zip(parts) {
+            // SAFETY: as for `load`.
+            unsafe { _mm256_storeu_si256(four.as_mut_ptr().cast(), part) };
+        }
+        words
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::arena::Request;
+    use crate::{ColumnId, SpikeTime};
+
+    /// Whether a batch of them may be served from the front, read off what that means.
+    fn expected(requests: &[Request], ordered: bool) -> bool {
+        requests.windows(2).all(|two| {
+            let [before, next] = [two[0], two[1]].map(|request| Request { spike: SpikeTime::NONE, ..request });
+            let spikes = [two[0].spike.raw(), two[1].spike.raw()];
+            before == next && if ordered { spikes[0] <= spikes[1] } else { spikes[0] == spikes[1] }
+        })
+    }
+
+    /// Seen with: times with and without the highest bit told apart by their difference alone; the last few left out; a border between
+    /// two looks that nobody looks at; columns left out.
+    #[test]
+    fn requests_are_alike_exactly_if_each_is_like_the_one_before() {
+        let column = Some(ColumnId::new(3));
+        let kind = Request { size: 64, align: 16, column, spike: SpikeTime::NONE };
+        let at = |nanos: u32| Request { spike: SpikeTime::from_nanos(nanos), ..kind };
+        let times = [0, 1, 7, 1 << 20, (1 << 31) - 1, 1 << 31, u32::MAX - 1, u32::MAX];
+        let others = [Request { size: 65, ..kind }, Request { align: 0, ..kind }, Request { column: None, ..kind }];
+        let mut wrong = 0;
+        for count in (0..20).chain(60..70).chain([127, 128, 129, 200, 259]) {
+            let ascending = |index: usize| at(times[index * times.len() / count.max(1)] + (index as u32 % 2) * u32::from(count == 7));
+            let alike: [Vec<_>; 3] =
+                [(0..count).map(ascending).collect(), (0..count as u32).map(|index| at(index * 3)).collect(), vec![kind; count]];
+            for requests in alike {
+                for changed in (0..count).step_by(1 + count / 40) {
+                    let changes = times.map(at).into_iter().chain(others.map(|other| Request { spike: requests[changed].spike, ..other }));
+                    for change in changes {
+                        let mut requests = requests.clone();
+                        requests[changed] = change;
+                        for ordered in [false, true] {
+                            assert_eq!(
+                                are_alike(&requests, ordered),
+                                expected(&requests, ordered),
+                                "{count} {changed} {change:?} {ordered}"
+                            );
+                            wrong += usize::from(!expected(&requests, ordered));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(wrong > 1000);
+    }
+}
