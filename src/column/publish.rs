@@ -394,4 +394,26 @@ mod tests {
         assert_eq!(arena.metrics().bytes_live, 0);
         arena.verify().unwrap();
     }
+
+    /// Whose publication was taken back before it came to its end may rest; its slot is given to who wants no name for it, and must
+    /// not be free to who recovers. Seen with: no `forget_intents` in `give_unpublished`.
+    #[test]
+    fn no_intent_is_about_a_slot_among_published_blocks_that_was_given_without_a_name() {
+        let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+        let layout = Layout::from_size_align(4096, 16).unwrap();
+        // Its span stays one of published blocks.
+        arena.publish_root(None, layout, SpikeTime::NONE, 1).unwrap();
+        let block = arena.publish_root(None, layout, SpikeTime::NONE, 0).unwrap();
+        let granule = arena.core.granule(block.as_ptr()).unwrap();
+        let resting = arena.core.take_intent().unwrap();
+        resting.set(granule, arena.core.root_place(0).unwrap().code);
+        // SAFETY: nothing uses the block.
+        unsafe { arena.unpublish_root(0) }.unwrap();
+        assert_eq!(arena.core.unnamed(), [granule]);
+        let given: Vec<_> = core::iter::from_fn(|| arena.alloc(None, layout, SpikeTime::NONE).ok()).collect();
+        assert!(given.contains(&block));
+        assert_eq!(arena.core.unnamed(), []);
+        resting.clear();
+        arena.verify().unwrap();
+    }
 }
