@@ -416,4 +416,20 @@ mod tests {
         resting.clear();
         arena.verify().unwrap();
     }
+
+    /// Seen with: blocks that are zeroed only where a plain free takes them back.
+    #[test]
+    fn what_is_unpublished_is_zero_from_then_on_if_freed_memory_is_zeroed() {
+        let arena = Arena::builder().capacity(4 << 20).columns(1).zero_freed(true).build().unwrap();
+        for size in [64, 5000, 300_000] {
+            let block = arena.publish_root(None, Layout::from_size_align(size, 16).unwrap(), SpikeTime::NONE, 0).unwrap();
+            // SAFETY: ours, and as large.
+            unsafe { block.write_bytes(0xa5, size) };
+            // SAFETY: nothing uses the block afterwards.
+            unsafe { arena.unpublish_root(0) }.unwrap();
+            // SAFETY: the arena's memory, which nobody uses.
+            let bytes = unsafe { core::slice::from_raw_parts(block.as_ptr(), size) };
+            assert!(bytes.iter().all(|&byte| byte == 0), "{size} bytes");
+        }
+    }
 }
