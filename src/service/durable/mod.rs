@@ -364,4 +364,59 @@ mod tests {
         drop(begun);
         std::fs::remove_file(path).unwrap();
     }
+
+    /// What a test of a file has: a service in it, and a way to open a copy of the file as it is at that moment.
+    fn in_a_file(name: &str, test: impl Fn(&MemoryAllocationService, &dyn Fn() -> core::result::Result<MemoryAllocationService, Error>)) {
+        use crate::service::AllocationServiceError;
+        let [path, copy] = ["", "-copy"].map(|end| std::env::temp_dir().join(format!("engram-{name}{end}-{}", std::process::id())));
+        let open = |path: &std::path::PathBuf| {
+            let config = AllocationServiceConfig { path: Some(path.clone()), capacity_bytes: 4 << 20, columns: 2, ..Default::default() };
+            MemoryAllocationService::open(config).map_err(|error| match error {
+                AllocationServiceError::Arena(error) => error,
+                other => panic!("{other}"),
+            })
+        };
+        let _ = std::fs::remove_file(&path);
+        let service = open(&path).unwrap();
+        test(&service, &|| {
+            std::fs::copy(&path, &copy).unwrap();
+            open(&copy)
+        });
+        drop(std::fs::remove_file(copy));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// B1, wherever they lie. Seen with: the last one that is found kept.
+    #[test]
+    fn of_several_slots_of_a_concept_the_one_with_the_highest_version_counts() {
+        use crate::guidance::{AllocationPriority, AllocationStrategyType};
+        use crate::service::slot::{Concept, Slot};
+        in_a_file("versions", |service, reopened| {
+            let pool = service.pool_number(service.find_pool(ConceptType::ENTITY).unwrap());
+            let mut blocks = [(); 3].map(|()| service.arena.alloc_sized(None, 128, 16, SpikeTime::NONE).unwrap());
+            blocks.sort_unstable();
+            for (block, version) in blocks.into_iter().zip([1, 3, 2]) {
+                let content = [b'0' + version];
+                let concept = Concept {
+                    id: "cat",
+                    concept_type: ConceptType::ENTITY,
+                    content: &content,
+                    version: version.into(),
+                    spike: SpikeTime::NONE,
+                    wanted: 0,
+                    accesses: 0.0,
+                    priority: AllocationPriority::Normal,
+                    strategy: AllocationStrategyType::Balanced,
+                    pool,
+                };
+                // SAFETY: V1: the block is ours, and as large.
+                unsafe { Slot::write(block, &concept, service.mark()) };
+            }
+            let service = reopened().unwrap();
+            let read = service.read("cat").unwrap();
+            assert_eq!((&*read, read.version()), (&b"3"[..], 3));
+            // It, and the superblock.
+            assert_eq!(service.arena.metrics().live_blocks(), 2);
+        });
+    }
 }
