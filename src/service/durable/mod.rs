@@ -419,4 +419,20 @@ mod tests {
             assert_eq!(service.arena.metrics().live_blocks(), 2);
         });
     }
+
+    /// Seen with: no look at the slot's checksum.
+    #[test]
+    fn a_file_with_a_damaged_slot_is_refused_and_says_so() {
+        in_a_file("damaged-slot", |service, reopened| {
+            service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+            let block = service.registry.find("cat").unwrap().block().unwrap();
+            // SAFETY: the first byte of the content, which nobody reads meanwhile.
+            let change = || unsafe { *block.add(crate::service::slot::Slot::at(block).content_at()).as_ptr() ^= 1 };
+            change();
+            let refused = reopened().unwrap_err();
+            assert!(matches!(refused, Error::Format { why, .. } if why.contains("slot of a concept")), "{refused}");
+            change();
+            assert_eq!(&*reopened().unwrap().read("cat").unwrap(), b"purrs");
+        });
+    }
 }
