@@ -435,4 +435,23 @@ mod tests {
             assert_eq!(&*reopened().unwrap().read("cat").unwrap(), b"purrs");
         });
     }
+
+    /// Seen with: blocks that are followed however often they come.
+    #[test]
+    fn a_file_whose_log_leads_back_to_itself_is_refused_and_says_so() {
+        in_a_file("log-circle", |service, reopened| {
+            for id in ["cat", "feline"] {
+                service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, "purrs")).unwrap();
+            }
+            service.link("cat", "feline").unwrap();
+            let first = service.durable.as_ref().unwrap().superblock().log.load(Relaxed);
+            // SAFETY: M1: the log's first block, which begins with what leads to the next.
+            let next = unsafe { service.arena.at(first as usize).unwrap().cast::<AtomicU64>().as_ref() }.unwrap();
+            next.store(first, Relaxed);
+            let refused = reopened().unwrap_err();
+            assert!(matches!(refused, Error::Format { why, .. } if why.contains("log of its edges")), "{refused}");
+            next.store(0, Relaxed);
+            reopened().unwrap();
+        });
+    }
 }
