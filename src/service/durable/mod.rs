@@ -454,4 +454,21 @@ mod tests {
             reopened().unwrap();
         });
     }
+
+    /// Seen with: maintenance that leaves the log as it is.
+    #[test]
+    fn maintenance_compacts_the_log_once_half_of_it_says_nothing_any_more() {
+        in_a_file("log-compacted", |service, _| {
+            service.allocate_memory(AllocationRequest::new("hub", ConceptType::ENTITY, "a hub")).unwrap();
+            for leaf in 0..500 {
+                let request = AllocationRequest::new(leaf.to_string(), ConceptType::ENTITY, "a leaf");
+                service.allocate_memory(AllocationRequest { locality_hints: vec!["hub".to_owned()], ..request }).unwrap();
+            }
+            (0..500).for_each(|leaf: u32| _ = service.deallocate_memory(leaf.to_string().into()).unwrap());
+            let blocks = || service.durable.as_ref().unwrap().log.blocks().len();
+            assert_eq!(blocks(), 1);
+            while service.maintain(Duration::from_secs(60)).more {}
+            assert_eq!(blocks(), 0);
+        });
+    }
 }
