@@ -183,6 +183,22 @@ fn what_a_served_request_of_a_batch_has_said_stays_known_when_who_it_names_is_re
     }
 }
 
+/// The same where who is served names others, too, so that its node stays when the edge is forgotten. Seen with: its hints not made
+/// known again.
+#[test]
+fn what_a_served_request_of_a_batch_has_said_stays_known_also_if_it_names_others() {
+    in_memory_and_in_a_file("said-again", |config| {
+        let service = MemoryAllocationService::open(with_room_for_events(config)).unwrap();
+        let refused = hinting("refused".to_owned(), vec!["served".to_owned()]);
+        let refused = AllocationRequest { priority: AllocationPriority::Critical, ..refused };
+        let served = hinting("served".to_owned(), vec!["refused".to_owned(), "other".to_owned()]);
+        let served = AllocationRequest { concept_type: ConceptType::EVENT, priority: AllocationPriority::Low, ..served };
+        let answers = service.batch_allocate_each(vec![refused, served]);
+        assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(service.cortex.edges(), 2);
+    });
+}
+
 #[test]
 fn a_batch_refused_for_an_id_that_is_taken_tells_that_concept_nothing() {
     let service = MemoryAllocationService::open(AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() }).unwrap();
