@@ -140,6 +140,33 @@ fn an_edge_is_forgotten_in_a_file_whichever_end_made_it_known() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// What has no room behind the log makes some in it. Seen with: ends for which there is no room left out.
+#[test]
+fn what_ends_in_a_full_file_is_not_known_after_reopening() {
+    let path = std::env::temp_dir().join(format!("engram-ends-full-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let pool_configurations = [ConceptType::ENTITY, ConceptType::EVENT].map(|name| PoolConfig::new(name, 2 << 20)).to_vec();
+    let config = AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 1, pool_configurations, ..tight(Some(path.clone())) };
+    let service = MemoryAllocationService::open(config.clone()).unwrap();
+    service.allocate_memory(hinting("hub".to_owned(), vec![])).unwrap();
+    // As many as have room in one block of the log beside what is kept for ends.
+    for leaf in 0..890 {
+        service.allocate_memory(hinting(leaf.to_string(), vec!["hub".to_owned()])).unwrap();
+    }
+    let large = |id: u32| AllocationRequest::new(format!("large {id}"), ConceptType::EVENT, "x".repeat(16_000));
+    while service.allocate_memory(large(service.cortex.live())).is_ok() {}
+    for leaf in (0..890).step_by(2) {
+        service.deallocate_memory(leaf.to_string().as_str().into()).unwrap();
+    }
+    for leaf in (0..890).step_by(2) {
+        service.allocate_memory(hinting(leaf.to_string(), vec![])).unwrap();
+    }
+    assert_eq!(service.cortex.edges(), 445);
+    drop(service);
+    assert_eq!(MemoryAllocationService::open(config).unwrap().cortex.edges(), 445);
+    std::fs::remove_file(path).unwrap();
+}
+
 #[test]
 fn of_several_with_one_id_in_a_batch_the_hints_of_the_served_one_are_known() {
     let with_room =
