@@ -290,3 +290,18 @@ fn of_a_group_all_move_or_nobody_does() {
     assert_eq!(service.arena.metrics().bytes_live, before);
     assert_eq!(service.read("medium").unwrap().len(), 600_000);
 }
+
+/// Seen with: maintenance that leaves pools as they are.
+#[test]
+fn what_a_pool_has_ready_falls_in_maintenance_once_little_of_it_is_used() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    for id in 0..1000 {
+        service.allocate_memory(AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(1000))).unwrap();
+    }
+    (0..1000).for_each(|id: u32| _ = service.deallocate_memory(id.to_string().into()).unwrap());
+    let ready = || service.pools[service.find_pool(ConceptType::ENTITY).unwrap()].reserved_bytes();
+    let before = ready();
+    settle(&service);
+    assert!(before >= 1_000_000 && ready() <= before / 2, "{} of {before}", ready());
+}
