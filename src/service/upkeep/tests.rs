@@ -1,5 +1,5 @@
 use super::*;
-use crate::guidance::{AllocationRequest, ConceptType};
+use crate::guidance::{AllocationPriority, AllocationRequest, ConceptType};
 use crate::service::AllocationServiceConfig;
 
 fn settle(service: &MemoryAllocationService) {
@@ -304,4 +304,24 @@ fn what_a_pool_has_ready_falls_in_maintenance_once_little_of_it_is_used() {
     let before = ready();
     settle(&service);
     assert!(before >= 1_000_000 && ready() <= before / 2, "{} of {before}", ready());
+}
+
+/// Seen with: a rank like that of all others.
+#[test]
+fn who_has_no_neighbours_comes_behind_all_who_have_in_spike_order() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let allocate = |id: &str, priority, hints: &[&str]| {
+        let locality_hints = hints.iter().map(|&hint| hint.to_owned()).collect();
+        let request = AllocationRequest::new(id, ConceptType::ENTITY, "the same");
+        service.allocate_memory(AllocationRequest { priority, locality_hints, ..request }).unwrap();
+    };
+    allocate("a", AllocationPriority::Low, &[]);
+    allocate("b", AllocationPriority::Critical, &[]);
+    allocate("c", AllocationPriority::Low, &[]);
+    allocate("d", AllocationPriority::Low, &["c"]);
+    let mut list = List::default();
+    while service.list(&mut list) == Went::More {}
+    let id = |place: &Place| String::from_utf8_lossy(service.registry.numbered(place.number).unwrap().id()).into_owned();
+    assert_eq!(list.places.iter().map(id).collect::<Vec<_>>(), ["c", "d", "b", "a"]);
 }
