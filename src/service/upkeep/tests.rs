@@ -325,3 +325,17 @@ fn who_has_no_neighbours_comes_behind_all_who_have_in_spike_order() {
     let id = |place: &Place| String::from_utf8_lossy(service.registry.numbered(place.number).unwrap().id()).into_owned();
     assert_eq!(list.places.iter().map(id).collect::<Vec<_>>(), ["c", "d", "b", "a"]);
 }
+
+/// Seen with: a block that is forgotten.
+#[test]
+fn a_block_into_which_a_concept_cannot_move_is_given_back() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+    let node = service.registry.find("cat").unwrap();
+    let _held = node.lock().unwrap();
+    let before = service.arena.metrics().live_blocks();
+    let block = service.arena.alloc_sized(None, 64, 16, SpikeTime::NONE).unwrap();
+    assert!(!service.relocate(&node, 0, Some(block)));
+    assert_eq!(service.arena.metrics().live_blocks(), before);
+}
