@@ -96,3 +96,18 @@ fn what_no_want_of_memory_explains_is_told_as_it_is() {
     service.block(0, 64, SpikeTime::NONE, &WaitBudget::new()).unwrap();
     assert_eq!(refused(1, 2 << 20), Some(full));
 }
+
+/// Seen with: an update that does not ask for the batch.
+#[test]
+fn as_long_as_a_batch_may_be_undone_nobody_updates_or_frees_what_it_has_allocated() {
+    let service = MemoryAllocationService::open(AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() }).unwrap();
+    service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+    let under_way = service.batches.begin();
+    service.registry.find("cat").unwrap().lock().unwrap().batch = under_way.number;
+    assert!(matches!(service.update("cat", "sleeps"), Err(AllocationError::NotFound { .. })));
+    assert!(matches!(service.deallocate_memory("cat".into()), Err(AllocationError::NotFound { .. })));
+    assert_eq!(&*service.read("cat").unwrap(), b"purrs");
+    drop(under_way);
+    service.update("cat", "sleeps").unwrap();
+    service.deallocate_memory("cat".into()).unwrap();
+}
