@@ -111,3 +111,18 @@ fn as_long_as_a_batch_may_be_undone_nobody_updates_or_frees_what_it_has_allocate
     service.update("cat", "sleeps").unwrap();
     service.deallocate_memory("cat".into()).unwrap();
 }
+
+/// Seen with: it stays where it is charged.
+#[test]
+fn an_update_of_what_an_alternative_has_served_goes_to_the_pool_of_its_type_once_that_has_room() {
+    let entity = PoolConfig { alternatives: vec![ConceptType::EVENT], ..PoolConfig::new(ConceptType::ENTITY, 1000) };
+    let pool_configurations = vec![entity, PoolConfig::new(ConceptType::EVENT, 1 << 20)];
+    let config = AllocationServiceConfig { columns: 2, pool_configurations, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let allocate = |id: &str| service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, "x".repeat(600))).unwrap();
+    assert_eq!([allocate("first"), allocate("second")].map(|served| served.memory_pool_id), ["entity", "event"]);
+    assert_eq!(service.update("second", &"y".repeat(600)).unwrap().memory_pool_id, "event", "its own is full");
+    service.deallocate_memory("first".into()).unwrap();
+    assert_eq!(service.update("second", "z").unwrap().memory_pool_id, "entity");
+    assert!(service.pools[0].used_bytes() > 0 && service.pools[1].used_bytes() == 0);
+}
