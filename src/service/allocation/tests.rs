@@ -126,3 +126,29 @@ fn an_update_of_what_an_alternative_has_served_goes_to_the_pool_of_its_type_once
     assert_eq!(service.update("second", "z").unwrap().memory_pool_id, "entity");
     assert!(service.pools[0].used_bytes() > 0 && service.pools[1].used_bytes() == 0);
 }
+
+/// Seen with: the wait left out.
+#[test]
+fn the_time_that_a_batch_took_includes_its_wait_for_a_permit() {
+    const WAIT: Duration = Duration::from_millis(20);
+    let config = AllocationServiceConfig {
+        columns: 2,
+        max_concurrent_allocations: 1,
+        admission_timeout: Duration::from_secs(60),
+        ..AllocationServiceConfig::default()
+    };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let permit = service.gate.try_enter().unwrap();
+    let served = std::thread::scope(|scope| {
+        let request = |id: &str| AllocationRequest::new(id, ConceptType::ENTITY, "purrs");
+        let requests = vec![request("a"), request("b")];
+        let batch = scope.spawn(|| service.batch_allocate_memory(requests).unwrap());
+        while service.gate.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(WAIT);
+        drop(permit);
+        batch.join().unwrap()
+    });
+    assert!(served.iter().all(|served| served.allocation_time >= WAIT), "{served:?}");
+}
