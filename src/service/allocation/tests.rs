@@ -152,3 +152,26 @@ fn the_time_that_a_batch_took_includes_its_wait_for_a_permit() {
     });
     assert!(served.iter().all(|served| served.allocation_time >= WAIT), "{served:?}");
 }
+
+/// Seen with: what is known of its column left as it was.
+#[test]
+fn an_update_that_comes_to_lie_in_another_column_is_found_there() {
+    let pool_configurations = vec![PoolConfig::new(ConceptType::ENTITY, 8 << 20)];
+    let config = AllocationServiceConfig {
+        capacity_bytes: 8 << 20,
+        columns: 2,
+        guidance: false,
+        pool_configurations,
+        ..AllocationServiceConfig::default()
+    };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let stored = (0..10_000).take_while(|&id| service.allocate_memory(large(id)).is_ok()).count();
+    let lies_in = |id: &String, column| service.column_of(id) == Some(column);
+    let of = |column| (0..stored).map(|id| id.to_string()).filter(|id| lies_in(id, column)).take(2).collect::<Vec<_>>();
+    let id = of(0).remove(0);
+    for id in of(1) {
+        service.deallocate_memory(id.as_str().into()).unwrap();
+    }
+    assert_eq!(service.update(&id, &"y".repeat(3000)).unwrap().memory_slot.column, 1);
+    assert_eq!(service.column_of(&id), Some(1));
+}
