@@ -194,3 +194,25 @@ fn what_is_published_elsewhere_stays_though_another_comes_late_to_take_its_forme
         assert_eq!(slot.would_be_found(), ours);
     });
 }
+
+/// The bug: who has a slot makes an intent say nothing that is about the place where the block is to be named, because it sees the
+/// block without the place. Seen with: `Intent::set` relaxed; the proposal of `Intent::take_name` relaxed; `Intent::forget` relaxed.
+#[test]
+fn who_sees_which_block_an_intent_is_about_sees_which_place() {
+    check(3, || {
+        let slot = Slot::new(1);
+        let other = slot.clone();
+        let thread = thread::spawn(move || other.intents[0].set(GRANULE, 1));
+        slot.intents[0].forget(GRANULE, 1);
+        thread.join().unwrap();
+        assert_eq!(slot.intents[0].noted(), Some((GRANULE, 1)));
+    });
+    check(3, || {
+        let slot = Slot::new(1);
+        let other = slot.clone();
+        let thread = thread::spawn(move || other.intents[0].take_name(GRANULE, &other.places[0], 1, GRANULE.0));
+        slot.intents[0].forget(GRANULE, 1);
+        assert!(thread.join().unwrap());
+        assert_eq!(slot.intents[0].noted(), Some((GRANULE, 1)));
+    });
+}
