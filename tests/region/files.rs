@@ -298,7 +298,8 @@ fn what_killed_snapshots_left_goes_away_with_the_next_and_what_is_being_written_
         std::fs::write(other, "mine").unwrap();
     }
     let file = std::fs::File::create(&written).unwrap();
-    file.try_lock().unwrap();
+    // SAFETY: the file is open.
+    assert_eq!(unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&file), libc::LOCK_EX | libc::LOCK_NB) }, 0);
     source.snapshot(&path).unwrap();
     assert!(!left.exists() && written.exists(), "{name}");
     for other in &others {

@@ -143,7 +143,7 @@ fn a_group_is_sparse_if_three_of_four_of_its_spans_or_pages_would_do() {
     let tally = |blocks: &[(usize, u32)]| {
         let mut tally = Tally::default();
         for (address, span) in blocks {
-            tally.add(NonNull::without_provenance(NonZero::new(*address).unwrap()), Berth { bytes: 1024, span: *span });
+            tally.add(NonNull::new(core::ptr::without_provenance_mut(*address)).unwrap(), Berth { bytes: 1024, span: *span });
         }
         (tally.is_sparse(Group { column: 0, bytes: 1024 }, 0), tally.is_disordered())
     };
