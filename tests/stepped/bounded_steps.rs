@@ -82,6 +82,12 @@ fn count() -> Result<Vec<Row>, String> {
     Ok(text.lines().filter_map(parse).collect())
 }
 
+/// Whether it is the compiler that README's table was made with.
+fn compiled_as_stated() -> bool {
+    let compiler = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into())).arg("--version").output();
+    compiler.is_ok_and(|output| output.stdout.starts_with(b"rustc 1.95."))
+}
+
 /// Where the library that was stepped through lies.
 fn library() -> Result<PathBuf, String> {
     let target = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -118,9 +124,10 @@ fn every_operation_is_bounded_and_none_calls_the_system() {
     the_two_hot_functions_begin_a_line();
     let row = |name: &str| table.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name:?} in {table:#?}"));
     // Its requests are looked at by instructions that not every processor has: without them the look takes 17 steps.
-    let more = if std::arch::is_x86_feature_detected!("avx2") { 0 } else { 14 };
-    let ceilings = STATED
-        .map(|(name, median, most)| if name.contains("ascending") { (name, median + more, most + more) } else { (name, median, most) });
+    let more = |name: &str| if name.contains("ascending") && !std::arch::is_x86_feature_detected!("avx2") { 14 } else { 0 };
+    // Other compilers make other steps of what is seldom done.
+    let room = |steps: usize| if compiled_as_stated() { steps } else { steps * 5 / 4 };
+    let ceilings = STATED.map(|(name, median, most)| (name, room(median + more(name)), room(most + more(name))));
     let above: Vec<_> = ceilings.iter().filter(|(name, median, most)| row(name).median > *median || row(name).most > *most).collect();
     assert!(above.is_empty(), "above {above:#?}: {table:#?}");
     // Once others have freed something all frees go one way: those that go two in no order cost more than the longer way, because a
