@@ -5,6 +5,7 @@
 mod opened;
 
 mod allocation_service_tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -130,6 +131,78 @@ mod allocation_service_tests {
         let served = service.allocate_memory(tiny(ConceptType::SPATIAL)).unwrap();
         assert_eq!((served.memory_pool_id.as_str(), used(&service, ConceptType::SPATIAL)), ("abstract", 0));
         assert!(served.memory_slot.size_bytes >= 1000);
+    }
+
+    /// Two of them fill a chunk.
+    const LARGE: usize = (1 << 20) - 4096;
+
+    /// A service of 8 MiB with five large concepts in a pool that may have so much more.
+    fn with_large(more: u64) -> MemoryAllocationService {
+        let with_quota = |quota: u64| {
+            let pool_configurations = vec![PoolConfig::new(ConceptType::ENTITY, quota.try_into().unwrap())];
+            let service = open(AllocationServiceConfig {
+                capacity_bytes: 8 << 20,
+                columns: 2,
+                pool_configurations,
+                ..AllocationServiceConfig::default()
+            });
+            (0..5).for_each(|id| _ = service.allocate_memory(sized(&format!("large {id}"), LARGE)).unwrap());
+            service
+        };
+        let used = used(&with_quota(1 << 40), ConceptType::ENTITY);
+        with_quota(used + more)
+    }
+
+    fn sized(id: &str, bytes: usize) -> AllocationRequest {
+        let mut request = entity(id, "");
+        request.resource_requirements.memory_size = bytes;
+        request
+    }
+
+    /// A request that is refused for want of memory waits for it before. Seen with: the pool charged meanwhile.
+    #[test]
+    fn what_no_memory_serves_takes_no_room_from_what_fits() {
+        let service = with_large((5 << 20) + (32 << 10));
+        let (over, before) = (AtomicBool::new(false), used(&service, ConceptType::ENTITY));
+        // What is freed while it is pinned is waited for.
+        let pinned = service.read("large 0").unwrap();
+        service.deallocate_memory("large 0".into()).unwrap();
+        thread::scope(|scope| {
+            let hopeless = scope.spawn(|| {
+                while !over.load(Relaxed) {
+                    service.allocate_memory(sized("hopeless", (6 << 20) - 4096)).unwrap_err();
+                }
+            });
+            let (mut refused, mut peak) = (None, 0);
+            for round in 0..20 {
+                thread::sleep(Duration::from_millis(3));
+                let fits = format!("fits {round}");
+                refused = refused.or(service.allocate_memory(sized(&fits, 40_000)).err());
+                _ = service.deallocate_memory(fits.as_str().into());
+                peak = service.get_allocation_metrics().pool_statistics[0].peak_bytes;
+            }
+            over.store(true, Relaxed);
+            hopeless.join().unwrap();
+            assert_eq!((refused, peak), (None, before));
+        });
+        drop(pinned);
+    }
+
+    /// Seen with: the peak raised, and the pool expanded, before there is memory.
+    #[test]
+    fn a_refusal_for_want_of_memory_leaves_the_pool_as_it_was() {
+        let service = with_large(1 << 30);
+        let pool = || service.get_allocation_metrics().pool_statistics;
+        let before = pool();
+        let hopeless = || (0..3).map(|id| sized(&id.to_string(), 7 << 20)).collect();
+        let refused = [
+            service.allocate_memory(sized("hopeless", 7 << 20)).unwrap_err(),
+            service.update("large 1", &"x".repeat(5 << 20)).unwrap_err(),
+            service.batch_allocate_memory(hopeless()).unwrap_err(),
+            service.batch_allocate_each(hopeless()).remove(1).unwrap_err(),
+        ];
+        assert!(refused.iter().all(|error| matches!(error, AllocationError::OutOfMemory { .. })), "{refused:?}");
+        assert_eq!(pool(), before);
     }
 
     /// Each column's first concept of a size takes a span for many: not the last ones.

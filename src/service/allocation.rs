@@ -1,14 +1,16 @@
-//! The way of an allocation: planned, let in, decided, charged, placed, published.
+//! The way of an allocation: planned, let in, decided, placed, charged, published.
 //!
 //! ```text
-//! check --> plan: first spike,      --> gate --> node's lock --> column: remembered, --> charge a pool
+//! check --> plan: first spike,      --> gate --> node's lock --> column: remembered, --> a pool with room
 //!           strategy, or remembered    (spike                   or by competition,       take a block
-//!                                       order)                  or by hash               write the slot
+//!                                       order)                  or by hash               charge the pool
+//!                                                                                        write the slot
 //!                                                                                        publish it
 //! ```
 //!
-//! A step that fails undoes those before it, so that a refusal changes nothing but counts. Hints are
-//! made known before the column is chosen, and stay known if it is served.
+//! A step that fails undoes those before it, so that a refusal changes nothing but counts. No pool is charged for memory that is still
+//! looked for: what cannot be had would keep room from what can. Hints are made known before the column is chosen, and stay known if it
+//! is served.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -446,26 +448,26 @@ impl MemoryAllocationService {
         }
     }
 
-    /// Charges a pool for a concept and writes it into a block, of `column` if that has memory for it.
+    /// Writes a concept into a block, of `column` if that has memory for it, and charges a pool that had room for it before memory
+    /// was looked for. (Of several who race for the last room each may have a block for a moment.)
     fn take(&self, own: usize, column: u32, concept: &Concept, spike: SpikeTime, terms: Terms) -> Result<Taken, AllocationError> {
         let asked = concept.block_bytes();
         let bytes = self.arena.good_size(asked).ok_or_else(|| self.no_memory(asked))? as u64;
         let full = |full: Full| full.error(self.pools[own].concept_type());
-        let mut pool = self.charge(own, bytes, concept.spike, terms.on_trial).map_err(full)?;
-        let found = self.block(column, asked, spike, terms.patience);
-        let Found { block, column, any_size } = found.inspect_err(|_| self.pools[pool].refund(bytes))?;
+        let mut pool = self.first_with_room(own, terms.on_trial, |pool| pool.room(bytes, concept.spike)).map_err(full)?;
+        let Found { block, column, any_size } = self.block(column, asked, spike, terms.patience)?;
         // Only then it is asked, which touches memory that nothing else needs yet.
-        let usable = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
-        if usable > bytes && self.pools[pool].try_charge(usable - bytes, concept.spike).is_err() {
-            // Without room for the rest there is none for the whole: another pool may have it, as if it had been asked for at once.
-            self.pools[pool].refund(bytes);
-            pool = self.charge(own, usable, concept.spike, terms.on_trial).map_err(|refused| {
+        let bytes = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
+        let charge = |pool: &Pool| pool.charge(bytes, concept.spike);
+        if charge(&self.pools[pool]).is_err() {
+            // Others have the room by now, or the block is larger than what there was room for: another pool may have it, as if it had
+            // been asked for at once.
+            pool = self.first_with_room(own, terms.on_trial, charge).map_err(|refused| {
                 // SAFETY: V1: it is ours, and nobody knows of it.
                 unsafe { self.spare.give_back(&self.arena, block) };
                 full(refused)
             })?;
         }
-        let bytes = usable;
         if pool != own {
             self.pools[own].count_alternative();
             self.pools[pool].count_alternative();
@@ -485,15 +487,16 @@ impl MemoryAllocationService {
         self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
     }
 
-    /// Charges a pool, or else the first of its alternatives that has room. If it is only tried, these are not asked, and a refusal is
-    /// not counted.
-    fn charge(&self, own: usize, bytes: u64, spike: SpikeTime, on_trial: bool) -> Result<usize, Full> {
+    /// A pool, or else the first of its alternatives, that does not refuse what it is asked. If it is only tried, these are not asked,
+    /// and a refusal is not counted.
+    fn first_with_room(&self, own: usize, on_trial: bool, ask: impl Fn(&Pool) -> Result<(), Full>) -> Result<usize, Full> {
+        let Err(full) = ask(&self.pools[own]) else { return Ok(own) };
         if on_trial {
-            return self.pools[own].try_charge(bytes, spike).map(|()| own);
+            return Err(full);
         }
-        let Err(full) = self.pools[own].charge(bytes, spike) else { return Ok(own) };
+        self.pools[own].count_refusal();
         let mut others = self.pools[own].alternatives().iter().filter_map(|other| self.find_pool(*other));
-        others.find(|&other| self.pools[other].charge(bytes, spike).is_ok()).ok_or(full)
+        others.find(|&other| ask(&self.pools[other]).inspect_err(|_| self.pools[other].count_refusal()).is_ok()).ok_or(full)
     }
 
     /// A block, of this column if that has memory for it, else of any. What was discarded lately may still have readers:
@@ -502,6 +505,8 @@ impl MemoryAllocationService {
         let id = ColumnId::new(column);
         let usual = |block| Ok(Found { block, column, any_size: false });
         let anywhere = |(block, column)| Ok(Found { block, column, any_size: true });
+        // With this one, which is charged once its block is there.
+        let used = || self.used_bytes() + self.arena.good_size(bytes).unwrap_or(bytes) as u64;
         if let Some(block) = self.arena.alloc_at_once(id, bytes, 0, spike) {
             return usual(block);
         }
@@ -511,14 +516,14 @@ impl MemoryAllocationService {
             // First: what comes back from here on may not be found.
             let given_back = self.spare.given_back.load(Acquire);
             if self.spare.is_scarce() {
-                self.spare.count_down(&self.arena, 1, || self.used_bytes());
+                self.spare.count_down(&self.arena, 1, used);
                 if let Some(found) = self.spare.serve(&self.arena, column, bytes, spike) {
                     return anywhere(found);
                 }
             }
             match self.arena.alloc_at_length(Some(id), bytes, 0, spike) {
                 Ok(block) => {
-                    self.spare.note_grown(&self.arena, block, bytes, || self.used_bytes());
+                    self.spare.note_grown(&self.arena, block, bytes, used);
                     return usual(block);
                 }
                 Err(Error::NoMemory { .. }) => {}

@@ -1,7 +1,8 @@
 //! Pools: what concepts of one type hold, counted against the type's quota.
 //!
-//! A pool owns no memory. It is asked before memory is taken for a concept ([`Pool::charge`]) and told
-//! when a concept no longer counts ([`Pool::refund`]), in bytes as the caller rounded them; its memory may come back later.
+//! A pool owns no memory. It is asked whether it has room before memory is looked for ([`Pool::room`]), charged once that is there
+//! ([`Pool::charge`]), so that it holds what concepts have and nothing that is hoped for, and told when a concept no longer counts
+//! ([`Pool::refund`]), in bytes as the caller rounded them; its memory may come back later.
 //!
 //! ```text
 //! 0           used           quota - reserve        quota
@@ -45,10 +46,10 @@ pub(crate) struct Limits {
     pub(crate) reserve_spike: SpikeTime,
 }
 
-/// A charge that was refused: there is no room for it.
+/// There is no room for a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full {
-    /// Bytes that were to be charged.
+    /// Bytes that are, or would be, charged.
     pub(crate) asked: u64,
     /// Bytes that the pool held at that moment.
     pub(crate) used: u64,
@@ -92,7 +93,7 @@ pub struct PoolStatistics {
     /// Concepts deallocated from it since then: also those that were there before, and those that an update brought here from
     /// another pool, so that there may be more of them than of allocations.
     pub deallocations: u64,
-    /// Charges that it refused, for want of room.
+    /// Times that it refused a request, for want of room.
     pub refusals: u64,
     /// Times that it grew beyond what was ready for use.
     pub expansions: u64,
@@ -159,33 +160,40 @@ impl Pool {
         &self.alternatives
     }
 
-    /// Charges `bytes` for a request that spikes at `spike`, before memory is taken for it. Lock-free.
+    /// Whether there is room for `bytes` of a request that spikes at `spike`. Nothing is charged, so that others may have it by the
+    /// time that memory is there. Wait-free.
     ///
     /// # Errors
-    /// [`Full`] if there is no room for it; nothing but the count of refusals has changed.
-    pub(crate) fn charge(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
-        self.try_charge(bytes, spike).inspect_err(|_| _ = self.counts.refusals.fetch_add(1, Relaxed))
+    /// [`Full`] if there is none.
+    pub(crate) fn room(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
+        self.with(self.counts.used.load(Relaxed), bytes, spike).map(|_| ())
     }
 
-    /// The same; a refusal is not counted.
-    pub(crate) fn try_charge(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
-        let quota = self.limits.quota_bytes;
-        // Q2.
-        let kept = if spike <= self.limits.reserve_spike { 0 } else { self.limits.reserve_bytes };
+    /// Charges `bytes` for a request that spikes at `spike`, for which there is memory. Lock-free.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room for it; nothing has changed.
+    pub(crate) fn charge(&self, bytes: u64, spike: SpikeTime) -> Result<(), Full> {
         let mut used = self.counts.used.load(Relaxed);
         let now = loop {
-            if bytes > (quota - kept).saturating_sub(used) {
-                return Err(Full { asked: bytes, used, quota, kept });
-            }
+            let now = self.with(used, bytes, spike)?;
             // Acquire, with `shrink`: see there.
-            match self.counts.used.compare_exchange_weak(used, used + bytes, Acquire, Relaxed) {
-                Ok(_) => break used + bytes,
+            match self.counts.used.compare_exchange_weak(used, now, Acquire, Relaxed) {
+                Ok(_) => break now,
                 Err(other) => used = other,
             }
         };
         raise(&self.counts.peak, now);
         self.grow(now);
         Ok(())
+    }
+
+    /// Of a pool that holds `used` bytes: what it would hold with a charge, if there is room for it.
+    fn with(&self, used: u64, bytes: u64, spike: SpikeTime) -> Result<u64, Full> {
+        let quota = self.limits.quota_bytes;
+        // Q2.
+        let kept = if spike <= self.limits.reserve_spike { 0 } else { self.limits.reserve_bytes };
+        if bytes > (quota - kept).saturating_sub(used) { Err(Full { asked: bytes, used, quota, kept }) } else { Ok(used + bytes) }
     }
 
     /// Takes in a concept that was found in a region, whatever the quota is by now.
@@ -211,6 +219,11 @@ impl Pool {
     /// Counts a concept that the pool took in: after its charge, and before others can deallocate it, unless it may be undone.
     pub(crate) fn count_allocation(&self) {
         self.counts.allocations.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request for which there was no room.
+    pub(crate) fn count_refusal(&self) {
+        self.counts.refusals.fetch_add(1, Relaxed);
     }
 
     /// Counts a concept that left the pool.

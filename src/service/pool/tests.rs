@@ -27,7 +27,20 @@ fn the_quota_holds_to_the_byte() {
     pool.refund(50);
     assert!(pool.charge(51, LATE).is_err());
     pool.charge(50, LATE).unwrap();
-    assert_eq!((pool.used_bytes(), pool.statistics(pool.deallocations()).refusals), (100, 4));
+    assert_eq!(pool.used_bytes(), 100);
+}
+
+#[test]
+fn to_ask_for_room_changes_nothing_and_says_what_a_charge_would() {
+    let pool = pool(Limits { reserve_bytes: 30, reserve_spike: millis(5), ..limits(100) });
+    pool.charge(60, LATE).unwrap();
+    let before = pool.statistics(pool.deallocations());
+    for (bytes, spike) in [(10, LATE), (40, millis(5))] {
+        assert_eq!(pool.room(bytes, spike), Ok(()));
+        assert_eq!(pool.room(bytes + 1, spike), pool.charge(bytes + 1, spike));
+    }
+    assert_eq!(pool.room(u64::MAX, LATE), Err(Full { asked: u64::MAX, used: 60, quota: 100, kept: 30 }), "no sum runs over");
+    assert_eq!((pool.statistics(pool.deallocations()), pool.reserved_bytes()), (before, 60));
 }
 
 #[test]
@@ -130,8 +143,10 @@ fn the_counts_are_those_of_the_callers() {
     pool.refund(10);
     pool.count_deallocation();
     pool.count_alternative();
+    (0..2).for_each(|_| pool.count_refusal());
     let statistics = pool.statistics(pool.deallocations());
     assert_eq!((statistics.allocations, statistics.deallocations, statistics.alternatives_served), (3, 1, 1));
+    assert_eq!(statistics.refusals, 2);
     assert_eq!((statistics.pool_id.as_str(), statistics.concept_type), ("event", pool.concept_type()));
     assert_eq!(pool.alternatives(), [ConceptType::TEMPORAL, ConceptType::ENTITY]);
 }
@@ -172,6 +187,7 @@ fn threads_at_the_edge_of_the_quota_never_see_it_exceeded() {
                     charged += 1;
                 }
                 Err(full) => {
+                    pool.count_refusal();
                     assert!(full.used <= QUOTA && full.used + bytes > QUOTA - full.kept, "refused though there was room");
                     assert_eq!(full.kept, if spike == LATE { KEPT } else { 0 });
                     refused += 1;
