@@ -93,6 +93,43 @@ mod allocation_service_tests {
         assert_eq!((metrics.total_allocations, metrics.active_allocations), (1, 1));
     }
 
+    /// Seen with: the winner's field learning, its column noted as used, and the decision remembered, before there is memory.
+    #[test]
+    fn a_refusal_changes_nothing_about_where_later_ones_lie() {
+        let words = ["cat", "dog", "sun", "moon", "tax", "law", "sea", "ship", "atom", "star", "wine", "bread"];
+        let text = |number: usize| {
+            let mut random = number as u64 + 1;
+            let word = |_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                words[(random >> 33) as usize % words.len()]
+            };
+            (0..12).map(word).collect::<Vec<_>>().join(" ")
+        };
+        let placed_after = |refusals: usize| {
+            let pools = vec![PoolConfig::new(ConceptType::ENTITY, 1 << 30), PoolConfig::new(ConceptType::EVENT, 0)];
+            let service = open(AllocationServiceConfig { pool_configurations: pools, ..small() });
+            let store = |number: usize| {
+                let granted = service.allocate_memory(entity(number.to_string(), text(number))).unwrap();
+                (granted.memory_slot.column, granted.memory_slot.offset, granted.cache_hit)
+            };
+            let mut placed: Vec<_> = (0..100).map(store).collect();
+            for number in 0..refusals {
+                let no_room = AllocationRequest::new("refused", ConceptType::EVENT, text(number + 1000));
+                let mut no_memory = entity("refused", text(number + 2000));
+                no_memory.resource_requirements.memory_size = 15 << 20;
+                for _again in 0..2 {
+                    let refused = service.allocate_memory(no_room.clone()).unwrap_err();
+                    assert!(matches!(refused, AllocationError::QuotaExceeded { .. }), "{refused}");
+                    let refused = service.allocate_memory(no_memory.clone()).unwrap_err();
+                    assert!(matches!(refused, AllocationError::OutOfMemory { .. }), "{refused}");
+                }
+            }
+            placed.extend((100..200).map(store));
+            (placed, service.get_allocation_metrics().cache_hit_rate)
+        };
+        assert_eq!(placed_after(50), placed_after(0));
+    }
+
     #[test]
     fn a_config_out_of_range_is_refused_and_the_error_names_the_part() {
         let refused = |config| MemoryAllocationService::open(config).map(drop).unwrap_err().to_string();

@@ -3,6 +3,8 @@
 //! ```text
 //! a concept comes    link (its hints), place         its column, by competition
 //!                    place_in                        its column, remembered
+//! it may get none    choose, enter                   the same two, but nothing is learnt or noted
+//! it got memory      learn, keep                     that is made up for
 //! it got no memory   unplace                         as if it had not come, but for its edges
 //! it is used         accessed                        evidence for the temporal voter
 //! it is linked       link                            evidence for re-placement
@@ -148,6 +150,14 @@ impl Cortex {
 
     /// The same, with the features folded.
     pub(crate) fn place_folded(&self, concept: u32, features: &Folded, effect: &Placement) -> Winner {
+        let winner = self.choose(concept, features, effect);
+        self.learn(winner.column, features);
+        self.keep(concept, winner.column);
+        winner
+    }
+
+    /// The same, but nothing is learnt or noted by it: for a concept that may still get no memory.
+    pub(crate) fn choose(&self, concept: u32, features: &Folded, effect: &Placement) -> Winner {
         let decide = || self.columns.decide(&self.graph, &self.homes, concept, features, effect);
         let mut winner = decide();
         let mut decisions = 1;
@@ -161,21 +171,33 @@ impl Cortex {
             winner = decide();
             decisions += 1;
         }
-        self.columns.learn(winner.column, features);
-        self.columns.used(winner.column);
-        self.graph.touch(concept);
         winner
+    }
+
+    /// A column that was chosen learns.
+    pub(crate) fn learn(&self, column: u32, features: &Folded) {
+        self.columns.learn(column, features);
+    }
+
+    /// A concept stays in a column that was chosen, or entered: that was used, and the concept's place has changed.
+    pub(crate) fn keep(&self, concept: u32, column: u32) {
+        self.columns.used(column);
+        self.graph.touch(concept);
     }
 
     /// Makes `column` the home of a concept without a decision, for one that was remembered. False, and
     /// nothing is changed, if the column has no room or does not exist.
     pub fn place_in(&self, concept: u32, column: u32) -> bool {
-        let entered = self.homes.try_enter(concept, column);
+        let entered = self.enter(concept, column);
         if entered {
-            self.columns.used(column);
-            self.graph.touch(concept);
+            self.keep(concept, column);
         }
         entered
+    }
+
+    /// The same, but nothing is noted by it: for a concept that may still get no memory.
+    pub(crate) fn enter(&self, concept: u32, column: u32) -> bool {
+        self.homes.try_enter(concept, column)
     }
 
     /// Whether a column that was remembered still has one of the concept's neighbours, or no other column with room has.

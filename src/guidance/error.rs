@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::concept_type::ConceptType;
 use crate::error::Error;
 
-/// Why a call to the service was refused. Nothing has changed when one is returned.
+/// Why a call to the service was refused. Nothing has changed when one is returned, but counts; and what an undone batch had been
+/// served for a moment is in the peaks of pools, and in what columns have learnt.
 ///
 /// Sizes are in bytes. Each message says what was asked and what was possible, so that it alone is
 /// enough to act on.

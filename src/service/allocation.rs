@@ -5,12 +5,14 @@
 //!           strategy, or remembered    (spike                   or by competition,       take a block
 //!                                       order)                  or by hash               charge the pool
 //!                                                                                        write the slot
+//!                                                                                        learn, remember
 //!                                                                                        publish it
 //! ```
 //!
 //! A step that fails undoes those before it, so that a refusal changes nothing but counts. No pool is charged for memory that is still
 //! looked for: what cannot be had would keep room from what can. Hints are made known before the column is chosen, and stay known if it
-//! is served.
+//! is served. What the column learns, and the decision, are kept once the memory is there; a batch whose requests teach each other
+//! does not forget that when it is undone, and its pools keep the peaks that it raised.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -164,6 +166,15 @@ struct Found {
     column: u32,
     /// Whether it may be larger than usual, because nothing else was left.
     any_size: bool,
+}
+
+/// A column that was chosen for a concept, which has entered it.
+struct Choice {
+    column: u32,
+    /// 0 to 1.
+    confidence: f64,
+    /// Whether it was remembered.
+    cache_hit: bool,
 }
 
 /// A slot that was taken, its column, the pool that is charged for it, and how much.
@@ -326,40 +337,52 @@ impl MemoryAllocationService {
 
     /// Chooses a column for a node, and puts the concept there.
     fn place(&self, node: &Node, own: usize, plan: &Plan, terms: Terms, concept: &Concept) -> Result<Placed, AllocationError> {
-        let (column, confidence, cache_hit) = self.choose(node, plan);
+        let choice = self.choose(node, plan);
+        let Choice { column, confidence, cache_hit } = choice;
         let spike = plan.strategy.placement.spike(concept.spike);
         let taken = self.take(own, column, concept, spike, terms)?;
+        self.keep(node, plan, &choice);
         if taken.column != column {
             self.cortex.relocated(node.number, taken.column);
         }
         Ok(Placed { taken, confidence, cache_hit, guided: !matches!(plan.column, Column::Hashed) })
     }
 
-    /// The column of a node, its home from here on; how sure that is, and whether it was remembered.
-    fn choose(&self, node: &Node, plan: &Plan) -> (u32, f64, bool) {
+    /// The column of a node, its home from here on. Nothing is learnt by it yet.
+    fn choose(&self, node: &Node, plan: &Plan) -> Choice {
+        let compete = |features: &Folded, cache_hit| {
+            let winner = self.cortex.choose(node.number, features, &plan.strategy.placement);
+            Choice { column: winner.column, confidence: f64::from(winner.confidence), cache_hit }
+        };
         match &plan.column {
             Column::Hashed => {
                 let hash = XxHash3_128::oneshot_with_seed(self.seed, node.id()) as u64;
                 let column = ((u128::from(hash) * u128::from(self.arena.columns())) >> 64) as u32;
                 self.cortex.relocated(node.number, column);
-                (column, 0.0, false)
+                Choice { column, confidence: 0.0, cache_hit: false }
             }
             Column::Remembered(decision) => {
                 let Decision { column, confidence, .. } = *decision;
-                if self.cortex.suits(node.number, column) && self.cortex.place_in(node.number, column) {
-                    return (column, confidence, true);
+                if self.cortex.suits(node.number, column) && self.cortex.enter(node.number, column) {
+                    return Choice { column, confidence, cache_hit: true };
                 }
                 // All but the column holds, which is full by now, or has none of the neighbours: they decide, or else room does.
-                let winner = self.cortex.place_folded(node.number, &Folded::blank(), &plan.strategy.placement);
-                (winner.column, f64::from(winner.confidence), true)
+                compete(&Folded::blank(), true)
             }
+            Column::Compete(features, _) => compete(features, false),
+        }
+    }
+
+    /// A choice stands, as there is memory for it: its column learns, and it is remembered.
+    fn keep(&self, node: &Node, plan: &Plan, &Choice { column, confidence, .. }: &Choice) {
+        match &plan.column {
+            Column::Hashed => {}
+            Column::Remembered(_) => self.cortex.keep(node.number, column),
             Column::Compete(features, undecided) => {
-                let winner = self.cortex.place_folded(node.number, features, &plan.strategy.placement);
-                let confidence = f64::from(winner.confidence);
-                let decision =
-                    Decision { column: winner.column, encoding: plan.encoding, strategy: plan.strategy.strategy_type, confidence };
+                self.cortex.learn(column, features);
+                self.cortex.keep(node.number, column);
+                let decision = Decision { column, encoding: plan.encoding, strategy: plan.strategy.strategy_type, confidence };
                 self.decisions.remember(*undecided, &decision, plan.planned_ns);
-                (winner.column, confidence, false)
             }
         }
     }
