@@ -9,9 +9,9 @@ use super::status::{Text, fail_with};
 /// length without it. No newline at the end. A snapshot is taken in each call: ask for the length, and the text may
 /// have grown a little by the next.
 ///
-/// The names are `total_allocations`, `active_allocations`, `average_allocation_time_ns`, `allocation_time_p50_ns`,
-/// `allocation_time_p99_ns`, `allocation_time_max_ns` (nanoseconds, waiting included), `memory_utilization`,
-/// `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and `pool_statistics`, an array with an
+/// The names are `total_allocations`, `active_allocations` (what is freed and allocated anew meanwhile may be in it twice),
+/// `average_allocation_time_ns`, `allocation_time_p50_ns`, `allocation_time_p99_ns`, `allocation_time_max_ns` (nanoseconds, waiting
+/// included), `memory_utilization`, `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and `pool_statistics`, an array with an
 /// object for each pool in the order of the config: `pool_id` and `concept_type` (its name), `quota_bytes`, `used_bytes`,
 /// `peak_bytes`, `reserve_bytes`, allocations, deallocations, refusals, expansions, `alternatives_served`.
 ///

@@ -86,7 +86,8 @@ pub struct DeallocationResult {
 pub struct AllocationMetrics {
     /// Concepts allocated since open; updates and relocations are none.
     pub total_allocations: u64,
-    /// Concepts that live, those that were there at open included.
+    /// Concepts that live, those that were there at open included: they, and all that was allocated, less all that was freed. What is
+    /// freed and allocated anew while the counters are read may be in it twice: then it is above what lived at any moment.
     pub active_allocations: u64,
     /// Mean time of an allocation, waiting included.
     pub average_allocation_time: Duration,
