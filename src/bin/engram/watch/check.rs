@@ -56,7 +56,7 @@ impl From<Finding> for Found {
 ///
 /// # Errors
 /// [`Failure::Found`] if there are any, or the repair is refused because of them; [`Failure::Usage`] if it is refused because a process
-/// has the file open; [`Failure::Region`], [`Failure::Output`].
+/// has the file open; [`Failure::Region`] also if the file is none of a region; [`Failure::Output`].
 pub fn check(path: &Path, repair: bool, json: bool) -> Result<(), Failure> {
     let refusal = if repair { repaired(path)? } else { None };
     let report = look_for_findings(path, repair && refusal.is_none())?;
@@ -72,7 +72,7 @@ pub fn check(path: &Path, repair: bool, json: bool) -> Result<(), Failure> {
 /// Opens the region and closes it. Why that was refused, if what is in the file is the reason.
 fn repaired(path: &Path) -> Result<Option<Error>, Failure> {
     let info = match RegionView::open(path).and_then(|view| view.info()) {
-        Err(error @ Error::Format { .. }) => return Ok(Some(error)),
+        Err(error @ Error::Format { .. }) if RegionView::is_region(path) => return Ok(Some(error)),
         info => info.map_err(Failure::Region)?,
     };
     if info.state == RegionState::Open {
@@ -92,7 +92,8 @@ fn look_for_findings(path: &Path, repaired: bool) -> Result<Report, Failure> {
     let file = path.display().to_string();
     let mut view = match RegionView::open(path) {
         Ok(view) => view,
-        Err(Error::Format { why, .. }) => {
+        // What was never a region is a wrong file, not a damaged one.
+        Err(Error::Format { why, .. }) if RegionView::is_region(path) => {
             let findings = vec![Found { invariant: "F1", at: 0, what: why.to_owned(), derived: false }];
             return Ok(Report { file, state: None, moving: false, repaired, sound: Some(false), findings, more: Vec::new() });
         }
