@@ -146,6 +146,10 @@ mod allocation_service_tests {
         assert!(refused(twice).contains("two pools for the type event"));
         let other = PoolConfig { alternatives: vec![ConceptType::SPATIAL], ..pool(ConceptType::EVENT) };
         assert!(refused(AllocationServiceConfig { pool_configurations: vec![other], ..small() }).contains("another pool of the service"));
+        // Seen with: each counted as a refusal of its own.
+        let twice = PoolConfig { alternatives: vec![ConceptType::ENTITY, ConceptType::ENTITY], ..pool(ConceptType::EVENT) };
+        let twice = AllocationServiceConfig { pool_configurations: vec![pool(ConceptType::ENTITY), twice], ..small() };
+        assert_eq!(refused(twice), "alternatives is entity twice in pool event; it must be each pool once at most");
         let capacity = MemoryAllocationService::open(AllocationServiceConfig { capacity_bytes: 0, ..small() });
         assert!(matches!(capacity, Err(AllocationServiceError::Arena(_))));
     }

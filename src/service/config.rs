@@ -27,7 +27,7 @@ pub struct PoolConfig {
     pub reserve_bytes: usize,
     /// The latest first spike that may use the reserve.
     pub reserve_spike: SpikeTime,
-    /// Pools that serve when this one is full, tried in order: others of the service.
+    /// Pools that serve when this one is full, tried in order: others of the service, each once.
     pub alternatives: Vec<ConceptType>,
 }
 
@@ -124,9 +124,11 @@ impl AllocationServiceConfig {
             ensure(fits, "initial_bytes", &format_args!("{} in pool {name}", pool.initial_bytes), "at most the pool's quota_bytes")?;
             let fits = pool.reserve_bytes <= pool.quota_bytes;
             ensure(fits, "reserve_bytes", &format_args!("{} in pool {name}", pool.reserve_bytes), "at most the pool's quota_bytes")?;
-            for other in &pool.alternatives {
+            for (place, other) in pool.alternatives.iter().enumerate() {
                 let known = *other != name && pools.iter().any(|pool| pool.concept_type == *other);
                 ensure(known, "alternatives", &format_args!("{other} in pool {name}"), "another pool of the service")?;
+                let is_first = !pool.alternatives[..place].contains(other);
+                ensure(is_first, "alternatives", &format_args!("{other} twice in pool {name}"), "each pool once at most")?;
             }
             initial = initial.saturating_add(pool.initial_bytes);
         }
