@@ -51,8 +51,8 @@ pub(crate) const NARROW_STACK: usize = 7;
 /// Bytes that a cell's stack may keep from their spans.
 const STACK_BYTES: usize = 32 << 10;
 
-/// How many slots there is room for in the stack of a cell: in its class' table the place of what it takes over. In a word of its own
-/// it needs no check.
+/// Which of two stack sizes a cell has; the place of what it takes over in [`Class::of_cells`]. As wide as a place, so that the fast
+/// path converts nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Width {

@@ -6,7 +6,7 @@ use super::batch::{AsRequest, RUN, Words};
 /// Whether all requests are like the first, and in an ordered batch none is earlier than the one before it.
 pub(super) fn are_alike<R: AsRequest>(requests: &[R], ordered: bool) -> bool {
     let mut buffer = [[0; 3]; RUN];
-    // The first few tell of most batches that are not.
+    // The first few tell of most batches that are not; so most that was looked at in vain is a few times what there was.
     let (mut seen, mut most) = (0, RUN);
     while seen < requests.len() {
         // Each is looked at beside the one before it.
@@ -15,7 +15,7 @@ pub(super) fn are_alike<R: AsRequest>(requests: &[R], ordered: bool) -> bool {
         if !go_on(words, ordered) {
             return false;
         }
-        (seen, most) = (first + words.len(), requests.len());
+        (seen, most) = (first + words.len(), 4 * most);
     }
     true
 }
@@ -30,9 +30,17 @@ pub(super) fn know_the_processor() {
 fn go_on(words: &[Words], ordered: bool) -> bool {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has these instructions.
-        let (alike, seen) = unsafe { at_a_glance::go_on(words, ordered) };
-        return alike && go_on_one_by_one(&words[seen..], ordered) || go_on_one_by_one(words, ordered);
+        let is_late = |words: &Words| words[2] & at_a_glance::LATE != 0;
+        if !words.last().is_some_and(is_late) {
+            // SAFETY: the processor has these instructions.
+            return unsafe { at_a_glance::go_on::<false>(words, ordered) };
+        }
+        // Those without the highest bit come first, if all is well, and else one of the two looks sees it.
+        let border = words.partition_point(|words| !is_late(words));
+        let (early, late) = words.split_at(border);
+        // SAFETY: as above.
+        let both = unsafe { at_a_glance::go_on::<false>(early, ordered) && at_a_glance::go_on::<true>(late, ordered) };
+        return both && go_on_one_by_one(&words[border.saturating_sub(1)..words.len().min(border + 1)], ordered);
     }
     go_on_one_by_one(words, ordered)
 }
@@ -47,34 +55,43 @@ fn go_on_one_by_one(words: &[Words], ordered: bool) -> bool {
 #[cfg(target_arch = "x86_64")]
 mod at_a_glance {
     use super::Words;
-    use core::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_or_si256, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_sub_epi64};
+    use core::arch::x86_64::{
+        __m256i, _mm256_and_si256, _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_storeu_si256,
+        _mm256_sub_epi64,
+    };
 
     /// Words of four requests.
     const FOUR: usize = 12;
-    const HIGHEST: u64 = 1 << 63;
+    /// The highest bit of a spike time, in its word.
+    pub(super) const LATE: u64 = 1 << 63;
 
-    /// Whether the first of some requests go on as they begin, and the number of the last that was looked at: at most three come after
-    /// it. False, too, where spike times differ and one is 2^31 ns or more.
+    /// Whether the spike time of each has its highest bit, or of none, as is said, and each goes on as the one before it.
     #[target_feature(enable = "avx2")]
-    pub(super) fn go_on(words: &[Words], ordered: bool) -> (bool, usize) {
+    pub(super) fn go_on<const ARE_LATE: bool>(words: &[Words], ordered: bool) -> bool {
         let all = words.as_flattened();
         let fours = all.get(3..).unwrap_or_default().as_chunks::<FOUR>().0;
-        // Of each of twelve words in a row by itself: any bit of it, and of its difference to that of the request before.
-        let (mut any, mut steps) = ([_mm256_setzero_si256(); 3], [_mm256_setzero_si256(); 3]);
+        // For each of twelve lanes: the OR of all values, or the AND, and the OR of all differences to the request before.
+        let nothing = _mm256_set1_epi64x(if ARE_LATE { -1 } else { 0 });
+        let (mut values, mut steps) = ([nothing; 3], [_mm256_setzero_si256(); 3]);
         for (now, before) in fours.iter().zip(all.as_chunks::<FOUR>().0) {
             for (part, (now, before)) in now.as_chunks::<4>().0.iter().zip(before.as_chunks::<4>().0).enumerate() {
                 let now = load(now);
-                any[part] = _mm256_or_si256(any[part], now);
+                values[part] = if ARE_LATE { _mm256_and_si256(values[part], now) } else { _mm256_or_si256(values[part], now) };
                 steps[part] = _mm256_or_si256(steps[part], _mm256_sub_epi64(now, load(before)));
             }
         }
-        let (any, steps) = (store(any), store(steps));
-        // The later of two spike times without the highest bit less the earlier one does not have it either, and the other way it has.
-        // Where columns are the same, the lower half of the difference is 0.
-        let is_late = any.iter().skip(2).step_by(3).chain(all.get(2)).any(|word| word & HIGHEST != 0);
-        let may_differ = if ordered && !is_late { u64::MAX << 32 & !HIGHEST } else { 0 };
-        let alike = (0..FOUR).all(|word| steps[word] & !(if word % 3 == 2 { may_differ } else { 0 }) == 0);
-        (alike, fours.len() * 4)
+        let (values, steps) = (store(values), store(steps));
+        // Of two times that agree in their highest bit, the later less the earlier has it clear, and the other way it is set. Where
+        // columns are the same, the lower half of the difference is 0.
+        let may_differ = if ordered { u64::MAX << 32 & !LATE } else { 0 };
+        let goes_on = |word: usize| match word % 3 {
+            2 => steps[word] & !may_differ == 0 && (values[word] & LATE != 0) == ARE_LATE,
+            _ => steps[word] == 0,
+        };
+        // At most three come behind them.
+        let rest = &words[fours.len() * 4..];
+        let agrees = |words: &Words| (words[2] & LATE != 0) == ARE_LATE;
+        (0..FOUR).all(goes_on) && words.first().is_none_or(agrees) && super::go_on_one_by_one(rest, ordered)
     }
 
     #[target_feature(enable = "avx2")]
@@ -110,7 +127,7 @@ mod tests {
     }
 
     /// Seen with: times with and without the highest bit told apart by their difference alone; the last few left out; a border between
-    /// two looks that nobody looks at; columns left out.
+    /// two looks, or between times with and without that bit, that nobody looks at; columns left out.
     #[test]
     fn requests_are_alike_exactly_if_each_is_like_the_one_before() {
         let column = Some(ColumnId::new(3));

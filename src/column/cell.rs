@@ -15,10 +15,10 @@
 //! A column has a row of small cells for ordered batches, two rows of medium cells, ordinary and aligned, a row for requests with
 //! an alignment above 16 bytes, and then a row for each zone. Cells of the first four are
 //! *narrow*: their stacks have room for seven. Row by row, class by class: the cells of one zone lie side by side, seven
-//! lines apart, so that their first lines spread over all sets of a cache. An arena in a file or in given
+//! lines apart, so that their first lines spread over all sets of a cache (narrow ones two apart, over half of them). An arena in a file or in given
 //! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
 //! ([`Rows`]). An arena whose many columns are each used a little, as a service's, has narrow cells for its zones, too, behind the
-//! place of the wide ones, which nothing ever touches: a column then takes two pages for cells instead of four.
+//! place of the wide ones, which nothing ever touches: what a column uses of a zone then lies on one page or two instead of three.
 //!
 //! ```text
 //! cells   ordered | medium | medium, aligned | small, aligned | zone 0 | zone 1 | ... | zone 7 | zone 0 | ... | zone 7
@@ -181,7 +181,8 @@ impl Rows {
         (row << self.shift, ((row + 1) << self.shift) - 1)
     }
 
-    /// Bytes that a column's cells take, and those in whose place it has others.
+    /// Bytes from the first cell's place to the end of the last. With narrow rows the place of the wide ones is among them, which stays
+    /// unused.
     pub(crate) const fn bytes(self) -> usize {
         match self.width {
             Width::Wide => NARROW_BYTES + self.zones() * ROW_BYTES,
@@ -274,18 +275,18 @@ impl CellId {
 
     /// In place of a cell, for the spans of published blocks of a class: none lies there.
     pub(crate) const fn published(class: usize) -> Self {
-        Self((BLOCK_LINES + class) as u32)
+        Self((PUBLISHED_FIRST + class) as u32)
     }
 
     /// Whether it stands for published blocks, and not for a cell.
     #[inline(always)]
     pub(crate) const fn is_published(self) -> bool {
-        self.0 >= BLOCK_LINES as u32
+        self.0 >= PUBLISHED_FIRST as u32
     }
 
     /// Whether it stands for the published blocks of a class that there is.
     pub(crate) const fn is_published_class(self) -> bool {
-        self.is_published() && self.0 < (BLOCK_LINES + CLASS_COUNT) as u32
+        self.is_published() && self.0 < (PUBLISHED_FIRST + CLASS_COUNT) as u32
     }
 
     /// The cell at `offset` bytes from its column's block.
@@ -396,16 +397,21 @@ const fn starts() -> [u64; BLOCK_PAGES] {
 static STARTS: [u64; BLOCK_PAGES] = starts();
 
 /// Lines of the table of classes: a power of two, so that a masked number needs no check.
-const CLASS_LINES: usize = (BLOCK_LINES + CLASS_COUNT).next_power_of_two();
-const _: () = assert!(CLASS_LINES <= SharedKey::CELLS);
+const CLASS_LINES: usize = 4096;
+/// What stands for published blocks of the first class. Region files have these numbers: they do not change with the rows.
+const PUBLISHED_FIRST: usize = CLASS_LINES - CLASS_COUNT;
+const _: () = assert!(BLOCK_LINES <= PUBLISHED_FIRST && CLASS_LINES <= SharedKey::CELLS);
 
 const fn class_of_line() -> [u8; CLASS_LINES] {
     let mut classes = [0; CLASS_LINES];
     let mut line = CELLS_OFFSET / 64;
-    while line < BLOCK_LINES + CLASS_COUNT {
+    while line < CLASS_LINES {
         let start = line * 64 - CELLS_OFFSET;
-        classes[line] = if line >= BLOCK_LINES {
-            line - BLOCK_LINES
+        classes[line] = if line >= PUBLISHED_FIRST {
+            line - PUBLISHED_FIRST
+        } else if line >= BLOCK_LINES {
+            // No cell.
+            0
         } else if start >= NARROW_ROWS_START {
             (start - NARROW_ROWS_START) % NARROW_ROW_BYTES / NARROW_CELL
         } else if start >= NARROW_BYTES {
@@ -847,7 +853,7 @@ mod tests {
             valid += 1;
         }
         assert!(end as usize <= CELLS_OFFSET + Rows::NARROW.bytes());
-        assert_eq!((0..BLOCK_LINES as u32 + 9).filter(|&line| have(CellId(line))).count(), valid);
+        assert_eq!((0..CLASS_LINES as u32 + 9).filter(|&line| have(CellId(line))).count(), valid);
         for rows in [Rows::ALL, Rows::NARROW] {
             let cell_of = |size: usize| CellId((rows.start_of(5) + usize::from(rows.by_size()[size])) as u32 / 64);
             for size in 1..=SMALL_MAX {

@@ -704,8 +704,8 @@ impl Misuse {
     }
 }
 
-/// Calls `each` with each of some numbers, with some of the last perhaps twice: four a turn. For the spans of a run, which are
-/// most of what taking it and giving it back costs.
+/// Calls `each` with each of some numbers, four a turn; the last turn may repeat up to three of them. For the spans of a run, which
+/// are most of what taking it and giving it back costs.
 #[inline(always)]
 pub(crate) fn each_in_fours(numbers: core::ops::Range<usize>, mut each: impl FnMut(usize)) {
     let (mut next, end) = (numbers.start, numbers.end);
