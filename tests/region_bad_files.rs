@@ -568,3 +568,50 @@ fn a_forked_child_that_closes_its_parents_arena_leaves_it_open() {
     drop(unsafe { Box::from_raw(arena) });
     assert!(!builder().path(&path).build().unwrap().was_recovered());
 }
+
+/// Puts the children of this process into a pid namespace of their own; whether the system lets it.
+#[cfg(target_os = "linux")]
+fn children_are_numbered_anew(flags: libc::c_int) -> bool {
+    // SAFETY: no pointers; this process has one thread.
+    unsafe { libc::unshare(flags | libc::CLONE_NEWPID) == 0 }
+}
+
+/// A container's first process that puts a child into a container of its own: both are process 1. Seen with: a child that is told by
+/// its number.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_forked_child_that_has_its_parents_number_leaves_its_arena_open() {
+    let (_alone, folder) = (alone(), Folder::new("bad-namesake"));
+    let path = folder.file("region");
+    let outcome = fork(|report| {
+        if !children_are_numbered_anew(libc::CLONE_NEWUSER) {
+            return report.say("refused");
+        }
+        let first = fork(|report| {
+            assert_eq!(std::process::id(), 1);
+            let arena = Box::into_raw(Box::new(builder().path(&path).build().unwrap()));
+            if !children_are_numbered_anew(0) {
+                return report.say("refused");
+            }
+            let second = fork(|_| {
+                assert_eq!(std::process::id(), 1);
+                // SAFETY: the child's own copy.
+                drop(unsafe { Box::from_raw(arena) });
+            });
+            assert_eq!(second.end, End::Exit(0));
+            assert_eq!(RegionView::open(&path).unwrap().state(), RegionState::Open);
+            assert!(matches!(builder().path(&path).build(), Err(Error::FileBusy(_))));
+            // SAFETY: ours, and closed once in this process.
+            drop(unsafe { Box::from_raw(arena) });
+            assert!(!builder().path(&path).build().unwrap().was_recovered());
+            report.say("left open");
+        });
+        assert_eq!(first.end, End::Exit(0));
+        report.say(first.last());
+    });
+    assert_eq!(outcome.end, End::Exit(0));
+    match outcome.last() {
+        "refused" => println!("the system lets nobody number processes anew"),
+        said => assert_eq!(said, "left open"),
+    }
+}

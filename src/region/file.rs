@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::PAGE;
 use super::header::Copied;
+use super::opener::Opener;
 use crate::error::{Error, Result};
 use crate::sync::AtomicPtr;
 use crate::sync::Ordering::{AcqRel, Acquire};
@@ -139,20 +140,6 @@ impl Drop for Unlocking {
         if self.opened_by.is_this() {
             unlock(&self.file);
         }
-    }
-}
-
-/// The process that opened something: a forked child has it, too, but it is not the child's to close.
-#[derive(Clone, Copy)]
-pub(super) struct Opener(u32);
-
-impl Opener {
-    pub(super) fn this() -> Self {
-        Self(std::process::id())
-    }
-
-    pub(super) fn is_this(self) -> bool {
-        self.0 == std::process::id()
     }
 }
 

@@ -26,6 +26,7 @@
 mod file;
 pub(crate) mod header;
 mod mapping;
+mod opener;
 mod snapshot;
 
 use core::ops::Range;
@@ -35,10 +36,10 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
-use file::Opener;
 pub(crate) use file::{RegionFile, TRUNCATED, is_open_elsewhere, named};
 use header::{Copied, Header};
 pub(crate) use mapping::Mapping;
+use opener::Opener;
 
 /// Largest capacity in bytes.
 pub(crate) const CAPACITY_MAX: usize = 1 << 40;
