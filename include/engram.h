@@ -482,8 +482,9 @@ engram_status engram_free_batch(struct engram_arena *arena, void *const *pointer
 // Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
 // `served` may be NULL, and both arrays if there are no requests. Returns `ENGRAM_OK`, or the status of the first request
 // refused in the order of serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0.
-// `ENGRAM_E_INVALID`: a flag that is not known, or more than 2^31 requests. In a region file each block counts by itself: if the
-// process is killed in the middle, those served so far are there. Any, lock-free; time grows with n log n.
+// `ENGRAM_E_INVALID`: a flag that is not known, or more than 2^31 requests, and then `out` stays as it is. In a region file each
+// block counts by itself: if the process is killed in the middle, those served so far are there. Any, lock-free; time grows with n log
+// n.
 engram_status engram_alloc_batch(struct engram_arena *arena,
                                  const struct engram_request *requests,
                                  size_t count,
@@ -526,7 +527,8 @@ void *engram_column_realloc(struct engram_column *column,
                             uint32_t ttfs_ns);
 
 // Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
-// others are NULL. `out` may be NULL if `count` is 0. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
+// others are NULL. `out` may be NULL if `count` is 0. More entries than memory can hold are `ENGRAM_E_INVALID`, and `out` stays as it
+// is. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
 size_t engram_column_alloc_batch(struct engram_column *column,
                                  size_t size,
                                  size_t align,

@@ -69,6 +69,14 @@ pub enum Error {
     /// A batch that is too long.
     #[error("a batch of {0} requests; at most 2147483648 are served in one call")]
     BatchLength(usize),
+    /// An array that is longer than memory can be.
+    #[error("an array of {asked} entries was given; there are at most {most}")]
+    ArrayLength {
+        /// Its entries, as the caller says.
+        asked: usize,
+        /// The most that there can be.
+        most: usize,
+    },
     /// No free memory would serve the request.
     #[error("no free memory would serve {size} bytes aligned to {align}")]
     NoMemory {

@@ -75,7 +75,7 @@ impl core::ops::BitOr for BatchFlags {
 const _: () = assert!(CLASS_COUNT <= u128::BITS as usize);
 
 /// Requests of a batch at most.
-const REQUESTS_MAX: usize = 1 << 31;
+pub(crate) const REQUESTS_MAX: usize = 1 << 31;
 
 /// An entry of the output while a batch is served: a request, its spike above its number and a set bit, so that entries
 /// are in spike order as they are; or a block (even).

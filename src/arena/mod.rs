@@ -35,7 +35,7 @@ use crate::spike::SpikeTime;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) use crate::column::scarce::Kept;
-pub(crate) use batch::{AsRequest, RUN, Served, Words};
+pub(crate) use batch::{AsRequest, REQUESTS_MAX, RUN, Served, Words};
 pub use batch::{BatchFlags, Request};
 pub(crate) use picture::Holdings;
 pub use picture::{BlockKind, ChunkView, SpanView};

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 
 use super::arena::{arena_of, column_of, engram_arena};
-use super::batch::ENTRIES_MAX;
+use super::batch::{ENTRIES_MAX, too_many};
 use super::status::{ENGRAM_OK, engram_status, fail, status};
 use crate::ColumnId;
 use crate::error::{Error, Result};
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn engram_free_batch(arena: *mut engram_arena, pointers: *
         return fail(Error::Null("pointers"));
     }
     if count > ENTRIES_MAX {
-        return fail(Error::BatchLength(count));
+        return fail(too_many(count));
     }
     let mut first = Ok(());
     for index in 0..count {

@@ -5,7 +5,7 @@ use core::ptr::null_mut;
 
 use super::arena::{arena_of, column_of, engram_arena};
 use super::status::{ENGRAM_OK, engram_status, fail};
-use crate::arena::{AsRequest, BatchFlags, RUN, Request, Served, Words};
+use crate::arena::{AsRequest, BatchFlags, REQUESTS_MAX, RUN, Request, Served, Words};
 use crate::error::Error;
 use crate::spike::SpikeTime;
 
@@ -52,16 +52,22 @@ impl AsRequest for engram_request {
 
 /// No memory holds more requests: an array that is said to be longer is neither read nor written.
 pub(crate) const ENTRIES_MAX: usize = isize::MAX as usize / size_of::<engram_request>();
+const _: () = assert!(REQUESTS_MAX < ENTRIES_MAX);
 
-/// The caller's output, `None` if it is null and has entries; empty if no memory holds it.
+/// A count of entries above that.
+pub(crate) const fn too_many(asked: usize) -> Error {
+    Error::ArrayLength { asked, most: ENTRIES_MAX }
+}
+
+/// The caller's output, `None` if it is null and has entries; empty if it has more than `most`, which are no more than memory holds.
 ///
 /// # Safety
-/// `out` has `count` writable entries, or is null.
-pub(crate) unsafe fn slots<'a>(out: *mut *mut c_void, count: usize) -> Option<&'a mut [*mut u8]> {
+/// `out` has `count` writable entries, or is null, or `count` is above `most`.
+pub(crate) unsafe fn slots<'a>(out: *mut *mut c_void, count: usize, most: usize) -> Option<&'a mut [*mut u8]> {
     if out.is_null() {
         return (count == 0).then_some(&mut []);
     }
-    let count = if count > ENTRIES_MAX { 0 } else { count };
+    let count = if count > most { 0 } else { count };
     // SAFETY: not null; the caller's promise; no longer than memory can be.
     Some(unsafe { core::slice::from_raw_parts_mut(out.cast(), count) })
 }
@@ -69,8 +75,9 @@ pub(crate) unsafe fn slots<'a>(out: *mut *mut c_void, count: usize) -> Option<&'
 /// Allocates many blocks, the earliest spike first: `out[i]` answers `requests[i]`, NULL where refused;
 /// `served` may be NULL, and both arrays if there are no requests. Returns `ENGRAM_OK`, or the status of the first request
 /// refused in the order of serving; with `ENGRAM_BATCH_ATOMIC` every `out[i]` is NULL then, and `*served` 0.
-/// `ENGRAM_E_INVALID`: a flag that is not known, or more than 2^31 requests. In a region file each block counts by itself: if the
-/// process is killed in the middle, those served so far are there. Any, lock-free; time grows with n log n.
+/// `ENGRAM_E_INVALID`: a flag that is not known, or more than 2^31 requests, and then `out` stays as it is. In a region file each
+/// block counts by itself: if the process is killed in the middle, those served so far are there. Any, lock-free; time grows with n log
+/// n.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_alloc_batch(
     arena: *mut engram_arena,
@@ -85,12 +92,12 @@ pub unsafe extern "C" fn engram_alloc_batch(
         unsafe { served.write(0) };
     }
     // SAFETY: the caller's promise.
-    let Some(out) = (unsafe { slots(out, count) }) else { return fail(Error::Null("out")) };
+    let Some(out) = (unsafe { slots(out, count, REQUESTS_MAX) }) else { return fail(Error::Null("out")) };
     // SAFETY: the caller's promises: an arena, and `count` requests.
     let result = match unsafe { arena_of(arena) } {
         _ if requests.is_null() && count > 0 => Err(Error::Null("requests")),
         Err(error) => Err(error),
-        Ok(_) if count > ENTRIES_MAX => Err(Error::BatchLength(count)),
+        Ok(_) if count > REQUESTS_MAX => Err(Error::BatchLength(count)),
         Ok(arena) => {
             // SAFETY: not null; the caller says that it has `count` entries; no longer than memory can be.
             let requests = if count == 0 { &[] } else { unsafe { core::slice::from_raw_parts(requests, count) } };

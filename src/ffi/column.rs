@@ -5,7 +5,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::alloc::block;
 use super::arena::{arena_of, engram_arena};
-use super::batch::{ENTRIES_MAX, slots};
+use super::batch::{ENTRIES_MAX, slots, too_many};
 use super::status::{ENGRAM_OK, engram_status, fail};
 use crate::column::held::Handle;
 use crate::column::{Column, ColumnId};
@@ -140,7 +140,8 @@ pub unsafe extern "C" fn engram_column_realloc(column: *mut engram_column, p: *m
 }
 
 /// Fills `out` with `count` blocks of one size; returns how many were served, from the front; the
-/// others are NULL. `out` may be NULL if `count` is 0. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
+/// others are NULL. `out` may be NULL if `count` is 0. More entries than memory can hold are `ENGRAM_E_INVALID`, and `out` stays as it
+/// is. Holder, RT for each block; wait-free or lock-free as `engram_column_alloc`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_alloc_batch(
     column: *mut engram_column,
@@ -151,14 +152,14 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
     out: *mut *mut c_void,
 ) -> usize {
     // SAFETY: the caller's promise.
-    let Some(out) = (unsafe { slots(out, count) }) else {
+    let Some(out) = (unsafe { slots(out, count, ENTRIES_MAX) }) else {
         fail(Error::Null("out"));
         return 0;
     };
     // SAFETY: the caller's promise.
     match unsafe { column_of(column) } {
         Ok(_) if count > ENTRIES_MAX => {
-            fail(Error::BatchLength(count));
+            fail(too_many(count));
             0
         }
         Ok(column) => {

@@ -75,6 +75,7 @@ pub(crate) fn status_of(error: &Error) -> engram_status {
         | Error::Config(_)
         | Error::OutLength { .. }
         | Error::BatchLength(_)
+        | Error::ArrayLength { .. }
         | Error::NotHeld => ENGRAM_E_INVALID,
     }
 }

@@ -651,23 +651,27 @@ static void aborts(int way) {
 static void a_batch_that_no_memory_holds(void) {
   const engram_request request = {16, 16, 0, 0};
   const size_t counts[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / sizeof request};
-  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+  /* More than are served in one call: an int that was -1, and the least of them. */
+  const size_t requests[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / sizeof request, UINT32_MAX, ((size_t)1 << 31) + 1};
+  for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
     char asked[64];
-    snprintf(asked, sizeof asked, "a batch of %zu requests", counts[i]);
+    snprintf(asked, sizeof asked, "a batch of %zu requests", requests[i]);
     const char *const allowed = "at most 2147483648";
     void *out[1] = {arena};
     size_t served = 7;
-    REFUSED(engram_alloc_batch(arena, &request, counts[i], 0, out, &served), ENGRAM_E_INVALID, asked, allowed, 0, 0);
+    REFUSED(engram_alloc_batch(arena, &request, requests[i], 0, out, &served), ENGRAM_E_INVALID, asked, allowed, 0, 0);
     CHECK(served == 0 && out[0] == arena);
-    EQUAL(engram_alloc_batch(NULL, &request, counts[i], 0, out, &served), ENGRAM_E_NULL);
+    EQUAL(engram_alloc_batch(NULL, &request, requests[i], 0, out, &served), ENGRAM_E_NULL);
     CHECK(out[0] == arena);
   }
   void *out[1] = {kept[0]};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
     char asked[64];
-    snprintf(asked, sizeof asked, "a batch of %zu requests", counts[i]);
-    NOTHING(engram_column_alloc_batch(held, 16, 0, 0, counts[i], out) == 0, ENGRAM_E_INVALID, asked, "at most 2147483648", 0, 0);
-    REFUSED(engram_free_batch(arena, out, counts[i]), ENGRAM_E_INVALID, asked, "at most 2147483648", 0, 0);
+    snprintf(asked, sizeof asked, "an array of %zu entries", counts[i]);
+    /* Of these no number of requests is the limit, but what memory holds. */
+    const char *const allowed = "at most 384307168202282325";
+    NOTHING(engram_column_alloc_batch(held, 16, 0, 0, counts[i], out) == 0, ENGRAM_E_INVALID, asked, allowed, 0, 0);
+    REFUSED(engram_free_batch(arena, out, counts[i]), ENGRAM_E_INVALID, asked, allowed, 0, 0);
     CHECK(out[0] == kept[0]);
   }
 }
