@@ -403,3 +403,17 @@ fn an_arena_that_is_to_aborts_with_one_line_at_anybodys_misuse() {
         assert_aborts("an_arena_that_is_to_aborts_with_one_line_at_anybodys_misuse");
     }
 }
+
+/// Seen with: a line whose loss is a panic, which somebody may catch.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn an_arena_that_is_to_aborts_also_if_its_line_cannot_be_written() {
+    use std::os::unix::process::ExitStatusExt;
+    if is_child() {
+        misuse_that_aborts(true);
+    } else {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is full");
+        let output = promises::run_again_with("an_arena_that_is_to_aborts_also_if_its_line_cannot_be_written", full);
+        assert_eq!(output.status.signal(), Some(6), "SIGABRT: {:?}", output.status);
+    }
+}

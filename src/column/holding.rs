@@ -2,6 +2,7 @@
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use std::io::Write;
 
 use super::cell::CellId;
 use super::core::{Core, Misuse, asked_for};
@@ -257,14 +258,31 @@ impl Handle {
     }
 }
 
+/// Says in one line what was misused, and ends the process, whatever becomes of the line: nothing here panics, which somebody might
+/// catch, or waits for a lock, which in a forked child may be taken for good.
+#[cold]
+fn abort_with(error: Error) -> ! {
+    let mut line = [0; 256];
+    let mut rest = &mut line[..];
+    // No message of misuse is so long; what did not fit would be left out.
+    let _ = writeln!(rest, "engram: {error}");
+    let length = 256 - rest.len();
+    // SAFETY: it stays open, if it is; what the program has closed is only written to in vain.
+    #[cfg(unix)]
+    let mut output = core::mem::ManuallyDrop::new(unsafe { <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(2) });
+    #[cfg(not(unix))]
+    let mut output = std::io::stderr();
+    let _ = output.write_all(&line[..length]);
+    std::process::abort()
+}
+
 impl Core {
     /// Counts a refused free, and aborts with one line if the arena is to.
     #[cold]
     pub(crate) fn misused(&self, error: Error) -> Error {
         self.counters().misuse.fetch_add(1, Relaxed);
         if self.options.abort {
-            eprintln!("engram: {error}");
-            std::process::abort();
+            abort_with(error);
         }
         error
     }

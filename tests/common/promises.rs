@@ -142,10 +142,16 @@ impl Marked {
 
 /// Runs one test of this program again as a child, which [`is_child`] tells it.
 pub(crate) fn run_again(test: &str) -> Output {
+    run_again_with(test, std::process::Stdio::piped())
+}
+
+/// The same, with another standard error.
+pub(crate) fn run_again_with(test: &str, error: impl Into<std::process::Stdio>) -> Output {
     static BEFORE: AtomicUsize = AtomicUsize::new(0);
     Command::new(std::env::current_exe().expect("the program knows itself"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(CHILD, BEFORE.fetch_add(1, Relaxed).to_string())
+        .stderr(error)
         .output()
         .expect("the program runs")
 }
