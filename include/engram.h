@@ -53,7 +53,8 @@
 // faults once more whenever the system has written it back, `engram_arena_sync` included; in a file in memory (tmpfs) none does.)
 #define ENGRAM_ARENA_PREFAULT (1u << 0)
 
-// Keep the arena in memory (mlock).
+// Keep the arena in memory (mlock). Of given memory, as much as the arena takes: it is unlocked when the arena is closed, or not opened
+// (also if the program had locked it itself; not in a forked child).
 #define ENGRAM_ARENA_LOCK (1u << 1)
 
 // Ask for huge pages; falls back silently.

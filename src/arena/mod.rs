@@ -93,7 +93,8 @@ impl ArenaBuilder {
         self
     }
 
-    /// Keeps the arena in memory (`mlock`). Default off.
+    /// Keeps the arena in memory (`mlock`). Default off. Of given memory, as much as the arena takes: it is unlocked when the arena is
+    /// closed, or not opened, also if the program had locked it itself; not in a forked child.
     pub fn lock(mut self, on: bool) -> Self {
         self.options.region.lock = on;
         self

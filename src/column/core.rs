@@ -184,7 +184,8 @@ impl Core {
         };
         let (Found::Closed(described) | Found::Unclosed(described)) = found else {
             let extent = Extent::in_memory(&memory, fresh.chunks, fresh.layout.bytes())?;
-            let region = Region::in_memory(extent, memory, fresh.region_options(&options))?;
+            let mut region = Region::in_memory(extent, extent.bytes(), memory);
+            region.prepare(fresh.region_options(&options))?;
             region.zero(extent.metadata..extent.bytes());
             let core = Self::over(region, &fresh, options)?;
             core.found_new();
@@ -198,11 +199,12 @@ impl Core {
         if memory.bytes < needed {
             return Err(Error::GivenMemory { needed, given: memory.bytes });
         }
-        let region = Region::in_memory(described.extent, memory, shape.region_options(&options))?;
+        let mut region = Region::in_memory(described.extent, needed, memory);
         let (has, needed) = (region.alignment(), region.header().alignment());
         if needed > has {
             return Err(Error::GivenAlignment { at: memory.base.addr().get(), has, needed });
         }
+        region.prepare(shape.region_options(&options))?;
         Ok((Self::over(region, &shape, options)?, found))
     }
 
@@ -622,7 +624,7 @@ impl Core {
 fn map_handles(options: &Options) -> Result<(Mapping, Table<Handle>)> {
     let mut layout = Layout::default();
     let handles = layout.section(options.columns as usize, size_of::<Handle>());
-    let mapping = Mapping::anonymous(layout.bytes())?;
+    let mut mapping = Mapping::anonymous(layout.bytes())?;
     if options.region.lock {
         mapping.lock()?;
     }

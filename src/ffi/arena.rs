@@ -20,7 +20,8 @@ pub struct engram_arena {
 /// or less in a file, is left out if it takes more than user memory and more than 64 MiB. In a file on a disk the first store to a page
 /// faults once more whenever the system has written it back, `engram_arena_sync` included; in a file in memory (tmpfs) none does.)
 pub const ENGRAM_ARENA_PREFAULT: u32 = 1 << 0;
-/// Keep the arena in memory (mlock).
+/// Keep the arena in memory (mlock). Of given memory, as much as the arena takes: it is unlocked when the arena is closed, or not opened
+/// (also if the program had locked it itself; not in a forked child).
 pub const ENGRAM_ARENA_LOCK: u32 = 1 << 1;
 /// Ask for huge pages; falls back silently.
 pub const ENGRAM_ARENA_HUGE_PAGES: u32 = 1 << 2;

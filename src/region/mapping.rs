@@ -2,6 +2,7 @@
 //! given by the caller. Under Miri, which has no real mappings, zeroed heap memory stands in.
 
 use super::file::{RegionFile, code_of};
+use super::opener::Opener;
 use super::{Given, PAGE};
 use crate::error::{Error, Result};
 use crate::sync::{AtomicU8, Ordering};
@@ -12,12 +13,31 @@ fn refused(what: &'static str, error: &io::Error) -> Error {
     Error::Os { what, code: code_of(error) }
 }
 
-/// A region's memory. What is mapped is unmapped with it.
+/// A region's memory. What is mapped is unmapped with it; what was given is unlocked.
 pub(crate) enum Mapping {
     /// From the system.
     Mapped(Mapped),
     /// The caller's.
-    Given(Given),
+    Given(Lent),
+}
+
+/// Memory of the caller's, which stays.
+pub(crate) struct Lent {
+    memory: Given,
+    /// Who has locked it: a forked child has no such locks, and those that it may have made are its own.
+    locked_by: Option<Opener>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.locked_by.is_some_and(Opener::is_this) {
+            #[cfg(all(unix, not(miri)))]
+            // SAFETY: the caller's memory, whose pages stay where they are. If they are not locked, nothing happens.
+            unsafe {
+                libc::munlock(self.memory.base.as_ptr().cast(), self.memory.bytes);
+            }
+        }
+    }
 }
 
 impl Mapping {
@@ -28,7 +48,7 @@ impl Mapping {
 
     /// Memory of the caller's.
     pub(crate) fn given(memory: Given) -> Self {
-        Self::Given(memory)
+        Self::Given(Lent { memory, locked_by: None })
     }
 
     pub(crate) fn is_given(&self) -> bool {
@@ -38,7 +58,7 @@ impl Mapping {
     pub(crate) fn base(&self) -> NonNull<u8> {
         match self {
             Self::Mapped(mapped) => mapped.base(),
-            Self::Given(memory) => memory.base,
+            Self::Given(lent) => lent.memory.base,
         }
     }
 
@@ -46,7 +66,7 @@ impl Mapping {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Mapped(mapped) => mapped.len(),
-            Self::Given(memory) => memory.bytes,
+            Self::Given(lent) => lent.memory.bytes,
         }
     }
 
@@ -89,14 +109,16 @@ impl Mapping {
         }
     }
 
-    /// Keeps all of it in memory.
-    pub(crate) fn lock(&self) -> Result<()> {
+    /// Keeps all of it in memory, as long as it is there.
+    pub(crate) fn lock(&mut self) -> Result<()> {
         match self {
             Self::Mapped(mapped) => mapped.lock(),
             #[cfg(all(unix, not(miri)))]
-            Self::Given(memory) => {
+            Self::Given(lent) => {
+                // Before: what is refused may have locked a part.
+                lent.locked_by = Some(Opener::this());
                 // SAFETY: the caller's memory, whose pages stay where they are.
-                let locked = unsafe { libc::mlock(memory.base.as_ptr().cast(), memory.bytes) };
+                let locked = unsafe { libc::mlock(lent.memory.base.as_ptr().cast(), lent.memory.bytes) };
                 if locked == 0 { Ok(()) } else { Err(refused("lock the given memory", &io::Error::last_os_error())) }
             }
             #[cfg(any(not(unix), miri))]

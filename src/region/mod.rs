@@ -309,9 +309,11 @@ impl Region {
         Ok(region)
     }
 
-    /// Lays a region over given memory, which is at least as long as the extent.
-    pub(crate) fn in_memory(extent: Extent, memory: Given, options: RegionOptions) -> Result<Self> {
-        Self::over(Mapping::given(memory), 0, extent, None, options)
+    /// Lays a region over the first `bytes` bytes of given memory: those of the extent, and more if it is to grow. It is to be
+    /// prepared.
+    pub(crate) fn in_memory(extent: Extent, bytes: usize, memory: Given) -> Self {
+        assert!(bytes <= memory.bytes, "R2");
+        Self::laid_over(Mapping::given(Given { bytes, ..memory }), 0, extent, None)
     }
 
     /// Address space for a region, and where in it the region starts, so that user memory, at `data`, is aligned to a chunk.
@@ -323,16 +325,29 @@ impl Region {
     }
 
     fn over(mapping: Mapping, start: usize, extent: Extent, file: Option<RegionFile>, options: RegionOptions) -> Result<Self> {
+        let mut region = Self::laid_over(mapping, start, extent, file);
+        region.prepare(options)?;
+        Ok(region)
+    }
+
+    fn laid_over(mapping: Mapping, start: usize, extent: Extent, file: Option<RegionFile>) -> Self {
         assert!(start + extent.bytes() <= mapping.len(), "R2");
         let origin = mapping.base().as_ptr().wrapping_add(start + extent.data).wrapping_sub(CHUNK);
-        let region = Self { mapping, start, extent, origin, file, opened_by: Opener::this() };
+        Self { mapping, start, extent, origin, file, opened_by: Opener::this() }
+    }
+
+    /// Asks for huge pages, locks the region into memory and touches it, as far as that is asked for. May call the system.
+    ///
+    /// # Errors
+    /// [`Error::Os`] if it cannot be locked.
+    pub(crate) fn prepare(&mut self, options: RegionOptions) -> Result<()> {
         // Before it is locked, which takes the pages.
-        region.ask_for_huge_pages(options);
+        self.ask_for_huge_pages(options);
         if options.lock {
-            region.mapping.lock()?;
+            self.mapping.lock()?;
         }
-        region.prefault(options);
-        Ok(region)
+        self.prefault(options);
+        Ok(())
     }
 
     /// As it was when the region was opened, where its parts lie by now; what is locked is so up to the end of the mapping.

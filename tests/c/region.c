@@ -1,8 +1,9 @@
 /* Region files, given memory and publication, from C. The folder to work in is the current one. */
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE
 #include "check.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -176,6 +177,96 @@ static void given_memory_is_all_that_is_used(void) {
 }
 
 static void a_service_is_reopened(void) {
+/* Bytes that this process has locked into memory. */
+static size_t locked(void) {
+  char line[200];
+  unsigned long kibibytes = 0;
+  FILE *const status = fopen("/proc/self/status", "r");
+  CHECK(status != NULL);
+  while (fgets(line, sizeof line, status) != NULL && sscanf(line, "VmLck: %lu kB", &kibibytes) != 1) {
+  }
+  fclose(status);
+  return kibibytes << 10;
+}
+
+/* Given memory that is to be locked is so while the arena is open, as much as it takes, and not if it is refused. */
+static void given_memory_is_locked_as_long_as_the_arena_is_open(void) {
+  engram_arena_config config = config_of(2 * MIB);
+  config.path = NULL;
+  /* How far user memory is from the start depends on where that lies. */
+  const size_t size = engram_arena_size(&config), handles = 4096, least = size + handles - (32 << 10);
+  char *const memory = mmap(NULL, size + 6 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(memory != MAP_FAILED);
+  config.memory = memory;
+  config.memory_size = size + 6 * MIB;
+  config.flags = ENGRAM_ARENA_LOCK;
+  engram_arena *arena = NULL;
+  EQUAL(locked(), 0);
+  if (engram_arena_open(&config, &arena) == ENGRAM_E_OS) {
+    puts("the system does not let so much memory be locked");
+    EQUAL(locked(), 0);
+    return;
+  }
+  /* To its end, which is at most 2 MiB later if user memory is aligned. */
+  CHECK(locked() >= least && locked() <= size + 2 * MIB + handles);
+  /* A child has locks of its own, or none. */
+  fflush(NULL);
+  const pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    EQUAL(locked(), 0);
+    CHECK(mlock(memory, MIB) == 0);
+    OK(engram_arena_close(arena));
+    EQUAL(locked(), MIB);
+    _exit(0);
+  }
+  int how;
+  CHECK(waitpid(child, &how, 0) == child && WIFEXITED(how) && WEXITSTATUS(how) == 0);
+  CHECK(locked() >= least);
+  CHECK(engram_alloc(arena, 0, 100, 32 << 10, 0) != NULL);
+  OK(engram_arena_close(arena));
+  EQUAL(locked(), 0);
+
+  /* Grown: to where it ends then. */
+  config.capacity = 4 * MIB;
+  arena = opened(&config, ENGRAM_OK);
+  CHECK(locked() >= least + 2 * MIB && locked() <= size + 5 * MIB + handles);
+  char *const metadata = (char *)engram_arena_at(arena, 0) + 4 * MIB + 4096;
+  OK(engram_arena_close(arena));
+  EQUAL(locked(), 0);
+
+  /* Where it is not aligned as its blocks need it; damaged; and where the system lets only less be locked. */
+  memmove(memory + 4096, memory, size + 5 * MIB);
+  config.memory = memory + 4096;
+  config.memory_size = size + 5 * MIB;
+  opened(&config, ENGRAM_E_INVALID);
+  EQUAL(locked(), 0);
+  memmove(memory, memory + 4096, size + 5 * MIB);
+  config.memory = memory;
+  memset(metadata, 0xff, 64 << 10);
+  opened(&config, ENGRAM_E_FORMAT);
+  EQUAL(locked(), 0);
+  memset(memory, 0, size + 6 * MIB);
+  struct rlimit limit;
+  CHECK(getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+  const pid_t another = fork();
+  CHECK(another >= 0);
+  if (another == 0) {
+    /* The arena's memory may be locked, its handles no more. */
+    config.capacity = 2 * MIB;
+    arena = opened(&config, ENGRAM_OK);
+    limit.rlim_cur = locked() - handles;
+    OK(engram_arena_close(arena));
+    CHECK(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    CHECK(getuid() != 0 || setresuid(65534, 65534, 65534) == 0);
+    opened(&config, ENGRAM_E_OS);
+    EQUAL(locked(), 0);
+    _exit(0);
+  }
+  CHECK(waitpid(another, &how, 0) == another && WIFEXITED(how) && WEXITSTATUS(how) == 0);
+  munmap(memory, size + 6 * MIB);
+}
+
   unlink(FILE_NAME);
   engram_service_config config;
   OK(engram_service_config_init(&config, sizeof config));
@@ -226,6 +317,7 @@ int main(void) {
   published_blocks_are_named_or_not_there();
   given_memory_is_all_that_is_used();
   a_service_is_reopened();
+  given_memory_is_locked_as_long_as_the_arena_is_open();
   unlink(FILE_NAME);
   return 0;
 }
