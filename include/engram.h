@@ -147,7 +147,8 @@ typedef struct engram_arena_config {
   // message says what there is. An arena that was moved to another address has the alignment that it has there; if a block with a
   // larger one was ever served in it, freed since or not, opening it is `ENGRAM_E_INVALID`.
   void *memory;
-  // Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
+  // Its bytes: at least `engram_arena_size`, which says what it takes to grow there. Beyond the end of the address space:
+  // `ENGRAM_E_INVALID`.
   size_t memory_size;
   // Zero.
   uint32_t reserved[8];

@@ -188,7 +188,7 @@ impl ArenaBuilder {
     /// [`Error::Shrinks`](crate::Error::Shrinks);
     /// of given memory the last three, [`Error::GivenMemory`](crate::Error::GivenMemory),
     /// [`Error::GivenAlignment`](crate::Error::GivenAlignment), and [`Error::Config`](crate::Error::Config) if it does not start at a
-    /// multiple of 4096.
+    /// multiple of 4096, or reaches beyond the end of the address space.
     pub fn build(self) -> Result<Arena> {
         self.build_if(|_| Ok::<_, Error>(())).map(|(arena, ())| arena)
     }

@@ -175,6 +175,9 @@ impl Core {
         if !memory.base.addr().get().is_multiple_of(PAGE) {
             return Err(Error::Config("the given memory must start at a multiple of 4096"));
         }
+        if memory.base.addr().get().checked_add(memory.bytes).is_none_or(|end| end > isize::MAX as usize) {
+            return Err(Error::Config("the given memory reaches beyond the end of the address space; its size cannot be right"));
+        }
         let fresh = Shape::fitted(&options)?;
         let damaged = |why| Error::Format { name: GIVEN, why };
         let found = match (memory.bytes >= PAGE).then(|| memory.header()) {

@@ -64,7 +64,8 @@ pub struct engram_arena_config {
     /// message says what there is. An arena that was moved to another address has the alignment that it has there; if a block with a
     /// larger one was ever served in it, freed since or not, opening it is `ENGRAM_E_INVALID`.
     pub memory: *mut c_void,
-    /// Its bytes: at least `engram_arena_size`, which says what it takes to grow there.
+    /// Its bytes: at least `engram_arena_size`, which says what it takes to grow there. Beyond the end of the address space:
+    /// `ENGRAM_E_INVALID`.
     pub memory_size: usize,
     /// Zero.
     pub reserved: [u32; 8],

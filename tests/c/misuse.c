@@ -477,6 +477,12 @@ static void configs(void) {
   CHECK(opened == NULL);
   config.memory = (char *)memory + 16;
   REFUSED(engram_arena_open(&config, &opened), ENGRAM_E_INVALID, "given memory", "multiple of 4096", 0, 0);
+  config.memory = memory;
+  const size_t too_long[] = {SIZE_MAX, SIZE_MAX / 2 + 1, SIZE_MAX - (uintptr_t)memory + 1};
+  for (size_t i = 0; i < sizeof too_long / sizeof *too_long; i++) {
+    config.memory_size = too_long[i];
+    REFUSED(engram_arena_open(&config, &opened), ENGRAM_E_INVALID, "the given memory", "beyond the end of the address space", 0, 0);
+  }
   config.memory = NULL;
   wrong_config(&config, ENGRAM_E_INVALID, "memory_size is set but memory is NULL", "give both or neither");
   CHECK(is_zero(memory, 4 << 20));
