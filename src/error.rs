@@ -195,6 +195,9 @@ pub enum Error {
     /// A block that was not published.
     #[error("{0:#x} is not a block that was published; free it in the ordinary way")]
     NotPublished(usize),
+    /// A word that is to name a block that was published, and is 0.
+    #[error("the word at {0:#x} is 0: it names no block to unpublish")]
+    NoName(usize),
     /// A pointer that is not the start of a slot of this arena.
     #[error("{0:#x} is not the start of a block of this arena")]
     BadPointer(usize),

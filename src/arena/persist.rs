@@ -91,8 +91,8 @@ impl Arena {
     /// As [`Arena::publish`]; nothing uses the block afterwards.
     ///
     /// # Errors
-    /// [`Error::Place`], [`Error::NotPublished`], [`Error::BadPointer`], [`Error::DoubleFree`], [`Error::Publishing`]; nothing
-    /// has changed then.
+    /// [`Error::Place`], [`Error::NoName`], [`Error::NotPublished`], [`Error::BadPointer`], [`Error::DoubleFree`],
+    /// [`Error::Publishing`]; nothing has changed then.
     pub unsafe fn unpublish(&self, place: NonNull<u64>) -> Result<()> {
         self.unpublish_at(place.as_ptr())
     }

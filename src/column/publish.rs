@@ -270,8 +270,11 @@ impl Core {
     /// column and the bytes.
     pub(crate) fn unpublish(&self, place: Place<'_>) -> Result<(u32, u64)> {
         let name = place.word.load(Ordering::Acquire);
+        if name == 0 {
+            return Err(Error::NoName(core::ptr::from_ref(place.word).addr()));
+        }
         let p: *const u8 = usize::try_from(name).map_or(core::ptr::null(), |name| self.data().wrapping_add(name));
-        let granule = self.granule(p).filter(|_| name != 0).ok_or(Misuse::NoBlock.of(p))?;
+        let granule = self.granule(p).ok_or(Misuse::NoBlock.of(p))?;
         let owner = self.published_in(granule, p)?.1.owner();
         let slot = self.published(granule);
         if !slot.is_live() {

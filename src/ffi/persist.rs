@@ -69,7 +69,7 @@ pub unsafe extern "C" fn engram_alloc_publish(
 }
 
 /// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
-/// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
+/// `ENGRAM_E_BAD_POINTER` if it is 0 or names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
 /// thread takes it back at this moment, `ENGRAM_E_INVALID` for a `where` that cannot be one, `ENGRAM_E_BUSY` while 256 others publish
 /// or unpublish; nothing has changed then. (Where memory is scarce a slot among published blocks may serve
 /// `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.

@@ -53,7 +53,7 @@ pub(crate) fn status_of(error: &Error) -> engram_status {
         Error::Os { .. } | Error::File { .. } => ENGRAM_E_OS,
         Error::FileExists(_) => ENGRAM_E_EXISTS,
         Error::Format { .. } => ENGRAM_E_FORMAT,
-        Error::BadPointer(_) | Error::NotPublished(_) => ENGRAM_E_BAD_POINTER,
+        Error::BadPointer(_) | Error::NotPublished(_) | Error::NoName(_) => ENGRAM_E_BAD_POINTER,
         Error::DoubleFree(_) => ENGRAM_E_DOUBLE_FREE,
         Error::Unsupported(_) => ENGRAM_E_UNSUPPORTED,
         Error::Broken { .. } => ENGRAM_E_INTERNAL,

@@ -119,6 +119,7 @@ static void published_blocks_are_named_or_not_there(void) {
   EQUAL(engram_last_error(), ENGRAM_E_INVALID);
   CHECK(engram_alloc_publish(arena, 9, 16, 0, 0, &table[50]) == NULL && table[50] == 0);
   EQUAL(engram_free_unpublish(arena, &table[50]), ENGRAM_E_BAD_POINTER);
+  CHECK(strstr(last_message(), "is 0: it names no block") != NULL);
   table[51] = engram_arena_offset(arena, engram_alloc(arena, 0, 16, 0, 0));
   EQUAL(engram_free_unpublish(arena, &table[51]), ENGRAM_E_BAD_POINTER); /* it was not published */
   OK(engram_free(arena, engram_arena_at(arena, table[51])));
@@ -176,7 +177,6 @@ static void given_memory_is_all_that_is_used(void) {
   munmap(moved, size);
 }
 
-static void a_service_is_reopened(void) {
 /* Bytes that this process has locked into memory. */
 static size_t locked(void) {
   char line[200];
@@ -267,6 +267,7 @@ static void given_memory_is_locked_as_long_as_the_arena_is_open(void) {
   munmap(memory, size + 6 * MIB);
 }
 
+static void a_service_is_reopened(void) {
   unlink(FILE_NAME);
   engram_service_config config;
   OK(engram_service_config_init(&config, sizeof config));
@@ -316,8 +317,8 @@ int main(void) {
   what_a_dead_process_had_is_there();
   published_blocks_are_named_or_not_there();
   given_memory_is_all_that_is_used();
-  a_service_is_reopened();
   given_memory_is_locked_as_long_as_the_arena_is_open();
+  a_service_is_reopened();
   unlink(FILE_NAME);
   return 0;
 }

@@ -146,10 +146,15 @@ fn a_word_that_names_a_block_that_was_not_published_unpublishes_nothing_whatever
         for (slot, size) in (1..).zip(SIZES) {
             let layout = Layout::from_size_align(size, 16).unwrap();
             let plain = arena.alloc(Some(ColumnId::new(1)), layout, SpikeTime::NONE).unwrap();
-            arena.set_root(0, arena.offset_of(plain.as_ptr()).unwrap() as u64).unwrap();
+            let name = arena.offset_of(plain.as_ptr()).unwrap();
+            arena.set_root(0, name as u64).unwrap();
             // SAFETY: refused. (The first block's name, 0, is that of nothing.)
             let refused = unsafe { arena.unpublish_root(0) };
-            assert!(matches!(refused, Err(Error::NotPublished(_) | Error::BadPointer(_))), "{size}: {refused:?}");
+            match refused {
+                Err(Error::NoName(_)) => assert_eq!(name, 0),
+                Err(Error::NotPublished(_) | Error::BadPointer(_)) => assert_ne!(name, 0),
+                _ => panic!("{size}: {refused:?}"),
+            }
             // SAFETY: the test's own block, not used again.
             unsafe { arena.free(plain) }.unwrap();
             arena.publish_root(Some(ColumnId::new(1)), layout, SpikeTime::NONE, slot).unwrap();
@@ -187,5 +192,23 @@ fn a_word_that_names_no_start_of_a_block_unpublishes_nothing_and_says_so() {
         let again = unsafe { arena.unpublish_root(1) };
         assert!(matches!(again, Err(Error::DoubleFree(_) | Error::BadPointer(_))), "{again:?}");
     }
+    arena.verify().unwrap();
+}
+
+/// Seen with: the first block of the arena, which is alive, blamed for it.
+#[test]
+fn a_word_that_is_0_unpublishes_nothing_and_blames_no_block() {
+    let arena = Arena::builder().capacity(4 << 20).columns(2).build().unwrap();
+    let place = arena.alloc(None, Layout::new::<u64>(), SpikeTime::NONE).unwrap().cast::<u64>();
+    assert_eq!(arena.offset_of(place.as_ptr().cast()), Some(0));
+    // SAFETY: the word is ours.
+    unsafe { place.write(0) };
+    // SAFETY: nothing is named there.
+    let refused = unsafe { arena.unpublish(place) }.unwrap_err();
+    assert_eq!(refused, Error::NoName(place.addr().get()));
+    assert_eq!(refused.to_string(), format!("the word at {place:p} is 0: it names no block to unpublish"));
+    // SAFETY: nothing is named there either.
+    assert!(matches!(unsafe { arena.unpublish_root(3) }, Err(Error::NoName(_))));
+    assert_eq!(arena.metrics().misuse, 2);
     arena.verify().unwrap();
 }
