@@ -1,6 +1,6 @@
 //! A region file: opened, locked, made as long as the region, its space reserved.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
@@ -316,6 +316,11 @@ impl RegionFile {
     #[cfg(unix)]
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// What the system says about it.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     /// Its name, for errors.

@@ -1,6 +1,6 @@
 //! A copy of a region in a file of its own.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::ops::Range;
@@ -24,7 +24,8 @@ impl Region {
             return Err(Error::Config("path is empty; it must name a file"));
         }
         // In place of a file, or of what leads to one or to nothing; not of a device, a pipe or a folder.
-        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let there = std::fs::metadata(path);
+        if there.as_ref().is_ok_and(|there| !there.is_file()) {
             return Err(Error::Format { name: named(path), why: "it is no ordinary file" });
         }
         // A copy that could not get its name need not be made.
@@ -33,7 +34,9 @@ impl Region {
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sweep(folder);
-        let unfinished = Unfinished::new(folder).map_err(|error| not_copied(path, &error))?;
+        // Who may read what it replaces, or else the region, may read the copy, and nobody else.
+        let like = there.ok().or_else(|| self.file().and_then(|file| file.metadata().ok())).map(|about| about.permissions());
+        let unfinished = Unfinished::new(folder, like.as_ref()).map_err(|error| not_copied(path, &error))?;
         self.copy_to(&unfinished.file, parts).map_err(|error| not_copied(path, &error))?;
         unfinished.take_name(path)?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| not_copied(path, &error))
@@ -117,19 +120,37 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn new(folder: &Path) -> io::Result<Self> {
+    /// With these permissions, or those of any new file.
+    fn new(folder: &Path, like: Option<&Permissions>) -> io::Result<Self> {
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        if let Some(like) = like {
+            use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+            // From the first moment on. What the process' mask takes away is given back below.
+            options.mode(like.mode() & 0o777);
+        }
         for _ in 0..OPEN_TRIES {
             let random = RandomState::new().build_hasher().finish();
             let path = folder.join(format!("{}{random:016x}{}", UNFINISHED[0], UNFINISHED[1]));
-            match File::options().write(true).create_new(true).open(&path).map(Unlocking::new) {
+            match options.open(&path).map(Unlocking::new) {
                 // Who sweeps may have it by then. Where there are no locks, nobody sweeps.
                 Ok(file) if is_taken(&try_lock(&file, Share::Nobody)) || !is_at(&file, &path) => {}
-                Ok(file) => return Ok(Self { file, path }),
+                Ok(file) => {
+                    let copy = Self { file, path };
+                    copy.allow(like);
+                    return Ok(copy);
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
         Err(io::Error::from_raw_os_error(libc::EBUSY))
+    }
+
+    /// Gives the copy these permissions. A file system that has none keeps its own.
+    fn allow(&self, like: Option<&Permissions>) {
+        let _ = like.map(|like| self.file.set_permissions(like.clone()));
     }
 
     /// Gives the copy its name, in place of what is there, but of no region that somebody has open.
@@ -138,7 +159,9 @@ impl Unfinished {
         if std::fs::hard_link(&self.path, path).is_ok() {
             return Ok(());
         }
-        let _held = hold(path)?;
+        let held = hold(path)?;
+        // They may have been changed since.
+        self.allow(held.as_ref().and_then(|held| held.metadata().ok()).map(|about| about.permissions()).as_ref());
         std::fs::rename(&self.path, path).map_err(|error| not_copied(path, &error))
     }
 }

@@ -261,6 +261,46 @@ fn a_snapshot_can_have_a_name_of_any_length() {
     assert_eq!(folder.files(), 1);
 }
 
+/// Seen with: a copy that is made as any new file is.
+#[test]
+fn a_snapshot_may_be_read_by_whom_what_it_replaces_could_or_the_region() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = Folder::new("region-mode");
+    let [path, region, link] = ["copy", "region", "link"].map(|name| folder.file(name));
+    let set = |path: &std::path::Path, mode| set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    let source = builder().build().unwrap();
+    source.snapshot(&path).unwrap();
+    std::fs::write(folder.file("any"), "").unwrap();
+    assert_eq!(mode(&path), mode(&folder.file("any")));
+    for wanted in [0o600, 0o666, 0o640] {
+        set(&path, wanted);
+        source.snapshot(&path).unwrap();
+        assert_eq!(mode(&path), wanted);
+    }
+    // Nor can others read it while it is written. It is changed until it is replaced.
+    let (other, (told, tell)) = (folder.path().to_owned(), mpsc::channel());
+    between::before(&[between::Call::Sync], move |_| {
+        let copy = std::fs::read_dir(&other).unwrap().find(|file| file.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.');
+        told.send(copy.unwrap().unwrap().metadata().unwrap().mode() & 0o777).unwrap();
+        set_permissions(other.join("copy"), Permissions::from_mode(0o400)).unwrap();
+        false
+    });
+    source.snapshot(&path).unwrap();
+    assert_eq!((tell.recv().unwrap(), mode(&path)), (0o640, 0o400));
+    // Of a link, what it leads to.
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    source.snapshot(&link).unwrap();
+    assert_eq!(mode(&link), 0o400);
+    // Nothing is there: as the region's own file.
+    std::fs::remove_file(&path).unwrap();
+    let source = builder().path(&region).build().unwrap();
+    set(&region, 0o600);
+    source.snapshot(&path).unwrap();
+    assert_eq!(mode(&path), 0o600);
+}
+
 #[test]
 fn a_snapshot_takes_the_place_of_no_pipe_and_no_device() {
     let folder = Folder::new("region-pipe");
