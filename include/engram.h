@@ -14,6 +14,10 @@
  * Who may call. "Any": any number of threads at once. "Holder": whoever holds the column, one thread at a time; a column
  * may be handed to another thread like any other object. An arena is closed by one thread, while no other uses it.
  *
+ * Nothing is promised for signal handlers. (What is "Any", and RT or lock-free, takes no lock, and was tried there with columns that are
+ * named. A held column is not to be used by a handler that interrupts its holder.) Where the library was loaded by dlopen, a thread's
+ * first call may take the thread's part of its memory from malloc: one engram_last_error() in each thread brings it beforehand.
+ *
  * How long it takes. "RT": a bounded number of steps, no lock, no system call. "Wait-free": bounded whatever other threads
  * do. "Lock-free": some thread always gets on. "Blocking": may call the system.
  *
@@ -166,7 +170,8 @@ typedef struct engram_request {
   uint32_t ttfs_ns;
 } engram_request;
 
-// An arena's counters. It grows at the end only; exact while nothing runs.
+// An arena's counters. It grows at the end only; exact while nothing runs. They begin when the arena is opened, in a region file too:
+// the blocks found there count as given then, and all that is told of the time before is 0.
 typedef struct engram_metrics {
   // Bytes of this struct that were filled.
   uint32_t struct_size;
@@ -178,13 +183,13 @@ typedef struct engram_metrics {
   uint64_t bytes_committed;
   // Bytes in blocks, rounded to their classes.
   uint64_t bytes_live;
-  // The highest of them, and what the stacks of cells kept then; never falls. What is allocated or moved in a column
-  // while it is held, but not through its handle, counts when metrics are taken, and is left out in between. What others
+  // The highest of them, and what the stacks of cells kept then; never falls while the arena is open. What is allocated or moved in
+  // a column while it is held, but not through its handle, counts when metrics are taken, and is left out in between. What others
   // freed of a held column counts until the column takes it back, so that for one column it is at most the highest
   // `bytes_committed`. What several columns had at one moment is known when metrics are taken: in between it may be too
   // low, or too high by what one column had after another.
   uint64_t bytes_peak;
-  // Blocks given; moved reallocations included. `allocs - frees` blocks are live.
+  // Blocks given, or found at the opening; moved reallocations included. `allocs - frees` blocks are live.
   uint64_t allocs;
   // Blocks taken back; moved reallocations and resets included.
   uint64_t frees;
@@ -580,10 +585,10 @@ void *engram_alloc_publish(struct engram_arena *arena,
                            uint64_t *where);
 
 // Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
-// `ENGRAM_E_BAD_POINTER` if it names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
-// thread takes it back at this moment, `ENGRAM_E_INVALID` for a `where` that cannot be one, `ENGRAM_E_BUSY` while 256 others publish
-// or unpublish; nothing has changed then. (Where memory is scarce a slot among published blocks may serve
-// `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.
+// `ENGRAM_E_BAD_POINTER` if it is 0 or names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, in
+// a span that still serves its class, or another thread takes it back at this moment, `ENGRAM_E_INVALID` for a `where` that cannot be
+// one, `ENGRAM_E_BUSY` while 256 others publish or unpublish; nothing has changed then. (Where memory is scarce a slot among published
+// blocks may serve `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.
 engram_status engram_free_unpublish(struct engram_arena *arena,
                                     uint64_t *where);
 

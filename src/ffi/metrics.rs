@@ -7,7 +7,8 @@ use super::status::{ENGRAM_OK, Text, engram_status, fail};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
-/// An arena's counters. It grows at the end only; exact while nothing runs.
+/// An arena's counters. It grows at the end only; exact while nothing runs. They begin when the arena is opened, in a region file too:
+/// the blocks found there count as given then, and all that is told of the time before is 0.
 #[repr(C)]
 pub struct engram_metrics {
     /// Bytes of this struct that were filled.
@@ -20,13 +21,13 @@ pub struct engram_metrics {
     pub bytes_committed: u64,
     /// Bytes in blocks, rounded to their classes.
     pub bytes_live: u64,
-    /// The highest of them, and what the stacks of cells kept then; never falls. What is allocated or moved in a column
-    /// while it is held, but not through its handle, counts when metrics are taken, and is left out in between. What others
+    /// The highest of them, and what the stacks of cells kept then; never falls while the arena is open. What is allocated or moved in
+    /// a column while it is held, but not through its handle, counts when metrics are taken, and is left out in between. What others
     /// freed of a held column counts until the column takes it back, so that for one column it is at most the highest
     /// `bytes_committed`. What several columns had at one moment is known when metrics are taken: in between it may be too
     /// low, or too high by what one column had after another.
     pub bytes_peak: u64,
-    /// Blocks given; moved reallocations included. `allocs - frees` blocks are live.
+    /// Blocks given, or found at the opening; moved reallocations included. `allocs - frees` blocks are live.
     pub allocs: u64,
     /// Blocks taken back; moved reallocations and resets included.
     pub frees: u64,

@@ -70,10 +70,10 @@ pub unsafe extern "C" fn engram_alloc_publish(
 }
 
 /// Frees the published block that `*where` names and stores 0 there, in one step as far as a crash can tell.
-/// `ENGRAM_E_BAD_POINTER` if it is 0 or names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, or another
-/// thread takes it back at this moment, `ENGRAM_E_INVALID` for a `where` that cannot be one, `ENGRAM_E_BUSY` while 256 others publish
-/// or unpublish; nothing has changed then. (Where memory is scarce a slot among published blocks may serve
-/// `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.
+/// `ENGRAM_E_BAD_POINTER` if it is 0 or names no block that was published, `ENGRAM_E_DOUBLE_FREE` if that block is free already, in
+/// a span that still serves its class, or another thread takes it back at this moment, `ENGRAM_E_INVALID` for a `where` that cannot be
+/// one, `ENGRAM_E_BUSY` while 256 others publish or unpublish; nothing has changed then. (Where memory is scarce a slot among published
+/// blocks may serve `engram_alloc`, and what has it counts as published.) Any, RT, wait-free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_free_unpublish(arena: *mut engram_arena, r#where: *mut u64) -> engram_status {
     // SAFETY: the caller's promise.

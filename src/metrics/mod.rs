@@ -3,11 +3,12 @@
 //! Every column counts for itself; a snapshot adds them up. What a snapshot says fits together:
 //! `allocs - frees` is `live_blocks` because it is defined so, and no more are told freed than given: frees are read before the
 //! allocations that they belong to, but for the up to two that a column holds back. Neither falls from one snapshot to the next. It is
-//! exact while nothing runs.
+//! exact while nothing runs. It begins when the arena is opened: in a region that is opened again the blocks that are there count as
+//! given then, and nothing else is known of the time before.
 //!
-//! `bytes_peak` never falls, and is never below a `bytes_live` that a snapshot said. In between it is taken where slots leave their
-//! spans and come back, not at every block, and is never below the highest `bytes_live` of any one column, blocks in shared
-//! spans and large ones left out. What the stacks of a column's cells keep counts as well (at most 47 slots and 32 KiB a cell in
+//! `bytes_peak` never falls while the arena is open, and is never below a `bytes_live` that a snapshot said. In between it is taken
+//! where slots leave their spans and come back, not at every block, and is never below the highest `bytes_live` of any one column,
+//! blocks in shared spans and large ones left out. What the stacks of a column's cells keep counts as well (at most 47 slots and 32 KiB a cell in
 //! use, or four slots; one of blocks above 32 KiB, none above 64 KiB), and what others freed of it and the column has not taken
 //! back yet: so for one column it is above the highest `bytes_live` by that, and never above the highest `bytes_committed`.
 //! (Holders of other columns tell it of what they free by up to 4 KiB, or a block, at once, or when they report.)
@@ -24,7 +25,8 @@ use crate::column::core::{Core, span_bytes};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed};
 
-/// A snapshot of an arena's counters.
+/// A snapshot of an arena's counters. They begin when the arena is opened, in a region file too: the blocks found there count as given
+/// then, and all that is told of the time before is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -36,10 +38,11 @@ pub struct Metrics {
     pub bytes_committed: u64,
     /// Bytes in blocks, rounded to their classes.
     pub bytes_live: u64,
-    /// The highest of them, what cells kept then, and what others had freed of a column that it had not taken back; never falls.
+    /// The highest of them, what cells kept then, and what others had freed of a column that it had not taken back; never falls while the
+    /// arena is open.
     /// Of several columns at once it is exact only when a snapshot is taken.
     pub bytes_peak: u64,
-    /// Blocks given, moved reallocations included.
+    /// Blocks given, or found at the opening; moved reallocations included.
     pub allocs: u64,
     /// Blocks taken back, moved reallocations and resets included.
     pub frees: u64,
