@@ -29,7 +29,8 @@
 //!   before it is named no more until it is free; and no intent is about a block that is named elsewhere. See `column::publish`.
 //!
 //! Settling and rebuilding may be killed too: each step leaves a region that settles to the same. Time grows
-//! with the chunks that were ever used.
+//! with the chunks that were ever used. A block of several chunks hides what was known of its spans before, which is forgotten, as far as
+//! there is anything: a hole of the file is as all is that was never used, or forgotten.
 
 mod rebuild;
 mod truth;

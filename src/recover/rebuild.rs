@@ -1,5 +1,7 @@
 //! The derived, made from nothing: settled maps and page entries are all that is read.
 
+use core::ops::Range;
+
 use super::truth::Head;
 use crate::column::block::ColumnBlock;
 use crate::column::cell::CellId;
@@ -31,7 +33,7 @@ impl Core {
         let mut leased = Vec::new();
         let mut with_room = Vec::new();
         self.each_found(chunks, |span, head| match head {
-            Head::Free => self.rebuild_free(span),
+            Head::Free => self.rebuild_free(span.0..span.0 + 1),
             Head::Large { index, spans } => self.rebuild_large(span, index, spans),
             Head::Slots { index, cell, shared: true } => self.rebuild_shared(span, index, cell),
             Head::Slots { index, cell, shared: false } => {
@@ -80,24 +82,29 @@ impl Core {
         handle
     }
 
-    fn rebuild_free(&self, span: SpanId) {
-        for word in span.first().word()..span.first().word() + SPAN_WORDS {
-            if self.live.at(word).load(Relaxed) | self.remote.at(word).load(Relaxed) != 0 {
-                self.live.at(word).store(0, Relaxed);
-                self.remote.at(word).store(0, Relaxed);
+    /// Spans in which no block starts: of many only those are looked at of which anything is known, as holes say the same.
+    fn rebuild_free(&self, all: Range<u32>) {
+        let [pages, spans, live, remote] = self.shape.known();
+        for (section, map) in [(live, &self.live), (remote, &self.remote)] {
+            for word in self.entries_of(section, SPAN_WORDS, all.clone()) {
+                if map.at(word).load(Relaxed) != 0 {
+                    map.at(word).store(0, Relaxed);
+                }
             }
         }
-        let page = self.page(span);
-        if page.owner() != Owner::NONE || page.cell() > 1 {
-            page.leave();
+        for span in self.entries_of(pages, 1, all.clone()) {
+            let page = self.pages.at(span);
+            if page.owner() != Owner::NONE || page.cell() > 1 {
+                page.leave();
+            }
         }
-        self.span(span).forget();
+        for span in self.entries_of(spans, 1, all) {
+            self.spans.at(span).forget();
+        }
     }
 
     fn rebuild_large(&self, span: SpanId, index: u32, spans: u32) {
-        for rest in span.0 + 1..span.0 + spans {
-            self.rebuild_free(SpanId(rest));
-        }
+        self.rebuild_free(span.0 + 1..span.0 + spans);
         let meta = self.span(span);
         meta.forget_links();
         self.page(span).set(Owner::large(index), 0);

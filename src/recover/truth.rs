@@ -6,6 +6,7 @@ use crate::column::cell::CellId;
 use crate::column::core::{Core, span_bytes};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, SpanId};
+use crate::region::Section;
 use crate::size_class::{CHUNK, CHUNK_SPANS, SPAN_WORDS, slot_starts};
 use crate::sync::Ordering::{Relaxed, Release};
 
@@ -60,6 +61,25 @@ macro_rules! damage {
 }
 
 impl Core {
+    /// The entries of `spans`, `each` for a span, in a section of what is known of them, as far as they may be something. Of more spans
+    /// than a chunk has, those in a file's holes are passed over: they read as zero, and to look would fill them.
+    pub(super) fn entries_of(&self, section: Section, each: usize, spans: Range<u32>) -> impl Iterator<Item = usize> + use<> {
+        let entries = spans.start as usize * each..spans.end as usize * each;
+        let (all, parts) = if spans.len() > CHUNK_SPANS {
+            let metadata = self.region.extent().metadata;
+            let parts = self.region.written(section.part(metadata, entries));
+            (None, parts.into_iter().map(|part| section.entries(metadata, part)).collect())
+        } else {
+            (Some(entries), Vec::new())
+        };
+        all.into_iter().chain(parts).flatten()
+    }
+
+    /// The words of a map that a head at `span` covers, as far as they may be set.
+    fn words_in(&self, map: Section, span: SpanId, head: Head) -> impl Iterator<Item = usize> + use<> {
+        self.entries_of(map, SPAN_WORDS, span.0..span.0 + head.spans())
+    }
+
     /// The chunks of which anything is known, in address order.
     pub(crate) fn used_chunks(&self) -> Vec<ChunkId> {
         let mut used = vec![self.region.file().is_none(); self.chunks.len()];
@@ -155,7 +175,9 @@ impl Core {
 
     /// Checks that blocks start only where they can; with `strict` also that none starts where nothing is.
     fn check_starts(&self, span: SpanId, head: Head, strict: bool) -> Found {
-        for (place, word) in head.words(span).enumerate() {
+        let [.., live, _] = self.shape.known();
+        for word in self.words_in(live, span, head) {
+            let place = word - span.first().word();
             let live = self.live.at(word).load(Relaxed);
             let starts = match head {
                 Head::Free => 0,
@@ -207,10 +229,11 @@ impl Core {
 
     /// A reset that was begun is finished (Y4).
     fn settle_reset(&self, chunks: &[ChunkId], index: u32) {
+        let [.., live, _] = self.shape.known();
         self.each_found(chunks, |span, head| {
             let ours = matches!(head, Head::Slots { index: owner, .. } | Head::Large { index: owner, .. } if owner == index);
             if ours {
-                for word in head.words(span) {
+                for word in self.words_in(live, span, head) {
                     self.zero_found(head, word, self.live.at(word).load(Relaxed));
                     self.live.at(word).store(0, Relaxed);
                 }
@@ -232,9 +255,10 @@ impl Core {
     /// remote map is set any more.
     fn settle_frees(&self, chunks: &[ChunkId]) {
         let unnamed = self.unnamed();
+        let [.., remote] = self.shape.known();
         self.each_found(chunks, |span, head| {
             let publishes = self.publishes(span, head);
-            for word in head.words(span) {
+            for word in self.words_in(remote, span, head) {
                 let remote = self.remote.at(word);
                 let freed = remote.load(Relaxed);
                 if freed != 0 {

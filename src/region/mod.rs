@@ -119,6 +119,18 @@ impl Section {
     pub(crate) const fn range(&self, metadata: usize) -> Range<usize> {
         metadata + self.offset..metadata + self.offset + self.bytes
     }
+
+    /// The bytes there of some of its entries.
+    pub(crate) const fn part(&self, metadata: usize, entries: Range<usize>) -> Range<usize> {
+        let (start, each) = (metadata + self.offset, self.bytes / self.len);
+        start + entries.start * each..start + entries.end * each
+    }
+
+    /// The entries of which some of these bytes are.
+    pub(crate) const fn entries(&self, metadata: usize, bytes: Range<usize>) -> Range<usize> {
+        let (start, each) = (metadata + self.offset, self.bytes / self.len);
+        (bytes.start - start) / each..(bytes.end - start).div_ceil(each)
+    }
 }
 
 /// The layout of a region, computed before it is mapped. All sizes in bytes.

@@ -501,7 +501,7 @@ fn what_is_free_of_shared_spans_serves_who_names_no_column_after_reopening_too()
     arena.verify().unwrap();
 }
 
-/// Where its metadata was, too. Seen with: what was metadata left as it was.
+/// Where its metadata was, too, and what lay behind it in its file. Seen with: either left as it was.
 #[test]
 fn a_region_that_grows_gives_no_memory_that_is_not_zero_if_freed_memory_is_zeroed() {
     let folder = Folder::in_memory("grown-zero");
@@ -519,5 +519,42 @@ fn a_region_that_grows_gives_no_memory_that_is_not_zero_if_freed_memory_is_zeroe
             // SAFETY: the test's own block, not used again.
             unsafe { arena.free(block) }.unwrap();
         }
+        drop(arena);
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, &vec![8; 3 << 20]).unwrap();
     }
+}
+
+/// What nothing was ever known of takes no disk space because it is looked at. Seen with: all words of its
+/// maps looked at; all entries of its pages and spans.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sparse_file_takes_no_more_for_a_large_block_when_it_is_reopened() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = Folder::in_memory("region-holes");
+    let path = folder.file("region");
+    let open = || Arena::builder().capacity(2 << 30).columns(2).sparse(true).path(&path).build().unwrap();
+    let taken = || std::fs::metadata(&path).unwrap().blocks() * 512;
+    let arena = open();
+    // What was in some of its spans before is forgotten.
+    let layout = |bytes| Layout::from_size_align(bytes, 16).unwrap();
+    let take = |arena: &Arena, bytes| arena.alloc(None, layout(bytes), SpikeTime::NONE).unwrap();
+    let blocks: Vec<_> = [100, 5000, 40_000, 300_000].into_iter().cycle().take(400).map(|bytes| take(&arena, bytes)).collect();
+    for block in blocks {
+        // SAFETY: the test's own block, not used again.
+        unsafe { arena.free(block) }.unwrap();
+    }
+    drop(arena);
+    let arena = open();
+    let block = take(&arena, 1 << 30);
+    stamp(&arena, block, 100);
+    drop(arena);
+    let before = taken();
+    for _ in 0..2 {
+        let arena = open();
+        assert_eq!((arena.metrics().live_blocks(), arena.metrics().bytes_live), (1, 1 << 30));
+    }
+    assert!(taken() < before + (1 << 20), "{before} bytes before, {} now", taken());
+    let arena = open();
+    arena.verify().unwrap();
 }
