@@ -491,11 +491,15 @@ mod allocation_service_tests {
         drop(service);
         let length = |name: &str| std::fs::metadata(folder.file(name)).unwrap().len();
         for (name, died) in [("closed", false), ("killed", true)] {
+            // What somebody else has put behind the region is there, too, as long as the file is refused.
+            let mut file = std::fs::File::options().append(true).open(folder.file(name)).unwrap();
+            std::io::Write::write_all(&mut file, b"a line that was appended\n").unwrap();
             let before = length(name);
             for capacity in [4 << 20, 8 << 20] {
                 let refused = MemoryAllocationService::open(config(name, capacity, &both[..1])).unwrap_err();
                 assert!(matches!(refused, AllocationServiceError::Invalid { .. }), "{refused}");
                 assert_eq!(length(name), before);
+                assert!(std::fs::read(folder.file(name)).unwrap().ends_with(b"a line that was appended\n"));
             }
             let service = MemoryAllocationService::open(config(name, 4 << 20, &both)).unwrap();
             assert_eq!((service.was_recovered(), all(&service)), (died, concepts.clone()));

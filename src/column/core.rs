@@ -165,7 +165,7 @@ impl Core {
         if to == from {
             file.reserve(bytes, sparse)?;
         } else {
-            file.grow(from.bytes(), bytes, sparse)?;
+            file.grow(bytes, sparse)?;
         }
         let region = Region::in_file(from, bytes, file, shape.region_options(&options))?;
         Ok((Self::over(region, &shape, options)?, found))
@@ -296,6 +296,10 @@ impl Core {
         // First: what has begun to grow cannot fail. Nobody has a handle yet, and as many as before have room again.
         drop(handles_mapping);
         let handles = map_handles(&options).inspect_err(|_| header.set_closed())?;
+        // What an earlier try, or another program, has left behind the region is not to be found in what it becomes.
+        for part in region.written_behind(extent.bytes_on_the_way(to)) {
+            region.zero(part);
+        }
         while extent != to {
             let next = extent.on_the_way(to);
             shape.copy_known(extent, &grown, next, &region);

@@ -383,13 +383,15 @@ impl RegionFile {
         let _ = self.file.set_len(bytes as u64);
     }
 
-    /// Makes the file longer: what is new is zero. It is undone like a creation.
-    pub(crate) fn grow(&mut self, from: usize, to: usize, sparse: bool) -> Result<()> {
+    /// Makes the file as long as it has to be, if it is shorter: what is new is zero, and what was behind the region is there until it
+    /// is whole. It is undone like a creation.
+    pub(crate) fn grow(&mut self, to: usize, sparse: bool) -> Result<()> {
         self.may_take(to)?;
-        self.undo = Undo::Shorten(from);
-        // What an earlier try left behind is cut off.
-        self.set_bytes(from)?;
-        self.set_bytes(to)?;
+        let was = self.bytes()?;
+        if was < to {
+            self.undo = Undo::Shorten(was);
+            self.set_bytes(to)?;
+        }
         self.reserve(to, sparse)
     }
 

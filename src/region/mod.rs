@@ -499,6 +499,11 @@ impl Region {
         self.file.as_ref().map_or_else(|| vec![range.clone()], |file| file.written(range.clone()))
     }
 
+    /// The same of what its file has behind it, up to byte `end`; there is nothing behind other memory.
+    pub(crate) fn written_behind(&self, end: usize) -> Vec<Range<usize>> {
+        self.file.as_ref().map_or_else(Vec::new, |file| file.written(self.extent.bytes()..end))
+    }
+
     /// Zeroes bytes of the region that nobody uses meanwhile; pages that are zero are only read.
     pub(crate) fn zero(&self, range: Range<usize>) {
         assert!(range.end <= self.mapping.len() - self.start, "R2");
