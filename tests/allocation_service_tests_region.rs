@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[path = "common/child.rs"]
+mod child;
 #[path = "common/folder.rs"]
 mod folder;
 
@@ -10,9 +12,10 @@ mod allocation_service_tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use super::child;
     use super::folder::Folder;
     use engram::service::{AllocationServiceConfig, AllocationServiceError, MemoryAllocationService, PoolConfig};
-    use engram::{AllocationError, AllocationRequest, ConceptType, Error, SpikeTime};
+    use engram::{AllocationError, AllocationRequest, Arena, ConceptType, Error, SpikeTime};
 
     fn config(path: &Path) -> AllocationServiceConfig {
         AllocationServiceConfig { path: Some(path.to_owned()), capacity_bytes: 32 << 20, columns: 8, ..AllocationServiceConfig::default() }
@@ -473,7 +476,101 @@ mod allocation_service_tests {
         assert!(arena.usable_size(arena.at(offset).unwrap()).is_some());
     }
 
+    fn arena(path: &Path) -> Arena {
+        Arena::builder().capacity(32 << 20).columns(8).path(path).build().unwrap()
+    }
+
+    /// A block of the program's own.
+    type Take = fn(&Arena, core::alloc::Layout) -> core::ptr::NonNull<u8>;
+
+    fn is_refused(path: &Path) -> bool {
+        match MemoryAllocationService::open(config(path)) {
+            Ok(_) => false,
+            Err(AllocationServiceError::Arena(Error::Format { .. })) => true,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Seen with: closed files judged as others; roots that nobody looks at; publications that nobody looks at.
+    #[test]
+    fn a_block_of_the_programs_own_in_a_service_s_file_is_not_freed() {
+        let folder = Folder::new("service-program");
+        let (path, killed) = (folder.file("concepts"), folder.file("killed"));
+        let service = open(&path);
+        populate(&service);
+        let before = all(&service);
+        drop(service);
+        let layout = core::alloc::Layout::new::<[u64; 100]>();
+        let unnamed: Take = |arena, layout| arena.alloc(None, layout, SpikeTime::NONE).unwrap();
+        let rooted: Take = |arena, layout| {
+            let block = arena.alloc(None, layout, SpikeTime::NONE).unwrap();
+            arena.set_root(3, arena.offset_of(block.as_ptr()).unwrap() as u64).unwrap();
+            block
+        };
+        let published: Take = |arena, layout| {
+            let block = arena.publish_root(None, layout, SpikeTime::NONE, 3).unwrap();
+            arena.set_root(3, 0).unwrap();
+            block
+        };
+        for (take, stays_after_a_kill) in [(unnamed, false), (rooted, true), (published, true)] {
+            let of_program = arena(&path);
+            let block = take(&of_program, layout);
+            let offset = of_program.offset_of(block.as_ptr()).unwrap();
+            std::fs::copy(&path, &killed).unwrap();
+            drop(of_program);
+            assert!(is_refused(&path), "it was closed: nothing is left of what was on its way");
+            assert_eq!(is_refused(&killed), stays_after_a_kill);
+            let of_program = arena(&path);
+            let block = core::ptr::NonNull::new(of_program.at(offset).unwrap()).unwrap();
+            // SAFETY: the program's block, still there.
+            unsafe { of_program.free(block) }.unwrap();
+            of_program.set_root(3, 0).unwrap();
+            drop(of_program);
+            assert_eq!(all(&open(&path)), before);
+        }
+    }
+
+    /// Seen with: what the region says of its closing believed alone.
+    #[test]
+    fn what_a_kill_left_goes_though_another_program_has_opened_and_closed_the_region() {
+        let folder = Folder::new("service-repaired");
+        let (path, killed) = (folder.file("concepts"), folder.file("killed"));
+        let service = open(&path);
+        populate(&service);
+        let before = all(&service);
+        std::fs::copy(&path, &killed).unwrap();
+        let repaired = arena(&killed);
+        assert!(repaired.was_recovered());
+        // As far as the service had come with a concept.
+        repaired.alloc(None, core::alloc::Layout::new::<[u64; 100]>(), SpikeTime::NONE).unwrap();
+        drop(repaired);
+        for _ in 0..2 {
+            let service = open(&killed);
+            assert!(!service.was_recovered() && all(&service) == before);
+        }
+    }
+
+    /// Seen with: a child that says so too.
+    #[test]
+    fn a_forked_child_that_drops_its_parents_service_does_not_say_that_it_is_closed() {
+        let folder = Folder::new("service-forked");
+        let (path, killed) = (folder.file("concepts"), folder.file("killed"));
+        let service = open(&path);
+        service.allocate_memory(request(1)).unwrap();
+        let ended = child::fork(|_| {
+            // SAFETY: the child's copy, which nobody else drops there.
+            drop(unsafe { core::ptr::read(&raw const service) });
+        });
+        assert_eq!(ended.end, child::End::Exit(0));
+        std::fs::copy(&path, &killed).unwrap();
+        let repaired = arena(&killed);
+        repaired.alloc(None, core::alloc::Layout::new::<[u64; 100]>(), SpikeTime::NONE).unwrap();
+        drop(repaired);
+        assert_eq!(all(&open(&killed)).len(), 1);
+    }
+
     /// The file is as long as it was, and still says whether its process died: what it was opened with before is all right again.
+    /// Seen with: what lies behind the region cut off before it grows.
     #[test]
     fn a_region_that_is_refused_does_not_grow_and_is_still_to_be_recovered() {
         let folder = Folder::new("service-refused");

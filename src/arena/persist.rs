@@ -16,6 +16,19 @@ impl Arena {
         self.recovered
     }
 
+    /// Whether another process opened it, of which this one is a forked child.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.core.region.is_inherited()
+    }
+
+    /// Whether a block that is handed out was published.
+    pub(crate) fn is_published(&self, block: NonNull<u8>) -> bool {
+        self.core.granule(block.as_ptr()).is_some_and(|granule| {
+            let place = self.core.place(granule);
+            if place.owner.is_large() { self.core.span(place.head).published.load(Relaxed) != 0 } else { place.cell.is_published() }
+        })
+    }
+
     /// What the region lies in, for errors.
     pub(crate) fn name(&self) -> &'static str {
         self.core.region.name()

@@ -608,7 +608,7 @@ impl MemoryAllocationService {
 
     /// The same, until the next collection: nothing comes back by this. How many wait.
     pub(super) fn put_aside(&self, slot: Slot) -> usize {
-        slot.clear_mark();
+        slot.set_mark(Slot::retired(self.mark()));
         self.spare.discarded.fetch_add(1, Relaxed);
         let mut discards = self.discards.lock();
         discards.push(SendBlock(slot.block()));

@@ -36,16 +36,24 @@ impl Deref for LentArena {
     }
 }
 
-impl Drop for LentArena {
-    fn drop(&mut self) {
+impl LentArena {
+    /// Closes it; `last` comes before, if nobody else has it any more by then.
+    pub(super) fn close(&mut self, last: impl FnOnce(&Arena)) {
         let until = Instant::now() + CLOSING;
-        while let Some(Err(shared)) = self.0.take().map(Arc::try_unwrap) {
-            if Instant::now() >= until {
-                return;
+        while let Some(arena) = self.0.take() {
+            match Arc::try_unwrap(arena) {
+                Ok(arena) => return last(&arena),
+                Err(_) if Instant::now() >= until => return,
+                Err(shared) => self.0 = Some(shared),
             }
-            self.0 = Some(shared);
             std::thread::yield_now();
         }
+    }
+}
+
+impl Drop for LentArena {
+    fn drop(&mut self) {
+        self.close(|_| ());
     }
 }
 

@@ -223,6 +223,9 @@ impl Drop for MemoryAllocationService {
     fn drop(&mut self) {
         // Nobody reads any more, but what waited for readers would stay on the heap for as long as this thread's handle.
         self.epoch.leave();
+        if let Some(durable) = &self.durable {
+            self.arena.close(|arena| durable.note_closed(arena));
+        }
     }
 }
 

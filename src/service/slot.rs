@@ -5,8 +5,8 @@
 //!         mark | checksum | version | content length | spike | wanted | accesses | lengths, ... | type | id | content
 //! ```
 //!
-//! The mark is written last, and cleared before the slot is given back: a slot without it is none. (That of a
-//! batch which is all or nothing names the batch until it is done: see `durable`.) The checksum covers all that comes
+//! The mark is written last, and becomes its complement before the slot is discarded, and 0 before it is given back: a slot without it
+//! is none. (That of a batch which is all or nothing names the batch until it is done: see `durable`.) The checksum covers all that comes
 //! after it. With both, everything that is known of a concept but its edges is found again from the slots alone.
 //!
 //! Invariants
@@ -207,7 +207,12 @@ impl Slot {
         self.head().mark.store(mark, Release);
     }
 
-    /// The slot is none any more: before its block is given back.
+    /// What a slot has in place of the region's mark while its block waits for readers.
+    pub(super) const fn retired(mark: u64) -> u64 {
+        !mark
+    }
+
+    /// The block is no slot any more, nor one that waits: before it is given back.
     pub(super) fn clear_mark(self) {
         self.set_mark(0);
     }

@@ -21,6 +21,7 @@
 use core::array;
 use core::ptr::NonNull;
 
+use super::slot::Slot;
 use crate::arena::{Arena, Kept};
 use crate::column::ColumnId;
 use crate::size_class::{CLASS_COUNT, CLASSES, MEDIUM_MAX, SMALL_CLASSES, SPAN, class_of};
@@ -221,6 +222,8 @@ impl Spare {
     /// As of [`Arena::free`]; and the block is one.
     pub(super) unsafe fn give_back(&self, arena: &Arena, block: NonNull<u8>) {
         let kind = if self.is_scarce() { arena.kind_of(block) } else { None };
+        // What a file's next user takes anew does not look like a service's (B4).
+        Slot::at(block).clear_mark();
         // SAFETY: the caller's promise.
         let freed = unsafe { arena.free_at_once(block) };
         debug_assert!(freed.is_ok(), "{freed:?}");

@@ -6,8 +6,9 @@
 //! slots, anywhere: each describes itself
 //! ```
 //!
-//! A file is what its live blocks are: slots with a mark, the superblock and the log. Every other live block was on its
-//! way to be one, or to be given back, when the process died, and is freed when the file is opened.
+//! A file is what its live blocks are: slots with a mark, the superblock and the log. Every other live block of a file that was not
+//! closed was on its way to be one, or to be given back, when the process died, and is freed when the file is opened. (Nothing of a
+//! service is named by another root, or published: where such a block is, the file is refused.)
 //!
 //! Invariants
 //! - **B1** a concept is there if and only if a slot of it has the region's mark, a random number: memory that is taken anew holds what
@@ -18,6 +19,11 @@
 //!   says that it is committed: one store. The record stays until all of its slots have the ordinary mark.
 //! - **B3** an edge is in the log before its link is answered, and a concept's end after the edges that end with it; both
 //!   in the order in which the graph learnt of them. What the log says of concepts that are no more says nothing.
+//! - **B4** a file that its service has closed has no live blocks but superblock, log, slots that count, and such as wait for
+//!   their readers, which have the mark's complement until they are given back. So in it a mark that is none is damage.
+//!   It is closed if its region is, and its superblock says so: the region alone may have been closed by another program, after
+//!   a kill. The superblock says so as long as no service has it open: it is said before the first change that there is something under
+//!   way, and after the last that there is nothing.
 //!
 //! A store that recovery relies on is a release, or comes under a lock after what it stands for.
 
@@ -30,6 +36,8 @@ use core::hash::{BuildHasher, Hasher};
 use core::ptr::NonNull;
 use std::hash::RandomState;
 use std::time::Duration;
+
+use twox_hash::XxHash3_128;
 
 use super::admission::{Gate, Permit, Refused};
 use super::pool::Pool;
@@ -48,8 +56,12 @@ const ROOT: usize = 15;
 const MAKING_ROOT: usize = 14;
 /// No offset: "making.." in ASCII.
 const MAKING: u64 = u64::from_le_bytes(*b"making..");
-/// "engrams3" in ASCII.
-const MAGIC: u64 = u64::from_le_bytes(*b"engrams3");
+/// "engrams4" in ASCII.
+const MAGIC: u64 = u64::from_le_bytes(*b"engrams4");
+/// A service has the file open, or had when it died: "svc open" in ASCII.
+const OPEN: u64 = u64::from_le_bytes(*b"svc open");
+/// None has, and nothing is under way (B4): "svc shut" in ASCII.
+const CLOSED: u64 = u64::from_le_bytes(*b"svc shut");
 /// Batches that may be under way.
 pub(super) const BATCHES: usize = 256;
 /// Names of pools that a region knows: four times as many as a service has, so that those of pools that it has no more are kept a while.
@@ -63,20 +75,28 @@ const CLAIMED: u64 = 1 << 63;
 /// What the mark of a batch begins with, but for the region's mark, which it is mixed with.
 const BATCH_MARK: u64 = 0xba7c << 48;
 
-/// The name of a pool; the length comes last, 0 for none.
+/// The name of a pool. The length comes last, with a checksum of name and length above its eight bits; 0 for none.
 #[repr(C)]
 struct PoolName {
     length: AtomicU64,
     name: [AtomicU64; ConceptType::LONGEST / 8],
 }
 
-/// What the root leads to. All zero but for magic and mark: no pools, no batches, no log.
+/// A pool's name that is none.
+#[derive(PartialEq, Eq)]
+struct DamagedName;
+
+/// What the root leads to. All zero but for the first four words: no pools, no batches, no log.
 #[repr(C)]
 struct Superblock {
     /// Written last.
     magic: AtomicU64,
     /// What slots that count are marked with; it enters the hashes of ids in the log.
     mark: AtomicU64,
+    /// Its checksum: with another mark every slot would look like what a kill left.
+    mark_check: AtomicU64,
+    /// [`OPEN`] or [`CLOSED`].
+    state: AtomicU64,
     /// The offset of the log's first block, 0 for none.
     log: AtomicU64,
     batches: [AtomicU64; BATCHES],
@@ -186,6 +206,13 @@ impl Durable {
         self.log.compact(arena, &self.superblock().log, edges)
     }
 
+    /// Nothing is under way any more, and nothing will be (B4). In a forked child its parent goes on.
+    pub(super) fn note_closed(&self, arena: &Arena) {
+        if !arena.is_inherited() {
+            self.superblock().state.store(CLOSED, Release);
+        }
+    }
+
     /// Whether a mark is a slot's: the ordinary one, or that of a batch that is committed (B1, B2).
     fn counts(superblock: &Superblock, mark: u64) -> bool {
         let mark = mark ^ superblock.mark.load(Relaxed);
@@ -209,10 +236,16 @@ impl Durable {
             return Ok(None);
         }
         // SAFETY: M1, R1: a live block of at least this size, whatever is in it: atomics.
-        match unsafe { block.as_ref() }.magic.load(Acquire) {
-            MAGIC => Ok(Some(block)),
-            _ => Err(damaged("its superblock is damaged, or another program's")),
+        let superblock = unsafe { block.as_ref() };
+        if superblock.magic.load(Acquire) != MAGIC {
+            return Err(damaged("its superblock is damaged, or another program's"));
         }
+        let mark = superblock.mark.load(Relaxed);
+        if superblock.mark_check.load(Relaxed) != checksum(&mark.to_le_bytes()) || ![OPEN, CLOSED].contains(&superblock.state.load(Relaxed))
+        {
+            return Err(damaged("the superblock of its service is damaged"));
+        }
+        Ok(Some(block))
     }
 
     /// The block that the root leads to, if it does and that is as large as a superblock.
@@ -231,7 +264,10 @@ impl Durable {
         unsafe { block.write_bytes(0, 1) };
         // SAFETY: as above.
         let superblock = unsafe { block.as_ref() };
-        superblock.mark.store(RandomState::new().build_hasher().finish() | 1, Relaxed);
+        let mark = RandomState::new().build_hasher().finish() | 1;
+        superblock.mark.store(mark, Relaxed);
+        superblock.mark_check.store(checksum(&mark.to_le_bytes()), Relaxed);
+        superblock.state.store(OPEN, Relaxed);
         superblock.magic.store(MAGIC, Release);
         arena.set_root(MAKING_ROOT, 0)?;
         Ok(block)
@@ -239,8 +275,7 @@ impl Durable {
 
     /// The numbers in the region of all of a service's pools. Those that it does not know yet get numbers without a name or, once all
     /// have one, of pools that the service has not: nothing that is kept is charged to them. `None` if several have the same name.
-    fn numbers_of(superblock: &Superblock, pools: &[Pool]) -> Option<Box<[u8]>> {
-        let names: Vec<_> = (0..POOLS).map(|number| Self::pool_name(superblock, number)).collect();
+    fn numbers_of(names: &[Option<ConceptType>], pools: &[Pool]) -> Option<Box<[u8]>> {
         let unnamed = (0..POOLS).filter(|&number| names[number].is_none());
         let is_unused = |name| pools.iter().all(|pool| pool.concept_type() != name);
         let mut free = unnamed.chain((0..POOLS).filter(|&number| names[number].is_some_and(is_unused)));
@@ -250,10 +285,11 @@ impl Durable {
 
     /// Gives a pool of the region its name, if it has another or none.
     fn name_pool(superblock: &Superblock, number: u8, concept_type: ConceptType) {
-        if Self::pool_name(superblock, usize::from(number)) == Some(concept_type) {
+        let pool = &superblock.pools[usize::from(number)];
+        if pool.read() == Ok(Some(concept_type)) {
             return;
         }
-        let (pool, text) = (&superblock.pools[usize::from(number)], concept_type.as_bytes());
+        let text = concept_type.as_bytes();
         let mut name = [0; ConceptType::LONGEST];
         name[..text.len()].copy_from_slice(text);
         // First: nobody finds a part of the one name and a part of the other.
@@ -263,16 +299,37 @@ impl Durable {
             word.store(bytes.try_into().map_or(0, u64::from_le_bytes), Release);
         }
         // Last: who finds a length, after a kill too, finds the name.
-        pool.length.store(text.len() as u64, Release);
+        pool.length.store(PoolName::checked(&name, text.len()), Release);
     }
 
-    /// The name of a pool of the region.
-    fn pool_name(superblock: &Superblock, number: usize) -> Option<ConceptType> {
-        let pool = &superblock.pools[number];
-        let length = usize::try_from(pool.length.load(Acquire)).ok().filter(|length| (1..=ConceptType::LONGEST).contains(length))?;
-        let name: Vec<u8> = pool.name.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-        core::str::from_utf8(&name[..length]).ok()?.parse().ok()
+    /// The names of the region's pools.
+    fn pool_names(superblock: &Superblock) -> core::result::Result<Vec<Option<ConceptType>>, DamagedName> {
+        superblock.pools.iter().map(PoolName::read).collect()
     }
+}
+
+impl PoolName {
+    /// The length of a name, with the checksum.
+    fn checked(name: &[u8], length: usize) -> u64 {
+        length as u64 | checksum(&[name, &[length as u8]].concat()) << 8
+    }
+
+    /// The name, if it has one.
+    fn read(&self) -> core::result::Result<Option<ConceptType>, DamagedName> {
+        let length = self.length.load(Acquire);
+        if length == 0 {
+            return Ok(None);
+        }
+        let name: Vec<u8> = self.name.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        let bytes = (length & 0xff) as usize;
+        let text = name.get(..bytes).filter(|_| length == Self::checked(&name, bytes)).ok_or(DamagedName)?;
+        core::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).map(Some).ok_or(DamagedName)
+    }
+}
+
+/// The checksum of what is written once.
+fn checksum(bytes: &[u8]) -> u64 {
+    XxHash3_128::oneshot_with_seed(MAGIC, bytes) as u64
 }
 
 #[cfg(test)]
@@ -301,6 +358,118 @@ mod tests {
         // SAFETY: M1: the superblock.
         unsafe { made.as_ref() }.magic.store(0xa5, Relaxed);
         assert!(Durable::superblock_of(&arena).is_err());
+    }
+
+    fn file(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("engram-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    /// A closed file with 50 concepts, and what it is opened with.
+    fn fifty(name: &str) -> (std::path::PathBuf, AllocationServiceConfig) {
+        let path = file(name);
+        let config = AllocationServiceConfig { path: Some(path.clone()), capacity_bytes: 2 << 20, columns: 2, ..Default::default() };
+        let service = MemoryAllocationService::open(config.clone()).unwrap();
+        for index in 0..50 {
+            service.allocate_memory(AllocationRequest::new(format!("c{index}"), ConceptType::ALL[index % 8], "content")).unwrap();
+        }
+        service.link("c1", "c2").unwrap();
+        (path, config)
+    }
+
+    fn arena_of(config: &AllocationServiceConfig) -> Arena {
+        Arena::builder().capacity(config.capacity_bytes).columns(config.columns).path(config.path.as_ref().unwrap()).build().unwrap()
+    }
+
+    /// Either the file is refused as damaged, or the concepts are there: whether that is so.
+    fn is_refused(config: &AllocationServiceConfig) -> bool {
+        use crate::service::AllocationServiceError;
+        match MemoryAllocationService::open(config.clone()) {
+            Ok(service) => {
+                assert_eq!(service.concept_ids().len(), 50);
+                false
+            }
+            Err(AllocationServiceError::Arena(Error::Format { .. })) => true,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Seen with: no checksum of the mark; none of names; one of names without their lengths.
+    #[test]
+    #[cfg_attr(miri, ignore = "region files")]
+    fn a_bit_of_the_superblock_that_flips_is_damage_or_does_not_matter() {
+        let (path, config) = fifty("flips");
+        let killed = AllocationServiceConfig { path: Some(file("flips-killed")), ..config.clone() };
+        let flip = |arena: &Arena, word: usize, bit: u32| {
+            let block = Durable::at_root(arena).unwrap().cast::<AtomicU64>();
+            // SAFETY: M1: the superblock is made of such words, and has more.
+            unsafe { block.add(word).as_ref() }.fetch_xor(1 << bit, Relaxed);
+        };
+        let pools = core::mem::offset_of!(Superblock, pools) / 8;
+        // Magic, mark and its checksum, state, log; a batch; a name, and a part of what has none.
+        for word in (0..6).chain(pools..pools + 5).chain(pools + 8 * 5..pools + 8 * 5 + 2) {
+            for bit in 0..64 {
+                let arena = arena_of(&config);
+                flip(&arena, word, bit);
+                std::fs::copy(&path, killed.path.as_ref().unwrap()).unwrap();
+                drop(arena);
+                let refused = is_refused(&config);
+                // What a killed process was at with the log or a batch, nobody knows.
+                assert!(is_refused(&killed) == refused || word == 4, "word {word}, bit {bit}");
+                let is_said_twice = word < 5 || (pools..pools + 5).contains(&word);
+                assert!(refused || !is_said_twice, "word {word}, bit {bit}");
+                let arena = arena_of(&config);
+                if refused {
+                    flip(&arena, word, bit);
+                }
+                drop(arena);
+            }
+            assert!(!is_refused(&config), "word {word}: it is as it was");
+        }
+        let service = MemoryAllocationService::open(config).unwrap();
+        assert_eq!(service.cortex.edges(), 1);
+        drop(service);
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(killed.path.unwrap()).unwrap();
+    }
+
+    /// Seen with: a closed file judged as one that was not closed.
+    #[test]
+    #[cfg_attr(miri, ignore = "region files")]
+    fn a_bit_of_a_slots_mark_that_flips_in_a_closed_file_is_damage() {
+        let (path, config) = fifty("slot-flips");
+        let mark_of_one = |arena: &Arena| {
+            let mut slot = None;
+            // SAFETY: M1: a live block, the superblock.
+            let superblock = unsafe { Durable::at_root(arena).unwrap().as_ref() };
+            arena
+                .each_block(|_, block, _| {
+                    // SAFETY: M1: a live block has at least two words.
+                    let word = unsafe { block.cast::<AtomicU64>().as_ref() };
+                    if Durable::counts(superblock, word.load(Relaxed)) {
+                        slot = Some(block.cast::<AtomicU64>());
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            slot.unwrap()
+        };
+        for bit in 0..64 {
+            let arena = arena_of(&config);
+            let mark = mark_of_one(&arena);
+            let offset = arena.offset_of(mark.as_ptr().cast()).unwrap();
+            // SAFETY: M1: as above.
+            unsafe { mark.as_ref() }.fetch_xor(1 << bit, Relaxed);
+            drop(arena);
+            assert!(is_refused(&config), "bit {bit}");
+            let arena = arena_of(&config);
+            let mark = arena.at(offset).unwrap().cast::<u64>();
+            // SAFETY: the block is still there, and nobody else uses it.
+            unsafe { *mark ^= 1 << bit };
+        }
+        assert!(!is_refused(&config));
+        std::fs::remove_file(path).unwrap();
     }
 
     /// Seen with: hashes without the mark.

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! every live block --> a slot that counts?  yes, and no newer one of its id --> kept: node, home, charge
-//!                      no, older, superblock or log?                            --> freed, freed, kept
+//!                      older                                                    --> freed
+//!                      no: superblock or log?                                   --> kept
+//!                          else: may it be what a kill, or a close, left?       --> freed, or the region is refused
 //! the log          --> edges between those that are kept
 //! ```
 //!
@@ -22,11 +24,11 @@ use super::super::registry::Registry;
 use super::super::slot::{Concept, Slot};
 use super::super::upkeep::most_lodged;
 use super::log::hash;
-use super::{BATCHES, Durable, Log, Superblock};
+use super::{BATCHES, CLOSED, Durable, Log, OPEN, ROOT, Superblock};
 use crate::error::Error;
 use crate::guidance::{Cortex, Linked};
 use crate::sync::AtomicU64;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Relaxed, Release};
 use crate::{Arena, ConceptType};
 
 /// A slot that was found.
@@ -58,6 +60,7 @@ impl<'a> Judged<'a> {
         // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
         let superblock = unsafe { block.as_ref() };
         let log = Log::find(arena, &superblock.log)?;
+        let leftovers = Leftovers::of(arena, superblock)?;
         let mut special = log.blocks();
         special.insert(block.cast());
         let mut newest: HashMap<&str, (Concept<'_>, FoundSlot)> = HashMap::new();
@@ -65,10 +68,13 @@ impl<'a> Judged<'a> {
         arena.each_block(|column, block, usable| {
             let found = FoundSlot { slot: Slot::at(block), usable, column };
             if !Durable::counts(superblock, found.slot.mark()) {
-                unused.extend(Some(block).filter(|block| !special.contains(block)));
+                if !special.contains(&block) {
+                    leftovers.check(&found)?;
+                    unused.push(block);
+                }
                 return Ok(());
             }
-            if !found.slot.is_whole(usable) {
+            if special.contains(&block) || !found.slot.is_whole(usable) {
                 return Err(Error::Format { name: arena.name(), why: "the slot of a concept in it is damaged" });
             }
             let concept = found.slot.read(pinned);
@@ -83,16 +89,52 @@ impl<'a> Judged<'a> {
             }
             Ok(())
         })?;
+        let damaged = || Error::Format { name: arena.name(), why: "the names of its pools are damaged" };
+        let names = Durable::pool_names(superblock).map_err(|_| damaged())?;
         let mut kept = Vec::with_capacity(newest.len());
         for (concept, found) in newest.into_values() {
-            let name = Durable::pool_name(superblock, usize::from(concept.pool));
-            let pool = pools.iter().position(|pool| Some(pool.concept_type()) == name);
-            kept.push((concept, found, pool.ok_or_else(|| Durable::unknown_pool(name, concept.pool))?));
+            let name = names[usize::from(concept.pool)].ok_or_else(damaged)?;
+            let pool = pools.iter().position(|pool| pool.concept_type() == name);
+            kept.push((concept, found, pool.ok_or_else(|| Durable::unknown_pool(name))?));
         }
         kept.sort_unstable_by_key(|(_, found, _)| found.slot.block());
-        let damaged = || Error::Format { name: arena.name(), why: "the names of its pools are damaged" };
-        let numbers = Durable::numbers_of(superblock, pools).ok_or_else(damaged)?;
+        let numbers = Durable::numbers_of(&names, pools).ok_or_else(damaged)?;
         Ok(Self { superblock: Some(block), kept, unused, log, numbers })
+    }
+}
+
+/// What may be in a region beside what is kept.
+struct Leftovers<'a> {
+    arena: &'a Arena,
+    /// What its service closed: then only what has this mark, which waited for readers (B4).
+    retired: Option<u64>,
+    /// The words of the roots that are the program's, which may name blocks.
+    roots: Vec<u64>,
+}
+
+impl<'a> Leftovers<'a> {
+    fn of(arena: &'a Arena, superblock: &Superblock) -> Result<Self, Error> {
+        let closed = !arena.was_recovered() && superblock.state.load(Relaxed) == CLOSED;
+        let retired = closed.then(|| Slot::retired(superblock.mark.load(Relaxed)));
+        let roots = (0..ROOT).map(|root| arena.root(root)).filter(|word| *word != Ok(0)).collect::<Result<_, _>>()?;
+        Ok(Self { arena, retired, roots })
+    }
+
+    /// A block that is none of those that are kept: it was on its way, or the region is refused.
+    fn check(&self, found: &FoundSlot) -> Result<(), Error> {
+        let block = found.slot.block();
+        let is_left = self.retired.is_none_or(|retired| found.slot.mark() == retired);
+        let offset = self.arena.offset_of(block.as_ptr()).map(|offset| offset as u64);
+        let is_named = offset.is_some_and(|offset| self.roots.contains(&offset));
+        if is_left && !is_named && !self.arena.is_published(block) {
+            return Ok(());
+        }
+        let why = if found.slot.is_whole(found.usable) {
+            "the mark of a concept in it is damaged"
+        } else {
+            "it holds a block that is not its service's: another program's, or damaged"
+        };
+        Err(Error::Format { name: self.arena.name(), why })
     }
 }
 
@@ -110,6 +152,8 @@ impl Durable {
         // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
         let superblock = unsafe { block.as_ref() };
         let mark = superblock.mark.load(Relaxed);
+        // Before anything is changed (B4).
+        superblock.state.store(OPEN, Release);
         for (&number, pool) in numbers.iter().zip(pools) {
             Self::name_pool(superblock, number, pool.concept_type());
         }
@@ -135,7 +179,7 @@ impl Durable {
         })?;
         for block in unused {
             Slot::at(block).clear_mark();
-            // SAFETY: B1: no slot that counts, and nothing leads to it: it was on its way when the process died.
+            // SAFETY: B1, B4: no slot that counts, and nothing leads to it: it was on its way when the process died, or waited for readers.
             unsafe { arena.free(block)? };
         }
         for record in &superblock.batches {
@@ -144,11 +188,10 @@ impl Durable {
         Ok(Self { superblock: block, mark, pools: numbers, batches: AtomicU64::new(1), gate: Gate::new(BATCHES), log })
     }
 
-    fn unknown_pool(name: Option<ConceptType>, number: u8) -> AllocationServiceError {
-        let name = name.as_ref().map_or_else(|| number.to_string(), ConceptType::to_string);
+    fn unknown_pool(name: ConceptType) -> AllocationServiceError {
         AllocationServiceError::Invalid {
             what: "pool_configurations",
-            given: format!("without {name:?}, of which the region has concepts"),
+            given: format!("without {:?}, of which the region has concepts", name.as_str()),
             allowed: "every pool that has concepts in the region",
         }
     }
