@@ -90,6 +90,24 @@ fn a_plan_that_does_not_pay_is_carried_out_in_part() {
 }
 
 #[test]
+fn what_stays_for_nothing_does_not_make_the_rest_dear() {
+    // A path that saves one edge for ten moves, ten pairs that are torn, and 50 that would move for nothing.
+    let (graph, homes) = pairs();
+    (0..10).for_each(|pair| homes.enter(2 * pair, (pair + 1) % 3));
+    (1200..1210).for_each(|concept| homes.enter(concept, 0));
+    (1201..1210).for_each(|concept| _ = graph.link(concept - 1, concept));
+    graph.link(1200, 2 + 600);
+    let planned = |concept: u32| match concept {
+        1200.. => 1,
+        20..120 => (concept / 2 + 1) % 3,
+        _ => concept / 2 % 3,
+    };
+    let (plan, _) = trimmed(&graph, &homes, plan(&graph, &homes, 11, planned), 0);
+    let movers = (0..1210).filter(|&concept| plan.columns()[concept as usize] != homes.column(concept)).count();
+    assert_eq!((movers, plan.saved()), (20, 11));
+}
+
+#[test]
 fn half_of_the_cut_is_worth_the_whole_allowance() {
     // Each of three columns has 70 concepts in pairs, and two paths of 60 of which each hangs on another column.
     let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(3));
