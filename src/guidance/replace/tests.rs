@@ -180,6 +180,16 @@ fn a_plan_that_saves_most_of_a_small_cut_is_worth_many_moves_once() {
     assert!(moved <= 2000 * 300 / 2299, "{moved} moves");
 }
 
+#[test]
+fn the_credit_is_a_move_for_each_concept_at_most() {
+    let (graph, homes) = path();
+    let mut replacement = Replacement { credit: 500, ..Replacement::new() };
+    while !matches!(replacement.phase, Phase::Plan(_)) {
+        replacement.step(&graph, &homes);
+    }
+    assert_eq!(replacement.credit, 2000);
+}
+
 /// Numbers below a bound that look random, the same in every run.
 fn random(state: &mut u32, bound: u32) -> u32 {
     *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
