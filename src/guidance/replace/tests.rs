@@ -142,6 +142,17 @@ fn a_plan_that_saves_little_is_not_carried_out_unless_a_column_is_too_full() {
 }
 
 #[test]
+fn what_a_column_has_above_its_limit_is_moved_though_no_edge_is_new() {
+    let (graph, homes) = torn(500);
+    let mut replacement = Replacement::new();
+    settle(&mut replacement, &graph, &homes, |_| true);
+    (1000..1400).for_each(|concept| homes.enter(concept, 0));
+    assert!(homes.load(0) > homes.limit_of(1400));
+    settle(&mut replacement, &graph, &homes, |_| true);
+    assert!(homes.fullest() <= homes.limit_of(1400), "{} in one column", homes.fullest());
+}
+
+#[test]
 fn who_has_gone_is_not_moved() {
     let (graph, homes) = torn(500);
     let mut replacement = Replacement::new();
