@@ -158,6 +158,21 @@ fn a_block_becomes_smaller_where_no_memory_is_free_at_all() {
     }
 }
 
+#[test]
+fn a_block_becomes_smaller_though_its_column_is_at_its_limit() {
+    let arena = arena(4 * CHUNK);
+    let block = arena.alloc(Some(column(1)), layout(4096, 16), SpikeTime::NONE).unwrap();
+    arena.limit_column(column(1), Some(SPAN)).unwrap();
+    // SAFETY: the block is ours.
+    unsafe {
+        block.write_bytes(7, 4096);
+        assert!(matches!(arena.alloc(Some(column(1)), layout(60, 16), SpikeTime::NONE), Err(Error::Quota { .. })));
+        assert_eq!(arena.realloc(block, 60, SpikeTime::NONE), Ok(block));
+    }
+    assert!(is_filled(block, 4096));
+    verify(&arena);
+}
+
 /// A way to allocate in column 1, which `holder` holds but for the first.
 #[derive(Clone, Copy, Debug)]
 enum Way {
