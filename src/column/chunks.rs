@@ -451,4 +451,20 @@ mod tests {
             arena.verify().unwrap();
         }
     }
+    #[test]
+    fn what_another_column_has_in_the_chunk_that_a_large_block_left_is_its_own() {
+        let arena = Arena::builder().capacity(4 * CHUNK).columns(2).build().unwrap();
+        let [one, other] = [0, 1].map(|index| arena.column(ColumnId::new(index)).unwrap());
+        let chunk_of = |block: core::ptr::NonNull<u8>| arena.offset_of(block.as_ptr()).unwrap() / CHUNK;
+        let large = one.alloc(1 << 20, 16, SpikeTime::NONE).unwrap();
+        // SAFETY: nothing uses the block afterwards.
+        unsafe { one.free(large) }.unwrap();
+        assert_eq!(chunk_of(other.alloc(4096, 16, SpikeTime::NONE).unwrap()), chunk_of(large));
+        // Single spans up to the last ten of a chunk, then a run.
+        for size in [4096; 8 * 54].into_iter().chain([100_000]) {
+            assert_ne!(chunk_of(one.alloc(size, 16, SpikeTime::NONE).unwrap()), chunk_of(large), "{size} bytes");
+        }
+        drop([one, other]);
+        arena.verify().unwrap();
+    }
 }
