@@ -467,4 +467,18 @@ mod tests {
         drop([one, other]);
         arena.verify().unwrap();
     }
+    #[test]
+    fn runs_that_were_given_back_are_taken_before_another_chunk_is() {
+        let arena = Arena::builder().capacity(4 * CHUNK).columns(1).build().unwrap();
+        let column = arena.column(ColumnId::new(0)).unwrap();
+        let alloc = || column.alloc(100_000, 16, SpikeTime::NONE).unwrap();
+        let chunk_of = |block: &core::ptr::NonNull<u8>| arena.offset_of(block.as_ptr()).unwrap() / CHUNK;
+        // Runs of 13 spans, of four blocks each: four in each of two chunks.
+        let blocks: Vec<_> = (0..32).map(|_| alloc()).collect();
+        assert_eq!(blocks.iter().map(chunk_of).collect::<Vec<_>>(), [[0; 16], [1; 16]].concat());
+        // SAFETY: nothing uses the blocks afterwards.
+        blocks[16..].iter().for_each(|&block| unsafe { column.free(block) }.unwrap());
+        assert_eq!([(); 12].map(|()| chunk_of(&alloc())), [1; 12]);
+        arena.verify().unwrap();
+    }
 }
