@@ -239,6 +239,25 @@ static void placement_follows_priority_embedding_hints_and_guidance(void) {
   OK(more);
   CHECK(metric(service, NULL, "edge_cut") < 1);
   holds(service, "near", "far from it", 11);
+
+  /* The longest id is one, too, and makes the victory of its column clear. */
+  char longest[255];
+  memset(longest, 'x', sizeof longest);
+  const char *const longest_hint[] = {longest};
+  const size_t longest_length[] = {sizeof longest};
+  concept = concept_of("", "of the longest id");
+  concept.id = longest, concept.id_length = sizeof longest;
+  OK(engram_service_allocate(service, &concept, &given[0]));
+  const char *const others[] = {"one", "two", "three", "four", "five", "six"};
+  for (int i = 0; i < 6; i++) {
+    concept = concept_of(others[i], others[i]);
+    concept.hints = longest_hint;
+    concept.hint_lengths = longest_length;
+    concept.hint_count = 1;
+    OK(engram_service_allocate(service, &concept, &given[1]));
+    EQUAL(given[1].column, given[0].column);
+    CHECK(given[1].confidence > 0);
+  }
   OK(engram_service_close(service));
 
   config.guidance = 0;
