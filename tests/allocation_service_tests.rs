@@ -744,6 +744,54 @@ mod allocation_service_tests {
     }
 
     #[test]
+    fn the_texts_have_the_numbers_of_the_metrics() {
+        let mut pool = PoolConfig::new(ConceptType::ENTITY, 1_000);
+        pool.alternatives = vec![ConceptType::EVENT];
+        let pools = vec![pool, PoolConfig::new(ConceptType::EVENT, 20_000)];
+        let service = open(AllocationServiceConfig { pool_configurations: pools, ..small() });
+        for index in 0..100 {
+            service.allocate_memory(entity(index.to_string(), "x".repeat(1 + index % 300))).unwrap();
+        }
+        service.deallocate_memory("7".into()).unwrap();
+        assert!(service.allocate_memory(entity("large", "x".repeat(30_000))).is_err());
+        let metrics = service.get_allocation_metrics();
+        let [mut json, mut text] = [String::new(), String::new()];
+        metrics.write_json(&mut json).unwrap();
+        service.write_openmetrics(&mut text).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let has = |name: &str, value: f64| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+            assert!((line.parse::<f64>().unwrap() - value).abs() < 1e-9, "{name} {line}, not {value}");
+        };
+        let times = [
+            ("p50", "0.5", metrics.allocation_time_p50),
+            ("p99", "0.99", metrics.allocation_time_p99),
+            ("max", "1", metrics.allocation_time_max),
+        ];
+        for (name, quantile, time) in times {
+            assert_eq!(json[format!("allocation_time_{name}_ns")].as_u64().map(Duration::from_nanos), Some(time));
+            has(&format!("engram_service_allocation_time_seconds{{quantile=\"{quantile}\"}}"), time.as_secs_f64());
+        }
+        for (index, pool) in metrics.pool_statistics.iter().enumerate() {
+            let numbers = [
+                ("quota_bytes", pool.quota_bytes, ""),
+                ("used_bytes", pool.used_bytes, ""),
+                ("peak_bytes", pool.peak_bytes, ""),
+                ("reserve_bytes", pool.reserve_bytes, ""),
+                ("allocations", pool.allocations, "_total"),
+                ("deallocations", pool.deallocations, "_total"),
+                ("refusals", pool.refusals, "_total"),
+                ("expansions", pool.expansions, "_total"),
+                ("alternatives_served", pool.alternatives_served, "_total"),
+            ];
+            for (name, value, total) in numbers {
+                assert_eq!(json["pool_statistics"][index][name], value, "{name}");
+                has(&format!("engram_pool_{name}{total}{{pool=\"{}\"}}", pool.pool_id), u32::try_from(value).unwrap().into());
+            }
+        }
+    }
+
+    #[test]
     fn what_is_read_often_is_served_so_from_then_on() {
         let service = open(small());
         for id in ["hot", "cold"] {
