@@ -15,7 +15,7 @@ pub(super) fn are_alike<R: AsRequest>(requests: &[R], ordered: bool) -> bool {
         if !go_on(words, ordered) {
             return false;
         }
-        (seen, most) = (first + words.len(), 4 * most);
+        (seen, most) = (first + words.len(), 4 * words.len());
     }
     true
 }
@@ -136,7 +136,7 @@ mod tests {
         let times = [0, 1, 7, 1 << 20, (1 << 31) - 1, 1 << 31, u32::MAX - 1, u32::MAX];
         let others = [Request { size: 65, ..kind }, Request { align: 0, ..kind }, Request { column: None, ..kind }];
         let mut wrong = 0;
-        for count in (0..20).chain(60..70).chain([127, 128, 129, 200, 259]) {
+        for count in (0..20).chain(60..70).chain([127, 128, 129, 200, 259, 5000]) {
             let ascending = |index: usize| at(times[index * times.len() / count.max(1)] + (index as u32 % 2) * u32::from(count == 7));
             let alike: [Vec<_>; 3] =
                 [(0..count).map(ascending).collect(), (0..count as u32).map(|index| at(index * 3)).collect(), vec![kind; count]];

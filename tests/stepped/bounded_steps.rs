@@ -54,7 +54,7 @@ const STATED: [(&str, usize, usize); 41] = [
     ("not held: allocation", 55, 725),
     ("not held: free", 137, 175),
     ("held by another: allocation", 370, 950),
-    ("held by another: free", 154, 178),
+    ("held by another: free", 156, 180),
 ];
 
 /// A row of the table.
