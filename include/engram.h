@@ -234,9 +234,9 @@ typedef struct engram_service_config {
   uint32_t struct_size;
   // 1 to 65536; default 64.
   uint32_t columns;
-  // Region file, or NULL (default): anonymous memory. It is created, or opened with every concept that is in it. It is the service's own: its roots
-  // 14 and 15, and every block. With a block in it that is not the service's it is refused (`ENGRAM_E_FORMAT`); but where a process
-  // died, what no root names and was not published is freed.
+  // Region file, or NULL (default): anonymous memory. It is created, or opened with every concept that is in it. It is the service's
+  // own: its roots 14 and 15, and every block. With a block in it that is not the service's it is refused (`ENGRAM_E_FORMAT`); but
+  // where a process died, what no root names and was not published is freed.
   const char *path;
   // Bytes of memory for concepts, 1 to 1 TiB; default 256 MiB; rounded up to 2 MiB.
   uint64_t capacity;
@@ -751,9 +751,9 @@ engram_status engram_service_unpin(struct engram_pin *pin);
 //
 // The names are `total_allocations`, `active_allocations` (what is freed and allocated anew meanwhile may be in it twice),
 // `average_allocation_time_ns`, `allocation_time_p50_ns`, `allocation_time_p99_ns`, `allocation_time_max_ns` (nanoseconds, waiting
-// included), `memory_utilization`, `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and `pool_statistics`, an array with an
-// object for each pool in the order of the config: `pool_id` and `concept_type` (its name), `quota_bytes`, `used_bytes`,
-// `peak_bytes`, `reserve_bytes`, allocations, deallocations, refusals, expansions, `alternatives_served`.
+// included), `memory_utilization`, `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and
+// `pool_statistics`, an array with an object for each pool in the order of the config: `pool_id` and `concept_type` (its name),
+// `quota_bytes`, `used_bytes`, `peak_bytes`, `reserve_bytes`, allocations, deallocations, refusals, expansions, `alternatives_served`.
 //
 // `buffer` may be NULL. NULL service: 0, and the text is empty. Any; calls the system, and takes time that grows with
 // the concepts and the capacity.

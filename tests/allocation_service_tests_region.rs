@@ -530,6 +530,54 @@ mod allocation_service_tests {
         }
     }
 
+    /// The superblock is published, and where memory is scarce the slots beside it serve as well. Seen with: all that was published refused
+    /// in a closed file, and in one whose process died.
+    #[test]
+    fn a_concept_that_lay_beside_the_superblock_is_the_services_also_when_it_was_freed() {
+        let folder = Folder::new("service-beside");
+        let (path, killed) = (folder.file("concepts"), folder.file("killed"));
+        let config = |path: &Path| AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 1, ..config(path) };
+        let open = |path: &Path| MemoryAllocationService::open(config(path)).unwrap();
+        let service = open(&path);
+        let full = |service: &MemoryAllocationService| {
+            let allocate = |id: &usize| service.allocate_memory(entity(id.to_string(), "x".repeat(13_000), "")).is_ok();
+            (0..10_000).take_while(allocate).count()
+        };
+        let count = full(&service);
+        for id in 0..count {
+            service.deallocate_memory(id.to_string().as_str().into()).unwrap();
+            if id % 40 == 0 {
+                std::fs::copy(&path, &killed).unwrap();
+                assert_eq!(all(&open(&killed)).len(), count - 1 - id);
+            }
+        }
+        drop(service);
+        let service = open(&path);
+        assert_eq!((all(&service).len(), full(&service)), (0, count));
+    }
+
+    /// Seen with: all that a root names refused.
+    #[test]
+    fn a_root_that_names_where_a_concept_lay_does_no_harm() {
+        let folder = Folder::new("service-named");
+        let (path, killed) = (folder.file("concepts"), folder.file("killed"));
+        let service = open(&path);
+        let content = service.allocate_memory(entity("cat", "purrs", "")).unwrap().memory_slot.offset as usize;
+        drop(service);
+        let of_program = arena(&path);
+        let is_block = |offset: &usize| of_program.usable_size(of_program.at(*offset).unwrap()).is_some();
+        let block = (0..content).rev().find(is_block).unwrap();
+        of_program.set_root(3, block as u64).unwrap();
+        drop(of_program);
+        let service = open(&path);
+        service.update("cat", "sleeps").unwrap();
+        std::fs::copy(&path, &killed).unwrap();
+        drop(service);
+        for path in [&path, &killed] {
+            assert_eq!(&*open(path).read("cat").unwrap(), b"sleeps");
+        }
+    }
+
     /// Seen with: what the region says of its closing believed alone.
     #[test]
     fn what_a_kill_left_goes_though_another_program_has_opened_and_closed_the_region() {

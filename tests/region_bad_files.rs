@@ -131,8 +131,9 @@ fn what_is_no_region_of_this_version_is_refused_and_not_touched() {
     };
     assert!(with(0, b"\x7fELF").contains("no region file"));
     assert!(with(0, &[0; 8]).contains("no region file"));
-    assert!(with(8, &2_u64.to_ne_bytes()).contains("version"));
-    assert!(with(8, &0_u64.to_ne_bytes()).contains("version"));
+    for other in [0_u64, 1, 3] {
+        assert!(with(8, &other.to_ne_bytes()).contains("version"));
+    }
     assert!(with(16, &[1]).contains("damaged"));
     assert!(with(STATE, &u64::MAX.to_ne_bytes()).contains("neither open nor closed"));
     for text in [&b"x"[..], b"a text that somebody wrote, of no use here\n", &[b'y'; 5000], &[0; 4095], &[0; 10_000]] {

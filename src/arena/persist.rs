@@ -29,6 +29,12 @@ impl Arena {
         })
     }
 
+    /// Whether two blocks that are handed out lie in one span, or run.
+    pub(crate) fn lie_together(&self, block: NonNull<u8>, other: NonNull<u8>) -> bool {
+        let head = |block: NonNull<u8>| self.core.granule(block.as_ptr()).map(|granule| self.core.place(granule).head);
+        head(block) == head(other)
+    }
+
     /// What the region lies in, for errors.
     pub(crate) fn name(&self) -> &'static str {
         self.core.region.name()

@@ -11,9 +11,9 @@ use super::status::{Text, fail_with};
 ///
 /// The names are `total_allocations`, `active_allocations` (what is freed and allocated anew meanwhile may be in it twice),
 /// `average_allocation_time_ns`, `allocation_time_p50_ns`, `allocation_time_p99_ns`, `allocation_time_max_ns` (nanoseconds, waiting
-/// included), `memory_utilization`, `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and `pool_statistics`, an array with an
-/// object for each pool in the order of the config: `pool_id` and `concept_type` (its name), `quota_bytes`, `used_bytes`,
-/// `peak_bytes`, `reserve_bytes`, allocations, deallocations, refusals, expansions, `alternatives_served`.
+/// included), `memory_utilization`, `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and
+/// `pool_statistics`, an array with an object for each pool in the order of the config: `pool_id` and `concept_type` (its name),
+/// `quota_bytes`, `used_bytes`, `peak_bytes`, `reserve_bytes`, allocations, deallocations, refusals, expansions, `alternatives_served`.
 ///
 /// `buffer` may be NULL. NULL service: 0, and the text is empty. Any; calls the system, and takes time that grows with
 /// the concepts and the capacity.

@@ -27,8 +27,8 @@ use crate::sync::{AtomicU64, Ordering, Ordering::Relaxed};
 pub(crate) const WORDS: usize = PAGE / 8;
 /// "engram", and what no text has.
 const MAGIC: u64 = u64::from_ne_bytes(*b"\x89engram\n");
-/// Of the format: raised when older libraries cannot read it, or newer ones not it. Before the first release it is not.
-pub(crate) const VERSION: u64 = 1;
+/// Of the format: raised when older libraries cannot read it, or newer ones not it. 1 was never released.
+pub(crate) const VERSION: u64 = 2;
 const GEOMETRY: u64 = (GRANULE as u64) << 48 | (SPAN as u64) << 24 | CHUNK as u64;
 
 const CHECK: usize = 4;
@@ -129,7 +129,7 @@ impl Copied {
             return Err("it is no region file: the first bytes are not the magic ones");
         }
         if words[1] != VERSION {
-            return Err("its format is of another version of engram; this one reads version 1");
+            return Err("its format is of another version of engram; this one reads version 2");
         }
         if words[CHECK] != check(&words[..CHECK]) {
             return Err("its header is damaged: the check of what it is does not fit");

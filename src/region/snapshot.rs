@@ -4,6 +4,8 @@ use std::fs::{File, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::ops::Range;
+#[cfg(unix)]
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::file::{
@@ -34,7 +36,7 @@ impl Region {
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sweep(folder);
-        // Who may read what it replaces, or else the region, may read the copy, and nobody else.
+        // As what it replaces, or else the region.
         let like = there.ok().or_else(|| self.file().and_then(|file| file.metadata().ok())).map(|about| about.permissions());
         let unfinished = Unfinished::new(folder, like.as_ref()).map_err(|error| not_copied(path, &error))?;
         self.copy_to(&unfinished.file, parts).map_err(|error| not_copied(path, &error))?;
@@ -126,7 +128,6 @@ impl Unfinished {
         options.write(true).create_new(true);
         #[cfg(unix)]
         if let Some(like) = like {
-            use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
             // From the first moment on. What the process' mask takes away is given back below.
             options.mode(like.mode() & 0o777);
         }
@@ -150,7 +151,11 @@ impl Unfinished {
 
     /// Gives the copy these permissions. A file system that has none keeps its own.
     fn allow(&self, like: Option<&Permissions>) {
-        let _ = like.map(|like| self.file.set_permissions(like.clone()));
+        #[cfg(unix)]
+        let like = like.map(|like| Permissions::from_mode(like.mode() & 0o777));
+        #[cfg(not(unix))]
+        let like = like.cloned();
+        let _ = like.map(|like| self.file.set_permissions(like));
     }
 
     /// Gives the copy its name, in place of what is there, but of no region that somebody has open.

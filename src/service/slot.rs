@@ -207,7 +207,7 @@ impl Slot {
         self.head().mark.store(mark, Release);
     }
 
-    /// What a slot has in place of the region's mark while its block waits for readers.
+    /// What a slot has in place of the region's mark from when it is discarded until its block is given back.
     pub(super) const fn retired(mark: u64) -> u64 {
         !mark
     }

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A file is what its live blocks are: slots with a mark, the superblock and the log. Every other live block of a file that was not
-//! closed was on its way to be one, or to be given back, when the process died, and is freed when the file is opened. (Nothing of a
-//! service is named by another root, or published: where such a block is, the file is refused.)
+//! closed was on its way to be one, or to be given back, when the process died, and is freed when the file is opened. (But what another
+//! root names, or what was published, is a program's, if it has no mark of the service's: then the file is refused. The superblock is
+//! published, and where memory is scarce concepts may lie beside it.)
 //!
 //! Invariants
 //! - **B1** a concept is there if and only if a slot of it has the region's mark, a random number: memory that is taken anew holds what
@@ -19,10 +20,10 @@
 //!   says that it is committed: one store. The record stays until all of its slots have the ordinary mark.
 //! - **B3** an edge is in the log before its link is answered, and a concept's end after the edges that end with it; both
 //!   in the order in which the graph learnt of them. What the log says of concepts that are no more says nothing.
-//! - **B4** a file that its service has closed has no live blocks but superblock, log, slots that count, and such as wait for
-//!   their readers, which have the mark's complement until they are given back. So in it a mark that is none is damage.
+//! - **B4** a file that its service has closed has no live blocks but superblock, log, slots that count, and such as were
+//!   discarded and not given back yet, which have the mark's complement until then. So in it a mark that is none is damage.
 //!   It is closed if its region is, and its superblock says so: the region alone may have been closed by another program, after
-//!   a kill. The superblock says so as long as no service has it open: it is said before the first change that there is something under
+//!   a kill. The superblock says so from a close to the next opening: it is said before the first change that there is something under
 //!   way, and after the last that there is nothing.
 //!
 //! A store that recovery relies on is a release, or comes under a lock after what it stands for.
@@ -215,12 +216,18 @@ impl Durable {
 
     /// Whether a mark is a slot's: the ordinary one, or that of a batch that is committed (B1, B2).
     fn counts(superblock: &Superblock, mark: u64) -> bool {
+        let of_a_batch = Self::is_of_a_batch(superblock, mark);
         let mark = mark ^ superblock.mark.load(Relaxed);
-        if mark >> 48 << 48 != BATCH_MARK {
+        if !of_a_batch {
             return mark == 0;
         }
         let record = &superblock.batches[(mark >> NUMBER_BITS) as usize % BATCHES];
         record.load(Relaxed) == CLAIMED | COMMITTED | (mark & ((1 << NUMBER_BITS) - 1))
+    }
+
+    /// Whether a mark is that of a slot of a batch, committed or not.
+    fn is_of_a_batch(superblock: &Superblock, mark: u64) -> bool {
+        (mark ^ superblock.mark.load(Relaxed)) >> 48 << 48 == BATCH_MARK
     }
 
     /// The superblock of an arena; `None` if there is none yet, and nothing else.
@@ -553,6 +560,18 @@ mod tests {
         });
         drop(std::fs::remove_file(copy));
         std::fs::remove_file(path).unwrap();
+    }
+
+    /// Where memory is scarce it may be on its way to be a concept, or back, when the process dies. Seen with: all that was published
+    /// refused.
+    #[test]
+    fn what_lies_beside_the_superblock_of_a_file_that_nobody_closed_goes_like_any_other() {
+        in_a_file("beside", |service, reopened| {
+            let take = || service.arena.alloc_sized(None, 13_000, 16, SpikeTime::NONE);
+            let beside = |block: &NonNull<u8>| service.arena.lie_together(*block, service.durable.as_ref().unwrap().superblock.cast());
+            assert!(core::iter::from_fn(|| take().ok()).filter(beside).count() > 0);
+            assert_eq!(reopened().unwrap().arena.metrics().live_blocks(), 1);
+        });
     }
 
     /// B1, wherever they lie. Seen with: the last one that is found kept.

@@ -60,7 +60,7 @@ impl<'a> Judged<'a> {
         // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
         let superblock = unsafe { block.as_ref() };
         let log = Log::find(arena, &superblock.log)?;
-        let leftovers = Leftovers::of(arena, superblock)?;
+        let leftovers = Leftovers::of(arena, block, superblock)?;
         let mut special = log.blocks();
         special.insert(block.cast());
         let mut newest: HashMap<&str, (Concept<'_>, FoundSlot)> = HashMap::new();
@@ -69,7 +69,7 @@ impl<'a> Judged<'a> {
             let found = FoundSlot { slot: Slot::at(block), usable, column };
             if !Durable::counts(superblock, found.slot.mark()) {
                 if !special.contains(&block) {
-                    leftovers.check(&found)?;
+                    leftovers.check(superblock, &found)?;
                     unused.push(block);
                 }
                 return Ok(());
@@ -106,35 +106,44 @@ impl<'a> Judged<'a> {
 /// What may be in a region beside what is kept.
 struct Leftovers<'a> {
     arena: &'a Arena,
-    /// What its service closed: then only what has this mark, which waited for readers (B4).
-    retired: Option<u64>,
+    superblock: NonNull<Superblock>,
+    /// Whether its service has closed it (B4).
+    closed: bool,
     /// The words of the roots that are the program's, which may name blocks.
     roots: Vec<u64>,
 }
 
 impl<'a> Leftovers<'a> {
-    fn of(arena: &'a Arena, superblock: &Superblock) -> Result<Self, Error> {
+    fn of(arena: &'a Arena, at: NonNull<Superblock>, superblock: &Superblock) -> Result<Self, Error> {
         let closed = !arena.was_recovered() && superblock.state.load(Relaxed) == CLOSED;
-        let retired = closed.then(|| Slot::retired(superblock.mark.load(Relaxed)));
         let roots = (0..ROOT).map(|root| arena.root(root)).filter(|word| *word != Ok(0)).collect::<Result<_, _>>()?;
-        Ok(Self { arena, retired, roots })
+        Ok(Self { arena, superblock: at, closed, roots })
     }
 
     /// A block that is none of those that are kept: it was on its way, or the region is refused.
-    fn check(&self, found: &FoundSlot) -> Result<(), Error> {
-        let block = found.slot.block();
-        let is_left = self.retired.is_none_or(|retired| found.slot.mark() == retired);
-        let offset = self.arena.offset_of(block.as_ptr()).map(|offset| offset as u64);
-        let is_named = offset.is_some_and(|offset| self.roots.contains(&offset));
-        if is_left && !is_named && !self.arena.is_published(block) {
+    fn check(&self, superblock: &Superblock, found: &FoundSlot) -> Result<(), Error> {
+        let refused = |why| Err(Error::Format { name: self.arena.name(), why });
+        let mark = found.slot.mark();
+        // Whatever names it: a program may note where a concept lay. A batch that was not committed has none left when it is over.
+        if mark == Slot::retired(superblock.mark.load(Relaxed)) || !self.closed && Durable::is_of_a_batch(superblock, mark) {
             return Ok(());
         }
-        let why = if found.slot.is_whole(found.usable) {
-            "the mark of a concept in it is damaged"
+        let block = found.slot.block();
+        let offset = self.arena.offset_of(block.as_ptr()).map(|offset| offset as u64);
+        if self.closed {
+            refused(if found.slot.is_whole(found.usable) {
+                "the mark of a concept in it is damaged"
+            } else {
+                "it holds a block that is not its service's: another program's, or damaged"
+            })
+        } else if offset.is_some_and(|offset| self.roots.contains(&offset)) {
+            refused("a root that is not its service's names a block that is no concept's: another program's, or damaged")
+        } else if self.arena.is_published(block) && !self.arena.lie_together(block, self.superblock.cast()) {
+            // (Where memory is scarce, what lies beside the superblock serves as well.)
+            refused("it holds a block that was published, and is not its service's: another program's, or damaged")
         } else {
-            "it holds a block that is not its service's: another program's, or damaged"
-        };
-        Err(Error::Format { name: self.arena.name(), why })
+            Ok(())
+        }
     }
 }
 
@@ -179,7 +188,7 @@ impl Durable {
         })?;
         for block in unused {
             Slot::at(block).clear_mark();
-            // SAFETY: B1, B4: no slot that counts, and nothing leads to it: it was on its way when the process died, or waited for readers.
+            // SAFETY: B1, B4: no slot that counts, and nothing leads to it: it was on its way when the process died, or discarded.
             unsafe { arena.free(block)? };
         }
         for record in &superblock.batches {
