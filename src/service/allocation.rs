@@ -477,7 +477,8 @@ impl MemoryAllocationService {
         let asked = concept.block_bytes();
         let bytes = self.arena.good_size(asked).ok_or_else(|| self.no_memory(asked))? as u64;
         let full = |full: Full| full.error(self.pools[own].concept_type());
-        let mut pool = self.first_with_room(own, terms.on_trial, |pool| pool.room(bytes, concept.spike)).map_err(full)?;
+        let room = |pool: &Pool| pool.room(bytes, concept.spike);
+        let (asked_before, mut pool) = self.first_with_room(own, terms.on_trial, 0, room).map_err(full)?;
         let Found { block, column, any_size } = self.block(column, asked, spike, terms.patience)?;
         // Only then it is asked, which touches memory that nothing else needs yet.
         let bytes = if any_size { self.arena.usable_size(block.as_ptr()).map_or(bytes, |usable| usable as u64) } else { bytes };
@@ -485,7 +486,7 @@ impl MemoryAllocationService {
         if charge(&self.pools[pool]).is_err() {
             // Others have the room by now, or the block is larger than what there was room for: another pool may have it, as if it had
             // been asked for at once.
-            pool = self.first_with_room(own, terms.on_trial, charge).map_err(|refused| {
+            (_, pool) = self.first_with_room(own, terms.on_trial, asked_before, charge).map_err(|refused| {
                 // SAFETY: V1: it is ours, and nobody knows of it.
                 unsafe { self.spare.give_back(&self.arena, block) };
                 full(refused)
@@ -510,16 +511,28 @@ impl MemoryAllocationService {
         self.durable.as_ref().map_or(pool as u8, |durable| durable.pool_number(pool))
     }
 
-    /// A pool, or else the first of its alternatives, that does not refuse what it is asked. If it is only tried, these are not asked,
-    /// and a refusal is not counted.
-    fn first_with_room(&self, own: usize, on_trial: bool, ask: impl Fn(&Pool) -> Result<(), Full>) -> Result<usize, Full> {
-        let Err(full) = ask(&self.pools[own]) else { return Ok(own) };
-        if on_trial {
-            return Err(full);
+    /// A pool, or else the first of its alternatives, that does not refuse what it is asked, and how many have. Refusals are counted, but
+    /// not of the first `counted`, for whom that was done. If it is only tried, alternatives are not asked, and nothing is counted.
+    fn first_with_room(
+        &self,
+        own: usize,
+        on_trial: bool,
+        counted: usize,
+        ask: impl Fn(&Pool) -> Result<(), Full>,
+    ) -> Result<(usize, usize), Full> {
+        let others = self.pools[own].alternatives().iter().filter_map(|other| self.find_pool(*other));
+        let mut refused = None;
+        for (refusals, pool) in core::iter::once(own).chain(others).enumerate() {
+            let Err(full) = ask(&self.pools[pool]) else { return Ok((refusals, pool)) };
+            if on_trial {
+                return Err(full);
+            }
+            if refusals >= counted {
+                self.pools[pool].count_refusal();
+            }
+            refused.get_or_insert(full);
         }
-        self.pools[own].count_refusal();
-        let mut others = self.pools[own].alternatives().iter().filter_map(|other| self.find_pool(*other));
-        others.find(|&other| ask(&self.pools[other]).inspect_err(|_| self.pools[other].count_refusal()).is_ok()).ok_or(full)
+        Err(refused.expect("the pool itself was asked"))
     }
 
     /// A block, of this column if that has memory for it, else of any. What was discarded lately may still have readers:

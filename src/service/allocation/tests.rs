@@ -175,3 +175,18 @@ fn an_update_that_comes_to_lie_in_another_column_is_found_there() {
     assert_eq!(service.update(&id, &"y".repeat(3000)).unwrap().memory_slot.column, 1);
     assert_eq!(service.column_of(&id), Some(1));
 }
+
+/// What a pool had room for may be served by a larger slot. Seen with: refusals of those who refused before counted again.
+#[test]
+fn a_request_is_refused_by_a_pool_once_however_often_that_is_asked() {
+    let entity = PoolConfig { alternatives: vec![ConceptType::EVENT], ..PoolConfig::new(ConceptType::ENTITY, 100) };
+    let pool_configurations = vec![entity, PoolConfig::new(ConceptType::EVENT, 1000)];
+    let config = AllocationServiceConfig { columns: 2, pool_configurations, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let ask =
+        |bytes, counted| service.first_with_room(0, false, counted, |pool| pool.room(bytes, SpikeTime::NONE)).map_err(|full| full.quota);
+    let refusals = || [0, 1].map(|pool: usize| service.pools[pool].statistics(service.pools[pool].deallocations()).refusals);
+    assert_eq!((ask(200, 0), refusals()), (Ok((1, 1)), [1, 0]));
+    assert_eq!((ask(2000, 1), refusals()), (Err(100), [1, 1]));
+    assert_eq!((ask(50, 0), refusals()), (Ok((0, 0)), [1, 1]));
+}
