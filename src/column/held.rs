@@ -22,7 +22,7 @@
 //!   peak. So a refill only adds, and the comparison that finds a new peak is left to the next spill. What was freed by others and
 //!   is taken back or handed out again was away all the time: it is counted in `again`. An operation without holding the column leaves
 //!   what others freed by then out of the level (`heard`), which its end sets right; a holder does not, for want of the instructions.
-//!   So the bytes live are 16 times (the balance of `level` + `heard` + `again`), less `bytes_by_others` and what stacks keep.
+//!   So bytes live = 16 * (balance of `level` + `heard` + `again`) - `bytes_by_others` - what stacks keep.
 //! - **L3** a holder that has met a block of a span that others freed into is *watchful* until it releases the column, or maintenance
 //!   comes by while nobody holds it: all its frees look at the remote map, too. Spans of both kinds come up in no order, so that a
 //!   processor could not tell which way the next free goes.
