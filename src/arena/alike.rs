@@ -30,17 +30,8 @@ pub(super) fn know_the_processor() {
 fn go_on(words: &[Words], ordered: bool) -> bool {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        let is_late = |words: &Words| words[2] & at_a_glance::LATE != 0;
-        if !words.last().is_some_and(is_late) {
-            // SAFETY: the processor has these instructions.
-            return unsafe { at_a_glance::go_on::<false>(words, ordered) };
-        }
-        // Those without the highest bit come first, if all is well, and else one of the two looks sees it.
-        let border = words.partition_point(|words| !is_late(words));
-        let (early, late) = words.split_at(border);
-        // SAFETY: as above.
-        let both = unsafe { at_a_glance::go_on::<false>(early, ordered) && at_a_glance::go_on::<true>(late, ordered) };
-        return both && go_on_one_by_one(&words[border.saturating_sub(1)..words.len().min(border + 1)], ordered);
+        // SAFETY: the processor has the instructions, as was just asked.
+        return unsafe { at_a_glance::go_on(words, ordered) };
     }
     go_on_one_by_one(words, ordered)
 }
@@ -54,20 +45,37 @@ fn go_on_one_by_one(words: &[Words], ordered: bool) -> bool {
 /// The same with instructions that not every processor has, for four requests at once and without a branch for each: 15 for four.
 #[cfg(target_arch = "x86_64")]
 mod at_a_glance {
-    use super::Words;
+    use super::{Words, go_on_one_by_one};
     use core::arch::x86_64::{
-        __m256i, _mm256_and_si256, _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_storeu_si256,
+        __m256i, _mm256_and_si256, _mm256_extract_epi64, _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_setzero_si256,
         _mm256_sub_epi64,
     };
 
     /// Words of four requests.
     const FOUR: usize = 12;
     /// The highest bit of a spike time, in its word.
-    pub(super) const LATE: u64 = 1 << 63;
+    const LATE: u64 = 1 << 63;
+
+    fn is_late(words: &Words) -> bool {
+        words[2] & LATE != 0
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn go_on(words: &[Words], ordered: bool) -> bool {
+        if !words.last().is_some_and(is_late) {
+            return go_on_alike::<false>(words, ordered);
+        }
+        // Those without the highest bit come first, if all is well, and else one of the two looks sees it.
+        let border = words.partition_point(|words| !is_late(words));
+        let (early, late) = words.split_at(border);
+        go_on_alike::<false>(early, ordered)
+            && go_on_alike::<true>(late, ordered)
+            && go_on_one_by_one(&words[border.saturating_sub(1)..=border], ordered)
+    }
 
     /// Whether the spike time of each has its highest bit, or of none, as is said, and each goes on as the one before it.
     #[target_feature(enable = "avx2")]
-    pub(super) fn go_on<const ARE_LATE: bool>(words: &[Words], ordered: bool) -> bool {
+    fn go_on_alike<const ARE_LATE: bool>(words: &[Words], ordered: bool) -> bool {
         let all = words.as_flattened();
         let fours = all.get(3..).unwrap_or_default().as_chunks::<FOUR>().0;
         // For each of twelve lanes: the OR of all values, or the AND, and the OR of all differences to the request before.
@@ -90,24 +98,27 @@ mod at_a_glance {
         };
         // At most three come behind them.
         let rest = &words[fours.len() * 4..];
-        let agrees = |words: &Words| (words[2] & LATE != 0) == ARE_LATE;
-        (0..FOUR).all(goes_on) && words.first().is_none_or(agrees) && super::go_on_one_by_one(rest, ordered)
+        (0..FOUR).all(goes_on) && words.first().is_none_or(|first| is_late(first) == ARE_LATE) && go_on_one_by_one(rest, ordered)
     }
 
     #[target_feature(enable = "avx2")]
     fn load(words: &[u64; 4]) -> __m256i {
-        // SAFETY: as many bytes; any alignment will do.
-        unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+        let [first, second, third, fourth] = words.map(u64::cast_signed);
+        _mm256_set_epi64x(fourth, third, second, first)
     }
 
     #[target_feature(enable = "avx2")]
     fn store(parts: [__m256i; 3]) -> [u64; FOUR] {
-        let mut words = [0_u64; FOUR];
+        let mut words = [0; FOUR];
         for (four, part) in words.as_chunks_mut::<4>().0.iter_mut().zip(parts) {
-            // SAFETY: as for `load`.
-            unsafe { _mm256_storeu_si256(four.as_mut_ptr().cast(), part) };
+            *four = [
+                _mm256_extract_epi64::<0>(part),
+                _mm256_extract_epi64::<1>(part),
+                _mm256_extract_epi64::<2>(part),
+                _mm256_extract_epi64::<3>(part),
+            ];
         }
-        words
+        words.map(i64::cast_unsigned)
     }
 }
 
