@@ -148,7 +148,8 @@ impl Arena {
         self.core.header.root(slot).map(|word| word.load(Acquire)).ok_or(Error::Root(slot))
     }
 
-    /// Sets such a word. Any thread, atomic; not while something is published there. The first block of an arena has offset 0, too: a published block never has.
+    /// Sets such a word. Any thread, atomic; not while something is published there. The first block of an arena has offset 0,
+    /// too: a published block never has.
     ///
     /// # Errors
     /// [`Error::Root`].

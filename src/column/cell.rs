@@ -15,8 +15,8 @@
 //! A column has a row of small cells for ordered batches, two rows of medium cells, ordinary and aligned, a row for requests with
 //! an alignment above 16 bytes, and then a row for each zone. Cells of the first four are
 //! *narrow*: their stacks have room for seven. Row by row, class by class: the cells of one zone lie side by side, seven
-//! lines apart, so that their first lines spread over all sets of a cache (narrow ones two apart, over half of them). An arena in a file or in given
-//! memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
+//! lines apart, so that their first lines spread over all sets of a cache (narrow ones two apart, over half of them). An arena in a
+//! file or in given memory that is small for its columns has rows for the first zones only, and neighbouring zones share one
 //! ([`Rows`]). An arena whose many columns are each used a little, as a service's, has narrow cells for its zones, too, behind the
 //! place of the wide ones, which nothing ever touches: what a column uses of a zone then lies on one page or two instead of three.
 //!

@@ -60,7 +60,7 @@ impl<'a> Judged<'a> {
         // SAFETY: M1, R1: a live block of the region, as large; nobody else knows it yet.
         let superblock = unsafe { block.as_ref() };
         let log = Log::find(arena, &superblock.log)?;
-        let leftovers = Leftovers::of(arena, block, superblock)?;
+        let leftovers = Leftovers::of(arena, superblock)?;
         let mut special = log.blocks();
         special.insert(block.cast());
         let mut newest: HashMap<&str, (Concept<'_>, FoundSlot)> = HashMap::new();
@@ -69,7 +69,7 @@ impl<'a> Judged<'a> {
             let found = FoundSlot { slot: Slot::at(block), usable, column };
             if !Durable::counts(superblock, found.slot.mark()) {
                 if !special.contains(&block) {
-                    leftovers.check(superblock, &found)?;
+                    leftovers.check(&found)?;
                     unused.push(block);
                 }
                 return Ok(());
@@ -106,7 +106,7 @@ impl<'a> Judged<'a> {
 /// What may be in a region beside what is kept.
 struct Leftovers<'a> {
     arena: &'a Arena,
-    superblock: NonNull<Superblock>,
+    superblock: &'a Superblock,
     /// Whether its service has closed it (B4).
     closed: bool,
     /// The words of the roots that are the program's, which may name blocks.
@@ -114,31 +114,32 @@ struct Leftovers<'a> {
 }
 
 impl<'a> Leftovers<'a> {
-    fn of(arena: &'a Arena, at: NonNull<Superblock>, superblock: &Superblock) -> Result<Self, Error> {
+    fn of(arena: &'a Arena, superblock: &'a Superblock) -> Result<Self, Error> {
         let closed = !arena.was_recovered() && superblock.state.load(Relaxed) == CLOSED;
         let roots = (0..ROOT).map(|root| arena.root(root)).filter(|word| *word != Ok(0)).collect::<Result<_, _>>()?;
-        Ok(Self { arena, superblock: at, closed, roots })
+        Ok(Self { arena, superblock, closed, roots })
     }
 
     /// A block that is none of those that are kept: it was on its way, or the region is refused.
-    fn check(&self, superblock: &Superblock, found: &FoundSlot) -> Result<(), Error> {
+    fn check(&self, found: &FoundSlot) -> Result<(), Error> {
         let refused = |why| Err(Error::Format { name: self.arena.name(), why });
-        let mark = found.slot.mark();
+        let (mark, is_whole) = (found.slot.mark(), found.slot.is_whole(found.usable));
+        let is_of_a_batch = is_whole && Durable::is_of_a_batch(self.superblock, mark);
         // Whatever names it: a program may note where a concept lay. A batch that was not committed has none left when it is over.
-        if mark == Slot::retired(superblock.mark.load(Relaxed)) || !self.closed && Durable::is_of_a_batch(superblock, mark) {
+        if mark == Slot::retired(self.superblock.mark.load(Relaxed)) || !self.closed && is_of_a_batch {
             return Ok(());
         }
         let block = found.slot.block();
         let offset = self.arena.offset_of(block.as_ptr()).map(|offset| offset as u64);
         if self.closed {
-            refused(if found.slot.is_whole(found.usable) {
+            refused(if is_whole {
                 "the mark of a concept in it is damaged"
             } else {
                 "it holds a block that is not its service's: another program's, or damaged"
             })
         } else if offset.is_some_and(|offset| self.roots.contains(&offset)) {
             refused("a root that is not its service's names a block that is no concept's: another program's, or damaged")
-        } else if self.arena.is_published(block) && !self.arena.lie_together(block, self.superblock.cast()) {
+        } else if self.arena.is_published(block) && !self.arena.lie_together(block, NonNull::from(self.superblock).cast()) {
             // (Where memory is scarce, what lies beside the superblock serves as well.)
             refused("it holds a block that was published, and is not its service's: another program's, or damaged")
         } else {
