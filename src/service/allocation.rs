@@ -14,7 +14,6 @@
 //! is served. What the column learns, and the decision, are kept once the memory is there; a batch whose requests teach each other
 //! does not forget that when it is undone, and its pools keep the peaks that it raised.
 
-use core::cell::Cell;
 use core::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
 use super::admission::Permit;
+use super::discards::WaitBudget;
 use super::durable::Durable;
 use super::lock::MutexGuard;
 use super::node::{Node, State};
@@ -31,7 +31,6 @@ use super::registry::TOGETHER;
 use super::result::{AllocationResult, Granted, MemorySlot};
 use super::service::MemoryAllocationService;
 use super::slot::{Concept, MARK, Slot};
-use super::upkeep::EPOCHS;
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
@@ -39,17 +38,10 @@ use crate::guidance::{
     Stimulus, Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
 };
 use crate::spike::SpikeTime;
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::{Acquire, Relaxed};
 
 /// Hints that enter the key of a decision, and so those that a remembered decision was made with.
 const KEYED_HINTS: usize = 64;
-/// How long a call waits for memory that readers still had pinned a moment ago, however many requests it has: longer than a thread
-/// that reads is interrupted for others, mostly.
-const RECLAIM: Duration = Duration::from_millis(20);
-
-/// Discarded blocks that are handed to the epoch together.
-const DISCARDS: usize = 64;
-
 /// What is known of a request before it is let in.
 pub(super) struct Plan<'p> {
     pub(super) encoding: TtfsEncoding,
@@ -92,33 +84,6 @@ impl<'c> Terms<'c> {
     /// Those of a request on its own, whose slot gets this mark.
     pub(super) const fn alone(mark: u64, patience: &'c WaitBudget) -> Self {
         Self { batch: 0, mark, on_trial: false, stands: true, patience }
-    }
-}
-
-/// How long a call may still wait for memory that is on its way: a batch of many requests that are refused does not wait for each.
-pub(super) struct WaitBudget(Cell<Duration>);
-
-impl WaitBudget {
-    /// That of a call that has not waited yet.
-    pub(super) const fn new() -> Self {
-        Self(Cell::new(RECLAIM))
-    }
-
-    /// A request begins to wait.
-    fn begin(&self) -> Waiting<'_> {
-        Waiting { patience: self, until: Instant::now() + self.0.get() }
-    }
-}
-
-/// A request that waits, or looks again for what came: both take of the call's patience.
-struct Waiting<'c> {
-    patience: &'c WaitBudget,
-    until: Instant,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.patience.0.set(self.until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -584,87 +549,6 @@ impl MemoryAllocationService {
         self.pools.iter().map(Pool::used_bytes).sum()
     }
 
-    /// Waits until more was given back of what was discarded than the caller has seen before it looked for memory. Whether it was: by
-    /// whichever thread, and however much is discarded meanwhile. What nobody holds up is not waited for, and comes whenever `until` is.
-    fn reclaim(&self, given_back: u64, until: Instant) -> bool {
-        let mut collections = 0;
-        loop {
-            let now = self.spare.given_back.load(Acquire);
-            if now != given_back {
-                return true;
-            }
-            if self.spare.discarded.load(Relaxed) == now {
-                return false;
-            }
-            self.collect_once();
-            if self.spare.given_back.load(Acquire) != given_back {
-                return true;
-            }
-            collections += 1;
-            if Instant::now() < until {
-                // Whoever is pinned gets a chance to go on.
-                std::thread::yield_now();
-            } else if collections >= EPOCHS {
-                return false;
-            }
-        }
-    }
-
-    /// Gives a slot's block back, once nobody is pinned who might have found it (V2). Until as many wait that it pays to hand them
-    /// to the epoch, they wait where whoever needs memory finds them: were they handed over one by one, they would lie with this
-    /// thread, which may rest for long.
-    pub(super) fn discard(&self, slot: Slot) {
-        if self.put_aside(slot) >= DISCARDS {
-            self.collect_once();
-        }
-    }
-
-    /// The same, until the next collection: nothing comes back by this. How many wait.
-    pub(super) fn put_aside(&self, slot: Slot) -> usize {
-        slot.set_mark(Slot::retired(self.mark()));
-        self.spare.discarded.fetch_add(1, Relaxed);
-        let mut discards = self.discards.lock();
-        discards.push(SendBlock(slot.block()));
-        discards.len()
-    }
-
-    /// Hands what was discarded to the epoch, and gives back what nobody is pinned for any more, of some of it: what is
-    /// discarded waits for two epochs, so it comes back by the [`EPOCHS`]th call.
-    pub(super) fn collect_once(&self) {
-        let mut waiting = std::mem::take(&mut *self.discards.lock());
-        if waiting.is_empty() {
-            self.epoch.pin().flush();
-        }
-        while !waiting.is_empty() {
-            self.hand_over(waiting.split_off(waiting.len().saturating_sub(DISCARDS)));
-        }
-    }
-
-    /// Hands discarded blocks to the epoch, for whichever thread comes by when nobody is pinned any more who might have found them.
-    fn hand_over(&self, blocks: Vec<SendBlock>) {
-        let guard = self.epoch.pin();
-        let (arena, pins, spare) = (self.arena.weak(), self.pins.clone(), self.spare.clone());
-        // SAFETY: V2: nobody can find the slots any more, and who found one is pinned before. The closure owns all
-        // that it touches: the arena is open while it has it, or gone and then there is nothing to give back.
-        unsafe {
-            guard.defer_unchecked(move || {
-                let arena = arena.upgrade();
-                for block in blocks {
-                    if let Some(arena) = &arena
-                        && pins.retires(block.0)
-                    {
-                        // A block that was given once is taken back once: this cannot be refused.
-                        spare.give_back(arena, block.0);
-                    }
-                    // Release: who sees that it came back finds it.
-                    spare.given_back.fetch_add(1, Release);
-                }
-            });
-        }
-        // What is not flushed would lie with this thread, until it comes by again.
-        guard.flush();
-    }
-
     fn granted(&self, placed: &Placed, encoding: TtfsEncoding, strategy: Strategy, version: u64, start: Instant) -> Granted {
         Granted {
             memory_slot: self.slot_of(&placed.taken, version),
@@ -805,11 +689,6 @@ pub(super) fn others_named<'a>(request: &Asked<'a>) -> impl DoubleEndedIterator<
     let id = request.concept_id;
     request.locality_hints.iter().map(String::as_str).filter(move |&hint| hint != id && is_concept_id(hint))
 }
-
-/// A block on its way to whoever gives it back.
-pub(super) struct SendBlock(NonNull<u8>);
-// SAFETY: V2: it is but an address until nobody else uses the block, which any thread may free then.
-unsafe impl Send for SendBlock {}
 
 /// Two texts in one: `concat` without its detours, five times for each answer.
 fn joined(label: &str, rest: &str) -> String {

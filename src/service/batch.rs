@@ -19,7 +19,8 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as Scratch;
 
 use super::admission::Permit;
-use super::allocation::{Hints, Learnt, Seen, Terms, WaitBudget, others_named};
+use super::allocation::{Hints, Learnt, Seen, Terms, others_named};
+use super::discards::WaitBudget;
 use super::durable::{BATCHES, Batch};
 use super::result::{AllocationResult, Granted};
 use super::service::MemoryAllocationService;

@@ -18,7 +18,8 @@
 //! allocation  allocate, update               batch       many at once
 //! batches     those of them under way        lock        parking_lot's lock, or loom's
 //! concepts    read, deallocate, link, list   pins, pin   content that stays for longer
-//! upkeep      maintenance                durable     what a region file keeps, and reopening
+//! upkeep      maintenance                discards    what readers may still see, until it is given back
+//! durable     what a region file keeps, and reopening
 //! service     the parts together, metrics    spare       where slots are left, when spans are scarce
 //! lent        the arena, which closes with it
 //! ```
@@ -48,6 +49,8 @@ pub(crate) mod batches;
 mod concepts;
 #[cfg(not(loom))]
 mod config;
+#[cfg(not(loom))]
+mod discards;
 #[cfg(not(loom))]
 mod durable;
 #[cfg(not(loom))]

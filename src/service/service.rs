@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::admission::Gate;
-use super::allocation::SendBlock;
 use super::batches::Batches;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
+use super::discards::SendBlock;
 use super::durable::{Durable, Judged};
 use super::engine::AllocationEngine;
 use super::epoch::Epoch;
