@@ -2,7 +2,7 @@
 //!
 //! Two functions, read top to bottom; everything that is not usual is out of line. A free checks
 //! its own block, but makes the stores of the one before it, whose addresses are long known: it
-//! *holds one free back* (see ARCHITECTURE.md for what that brings). The live bit of the one before is cleared
+//! *holds one free back* (see DECISIONS.md for what that brings). The live bit of the one before is cleared
 //! before the check, so that a second free of it needs no test of its own.
 //!
 //! ```text

@@ -100,7 +100,7 @@ pub(crate) struct Collected {
 /// Takes back what others freed among `bits` of a word (step c): clears the live bits and the
 /// remote bits, in that order. (A bit whose block is not live comes from two threads freeing one
 /// block at the same instant, and is dropped; but if the slot was handed out again before, the bit takes
-/// it from its new owner: README names this limit.)
+/// it from its new owner: LIMITS.md names this.)
 #[inline(always)]
 pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> Collected {
     // Acquire: the freeing threads' use of the blocks comes before what we do with them.
