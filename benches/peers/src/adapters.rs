@@ -25,6 +25,8 @@ pub enum Demand {
     Threads,
     /// Blocks with spike times, to be visited in the order of these.
     Spikes,
+    /// To touch no more memory than it needs.
+    Thrift,
 }
 
 /// The allocator that the others are compared with.
@@ -33,25 +35,26 @@ pub const SUBJECT: &str = "engram";
 pub const BATCH: &str = "engram-batch";
 
 /// Every allocator, in the order of the report's columns.
-pub const ALL: [Adapter; 13] = [
+pub const ALL: [Adapter; 14] = [
     Adapter::new(SUBJECT),
     Adapter::new("mimalloc"),
     Adapter::new("snmalloc"),
     Adapter::new("rpmalloc"),
     Adapter::new("jemalloc"),
     Adapter::new("system"),
-    Adapter { serves: &[Demand::OneThread, Demand::Spikes], ..Adapter::new("tlsf") },
-    Adapter::variant("engram-held", &[Demand::OneThread]),
-    Adapter::variant("engram-rust", &[Demand::OneThread]),
-    Adapter::variant("engram-spikes", &[Demand::OneThread]),
-    Adapter::variant("engram-nozones", &[Demand::OneThread, Demand::Spikes]),
-    Adapter::variant("engram-unheld", &[Demand::OneThread, Demand::Threads]),
+    Adapter { serves: &[Demand::OneThread, Demand::Spikes, Demand::Thrift], ..Adapter::new("tlsf") },
+    Adapter::variant("engram-held", &[Demand::OneThread, Demand::Thrift]),
+    Adapter::variant("engram-rust", &[Demand::OneThread, Demand::Thrift]),
+    Adapter::variant("engram-spikes", &[Demand::OneThread, Demand::Thrift]),
+    Adapter::variant("engram-nozones", &[Demand::OneThread, Demand::Spikes, Demand::Thrift]),
+    Adapter::variant("engram-prefault", &[Demand::OneThread, Demand::Threads, Demand::Spikes]),
+    Adapter::variant("engram-unheld", &[Demand::OneThread, Demand::Threads, Demand::Thrift]),
     Adapter::variant(BATCH, &[Demand::Spikes]),
 ];
 
 impl Adapter {
     const fn new(name: &'static str) -> Self {
-        Self { name, variant: false, serves: &[Demand::OneThread, Demand::Threads, Demand::Spikes] }
+        Self { name, variant: false, serves: &[Demand::OneThread, Demand::Threads, Demand::Spikes, Demand::Thrift] }
     }
 
     const fn variant(name: &'static str, serves: &'static [Demand]) -> Self {

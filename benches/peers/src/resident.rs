@@ -19,7 +19,7 @@ use std::{env, fs, ptr};
 /// Measures every allocator on every trace.
 pub fn measure(residents: &[Resident], adapters: &[&Adapter], report: &mut Report) -> Result<()> {
     for resident in residents {
-        for (index, adapter) in adapters.iter().enumerate().filter(|(_, adapter)| adapter.serves(Demand::OneThread)) {
+        for (index, adapter) in adapters.iter().enumerate().filter(|(_, adapter)| adapter.serves(Demand::Thrift)) {
             let ratio = ask_child(adapter, &resident.trace)?;
             report.add(std::slice::from_ref(&resident.line), index, &[ratio]);
         }

@@ -11,6 +11,8 @@ pub type Status = i32;
 pub const OK: Status = 0;
 /// `ENGRAM_E_BUSY`: somebody holds the column.
 pub const E_BUSY: Status = -5;
+/// `ENGRAM_ARENA_PREFAULT`: all memory is touched at open.
+pub const ARENA_PREFAULT: u32 = 1 << 0;
 /// `ENGRAM_ARENA_ABORT`: misuse prints one line and aborts.
 pub const ARENA_ABORT: u32 = 1 << 4;
 /// `ENGRAM_ARENA_NO_ZONES`: spike times are ignored.
