@@ -84,7 +84,8 @@ impl ArenaBuilder {
         self
     }
 
-    /// Touches every page of user memory and of the metadata at open, so that later accesses do not fault. Default off. (The columns'
+    /// Touches every page of user memory and of the metadata at open, so that later accesses do not fault: of anonymous memory in huge
+    /// pages, where the system has them (`madvise`). Default off. (The columns'
     /// part of the metadata, 200 KiB each, or less in a file, is left out if it takes more than user memory and more than 64 MiB. In a
     /// file on a disk the first store to a page faults once more whenever the system has written it back, [`Arena::sync`] included;
     /// in a file in memory (tmpfs) none does.)

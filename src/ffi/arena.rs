@@ -16,7 +16,8 @@ pub struct engram_arena {
     pub(crate) arena: Arena,
 }
 
-/// Touch every page of user memory and of the metadata at open: no page fault later. (The columns' part of the metadata, 200 KiB each,
+/// Touch every page of user memory and of the metadata at open: no page fault later. Of anonymous memory they are huge pages where the
+/// system has them. (The columns' part of the metadata, 200 KiB each,
 /// or less in a file, is left out if it takes more than user memory and more than 64 MiB. In a file on a disk the first store to a page
 /// faults once more whenever the system has written it back, `engram_arena_sync` included; in a file in memory (tmpfs) none does.)
 pub const ENGRAM_ARENA_PREFAULT: u32 = 1 << 0;

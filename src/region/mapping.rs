@@ -102,10 +102,11 @@ impl Mapping {
         Ok(())
     }
 
-    /// Asks for huge pages; where the system has none, ordinary ones serve.
-    pub(crate) fn ask_for_huge_pages(&self, offset: usize, bytes: usize) {
+    /// Asks for huge pages from here on, now and by and by; where the system has none, ordinary ones serve. Or, if they are not
+    /// `wanted`, has the system keep the pages that there are, of whatever size, as they are.
+    pub(crate) fn ask_for_huge_pages(&self, offset: usize, bytes: usize, wanted: bool) {
         if let Self::Mapped(mapped) = self {
-            mapped.ask_for_huge_pages(offset, bytes);
+            mapped.ask_for_huge_pages(offset, bytes, wanted);
         }
     }
 
@@ -209,11 +210,11 @@ impl Mapped {
         self.0.len()
     }
 
-    fn ask_for_huge_pages(&self, offset: usize, bytes: usize) {
+    fn ask_for_huge_pages(&self, offset: usize, bytes: usize, wanted: bool) {
         #[cfg(target_os = "linux")]
-        let _ = self.0.advise_range(memmap2::Advice::HugePage, offset, bytes);
+        let _ = self.0.advise_range(if wanted { memmap2::Advice::HugePage } else { memmap2::Advice::NoHugePage }, offset, bytes);
         #[cfg(not(target_os = "linux"))]
-        let _ = (offset, bytes);
+        let _ = (offset, bytes, wanted);
     }
 
     fn lock(&self) -> Result<()> {
@@ -258,7 +259,7 @@ impl Mapped {
         self.layout.size()
     }
 
-    fn ask_for_huge_pages(&self, _offset: usize, _bytes: usize) {}
+    fn ask_for_huge_pages(&self, _offset: usize, _bytes: usize, _wanted: bool) {}
 
     fn lock(&self) -> Result<()> {
         Ok(())

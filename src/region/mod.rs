@@ -268,7 +268,7 @@ pub(crate) enum Backing {
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, in both faces")]
 pub(crate) struct RegionOptions {
-    /// Touch every page of user memory at open, and the first bytes of the metadata.
+    /// Touch every page of user memory at open, and the first bytes of the metadata; of anonymous memory in huge pages.
     pub(crate) prefault: bool,
     /// How many of them.
     pub(crate) prefault_metadata: usize,
@@ -348,17 +348,16 @@ impl Region {
         Self { mapping, start, extent, origin, file, opened_by: Opener::this() }
     }
 
-    /// Asks for huge pages, locks the region into memory and touches it, as far as that is asked for. May call the system.
+    /// Asks for huge pages, touches the region and locks it into memory, as far as that is asked for. May call the system.
     ///
     /// # Errors
     /// [`Error::Os`] if it cannot be locked.
     pub(crate) fn prepare(&mut self, options: RegionOptions) -> Result<()> {
-        // Before it is locked, which takes the pages.
-        self.ask_for_huge_pages(options);
+        // Locking comes last: it takes pages, too, and small ones.
+        self.prepare_anew(options);
         if options.lock {
             self.mapping.lock()?;
         }
-        self.prefault(options);
         Ok(())
     }
 
@@ -370,15 +369,26 @@ impl Region {
 
     fn ask_for_huge_pages(&self, options: RegionOptions) {
         if options.huge_pages {
-            self.mapping.ask_for_huge_pages(self.start + self.extent.data, self.capacity());
+            self.mapping.ask_for_huge_pages(self.start + self.extent.data, self.capacity(), true);
         }
     }
 
+    /// Touches what is to be touched. Of anonymous memory all of that is taken anyway: in huge pages, where the system has them.
     fn prefault(&self, options: RegionOptions) {
-        if options.prefault {
-            self.mapping.prefault(self.start, PAGE);
-            self.mapping.prefault(self.start + self.extent.metadata, options.prefault_metadata);
-            self.touch(self.capacity());
+        if !options.prefault {
+            return;
+        }
+        self.mapping.prefault(self.start, PAGE);
+        let metadata = (self.start + self.extent.metadata, options.prefault_metadata);
+        for (offset, bytes) in [metadata, (self.start + self.extent.data, self.capacity())] {
+            if self.is_anonymous() {
+                self.mapping.ask_for_huge_pages(offset, bytes, true);
+            }
+            self.mapping.prefault(offset, bytes);
+            if self.is_anonymous() {
+                // To gather small ones later would make whoever touches them meanwhile fault.
+                self.mapping.ask_for_huge_pages(offset, bytes, false);
+            }
         }
     }
 
