@@ -18,6 +18,11 @@
  * named. A held column is not to be used by a handler that interrupts its holder.) Where the library was loaded by dlopen, a thread's
  * first call may take the thread's part of its memory from malloc: one engram_last_error() in each thread brings it beforehand.
  *
+ * Host memory, that of malloc. Of an arena's functions engram_arena_open, engram_arena_snapshot and, for ENGRAM_E_OS,
+ * engram_last_error_message take some, and engram_arena_close frees what opening took. The others take none: an arena may be what the
+ * program's malloc is made of, if these three have their memory from elsewhere. (In a snapshot there would be, as blocks, what it had
+ * from the arena itself.) The service's functions take host memory.
+ *
  * How long it takes. "RT": a bounded number of steps, no lock, no system call. "Wait-free": bounded whatever other threads
  * do. "Lock-free": some thread always gets on. "Blocking": may call the system.
  *
@@ -389,7 +394,7 @@ engram_status engram_last_error(void);
 
 // Writes what the calling thread's last failure was about, as `snprintf` would: at most `capacity`
 // bytes with the NUL; returns the full length without it. Empty if nothing failed yet. Any, RT, but for
-// `ENGRAM_E_OS`, whose text the system gives.
+// `ENGRAM_E_OS`, whose text the system gives; takes host memory then.
 size_t engram_last_error_message(char *buffer, size_t capacity);
 
 // Sets a config to its defaults. `struct_size` is `sizeof(engram_arena_config)`; another size is
@@ -402,7 +407,7 @@ engram_status engram_arena_config_init(struct engram_arena_config *config, size_
 // damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
 // asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened.
 // A link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any,
-// blocking.
+// blocking. Takes host memory.
 engram_status engram_arena_open(const struct engram_arena_config *config,
                                 struct engram_arena **out);
 
@@ -416,11 +421,13 @@ size_t engram_arena_size(const struct engram_arena_config *config);
 // at, are `ENGRAM_E_BUSY` in it for good, and `engram_arena_verify` may name an invariant that one was about to restore; it
 // may allocate and free. It may not use its parent's arena in a file, or in memory that they share; if it closes it, as the
 // end of a program may, its parent's stays open. It does not keep the file locked once its parent has closed it, but if its
-// parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking.
+// parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking. Frees
+// host memory.
 engram_status engram_arena_close(struct engram_arena *arena);
 
 // Checks the invariants that ARCHITECTURE.md lists as checked: `ENGRAM_E_INTERNAL`, and a message that names it, if one is
-// broken. One thread, while nothing else runs; blocking.
+// broken. `ENGRAM_E_OS` if the system gives no memory to work in, which is mapped meanwhile: none is the host's. One thread, while
+// nothing else runs; blocking.
 engram_status engram_arena_verify(const struct engram_arena *arena);
 
 // Whether `p` points into the arena's user memory. Any, RT.
@@ -568,7 +575,8 @@ engram_status engram_arena_sync(struct engram_arena *arena);
 // a file, or to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays:
 // `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened
 // meanwhile: it is not replaced; nor is what cannot be opened to see that: `ENGRAM_E_OS`. Its mode is that of what it replaces, or else
-// of the arena's own file, or else of any new file. While nothing else uses the arena; blocking.
+// of the arena's own file, or else of any new file. While nothing else uses the arena; blocking. Takes host memory: if
+// that comes from the arena itself, it is in the copy, too, as blocks that nobody frees.
 engram_status engram_arena_snapshot(struct engram_arena *arena,
                                     const char *path);
 

@@ -7,6 +7,8 @@
 //! an arena grows, an error that formats itself, or a decommit inside a free would break it. Two
 //! controls show that the child does end at a system call and at a host allocation.
 //!
+//! What may call the system, and takes no host memory, is done in a child that may not have the latter alone.
+//!
 //! System calls can be forbidden on Linux; on other platforms nothing is tested here.
 #![cfg(all(target_os = "linux", not(loom), not(miri)))]
 
@@ -22,9 +24,10 @@ use core::hint::black_box;
 use core::ptr::{NonNull, null_mut};
 use std::alloc::System;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use child::{End, Outcome, Report, fork};
-use engram::{Arena, BatchFlags, Column, Error, Request, SpikeTime};
+use engram::{Arena, ArenaBuilder, BatchFlags, Column, Error, Maintained, Request, SpikeTime};
 use folder::Folder;
 use promises::{CHUNK, Random, arena, built, column, held, in_zone, layout};
 
@@ -87,15 +90,20 @@ fn forbid_system_calls() {
 
 /// Forks a child that opens an arena of 64 MiB, and does `work` with everything else forbidden.
 fn forbidding(work: impl FnOnce(&mut Child)) -> Outcome {
+    forbidding_in(Arena::builder(), forbid_system_calls, work)
+}
+
+/// Forks a child that opens an arena of 64 MiB as `builder` says, and does `work` without host memory, and without what `forbid` forbids.
+fn forbidding_in(builder: ArenaBuilder, forbid: fn(), work: impl FnOnce(&mut Child)) -> Outcome {
     fork(|report| {
         // Never dropped: that would call the system.
-        let arena: &'static Arena = Box::leak(Box::new(arena(64 << 20)));
+        let arena: &'static Arena = Box::leak(Box::new(built(builder.capacity(64 << 20).columns(4))));
         drop(held(arena, 0));
         arena.alloc(None, layout(16, 16), SpikeTime::NONE).expect("there is memory");
         let blocks = Vec::with_capacity(1 << 23);
         let mut child = Child { arena, blocks, report };
         FORBIDDEN.store(true, Relaxed);
-        forbid_system_calls();
+        forbid();
         work(&mut child);
         report.say("finished");
         // SAFETY: always sound; dropping anything would free host memory.
@@ -108,12 +116,22 @@ type Step = (&'static str, fn(&mut Child));
 
 /// Runs `steps` in such a child, and fails unless it finished.
 fn assert_silent(steps: &[Step]) {
-    let outcome = forbidding(|child| {
-        for (name, step) in steps {
-            child.report.say(name);
-            step(child);
-        }
-    });
+    assert_finished(&forbidding(|child| take(steps, child)));
+}
+
+/// The same, but that only host memory is forbidden, in an arena as `builder` says.
+fn assert_without_host_memory(builder: ArenaBuilder, steps: &[Step]) {
+    assert_finished(&forbidding_in(builder, || (), |child| take(steps, child)));
+}
+
+fn take(steps: &[Step], child: &mut Child) {
+    for (name, step) in steps {
+        child.report.say(name);
+        step(child);
+    }
+}
+
+fn assert_finished(outcome: &Outcome) {
     assert_eq!(outcome.end, End::Exit(0), "a system call or host allocation in {:?}", outcome.said.last());
     assert_eq!(outcome.last(), "finished", "{outcome:?}");
 }
@@ -350,6 +368,88 @@ fn looking_and_resetting(child: &mut Child) {
     child.check(child.arena.metrics().live_blocks() == 1, "the reset left blocks");
 }
 
+/// Into words of a block, and into roots.
+fn publications(child: &mut Child) {
+    let named = child.arena.alloc_zeroed(Some(column(1)), layout(4096, 4096), SpikeTime::NONE);
+    child.keep(named);
+    let words = child.blocks[0].as_ptr().cast::<u64>();
+    for (index, size) in SIZES.into_iter().enumerate() {
+        let any = (index % 2 == 0).then_some(column(2));
+        let Some(place) = NonNull::new(words.wrapping_add(index)) else { continue };
+        // SAFETY: a word of the child's own block, which nobody else uses.
+        let done = unsafe {
+            child.arena.publish(any, layout(size, 16), SpikeTime::NONE, place).is_ok()
+                && child.arena.unpublish(place).is_ok()
+                && child.arena.unpublish(place).is_err()
+                && child.arena.publish_root(any, layout(size, 64), in_zone(2), 5).is_ok()
+                && child.arena.unpublish_root(5).is_ok()
+        };
+        child.check(done, "no publication");
+    }
+    let roots = child.arena.set_root(3, 77).is_ok() && child.arena.root(3) == Ok(77) && child.arena.root(16).is_err();
+    child.check(roots, "no root");
+    free_unheld(child);
+}
+
+/// Text of at most so many bytes.
+struct Page([u8; 8192], usize);
+
+impl core::fmt::Write for Page {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let place = self.0.get_mut(self.1..self.1 + text.len()).ok_or(core::fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.1 += text.len();
+        Ok(())
+    }
+}
+
+fn questions(child: &mut Child) {
+    let mut page = Page([0; 8192], 0);
+    let metrics = child.arena.metrics();
+    child.check(metrics.write_json(&mut page).is_ok() && metrics.write_openmetrics(&mut page).is_ok(), "no text");
+    let block = child.arena.alloc(Some(column(3)), layout(100, 16), SpikeTime::NONE);
+    child.keep(block);
+    let (arena, p) = (child.arena, child.blocks[0].as_ptr());
+    let there = arena.offset_of(p).and_then(|offset| arena.at(offset)) == Some(p) && arena.contains(p);
+    child.check(there && arena.good_size(100) == arena.usable_size(p), "the block is elsewhere");
+    free_unheld(child);
+}
+
+/// With blocks of every kind, some of them freed by others, some columns held.
+fn verifying(child: &mut Child) {
+    let holder = hold(child, 1);
+    each_kind(child, |_, size, align, spike| holder.alloc(size, align, spike));
+    each_kind(child, |arena, size, align, spike| arena.alloc(Some(column(1)), layout(size, align), spike));
+    // SAFETY: a block of the child's own, forgotten.
+    let freed = child.blocks.pop().is_some_and(|block| unsafe { child.arena.free(block) }.is_ok());
+    child.check(freed && child.arena.verify().is_ok(), "an invariant is broken");
+    free_unheld(child);
+    child.check(child.arena.verify().is_ok(), "an invariant is broken");
+    drop(holder);
+    child.check(child.arena.verify().is_ok(), "an invariant is broken");
+}
+
+fn maintaining(child: &mut Child) {
+    each_kind(child, |arena, size, align, spike| arena.alloc(Some(column(2)), layout(size, align), spike));
+    free_unheld(child);
+    let maintained = (0..100).any(|_| child.arena.maintain(Duration::from_millis(50)) == Ok(Maintained::All));
+    child.check(maintained, "not maintained");
+}
+
+fn syncing(child: &mut Child) {
+    child.check(child.arena.sync().is_ok(), "not on disk");
+}
+
+/// So an arena may be what a program has its memory from. Seen with: a check that gathers in vectors and tables of the host's.
+#[test]
+fn no_maintenance_check_or_sync_takes_host_memory() {
+    let steps: &[Step] = &[("maintaining", maintaining), ("verifying", verifying), ("syncing", syncing), ("maintaining", maintaining)];
+    assert_without_host_memory(Arena::builder(), steps);
+    let folder = Folder::new("without-host-memory");
+    assert_without_host_memory(Arena::builder().path(folder.file("arena.engram")), steps);
+    assert_without_host_memory(Arena::builder().path(folder.file("arena.engram")), steps);
+}
+
 #[test]
 fn no_allocation_and_no_free_on_a_held_column_calls_the_system_or_the_host_allocator() {
     assert_silent(&[
@@ -366,6 +466,8 @@ fn no_allocation_and_no_free_without_holding_a_column_does() {
     assert_silent(&[
         ("unheld allocations", unheld_allocations),
         ("allocations while the column is held", allocations_while_the_column_is_held),
+        ("publications", publications),
+        ("questions", questions),
     ]);
 }
 

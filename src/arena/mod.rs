@@ -230,6 +230,10 @@ impl ArenaBuilder {
 /// A lock-free real-time arena. Dropping it closes it and unmaps everything: no block may be used afterwards, until a
 /// region file, or given memory, is opened again.
 ///
+/// Host memory, that of the global allocator, is taken by [`ArenaBuilder`], [`Arena::map`] and [`Arena::snapshot`], by the text of an
+/// error of the system, and by a [`RegionView`](crate::RegionView); dropping the arena frees what opening took. Nothing else takes any:
+/// an arena may be what the global allocator is made of, if these have their memory from elsewhere.
+///
 /// ```
 /// use core::alloc::Layout;
 /// use engram::{Arena, SpikeTime};

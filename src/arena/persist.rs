@@ -169,7 +169,8 @@ impl Arena {
     /// Copies the arena, whatever it lies in, into a region file, which is a closed one: opening it is going back to
     /// this moment. The file is written under another name, brought to disk and renamed: it is there whole or not at
     /// all. Its permissions are those of what it replaces, or else of the region's own file, or else of any new file. While nothing
-    /// else uses the arena. Blocks.
+    /// else uses the arena. Blocks. Takes host memory: if that comes from the arena itself, it is in the copy, too, as blocks that
+    /// nobody frees.
     ///
     /// # Errors
     /// [`Error::ArenaHeld`] while a column is held; [`Error::Format`] if what is there is no file; [`Error::FileBusy`] if the file

@@ -83,7 +83,7 @@ pub struct ChunkView {
 
 impl Arena {
     /// What each chunk and span serves, in address order. Any thread; a picture of a moment, and
-    /// exact while nothing runs.
+    /// exact while nothing runs. Takes host memory.
     pub fn map(&self) -> Vec<ChunkView> {
         self.core.picture(&self.core.used_chunks())
     }
@@ -112,7 +112,7 @@ impl Core {
     pub(crate) fn picture(&self, used: &[ChunkId]) -> Vec<ChunkView> {
         let free = |chunk: ChunkId| ChunkView { index: chunk.0 - 1, spans: [SpanView::Free; CHUNK_SPANS] };
         let mut map: Vec<_> = self.chunk_ids().map(free).collect();
-        for (span, found) in self.heads(used, Self::read_owned) {
+        for (span, found) in self.heads(used.iter().copied(), Self::read_owned) {
             let Ok(head) = found else { continue };
             let Some(view) = self.view(span, head) else { continue };
             for rest in span.0..span.0 + head.spans() {
@@ -164,6 +164,12 @@ impl Core {
     /// What each column has, by its number; nothing lies outside of the chunks `used`.
     pub(crate) fn holdings(&self, used: &[ChunkId]) -> Vec<Holdings> {
         let mut all = vec![Holdings::default(); self.column_count() as usize];
+        self.each_holding(used.iter().copied(), |index, holdings| all[index as usize] = all[index as usize].and(holdings));
+        all
+    }
+
+    /// Calls `each` with columns, and with what they have in a span or run, or as a large block. Takes no host memory.
+    pub(crate) fn each_holding(&self, used: impl Iterator<Item = ChunkId>, mut each: impl FnMut(u32, Holdings)) {
         for (span, found) in self.heads(used, Self::read_owned) {
             let Ok(head) = found else { continue };
             let (index, blocks, bytes) = match head {
@@ -178,12 +184,8 @@ impl Core {
                     (index, u64::from(blocks), u64::from(class.bytes))
                 }
             };
-            let column = &mut all[index as usize];
-            column.blocks += blocks;
-            column.bytes += blocks * bytes;
-            column.spans += u64::from(head.spans());
+            each(index, Holdings { blocks, bytes: blocks * bytes, spans: u64::from(head.spans()) });
         }
-        all
     }
 
     /// How many of the blocks whose frees the column's holder holds back count as live among those of a span or run.

@@ -198,7 +198,7 @@ pub unsafe extern "C" fn engram_arena_config_init(config: *mut engram_arena_conf
 /// damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
 /// asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened.
 /// A link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any,
-/// blocking.
+/// blocking. Takes host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, out: *mut *mut engram_arena) -> engram_status {
     if out.is_null() {
@@ -240,7 +240,8 @@ pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -
 /// at, are `ENGRAM_E_BUSY` in it for good, and `engram_arena_verify` may name an invariant that one was about to restore; it
 /// may allocate and free. It may not use its parent's arena in a file, or in memory that they share; if it closes it, as the
 /// end of a program may, its parent's stays open. It does not keep the file locked once its parent has closed it, but if its
-/// parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking.
+/// parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking. Frees
+/// host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_status {
     if arena.is_null() {
@@ -257,7 +258,8 @@ pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_
 }
 
 /// Checks the invariants that ARCHITECTURE.md lists as checked: `ENGRAM_E_INTERNAL`, and a message that names it, if one is
-/// broken. One thread, while nothing else runs; blocking.
+/// broken. `ENGRAM_E_OS` if the system gives no memory to work in, which is mapped meanwhile: none is the host's. One thread, while
+/// nothing else runs; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_verify(arena: *const engram_arena) -> engram_status {
     // SAFETY: the caller's promise.

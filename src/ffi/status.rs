@@ -215,7 +215,7 @@ pub extern "C" fn engram_last_error() -> engram_status {
 
 /// Writes what the calling thread's last failure was about, as `snprintf` would: at most `capacity`
 /// bytes with the NUL; returns the full length without it. Empty if nothing failed yet. Any, RT, but for
-/// `ENGRAM_E_OS`, whose text the system gives.
+/// `ENGRAM_E_OS`, whose text the system gives; takes host memory then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_last_error_message(buffer: *mut c_char, capacity: usize) -> usize {
     // SAFETY: the caller's buffer is NULL or has `capacity` bytes.

@@ -82,19 +82,23 @@ impl Core {
 
     /// The chunks of which anything is known, in address order.
     pub(crate) fn used_chunks(&self) -> Vec<ChunkId> {
-        let mut used = vec![self.region.file().is_none(); self.chunks.len()];
-        let metadata = self.region.extent().metadata;
-        if self.region.file().is_some() {
-            for section in self.shape.known() {
-                let whole = section.range(metadata);
-                let each = whole.len() / self.chunks.len();
-                for part in self.region.written(whole.clone()) {
-                    let (first, last) = ((part.start - whole.start) / each, (part.end - 1 - whole.start) / each);
-                    used[first..=last.min(self.chunks.len() - 1)].fill(true);
-                }
-            }
-        }
+        let mut used = vec![false; self.chunks.len()];
+        self.each_used(|chunks| used[chunks].fill(true));
         self.chunk_ids().filter(|chunk| used[chunk.index()]).collect()
+    }
+
+    /// Calls `each` with ranges of the numbers of these chunks, in no order, of some more than once. Takes no host memory.
+    pub(crate) fn each_used(&self, mut each: impl FnMut(Range<usize>)) {
+        let (chunks, metadata) = (self.chunks.len(), self.region.extent().metadata);
+        if self.region.file().is_none() {
+            return each(0..chunks);
+        }
+        for section in self.shape.known() {
+            let whole = section.range(metadata);
+            let bytes = whole.len() / chunks;
+            let index = |at: usize| (at - whole.start) / bytes;
+            self.region.each_written(whole.clone(), |part| each(index(part.start)..(index(part.end - 1) + 1).min(chunks)));
+        }
     }
 
     /// Looks at every head of chunks that were audited, in address order. What was under another head then, which is gone
@@ -104,16 +108,20 @@ impl Core {
             let head = core.read_head(span).and_then(|head| core.check_starts(span, head, false));
             Ok(head.unwrap_or(Head::Free))
         };
-        for (span, head) in self.heads(chunks, sound) {
+        for (span, head) in self.heads(chunks.iter().copied(), sound) {
             each(span, head.unwrap_or(Head::Free));
         }
     }
 
     /// What `read` finds at every span of `chunks` that no head before it covers, in address order. Where it finds damage,
     /// nothing is covered.
-    pub(crate) fn heads(&self, chunks: &[ChunkId], read: impl Fn(&Self, SpanId) -> Found) -> impl Iterator<Item = (SpanId, Found)> {
+    pub(crate) fn heads(
+        &self,
+        chunks: impl Iterator<Item = ChunkId>,
+        read: impl Fn(&Self, SpanId) -> Found,
+    ) -> impl Iterator<Item = (SpanId, Found)> {
         let mut next = SpanId::NONE;
-        let spans = chunks.iter().flat_map(|chunk| (0..CHUNK_SPANS as u32).map(|place| chunk.span(place)));
+        let spans = chunks.flat_map(|chunk| (0..CHUNK_SPANS as u32).map(move |place| chunk.span(place)));
         spans.filter_map(move |span| {
             let head = (span >= next).then(|| read(self, span))?;
             next = SpanId(span.0 + head.map_or(1, Head::spans));
@@ -194,7 +202,7 @@ impl Core {
     /// Checks that what is read later is in its range; of a closed region, also that no block starts where
     /// nothing is.
     pub(crate) fn audit(&self, chunks: &[ChunkId], strict: bool) -> Result<()> {
-        for (span, head) in self.heads(chunks, Self::read_head) {
+        for (span, head) in self.heads(chunks.iter().copied(), Self::read_head) {
             head.and_then(|head| self.check_starts(span, head, strict)).map_err(|damage| self.damaged(damage))?;
         }
         Ok(())

@@ -428,20 +428,26 @@ impl RegionFile {
     }
 
     /// The parts of a range that are no holes.
-    #[cfg(target_os = "linux")]
     pub(crate) fn written(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        let mut parts = Vec::new();
+        self.each_written(range, |part| parts.push(part));
+        parts
+    }
+
+    /// Calls `each` with each of them. Takes no host memory.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn each_written(&self, range: Range<usize>, mut each: impl FnMut(Range<usize>)) {
         use std::os::fd::AsRawFd;
         let seek = |from: usize, whence| {
             // SAFETY: the file is open.
             usize::try_from(unsafe { libc::lseek(self.file.as_raw_fd(), from as libc::off_t, whence) }).ok()
         };
-        let mut parts = Vec::new();
         let mut at = range.start;
         while at < range.end {
             let Some(start) = seek(at, libc::SEEK_DATA) else {
                 // Nothing but holes is left, or the file system cannot tell.
                 if io::Error::last_os_error().raw_os_error() != Some(libc::ENXIO) {
-                    parts.push(at..range.end);
+                    each(at..range.end);
                 }
                 break;
             };
@@ -449,15 +455,14 @@ impl RegionFile {
                 break;
             }
             let end = seek(start, libc::SEEK_HOLE).unwrap_or(range.end).min(range.end).max(start + 1);
-            parts.push(start.max(at)..end);
+            each(start.max(at)..end);
             at = end;
         }
-        parts
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn written(&self, range: Range<usize>) -> Vec<Range<usize>> {
-        vec![range]
+    pub(crate) fn each_written(&self, range: Range<usize>, mut each: impl FnMut(Range<usize>)) {
+        each(range);
     }
 }
 

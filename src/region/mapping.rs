@@ -43,7 +43,7 @@ impl Drop for Lent {
 impl Mapping {
     /// Maps `bytes` of zeroed memory without reserving swap for it.
     pub(crate) fn anonymous(bytes: usize) -> Result<Self> {
-        Ok(Self::Mapped(Mapped::anonymous(bytes)?))
+        Ok(Self::Mapped(Mapped::anonymous(bytes, "map the arena's address space")?))
     }
 
     /// Memory of the caller's.
@@ -187,17 +187,28 @@ impl Mapping {
     }
 }
 
+/// Zeroed words from the system, for a while: for who may take nothing from the host.
+pub(crate) struct Scratch(Mapped);
+
+impl Scratch {
+    pub(crate) fn new(words: usize) -> Result<Self> {
+        Ok(Self(Mapped::anonymous(words.max(1) * size_of::<u64>(), "map memory to work in")?))
+    }
+
+    pub(crate) fn words(&mut self) -> &mut [u64] {
+        let words = self.0.len() / size_of::<u64>();
+        // SAFETY: so many words were mapped, zeroed and aligned to a page, for this one alone, which is borrowed as long.
+        unsafe { core::slice::from_raw_parts_mut(self.0.base().as_ptr().cast(), words) }
+    }
+}
+
 #[cfg(not(miri))]
 pub(crate) struct Mapped(memmap2::MmapRaw);
 
 #[cfg(not(miri))]
 impl Mapped {
-    fn anonymous(bytes: usize) -> Result<Self> {
-        let map = memmap2::MmapOptions::new()
-            .len(bytes)
-            .no_reserve_swap()
-            .map_anon()
-            .map_err(|error| refused("map the arena's address space", &error))?;
+    fn anonymous(bytes: usize, what: &'static str) -> Result<Self> {
+        let map = memmap2::MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map_err(|error| refused(what, &error))?;
         Ok(Self(map.into()))
     }
 
@@ -243,11 +254,11 @@ pub(crate) struct Mapped {
 
 #[cfg(miri)]
 impl Mapped {
-    fn anonymous(bytes: usize) -> Result<Self> {
+    fn anonymous(bytes: usize, what: &'static str) -> Result<Self> {
         let layout = core::alloc::Layout::from_size_align(bytes, 4096).map_err(|_| Error::Capacity(bytes))?;
-        // SAFETY: the layout is not empty: a region has at least one page of metadata.
+        // SAFETY: the layout is not empty: a region has at least one page of metadata, and `Scratch` a word.
         let base = unsafe { std::alloc::alloc_zeroed(layout) };
-        let base = NonNull::new(base).ok_or_else(|| refused("map", &std::io::Error::from_raw_os_error(12)))?;
+        let base = NonNull::new(base).ok_or_else(|| refused(what, &std::io::Error::from_raw_os_error(12)))?;
         Ok(Self { base, layout })
     }
 

@@ -38,7 +38,7 @@ use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 pub(crate) use file::{RegionFile, TRUNCATED, is_open_elsewhere, named};
 use header::{Copied, Header};
-pub(crate) use mapping::Mapping;
+pub(crate) use mapping::{Mapping, Scratch};
 use opener::Opener;
 
 /// Largest capacity in bytes.
@@ -512,6 +512,14 @@ impl Region {
     /// The same of what its file has behind it, up to byte `end`; there is nothing behind other memory.
     pub(crate) fn written_behind(&self, end: usize) -> Vec<Range<usize>> {
         self.file.as_ref().map_or_else(Vec::new, |file| file.written(self.extent.bytes()..end))
+    }
+
+    /// Calls `each` with each part that [`Region::written`] has. Takes no host memory.
+    pub(crate) fn each_written(&self, range: Range<usize>, mut each: impl FnMut(Range<usize>)) {
+        match &self.file {
+            Some(file) => file.each_written(range, each),
+            None => each(range),
+        }
     }
 
     /// Zeroes bytes of the region that nobody uses meanwhile; pages that are zero are only read.

@@ -270,8 +270,10 @@ fn whatever_the_header_holds_it_is_read_or_refused() {
 /// The first span of the arena that serves what `wanted` says, and its entry.
 fn find(arena: &Arena, wanted: impl Fn(Head) -> bool) -> (SpanId, &PageEntry) {
     let core = &arena.core;
-    let mut heads =
-        core.heads(&core.used_chunks(), Core::read_owned).filter_map(|(span, head)| Some((span, head.ok()?))).collect::<Vec<_>>();
+    let mut heads = core
+        .heads(core.used_chunks().into_iter(), Core::read_owned)
+        .filter_map(|(span, head)| Some((span, head.ok()?)))
+        .collect::<Vec<_>>();
     heads.retain(|&(_, head)| wanted(head));
     (heads[0].0, core.page(heads[0].0))
 }
