@@ -23,6 +23,10 @@
  * program's malloc is made of, if these three have their memory from elsewhere. (In a snapshot there would be, as blocks, what it had
  * from the arena itself.) The service's functions take host memory.
  *
+ * Stack. 32 KiB are enough for every call on an arena, and 64 KiB for every call on a service, the thread's own part (some 5 KiB with
+ * glibc) included; what a visit calls comes on top. On x86-64 a batch of 2 million requests takes 18 KiB, opening 14 KiB, verify 12 KiB,
+ * and what else an arena does 7 KiB; opening a service takes 29 KiB, and what else it does up to 20 KiB.
+ *
  * How long it takes. "RT": a bounded number of steps, no lock, no system call. "Wait-free": bounded whatever other threads
  * do. "Lock-free": some thread always gets on. "Blocking": may call the system.
  *

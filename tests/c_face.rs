@@ -120,6 +120,14 @@ fn threads_share_an_arena() {
     run_c("tests/c/threads.c");
 }
 
+/// The header says so. Seen with: half as much for the core; what a service plans inside of it, so that its opening took more than 64 KiB.
+#[test]
+fn every_call_has_room_in_the_stack_that_the_header_tells() {
+    let program = program(compiler(), &C, "tests/c/stack.c");
+    let said = run(Command::new(program).args(["32768", "65536", "300000"]).arg(folder())).stdout;
+    println!("{}", String::from_utf8_lossy(&said));
+}
+
 #[test]
 fn a_service_may_be_used_while_a_thread_or_the_program_ends() {
     assert_eq!(run_c("tests/c/ending.c"), "closed\n");

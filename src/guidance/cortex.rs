@@ -88,7 +88,7 @@ impl MultiColumnProcessor {
             graph: Graph::new(self.limits),
             homes: Homes::new(columns),
             columns: Columns::new(columns, self.voters),
-            replacement: Mutex::new(Replacement::new()),
+            replacement: Mutex::new(Box::new(Replacement::new())),
             removed: Mutex::default(),
         }
     }
@@ -121,7 +121,8 @@ pub struct Cortex {
     graph: Graph,
     homes: Homes,
     columns: Columns,
-    replacement: Mutex<Replacement>,
+    /// Some 5 KB, which is much for the stack of whoever opens a service.
+    replacement: Mutex<Box<Replacement>>,
     /// Removed concepts that still have edges.
     removed: Mutex<BTreeSet<u32>>,
 }

@@ -69,18 +69,18 @@ pub(crate) enum Found {
     Unclosed(Described),
 }
 
-/// A copy of a header.
-pub(crate) struct Copied(pub(crate) [u64; WORDS]);
+/// A copy of a header: a page, which is much for the stack of whoever opens a region.
+pub(crate) struct Copied(pub(crate) Box<[u64]>);
 
 impl Copied {
     /// The header of a region that is being created. What it says of the state is not final.
     pub(crate) fn new(described: Described) -> Self {
-        let mut words = [0; WORDS];
+        let mut words = vec![0; WORDS];
         words[..CHECK].copy_from_slice(&[MAGIC, VERSION, GEOMETRY, u64::from(described.columns) | u64::from(described.rows) << 32]);
         words[CHECK] = check(&words[..CHECK]);
         words[STATE] = CREATING;
         words[EXTENTS..EXTENTS + EXTENT_WORDS].copy_from_slice(&extent_words(described.extent));
-        Self(words)
+        Self(words.into())
     }
 
     /// As bytes, for a file.
@@ -90,11 +90,11 @@ impl Copied {
 
     /// From the first bytes of a file; what is missing is zero.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        let mut words = [0; WORDS];
+        let mut words = vec![0; WORDS];
         for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = bytes.try_into().map_or(0, u64::from_ne_bytes);
         }
-        Self(words)
+        Self(words.into())
     }
 
     /// Whether there is nothing at all.
@@ -183,7 +183,7 @@ impl Header {
 
     /// A copy of all of it.
     pub(crate) fn copy(self) -> Copied {
-        Copied(core::array::from_fn(|index| self.0.at(index).load(Relaxed)))
+        Copied((0..WORDS).map(|index| self.0.at(index).load(Relaxed)).collect())
     }
 
     /// Writes the header of a region that is being created (F3).
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(again.read(), copied.read());
         for word in 0..EXTENTS + EXTENT_WORDS {
             for bit in 0..64 {
-                let mut changed = Copied(copied.0);
+                let mut changed = Copied(copied.0.clone());
                 changed.0[word] ^= 1 << bit;
                 match changed.read() {
                     Err(_) => {}
@@ -283,13 +283,13 @@ mod tests {
         let whole = Copied::new(described());
         let another = Copied::new(Described { columns: 5, ..described() });
         // In fresh memory, and in that of a creation that was cut short before it was open.
-        for before in [Copied([0; WORDS]), another] {
+        for before in [Copied(vec![0; WORDS].into()), another] {
             let mut part = before;
             for (index, word) in whole.stores() {
                 assert!(part.is_zero() || part.read() == Ok(Found::Nothing), "before word {index}: {:?}", part.read());
                 part.0[index] = word;
             }
-            assert_eq!((part.0, part.read()), (whole.0, Ok(Found::Nothing)));
+            assert_eq!((&part.0, part.read()), (&whole.0, Ok(Found::Nothing)));
         }
     }
 
