@@ -50,6 +50,40 @@ fn what_others_free_of_a_held_column_does_not_raise_the_peak() {
     assert!((LIVE..=LIVE + SLACK).contains(&metrics.bytes_peak), "{metrics:?}");
 }
 
+/// Seen with: what one column had left out of what all had.
+#[test]
+fn what_a_column_gave_back_since_it_last_reported_counts_beside_what_others_have() {
+    let arena = arena(2);
+    let [column, other] = [0, 1].map(|index| arena.column(ColumnId::new(index)).unwrap());
+    alloc(&other, 4 << 20);
+    let blocks: Vec<_> = (0..BLOCKS).map(|_| alloc(&column, 1000)).collect();
+    for block in blocks {
+        free_by(&column, block);
+    }
+    let metrics = arena.metrics();
+    assert_eq!(metrics.bytes_live, 4 << 20);
+    assert!(metrics.bytes_peak >= (4 << 20) + LIVE, "{metrics:?}");
+}
+
+/// Seen with: bytes of large blocks and of those in shared spans that a reset does not count.
+#[test]
+fn nothing_of_a_column_is_live_after_a_reset_however_it_was_allocated() {
+    let arena = arena(2);
+    let [column, other] = [0, 1].map(|index| arena.column(ColumnId::new(index)).unwrap());
+    for size in [64, 4 << 20] {
+        alloc(&other, size);
+    }
+    for size in [100, 5000, 300_000, 3 << 20] {
+        alloc(&column, size);
+        let layout = Layout::from_size_align(size, 16).unwrap();
+        arena.alloc(Some(ColumnId::new(0)), layout, SpikeTime::NONE).unwrap();
+        // SAFETY: nothing uses the blocks any more.
+        unsafe { column.reset() };
+        let metrics = arena.metrics();
+        assert_eq!((metrics.live_blocks(), metrics.bytes_live), (2, 64 + (4 << 20)), "{size} bytes");
+    }
+}
+
 /// A scraper takes a counter that falls for one that has begun anew. Seen with: cells' words as they are, whatever their holder does
 /// meanwhile.
 #[test]

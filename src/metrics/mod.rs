@@ -85,7 +85,7 @@ const LOOKS: usize = 4;
 struct Look {
     counts: Counts,
     live: i64,
-    /// By how much the column's bytes were higher than they are.
+    /// By how much the column's bytes were higher than those of its blocks are.
     above: i64,
     /// The most that they were.
     peak: i64,
@@ -175,7 +175,7 @@ impl Core {
         } else {
             (block.open.bytes_by_others.load(Relaxed).wrapping_neg().cast_signed(), 0, 0)
         };
-        Look { counts, live: bytes - kept - handle.away_bytes().cast_signed(), above, peak }
+        Look { counts, live: bytes - kept - handle.away_bytes().cast_signed(), above: above + kept, peak }
     }
 
     /// A snapshot. Any thread, no lock; takes a step for each column in use and each of its cells.
@@ -275,5 +275,12 @@ mod tests {
         assert_eq!(arena.metrics().bytes_live, 0);
         drop(theirs);
         assert_eq!(arena.metrics().bytes_live, 0);
+    }
+    /// Seen with: none told.
+    #[test]
+    fn what_had_to_be_tried_again_is_told() {
+        let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+        arena.core.count_retries(3);
+        assert_eq!(arena.metrics().retries, 3);
     }
 }
