@@ -420,4 +420,20 @@ mod tests {
         assert_eq!(beside_a_charge(), 4 * SPAN);
         arena.verify().unwrap();
     }
+    /// Seen with: `had` not kept when a region is opened again.
+    #[test]
+    #[cfg_attr(miri, ignore = "region files")]
+    fn nor_is_it_in_a_region_that_was_opened_again() {
+        let path = std::env::temp_dir().join(format!("engram-refused-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let open = || Arena::builder().capacity(8 << 20).columns(1).path(&path).build().unwrap();
+        open().limit_column(ColumnId::new(0), Some(10 * SPAN as usize)).unwrap();
+        let arena = open();
+        arena.alloc_sized(Some(ColumnId::new(0)), 64, 0, SpikeTime::NONE).unwrap();
+        // As by who is refused at this moment.
+        arena.core.block(0).open.spans.fetch_add(50, Relaxed);
+        assert_eq!(arena.metrics().bytes_committed, 10 * SPAN);
+        drop(arena);
+        std::fs::remove_file(path).unwrap();
+    }
 }

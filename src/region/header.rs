@@ -311,4 +311,15 @@ mod tests {
             assert!(copied.read().is_err(), "{extent:?}");
         }
     }
+    /// Seen with: no look at the geometry.
+    #[test]
+    fn a_header_of_spans_or_chunks_of_another_size_is_refused() {
+        for geometry in [GEOMETRY + 1, GEOMETRY + (1 << 24), GEOMETRY << 1, 0] {
+            let mut copied = Copied::new(described());
+            copied.0[STATE] = CLOSED;
+            copied.0[2] = geometry;
+            copied.0[CHECK] = check(&copied.0[..CHECK]);
+            assert!(copied.read().is_err_and(|why| !why.contains("damaged")), "{geometry:#x}: {:?}", copied.read());
+        }
+    }
 }
