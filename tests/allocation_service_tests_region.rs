@@ -618,7 +618,7 @@ mod allocation_service_tests {
     }
 
     /// The file is as long as it was, and still says whether its process died: what it was opened with before is all right again.
-    /// Seen with: what lies behind the region cut off before it grows.
+    /// Seen with: what lies behind the region cut off before it grows; what lies behind what it would grow to.
     #[test]
     fn a_region_that_is_refused_does_not_grow_and_is_still_to_be_recovered() {
         let folder = Folder::new("service-refused");
@@ -636,8 +636,11 @@ mod allocation_service_tests {
         drop(service);
         let length = |name: &str| std::fs::metadata(folder.file(name)).unwrap().len();
         for (name, died) in [("closed", false), ("killed", true)] {
+            let region = length(name);
             // What somebody else has put behind the region is there, too, as long as the file is refused.
             let mut file = std::fs::File::options().append(true).open(folder.file(name)).unwrap();
+            // In the one file farther behind than the region would reach.
+            file.set_len(region + if died { 32 << 20 } else { 0 }).unwrap();
             std::io::Write::write_all(&mut file, b"a line that was appended\n").unwrap();
             let before = length(name);
             for capacity in [4 << 20, 8 << 20] {
@@ -651,7 +654,7 @@ mod allocation_service_tests {
             drop(service);
             // Who is not refused grows it.
             let service = MemoryAllocationService::open(config(name, 8 << 20, &both)).unwrap();
-            assert!(!service.was_recovered() && all(&service) == concepts && length(name) > before);
+            assert!(!service.was_recovered() && all(&service) == concepts && length(name) > region);
         }
     }
 

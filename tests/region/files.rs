@@ -99,6 +99,25 @@ fn a_region_is_made_where_a_link_leads_to_nothing_and_the_link_stays() {
     assert!(!builder().path(&path).build().unwrap().was_recovered());
 }
 
+/// Seen with: what has its name by then removed in its stead.
+#[test]
+fn what_cannot_become_a_region_takes_nothing_away_but_itself() {
+    let folder = Folder::in_memory("region-renamed");
+    let (path, other) = (folder.file("region"), folder.file("other"));
+    std::fs::write(&other, "somebody else's").unwrap();
+    let target = path.clone();
+    between::before(&[between::Call::Length], move |_| {
+        std::fs::rename(&other, &target).unwrap();
+        false
+    });
+    assert!(matches!(builder().capacity(1 << 40).path(&path).build(), Err(Error::File { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"somebody else's");
+    // What was empty is so again.
+    std::fs::write(&path, "").unwrap();
+    assert!(matches!(builder().capacity(1 << 40).path(&path).build(), Err(Error::File { .. })));
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+}
+
 #[test]
 fn who_makes_a_region_in_a_file_before_its_maker_has_locked_it_keeps_it() {
     let folder = Folder::new("region-faster");
@@ -296,9 +315,12 @@ fn a_snapshot_may_be_read_by_whom_what_it_replaces_could_or_the_region() {
     // Nothing is there: as the region's own file.
     std::fs::remove_file(&path).unwrap();
     let source = builder().path(&region).build().unwrap();
-    set(&region, 0o600);
-    source.snapshot(&path).unwrap();
-    assert_eq!(mode(&path), 0o600);
+    for wanted in [0o600, 0o666] {
+        let _ = std::fs::remove_file(&path);
+        set(&region, wanted);
+        source.snapshot(&path).unwrap();
+        assert_eq!(mode(&path), wanted);
+    }
 }
 
 #[test]
