@@ -85,6 +85,21 @@ fn a_large_block_moves_if_what_follows_it_is_taken_and_stays_within_its_columns_
     }
 }
 
+/// Seen with: chunks that stay taken when one behind them is not free.
+#[test]
+fn of_chunks_that_a_block_cannot_have_all_none_is_kept() {
+    let arena = arena(4 * CHUNK);
+    let alloc = |size| arena.alloc(Some(column(1)), layout(size, 16), SpikeTime::NONE).unwrap();
+    let [block, between, _behind] = [CHUNK; 3].map(alloc);
+    // SAFETY: the blocks are ours, and are not used after they were freed.
+    unsafe {
+        arena.free(between).unwrap();
+        assert!(matches!(arena.realloc(block, 3 * CHUNK, SpikeTime::NONE), Err(Error::NoMemory { .. })));
+    }
+    verify(&arena);
+    (0..2).for_each(|_| _ = alloc(CHUNK));
+}
+
 /// Spans that are empty, but still a column's, are free memory to a block in front of them, too. Seen with: a block that looks at what
 /// follows it once, before all that is free is brought together.
 #[test]

@@ -258,4 +258,25 @@ mod tests {
             }
         }
     }
+    /// Seen with: blocks in spans, in shared spans, and large ones left as they were.
+    #[test]
+    fn what_a_reset_frees_is_zero_if_freed_memory_is_zeroed() {
+        for (size, by_holder) in [(64, true), (64, false), (5000, true), (5000, false), (300_000, true)] {
+            let arena = Arena::builder().capacity(4 << 20).columns(1).zero_freed(true).build().unwrap();
+            let column = arena.column(ColumnId::new(0)).unwrap();
+            let other = || arena.alloc_sized(Some(ColumnId::new(0)), size, 0, SpikeTime::NONE);
+            let blocks = [(); 3].map(|()| if by_holder { column.alloc(size, 0, SpikeTime::NONE) } else { other() }.unwrap());
+            for block in blocks {
+                // SAFETY: ours, and as large.
+                unsafe { block.write_bytes(0xa5, size) };
+            }
+            // SAFETY: nothing uses the blocks afterwards.
+            unsafe { column.reset() };
+            for block in blocks {
+                // SAFETY: the arena's memory, which nobody uses.
+                let bytes = unsafe { core::slice::from_raw_parts(block.as_ptr(), size) };
+                assert!(bytes.iter().all(|&byte| byte == 0), "{size} bytes, by the holder: {by_holder}");
+            }
+        }
+    }
 }

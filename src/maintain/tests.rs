@@ -233,6 +233,15 @@ fn what_large_blocks_leave_goes_back_though_somebody_holds_the_column() {
     drop(held);
 }
 
+/// Seen with: chunks of a large block that are not known to have been used.
+#[test]
+fn what_a_block_of_several_chunks_leaves_goes_back() {
+    let arena = arena();
+    let bytes = 2 * CHUNK_SPANS * SPAN;
+    free(&arena, &[written(&arena, bytes)]);
+    assert_eq!(arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, bytes as u64)));
+}
+
 #[test]
 #[cfg(not(miri))]
 fn memory_that_is_not_the_arenas_alone_stays_as_it_is() {

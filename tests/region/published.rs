@@ -171,6 +171,24 @@ fn a_word_that_names_a_block_that_was_not_published_unpublishes_nothing_whatever
     assert_eq!(arena.metrics().live_blocks(), 0);
 }
 
+/// Seen with: a large block that seems published because one was that lay there before.
+#[test]
+fn a_large_block_where_a_published_one_lay_is_none() {
+    let arena = builder().build().unwrap();
+    let layout = Layout::from_size_align(300_000, 16).unwrap();
+    let alloc = || arena.alloc(Some(ColumnId::new(1)), layout, SpikeTime::NONE).unwrap();
+    alloc();
+    let published = arena.publish_root(Some(ColumnId::new(1)), layout, SpikeTime::NONE, 0).unwrap();
+    let name = arena.root(0).unwrap();
+    // SAFETY: nothing uses the block.
+    unsafe { arena.unpublish_root(0) }.unwrap();
+    assert_eq!(alloc(), published);
+    arena.set_root(0, name).unwrap();
+    // SAFETY: refused.
+    assert!(matches!(unsafe { arena.unpublish_root(0) }, Err(Error::NotPublished(_))));
+    assert_eq!(arena.metrics().live_blocks(), 2);
+}
+
 #[test]
 fn a_word_that_names_no_start_of_a_block_unpublishes_nothing_and_says_so() {
     let arena = Arena::builder().capacity(4 << 20).columns(2).build().unwrap();
