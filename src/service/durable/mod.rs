@@ -362,6 +362,10 @@ mod tests {
         let made = Durable::make_superblock(&arena).unwrap();
         assert_eq!((Durable::superblock_of(&arena).unwrap(), arena.metrics().live_blocks()), (Some(made), 1));
         assert_eq!(arena.root(MAKING_ROOT), Ok(0));
+        // Where there is more than it, it is whole, whatever that root says. Seen with: no look at what else there is.
+        arena.alloc_sized(None, 64, 16, SpikeTime::NONE).unwrap();
+        arena.set_root(MAKING_ROOT, MAKING).unwrap();
+        assert_eq!(Durable::superblock_of(&arena).unwrap(), Some(made));
         // SAFETY: M1: the superblock.
         unsafe { made.as_ref() }.magic.store(0xa5, Relaxed);
         assert!(Durable::superblock_of(&arena).is_err());
@@ -657,6 +661,63 @@ mod tests {
             assert_eq!(blocks(), 1);
             while service.maintain(Duration::from_secs(60)).more {}
             assert_eq!(blocks(), 0);
+        });
+    }
+    /// Hubs with so many leaves in all, each of whose edges is in the log.
+    fn leaves(service: &MemoryAllocationService, leaves: u32) {
+        for leaf in 0..leaves {
+            let request = AllocationRequest::new(leaf.to_string(), ConceptType::ENTITY, "");
+            let hub = format!("hub {}", leaf % 40);
+            service.allocate_memory(AllocationRequest { locality_hints: vec![hub], ..request }).unwrap();
+        }
+    }
+
+    /// Seen with: a log that is cut off behind its last edge.
+    #[test]
+    fn a_log_that_is_compacted_has_room_for_ends() {
+        in_a_file("log-room", |service, _| {
+            leaves(service, 1000);
+            let durable = service.durable.as_ref().unwrap();
+            for (kept, blocks) in [(1000, 2), (800, 1), (0, 0)] {
+                let mut edges = 0;
+                let keep = |_, _| {
+                    edges += 1;
+                    edges <= kept
+                };
+                durable.log.retain(&service.arena, &durable.superblock().log, keep).unwrap();
+                assert_eq!(durable.log.blocks().len(), blocks, "{kept} edges");
+            }
+        });
+    }
+
+    /// Else each block would take as long as reading all. Seen with: no note of what was left.
+    #[test]
+    fn a_log_of_which_much_is_live_grows_to_several_times_that_before_it_is_compacted() {
+        in_a_file("log-grows", |service, _| {
+            leaves(service, 2000);
+            let mut most = 0;
+            for _ in 0..3500 {
+                let request = AllocationRequest::new("comes and goes", ConceptType::ENTITY, "");
+                service.allocate_memory(AllocationRequest { locality_hints: vec!["hub 1".to_owned()], ..request }).unwrap();
+                service.deallocate_memory("comes and goes".into()).unwrap();
+                most = most.max(service.durable.as_ref().unwrap().log.blocks().len());
+            }
+            assert!((6..=9).contains(&most), "{most} blocks");
+        });
+    }
+    /// Seen with: edges written each time that they are said; ends of what has no edges.
+    #[test]
+    fn what_says_nothing_new_is_not_written_into_the_log() {
+        in_a_file("log-known", |service, _| {
+            let blocks = || service.durable.as_ref().unwrap().log.blocks().len();
+            for id in ["cat", "feline", "lonely"] {
+                service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, "purrs")).unwrap();
+            }
+            service.deallocate_memory("lonely".into()).unwrap();
+            assert_eq!(blocks(), 0);
+            // More than a block has entries.
+            (0..1100).for_each(|_| service.link("feline", "cat").unwrap());
+            assert_eq!(blocks(), 1);
         });
     }
 }
