@@ -309,6 +309,17 @@ mod tests {
         assert!(spare.is_scarce());
     }
 
+    /// Seen with: a large block that counts as one span.
+    #[test]
+    fn all_spans_of_a_large_block_count_until_the_next_look() {
+        let (arena, spare) = (with_free(48), Spare::new());
+        spare.uncounted.store(100, Relaxed);
+        for (bytes, left) in [(1 << 20, 68), (64, 67)] {
+            spare.note_grown(&arena, block(&arena, 1, bytes), bytes, || 0);
+            assert_eq!(spare.uncounted.load(Relaxed), left, "{bytes} bytes");
+        }
+    }
+
     #[test]
     fn leads_begin_anew_when_spans_are_scarce_again() {
         let spare = scarce();
@@ -352,6 +363,23 @@ mod tests {
         unsafe { spare.give_back(&arena, freed) };
         assert_eq!(column_for(&spare, &arena, 0, 224), Some(1));
         assert_eq!(arena.free_spans(), 12);
+    }
+
+    /// Seen with: slots of its own size alone.
+    #[test]
+    fn a_request_for_which_nothing_else_is_left_is_served_from_a_larger_slot_of_any_column() {
+        let (arena, spare) = (with_free(1), scarce());
+        spare.note_grown(&arena, block(&arena, 2, 160), 160, || 0);
+        assert_eq!([1, 3].map(|column| column_for(&spare, &arena, column, 64)), [Some(2); 2]);
+    }
+
+    /// Seen with: a search for each request.
+    #[test]
+    fn what_was_searched_for_in_vain_is_not_searched_for_again_before_more_was_given_back() {
+        let (arena, spare) = (with_free(0), scarce());
+        spare.unsearched.store(4 << 20, Relaxed);
+        assert_eq!(column_for(&spare, &arena, 1, 64), None);
+        assert_eq!(spare.unsearched.load(Relaxed), 0);
     }
 
     #[test]

@@ -167,16 +167,84 @@ fn what_a_pool_has_ready_falls_in_maintenance_once_little_of_it_is_used() {
     assert!(before >= 1_000_000 && ready() <= before / 2, "{} of {before}", ready());
 }
 
-/// Seen with: a block that is forgotten.
+/// Seen with: a block that is forgotten; one that is too small taken.
 #[test]
 fn a_block_into_which_a_concept_cannot_move_is_given_back() {
     let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
     let service = MemoryAllocationService::open(config).unwrap();
     service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
     let node = service.registry.find("cat").unwrap();
-    let _held = node.lock().unwrap();
     let before = service.arena.metrics().live_blocks();
-    let block = service.arena.alloc_sized(None, 64, 16, SpikeTime::NONE).unwrap();
-    assert!(!service.relocate(&node, 0, Some(block)));
-    assert_eq!(service.arena.metrics().live_blocks(), before);
+    let gives_back = |bytes| {
+        let block = service.arena.alloc_sized(None, bytes, 16, SpikeTime::NONE).unwrap();
+        assert!(!service.relocate(&node, 0, Some(block)));
+        assert_eq!(service.arena.metrics().live_blocks(), before);
+    };
+    // Too small, and much too large.
+    [16, 4096].into_iter().for_each(gives_back);
+    let _held = node.lock().unwrap();
+    gives_back(64);
+}
+
+/// It may have cooled by then. Seen with: no note of it.
+#[test]
+fn what_is_served_as_read_often_is_looked_at_in_the_next_round_too() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+    settle(&service);
+    assert!(!service.upkeep.try_lock().unwrap().hot);
+    (0..5000).for_each(|_| drop(service.read("cat").unwrap()));
+    settle(&service);
+    assert!(service.upkeep.try_lock().unwrap().hot);
+}
+
+/// Only who brought it knows how rich it is. Seen with: it reconsidered like any other.
+#[test]
+fn rich_content_stays_so_however_often_it_is_read() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let rich = (0..200_u32).map(|word| (word.wrapping_mul(2_654_435_761) >> 8).to_string()).collect::<Vec<_>>().join(" ");
+    service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, rich)).unwrap();
+    let node = service.registry.find("cat").unwrap();
+    let strategy = || node.try_lock().unwrap().strategy;
+    assert_eq!(strategy(), Some(AllocationStrategyType::HighComplexity));
+    (0..5000).for_each(|_| drop(service.read("cat").unwrap()));
+    settle(&service);
+    assert_eq!(strategy(), Some(AllocationStrategyType::HighComplexity));
+}
+
+/// Seen with: the arena's turn only after all others.
+#[test]
+fn in_every_other_call_what_others_need_comes_first() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 2, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    for id in 0..1000 {
+        service.allocate_memory(AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(1000))).unwrap();
+    }
+    (50..1000).for_each(|id: u32| _ = service.deallocate_memory(id.to_string().into()).unwrap());
+    let ready = || service.pools[service.find_pool(ConceptType::ENTITY).unwrap()].reserved_bytes();
+    let before = ready();
+    for call in 1..=4 {
+        assert!(service.maintain(Duration::ZERO).more, "there is more to do than in {call} steps");
+    }
+    assert!(ready() < before);
+}
+
+/// Seen with: what was not given back in time forgotten; the columns that its round had passed.
+#[test]
+fn once_maintenance_has_no_more_to_do_nothing_is_left_to_give_back_however_little_time_it_had() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 8, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    for id in 0..1000 {
+        service.allocate_memory(AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(3000))).unwrap();
+    }
+    settle(&service);
+    // One after which there is nothing else to do, and all others.
+    for ids in [0..1, 1..1000] {
+        ids.for_each(|id: u32| _ = service.deallocate_memory(id.to_string().into()).unwrap());
+        while service.maintain(Duration::ZERO).more {}
+        assert_eq!(service.spare.given_back.load(Acquire), service.spare.discarded.load(Relaxed));
+    }
+    assert_eq!(service.arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, 0)));
 }

@@ -164,3 +164,25 @@ fn who_has_no_neighbours_comes_behind_all_who_have_in_spike_order() {
     let id = |place: &Listed| String::from_utf8_lossy(service.registry.numbered(place.number).unwrap().id()).into_owned();
     assert_eq!(list.places.iter().map(id).collect::<Vec<_>>(), ["c", "d", "b", "a"]);
 }
+
+/// Seen with: who has left the column since it was listed brought back.
+#[test]
+fn who_has_left_the_column_when_it_is_laid_out_stays_away() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 2, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    for index in 0..10 {
+        service.allocate_memory(AllocationRequest::new(index.to_string(), ConceptType::ENTITY, "purrs")).unwrap();
+    }
+    let mut list = List::default();
+    while service.list(&mut list) == Went::More {}
+    let mut layout = Layout::new(list.places, None);
+    let group = layout.group().unwrap();
+    let node = service.registry.numbered(layout.places.first().unwrap().number).unwrap();
+    assert!(service.relocate(&node, 1 - group.column, None));
+    while layout.places.first().is_some_and(|place| place.group == group) {
+        service.lay(&mut layout.places, group, true, &mut MaintenanceReport::default());
+    }
+    assert_eq!(service.cortex.column(node.number), Some(1 - group.column));
+    let block = node.block().unwrap();
+    assert_eq!(service.arena.kind_of(block).map(|(_, column)| column), Some(1 - group.column));
+}
