@@ -61,6 +61,23 @@ fn clusters_stay_within_columns_and_sizes_and_sum_up_what_they_hold() {
     assert_eq!(inside + between, 2 * 220, "20 cliques of ten edges and the ring of twenty");
 }
 
+/// Seen with: clusters as heavy as their part of a column.
+#[test]
+fn a_cluster_weighs_no_more_than_16_nodes_do_on_average() {
+    let (graph, mut level) = (Graph::new(GraphLimits::default()), Level::lowest(60));
+    for concept in 0..60 {
+        (0..concept).for_each(|other| _ = graph.link(concept, other));
+        level.column.push(0);
+    }
+    let mut coarsening = Coarsening::new(&graph, &mut level, 60, 60, 10_000);
+    let above = loop {
+        if let Some(above) = coarsening.step(&graph, &mut level, &mut 0) {
+            break above;
+        }
+    };
+    assert_eq!((0..above.len() as u32).map(|node| above.weight(node)).max(), Some(16));
+}
+
 #[test]
 fn a_star_is_a_cluster_as_heavy_as_it_may_be_and_holds_one_hub() {
     let (graph, mut level) = (Graph::new(GraphLimits::default()), Level::lowest(400));

@@ -178,3 +178,35 @@ fn a_plan_saves_what_it_says_though_hubs_share_their_leaves() {
     assert_eq!(plan.cut_before(), before);
     assert_eq!(plan.saved(), before - cut(&graph, &plan));
 }
+
+/// Seen with: what was gathered, or a cycle, kept whatever it is worth.
+#[test]
+fn what_makes_a_plan_worse_is_taken_back() {
+    let (graph, homes) = scattered(10, 2);
+    for gathers in [true, false] {
+        let (mut plan, _) = made(&graph, &homes);
+        (plan.gathers, plan.cycle, plan.best) = (gathers, 1, Worth { excess: 0, cut: 10 });
+        let next = plan.measured(&graph, Worth { excess: 0, cut: 11 });
+        assert!(matches!(next, Phase::Restore(0)) && plan.best.cut == 10);
+    }
+}
+
+/// Seen with: as many as there are; as many as there are concepts.
+#[test]
+fn a_hub_gathers_no_more_leaves_than_a_column_of_the_mean_has_room_for() {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(4));
+    for concept in 0..1200 {
+        homes.enter(concept, concept % 4);
+        if (1..1000).contains(&concept) {
+            graph.link(0, concept);
+        }
+    }
+    let (mut plan, mut search) = (Plan::new(&homes), Search::new());
+    let mut gathers = false;
+    while !gathers || matches!(plan.phase, Phase::Stars(_)) {
+        assert!(plan.step(&graph, &homes, &mut search, &mut 0));
+        gathers |= matches!(plan.phase, Phase::Stars(_));
+    }
+    let near = (1..1000).filter(|&leaf| plan.columns()[leaf] == plan.columns()[0]).count();
+    assert_eq!(near, 299, "a star of 300");
+}

@@ -60,6 +60,23 @@ fn names_are_a_permutation_and_never_worse_than_those_that_were() {
     assert_eq!((stay, (0..410).filter(|&concept| planned(concept) == homes.column(concept)).count()), (300, 300));
 }
 
+/// Seen with: who stays taken for gone by its neighbours.
+#[test]
+fn who_would_save_something_only_with_another_who_stays_stays_too() {
+    let (graph, homes) = pairs();
+    (0..10).for_each(|pair| homes.enter(2 * pair, (pair + 1) % 3));
+    let (one, other) = (1200, 1201);
+    homes.enter(one, 0);
+    homes.enter(other, 2);
+    // One has more to lose where it is.
+    for neighbour in [other, 120, 126] {
+        graph.link(one, neighbour);
+    }
+    let planned = |concept: u32| if concept >= one { 1 } else { concept / 2 % 3 };
+    let (plan, _) = trimmed(&graph, &homes, plan(&graph, &homes, 9, planned), 0);
+    assert_eq!([one, other].map(|concept| plan.columns()[concept as usize]), [0, 2]);
+}
+
 #[test]
 fn what_saves_nothing_stays_and_what_pays_goes() {
     // Pairs 0 to 9 are torn, and come together; the next 20 pairs would move for nothing.
