@@ -28,6 +28,27 @@ fn a_block_that_another_thread_freed_is_not_freed_again_while_it_is_collected() 
     });
 }
 
+/// The same of a block that is taken back with its unit, whose first block is handed over.
+/// Seen with: the remote bits cleared relaxed in `collect_and_give`.
+#[test]
+fn a_block_that_another_thread_freed_is_not_freed_again_while_its_unit_is_taken_back() {
+    check(3, || {
+        let arena = Arena::new([3, 0]);
+        let other = {
+            let arena = arena.clone();
+            thread::spawn(move || {
+                assert!(arena.free(block(0, 0)));
+                assert!(arena.free(block(0, 1)));
+                assert!(!arena.free(block(0, 1)), "freed twice");
+            })
+        };
+        let mut holder = Holder::new(&arena, 0);
+        holder.accept();
+        holder.collect_and_give();
+        other.join().unwrap();
+    });
+}
+
 /// Two threads free a block each while the holder accepts and collects.
 fn two_freers(live: [u64; 2], blocks: [(u64, u64); 2]) {
     check(2, move || {

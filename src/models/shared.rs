@@ -8,6 +8,7 @@ use crate::map::{Owner, PageEntry, set_owned};
 use crate::span::{SharedKey, SharedState, claim_bit};
 use crate::sync::Ordering::{AcqRel, Relaxed};
 use crate::sync::{AtomicU32, AtomicU64};
+use loom::cell::UnsafeCell;
 use loom::thread;
 
 const KEY: SharedKey = SharedKey { column: 0, cell: 0 };
@@ -19,7 +20,12 @@ struct Span {
     live: AtomicU64,
     /// How often it was closed.
     closed: AtomicU32,
+    /// What is in the block of the first slot.
+    block: UnsafeCell<u32>,
 }
+
+// SAFETY: the block is its owner's alone: loom checks it.
+unsafe impl Sync for Span {}
 
 impl Span {
     /// An open span with the slots of `live` taken.
@@ -29,6 +35,7 @@ impl Span {
             state: SharedState::new(),
             live: AtomicU64::new(live),
             closed: AtomicU32::new(0),
+            block: UnsafeCell::new(0),
         };
         span.state.open(KEY, live.count_ones());
         Arc::new(span)
@@ -138,6 +145,29 @@ fn two_claimers_get_two_slots() {
         };
         let mine = span.claim().unwrap();
         assert_eq!(mine | other.join().unwrap().unwrap(), 3);
+    });
+}
+
+/// What the last owner of a slot still does in its block while the next one is at it. (The reservation may be of another slot: it says
+/// nothing of this one.)
+/// Seen with: the bit claimed relaxed in `claim_bit`.
+#[test]
+fn the_last_use_of_a_block_comes_before_the_next_owners_first() {
+    check(3, || {
+        let span = Span::new(1);
+        let freer = {
+            let span = span.clone();
+            thread::spawn(move || {
+                // SAFETY: the block is this thread's until it frees it.
+                span.block.with_mut(|content| unsafe { *content = 1 });
+                span.free(1);
+            })
+        };
+        if span.claim() == Some(1) {
+            // SAFETY: the block is ours: the model fails if that is not so.
+            span.block.with_mut(|content| unsafe { *content = 2 });
+        }
+        freer.join().unwrap();
     });
 }
 
