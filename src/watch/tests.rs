@@ -470,3 +470,18 @@ fn spans_say_what_their_blocks_are_for() {
     assert!([BlockKind::Aligned, BlockKind::Medium, BlockKind::Published].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
     assert!(kinds.iter().any(|kind| matches!(kind, BlockKind::Zones { first: 4.., .. })), "{kinds:?}");
 }
+
+/// Seen with: the length that the header says; a peak that is not told before it is reported.
+#[test]
+fn a_view_tells_the_length_that_the_file_has_and_no_peak_below_what_is_live() {
+    let scratch = Scratch::new("length");
+    let arena = builder(&scratch.0).build().unwrap();
+    let column = arena.column(ColumnId::new(1)).unwrap();
+    (0..100).for_each(|_| _ = column.alloc(1000, 16, SpikeTime::NONE).unwrap());
+    let view = RegionView::open(&scratch.0).unwrap();
+    let metrics = view.metrics();
+    assert!(metrics.bytes_live >= 100_000 && metrics.bytes_peak >= metrics.bytes_live, "{metrics:?}");
+    let before = view.info().unwrap().file_bytes;
+    OpenOptions::new().write(true).open(&scratch.0).unwrap().set_len(before + 4097).unwrap();
+    assert_eq!(RegionView::open(&scratch.0).unwrap().info().unwrap().file_bytes, before + 4097);
+}

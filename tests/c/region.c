@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,6 +63,25 @@ static void files_are_created_reopened_grown_and_locked(void) {
   opened(&config, ENGRAM_E_INVALID);
   CHECK(strstr(last_message(), "8388608") != NULL && strstr(last_message(), "4194304") != NULL);
 }
+
+#ifdef __linux__ /* not every system has a call for it */
+/* Disk space is reserved when a file is made and when it grows, unless the program does not want that. */
+static void space_is_reserved_or_not(void) {
+  for (int sparse = 0; sparse < 2; sparse++) {
+    unlink(FILE_NAME);
+    for (size_t capacity = 4 * MIB; capacity <= 8 * MIB; capacity *= 2) {
+      engram_arena_config config = config_of(capacity);
+      config.flags = sparse ? ENGRAM_ARENA_SPARSE : 0;
+      engram_arena *arena = opened(&config, ENGRAM_OK);
+      struct stat about;
+      CHECK(stat(FILE_NAME, &about) == 0);
+      const size_t reserved = (size_t)about.st_blocks * 512;
+      CHECK(sparse ? reserved < capacity : reserved >= capacity);
+      OK(engram_arena_close(arena));
+    }
+  }
+}
+#endif
 
 static void what_a_dead_process_had_is_there(void) {
   unlink(FILE_NAME);
@@ -314,6 +334,9 @@ static void a_service_is_reopened(void) {
 
 int main(void) {
   files_are_created_reopened_grown_and_locked();
+#ifdef __linux__
+  space_is_reserved_or_not();
+#endif
   what_a_dead_process_had_is_there();
   published_blocks_are_named_or_not_there();
   given_memory_is_all_that_is_used();

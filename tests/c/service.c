@@ -700,6 +700,7 @@ static void other_misuse_is_refused(void) {
   do {                                                                                                        \
     REFUSED(CALL(NULL, "cat", 3), ENGRAM_E_NULL, "service is null", VALID);                                   \
     REFUSED(CALL(service, NULL, 3), ENGRAM_E_NULL, name " is null", VALID);                                   \
+    REFUSED(CALL(service, NULL, 0), ENGRAM_E_NULL, name " is null", VALID);                                   \
     REFUSED(CALL(service, "cat", 0), ENGRAM_E_INVALID, name " is 0 bytes long", AN_ID);                       \
     REFUSED(CALL(service, text, 256), ENGRAM_E_INVALID, name " is 256 bytes long", AN_ID);                    \
     REFUSED(CALL(service, "ca\xff", 3), ENGRAM_E_INVALID, name " is no UTF-8 from its byte 2", AN_ID);        \
