@@ -1,8 +1,9 @@
-//! A word that is unpublished while another thread takes its block back and publishes there again: each instruction of the one
-//! is the moment at which the other does all that.
+//! A word that is unpublished while another thread takes its block back and publishes there again, or frees it and has an ordinary
+//! one there: each instruction of the one is the moment at which the other does all that.
 //!
 //! The one is a forked child, stepped through; the other is its parent, which has the same region mapped.
 use core::alloc::Layout;
+use core::ptr::NonNull;
 use std::path::Path;
 
 use super::child::{Child, Stop, ran_alone, stay_on_one_processor, stop_to_be_stepped};
@@ -22,8 +23,9 @@ fn unpublish(arena: &Arena) -> Result<(), Error> {
     unsafe { arena.unpublish_root(0) }
 }
 
-/// False if it ended sooner than after so many instructions.
-fn raced(file: &Path, size: usize, instead: usize, instructions: usize) -> bool {
+/// An arena with something published in root 0 and a block before it, and a child that has come so far in unpublishing. `None` if it
+/// ended sooner.
+fn under_way(file: &Path, size: usize, instructions: usize) -> Option<(Arena, NonNull<u8>, Child)> {
     let _ = std::fs::remove_file(file);
     let arena = Arena::builder().capacity(4 << 20).columns(2).path(file).sparse(true).build().unwrap();
     // So that what is published begins a chunk, and has a name there.
@@ -38,9 +40,15 @@ fn raced(file: &Path, size: usize, instead: usize, instructions: usize) -> bool 
     for _ in 0..instructions {
         child.step();
         if arena.root(ANSWER) != Ok(0) {
-            return false;
+            return None;
         }
     }
+    Some((arena, first, child))
+}
+
+/// False if it ended sooner than after so many instructions.
+fn raced(file: &Path, size: usize, instead: usize, instructions: usize) -> bool {
+    let Some((arena, first, mut child)) = under_way(file, size, instructions) else { return false };
     let what = format!("{size} bytes, then {instead}, after {instructions} instructions");
     if unpublish(&arena).is_ok() {
         publish(&arena, 1, instead);
@@ -76,5 +84,41 @@ fn a_word_is_unpublished_of_the_block_that_it_names_then() {
     for (size, instead) in [(32 << 10, 64), (40_000, 64 << 10), (64, 300_000), (300_000, 32 << 10)] {
         let moments = (0..).step_by(7).take_while(|&instructions| raced(&file, size, instead, instructions)).count();
         assert!(moments > 10, "{moments} moments");
+    }
+}
+
+/// The same where an ordinary block comes to lie there: the word is as it was.
+fn refused(file: &Path, size: usize, instead: usize, instructions: usize) -> bool {
+    let Some((arena, _, mut child)) = under_way(file, size, instructions) else { return false };
+    let what = format!("{size} bytes, then {instead}, after {instructions} instructions");
+    let name = arena.root(0).unwrap();
+    if name != 0 {
+        let block = NonNull::new(arena.at(name as usize).unwrap()).unwrap();
+        // SAFETY: nothing uses the block.
+        unsafe { arena.free(block) }.unwrap();
+        let layout = Layout::from_size_align(instead, 16).unwrap();
+        assert_eq!(arena.alloc(Some(ColumnId::new(1)), layout, SpikeTime::NONE), Ok(block), "{what}");
+    }
+    while arena.root(ANSWER) == Ok(0) {
+        assert!(child.step_or_stop(), "{what}: the child has failed");
+    }
+    child.kill();
+    assert_eq!((arena.root(0), arena.root(ANSWER)), (Ok(name), Ok(if name == 0 { 1 } else { 2 })), "{what}");
+    assert_eq!(arena.metrics().live_blocks(), if name == 0 { 1 } else { 2 }, "{what}");
+    arena.verify().unwrap_or_else(|error| panic!("{what}: {error}"));
+    true
+}
+
+/// Seen with: the name not put back.
+#[test]
+fn a_word_that_names_an_ordinary_block_by_then_is_left_as_it_is() {
+    if ran_alone() {
+        return;
+    }
+    stay_on_one_processor();
+    let folder = Folder::in_memory("unpublish-refused");
+    let file = folder.file("region");
+    for instructions in (0..300).step_by(19) {
+        assert!(refused(&file, 64, 300_000, instructions), "it ended after {instructions} instructions");
     }
 }
