@@ -328,7 +328,7 @@ mod tests {
     use crate::arena::Arena;
     use crate::column::ColumnId;
     use crate::column::block::Hold;
-    use crate::map::{ChunkId, Granule};
+    use crate::map::{ChunkId, Granule, Owner};
     use crate::spike::SpikeTime;
     use crate::sync::Ordering::Relaxed;
 
@@ -355,6 +355,25 @@ mod tests {
             match core.read_owned(there) {
                 Ok(found) => assert!(fits && found.spans() == spans),
                 Err(damage) => assert!(!fits && damage.invariant == "M3", "{damage:?}"),
+            }
+        }
+    }
+
+    /// Seen with: no look at where it ends.
+    #[test]
+    fn a_large_block_that_reaches_beyond_its_chunk_or_all_memory_is_damage() {
+        let arena = arena();
+        let core = &arena.core;
+        let head = |place: u32, chunk: u32| ChunkId(chunk).span(place);
+        // Two chunks of 64 spans.
+        let fits = [(head(0, 1), 64), (head(0, 1), 128), (head(0, 2), 64), (head(60, 2), 4), (head(63, 1), 1)];
+        let reaches = [(head(0, 1), 0), (head(0, 1), 65), (head(0, 1), 192), (head(0, 2), 128), (head(60, 1), 5), (head(60, 2), 64)];
+        for (index, (head, spans)) in fits.into_iter().chain(reaches).enumerate() {
+            core.page(head).set(Owner::large(0), 0);
+            core.span(head).spans.store(spans, Relaxed);
+            match core.read_owned(head) {
+                Ok(found) => assert!(index < fits.len() && found == Head::Large { index: 0, spans }),
+                Err(damage) => assert!(index >= fits.len() && damage.invariant == "M3", "{damage:?}"),
             }
         }
     }
