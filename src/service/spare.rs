@@ -327,6 +327,7 @@ mod tests {
         assert!(!spare.is_scarce() && lead(&spare, 64) == Lead::NOWHERE);
         spare.count(&with_free(15), 113 * SPAN as u64);
         assert!(spare.is_scarce() && lead(&spare, 64) == Lead::first(0));
+        assert_eq!(spare.unsearched.load(Relaxed), 4 << 20, "all may have been emptied");
         // As long as they are scarce, what was noted holds.
         spare.leads[class_of(64)].store(Lead::only(3).0, Relaxed);
         spare.count(&with_free(15), 113 * SPAN as u64);
@@ -363,6 +364,17 @@ mod tests {
         unsafe { spare.give_back(&arena, freed) };
         assert_eq!(column_for(&spare, &arena, 0, 224), Some(1));
         assert_eq!(arena.free_spans(), 12);
+    }
+
+    /// Seen with: a column at which somebody is taken for one without slots.
+    #[test]
+    fn a_lead_to_a_column_that_somebody_holds_stays() {
+        let (arena, spare) = (with_free(15), scarce());
+        spare.note_grown(&arena, block(&arena, 2, 160), 160, || 0);
+        let held = arena.column(ColumnId::new(2)).unwrap();
+        assert!(spare.find(&arena, class_of(160), SpikeTime::NONE).is_none());
+        drop(held);
+        assert!(spare.find(&arena, class_of(160), SpikeTime::NONE).is_some_and(|(_, column)| column == 2));
     }
 
     /// Seen with: slots of its own size alone.

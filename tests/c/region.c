@@ -144,6 +144,8 @@ static void published_blocks_are_named_or_not_there(void) {
   EQUAL(engram_free_unpublish(arena, &table[51]), ENGRAM_E_BAD_POINTER); /* it was not published */
   OK(engram_free(arena, engram_arena_at(arena, table[51])));
   OK(engram_arena_snapshot(arena, COPY_NAME));
+  EQUAL(engram_arena_snapshot(arena, ""), ENGRAM_E_INVALID);
+  CHECK(strstr(last_message(), "path is empty; it must name a file") != NULL && strstr(last_message(), "NULL") == NULL);
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     const uint64_t name = table[i];
     OK(engram_free_unpublish(arena, &table[i]));

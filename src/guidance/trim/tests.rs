@@ -60,6 +60,19 @@ fn names_are_a_permutation_and_never_worse_than_those_that_were() {
     assert_eq!((stay, (0..410).filter(|&concept| planned(concept) == homes.column(concept)).count()), (300, 300));
 }
 
+/// Seen with: it trimmed as any other.
+#[test]
+fn of_a_plan_that_relieves_columns_no_more_is_looked_for_that_does_not_pay() {
+    let (graph, homes) = pairs();
+    for (relieved, is_trimmed) in [(0, true), (1, false)] {
+        let mut plan = plan(&graph, &homes, 1, |concept| homes.column(concept));
+        plan.relieve(relieved);
+        let mut trim = Trim::new(plan, &homes, 0);
+        trim.movers = 1000;
+        assert_eq!(matches!(trim.end_round(0), Phase::Round { .. }), is_trimmed);
+    }
+}
+
 /// Seen with: who stays taken for gone by its neighbours.
 #[test]
 fn who_would_save_something_only_with_another_who_stays_stays_too() {
