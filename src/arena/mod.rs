@@ -21,8 +21,8 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use std::path::PathBuf;
 
-use crate::column::cell::CellId;
 use crate::column::core::{Core, Options};
+use crate::column::rows::CellId;
 use crate::column::shape::Shape;
 use crate::column::unusual::Route;
 use crate::column::{Column, ColumnId, Live};

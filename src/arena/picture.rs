@@ -4,8 +4,8 @@
 //! before it is used (see `recover`), and what cannot be is left out. [`Arena::verify`] says what is wrong.
 
 use super::Arena;
-use crate::column::cell::{CellId, Row};
 use crate::column::core::{Core, span_bytes};
+use crate::column::rows::{CellId, Row};
 use crate::map::{ChunkId, SpanId};
 use crate::recover::Head;
 use crate::size_class::{CHUNK_SPANS, Class};
@@ -146,8 +146,8 @@ impl Core {
             }
             Some(Row::Aligned) => BlockKind::Aligned,
             Some(Row::Ordered) => BlockKind::Ordered,
-            None if cell.is_published() => BlockKind::Published,
-            None => BlockKind::Medium,
+            Some(Row::Medium | Row::MediumAligned) => BlockKind::Medium,
+            None => BlockKind::Published,
         }
     }
 

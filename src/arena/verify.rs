@@ -19,8 +19,9 @@
 use std::collections::BTreeMap;
 
 use super::Arena;
-use crate::column::cell::{Cell, CellId};
+use crate::column::cell::Cell;
 use crate::column::core::Core;
+use crate::column::rows::CellId;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, SpanId};
 use crate::recover::Head;

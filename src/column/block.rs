@@ -10,8 +10,9 @@
 
 use core::cell::UnsafeCell;
 
-use super::cell::{BLOCK_PAGES, Cell, CellId, Rows};
+use super::cell::Cell;
 use super::lease::Lease;
+use super::rows::{BLOCK_PAGES, CellId, Rows};
 use crate::map::{ChunkId, Granule};
 use crate::region::{Layout, Region, Section, Table};
 use crate::size_class::GRANULE;

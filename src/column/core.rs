@@ -1,9 +1,10 @@
 //! The core: the tables of an open arena, and what does not belong to one column.
 
 use super::block::{Blocks, ColumnBlock, Hold};
-use super::cell::{Cell, CellId, Row, Rows};
+use super::cell::Cell;
 use super::held::Handle;
 use super::remote::RemoteFree;
+use super::rows::{CellId, Row, Rows};
 use super::shape::Shape;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId};

@@ -36,10 +36,11 @@ use core::cell::Cell as Field;
 use core::mem::MaybeUninit;
 
 use super::block::{ColumnBlock, Hold, OpenSide};
-use super::cell::{BySize, Cell, CellId};
+use super::cell::Cell;
 use super::core::{Core, asked_for, span_bytes};
 use super::refill::{refilling, spilling, spilling_run};
 use super::remote::{hold_instead, not_given};
+use super::rows::{BySize, CellId};
 use super::unusual::{above_small, free_not_given, free_seen, free_unusual, unusual_align};
 use crate::error::Error;
 use crate::map::{ChunkId, Entry, Granule, Owner, PageEntry, SpanId, set_owned};

@@ -4,10 +4,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::io::Write;
 
-use super::cell::CellId;
 use super::core::{Core, Misuse, asked_for};
 use super::held::Handle;
 use super::inspect::Live;
+use super::rows::CellId;
 use super::scarce::Kept;
 use super::unusual::Route;
 use crate::error::{Error, Result};
@@ -353,7 +353,7 @@ impl Core {
     pub(crate) fn alloc_kept(&self, size: usize, align: usize, spike: u32, larger: usize) -> Option<NonNull<u8>> {
         // Large blocks are taken from anywhere already.
         let Route::Cell(id) = self.route(size, align, spike).ok()? else { return None };
-        let Some(row) = id.row().filter(|_| larger != 0) else {
+        let Some(row) = id.row().filter(|_| larger != 0 && id.class() < SMALL_CLASSES) else {
             return match self.alloc_kept_from(0, id) {
                 Kept::Slot(p, _) => Some(p),
                 Kept::Nothing | Kept::Unsure => None,
@@ -362,7 +362,7 @@ impl Core {
         let classes = id.class()..=(id.class() + larger).min(SMALL_CLASSES - 1);
         self.used_columns().find_map(|index| match self.lease(index) {
             Some(handle) => handle.and_give_back(|| handle.alloc_kept_of(row, classes.clone())),
-            None => classes.clone().find_map(|class| self.shared_slot(index, CellId::small(row, class))),
+            None => classes.clone().find_map(|class| self.shared_slot(index, CellId::in_row(row, class))),
         })
     }
 

@@ -14,9 +14,10 @@
 use core::ops::Range;
 use core::slice::IterMut;
 
-use super::cell::{Cell, CellId, Row};
+use super::cell::Cell;
 use super::core::asked_for;
 use super::held::Handle;
+use super::rows::{CellId, Row};
 use super::unusual::Route;
 use crate::map::{Granule, SpanId, set_owned};
 use crate::region::PAGE;
@@ -60,7 +61,7 @@ impl Handle {
             Ok(Route::Cell(id)) if !id.is_aligned() && id.class() < SMALL_CLASSES => id,
             _ => return (self.alloc_many(size, align, spike, out), false),
         };
-        let cell = self.cell(CellId::small(Row::Ordered, id.class()));
+        let cell = self.cell(CellId::in_row(Row::Ordered, id.class()));
         if !cell.is_set_up() {
             self.set_cell_up(cell);
         }
@@ -101,7 +102,7 @@ impl Handle {
     /// The cell that serves ordered batches with blocks of `size`, if it was used.
     fn ordered_cell(&self, size: usize) -> Option<Cell> {
         let class = small_class_of(size)?;
-        let cell = self.cell(CellId::small(Row::Ordered, usize::from(class.index)));
+        let cell = self.cell(CellId::in_row(Row::Ordered, usize::from(class.index)));
         cell.is_set_up().then_some(cell)
     }
 

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! lease    who has the column                 block     what of a column lies in the region
-//! cell     the lines in front of the slots    held      the fast path: alloc and free by the holder
-//! unusual  what the fast path leaves          refill    between cells and spans
-//! chunks   where a column's spans come from   remote    frees by threads that do not hold the column
-//! holding  what a program sees of it: `Column`
+//! cell     the lines in front of the slots    rows      where the cells lie in the block
+//! held     the fast path: alloc and free      unusual   what the fast path leaves
+//! refill   between cells and spans            chunks    where a column's spans come from
+//! remote   frees by who does not hold it      holding   what a program sees of it: `Column`
 //! inspect  whose a block is, how large        resize    where a block is, or by moving it
 //! large    whole spans and chunks             shared    allocation without the lease
 //! scarce   before a request is refused        steal     what others freed of a column that is held
@@ -47,6 +47,8 @@ mod refill;
 pub(crate) mod remote;
 #[cfg(not(loom))]
 mod resize;
+#[cfg(not(loom))]
+pub(crate) mod rows;
 #[cfg(not(loom))]
 pub(crate) mod scarce;
 #[cfg(not(loom))]

@@ -33,8 +33,8 @@
 
 use core::ptr::NonNull;
 
-use super::cell::CellId;
 use super::core::{Core, Misuse, span_bytes};
+use super::rows::CellId;
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, Owner, SpanId};

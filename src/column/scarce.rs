@@ -21,10 +21,11 @@
 //! What else a held column keeps stays with it: the slots in its cells, and spans that are not empty or
 //! that its holder has begun to take back. The holder gives it up by allocating, or by releasing the column.
 
-use super::cell::{Cell, CellId, Row};
+use super::cell::Cell;
 use super::core::Core;
 use super::held::Handle;
 use super::refill::Accepted;
+use super::rows::{CellId, Row};
 use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, SpanId};
 use crate::size_class::SMALL_CLASSES;
@@ -117,21 +118,36 @@ impl Handle {
 
     /// A slot of the same class that the column has elsewhere.
     pub(crate) fn alloc_from_kin(&self, cell: Cell) -> Option<*mut u8> {
-        let id = self.id_of(cell);
-        for row in self.core().rows().all() {
-            if let Some(p) = id.kin(row).and_then(|kin| self.alloc_from_used(kin)) {
-                return Some(p);
-            }
+        let (id, core) = (self.id_of(cell), self.core());
+        let found = match id.row() {
+            Some(Row::Medium) => self.alloc_from_row(Row::MediumAligned, id),
+            Some(Row::Ordered | Row::Zone(_) | Row::NarrowZone(_)) => core.rows().small().find_map(|row| self.alloc_from_row(row, id)),
+            // A block's row tells whether a reallocation keeps an alignment.
+            Some(Row::Aligned | Row::MediumAligned) | None => None,
+        };
+        if found.is_some() || !self.block().holder.may_use(id) {
+            return found;
         }
-        if !self.block().holder.may_use(id) {
-            return None;
-        }
-        self.core().claim_shared::<false>(self.index(), id).map(|granule| self.give_shared(cell, granule))
+        core.claim_shared::<false>(self.index(), id).map(|granule| self.give_shared(cell, granule))
+    }
+
+    /// A slot that the cell of the same class in another row has.
+    #[inline(always)]
+    fn alloc_from_row(&self, row: Row, id: CellId) -> Option<*mut u8> {
+        let kin = CellId::in_row(row, id.class());
+        if kin == id { None } else { self.alloc_from_used(kin) }
     }
 
     /// A slot that a cell has, if it was ever used.
+    #[inline(always)]
     fn alloc_from_used(&self, id: CellId) -> Option<*mut u8> {
         let cell = self.block().holder.may_use(id).then(|| self.cell(id)).filter(Cell::is_set_up)?;
+        self.alloc_from_cell(cell)
+    }
+
+    /// A slot that a cell has. A function of its own, so that a look at cells that were not used is short.
+    #[inline(never)]
+    fn alloc_from_cell(&self, cell: Cell) -> Option<*mut u8> {
         cell.pop().or_else(|| self.refill_from_spans(cell)).map(|granule| self.give(granule))
     }
 
@@ -143,10 +159,10 @@ impl Handle {
     /// The same of the least of these small classes that the column has a slot of.
     pub(crate) fn alloc_kept_of(&self, row: Row, classes: core::ops::RangeInclusive<usize>) -> Option<*mut u8> {
         let near = self.block().holder.cells_near_used(self.core().rows());
-        let small = near.filter(|id| id.row().is_some() && classes.contains(&id.class()));
+        let small = near.filter(|id| classes.contains(&id.class()));
         let mut found = small.filter(|&id| self.cell(id).may_have_slots()).fold(0_u64, |found, id| found | 1 << id.class());
         while found != 0 {
-            if let Some(p) = self.alloc_kept(CellId::small(row, found.trailing_zeros() as usize)) {
+            if let Some(p) = self.alloc_kept(CellId::in_row(row, found.trailing_zeros() as usize)) {
                 return Some(p);
             }
             found &= found - 1;

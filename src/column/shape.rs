@@ -8,9 +8,9 @@
 //! region's header need not say more ([`Described`]), and a region that grows has the shape of a new one.
 
 use super::block::{Blocks, ColumnBlock};
-use super::cell::Rows;
 use super::core::{COLUMNS_MAX, Counters, Options};
 use super::publish::INTENTS;
+use super::rows::Rows;
 use crate::error::{Error, Result};
 use crate::map::PageEntry;
 use crate::region::header::Described;

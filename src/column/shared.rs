@@ -4,8 +4,8 @@
 //! other spans of the same cell are looked for, in its chunk and a few behind it, then a fresh span serves. States decide, hints
 //! only guide; see `span::shared`.
 
-use super::cell::CellId;
 use super::core::{Core, Freed, Misuse};
+use super::rows::CellId;
 use super::unusual::Route;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Entry, Granule, Owner, SpanId};

@@ -49,10 +49,10 @@
 //! it, and grows or is refused as if it came a moment later.
 
 #[cfg(not(loom))]
-use super::cell::CellId;
-#[cfg(not(loom))]
 use super::core::Core;
 use super::remote::{Incoming, clear};
+#[cfg(not(loom))]
+use super::rows::CellId;
 use crate::map::Entry;
 #[cfg(not(loom))]
 use crate::map::{Granule, PageEntry, SpanId};

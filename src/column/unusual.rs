@@ -2,14 +2,15 @@
 //! not plainly the holder's.
 
 use super::block::Hold;
-use super::cell::{Cell, CellId, Row, medium_cell_of};
+use super::cell::Cell;
 use super::core::{Core, Misuse, asked_for};
 use super::held::{Asked, Handle};
 use super::refill::refilling_runs;
 use super::remote::not_given;
+use super::rows::{CellId, Row, medium_cell_of};
 use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, Owner, SpanId};
-use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_CLASSES, SMALL_MAX, SPAN, class_of};
+use crate::size_class::{CHUNK, GRANULE, MEDIUM_MAX, SMALL_MAX, SPAN, class_of};
 use crate::spike::SpikeTime;
 use crate::sync::{Ordering::Relaxed, Ordering::SeqCst, bump};
 use core::sync::atomic::compiler_fence;
@@ -43,29 +44,33 @@ impl Core {
         if size > capacity {
             return Err(Error::SizeAboveCapacity { asked: size, capacity });
         }
-        let aligned = align > GRANULE;
+        if align <= GRANULE {
+            return Ok(if size > MEDIUM_MAX {
+                Route::Large { size, align }
+            } else if size > SMALL_MAX {
+                Route::Cell(CellId::in_row(Row::Medium, class_of(size)))
+            } else {
+                // First, so that the zone's row is told from others once.
+                let class = class_of(size);
+                Route::Cell(CellId::in_row(self.row_of_zone(SpikeTime::from_nanos(spike).zone()), class))
+            });
+        }
+        if self.region.is_given() {
+            self.check_alignment(align)?;
+        }
+        if align > SPAN {
+            return Ok(Route::Large { size, align });
+        }
         // Slots of a class lie at multiples of its size (C2), and every multiple of a power of two
         // up to the class' step is a class: the rounded size is one whose slots are all aligned.
-        let rounded = if aligned {
-            if self.region.is_given() {
-                self.check_alignment(align)?;
-            }
-            // By a mask: a division is what the compiler makes of `next_multiple_of`.
-            if align <= SPAN { (size + (align - 1)) & !(align - 1) } else { size }
-        } else {
-            size
-        };
-        Ok(if rounded > MEDIUM_MAX || align > SPAN {
+        // By a mask: a division is what the compiler makes of `next_multiple_of`.
+        let rounded = (size + (align - 1)) & !(align - 1);
+        Ok(if rounded > MEDIUM_MAX {
             Route::Large { size, align }
         } else if rounded > SMALL_MAX {
-            Route::Cell(CellId::medium(aligned, class_of(rounded)))
+            Route::Cell(CellId::in_row(Row::MediumAligned, class_of(rounded)))
         } else {
-            let class = class_of(rounded);
-            Route::Cell(if aligned {
-                CellId::small(Row::Aligned, class)
-            } else {
-                CellId::small(self.row_of_zone(SpikeTime::from_nanos(spike).zone()), class)
-            })
+            Route::Cell(CellId::in_row(Row::Aligned, class_of(rounded)))
         })
     }
 }
@@ -297,8 +302,8 @@ pub(crate) extern "C" fn unusual_align(handle: &Handle, size: usize, align: usiz
 /// Whether it is an alignment that each block has: of a type of up to 8 bytes, say.
 #[inline(always)]
 const fn is_below_a_granule(align: usize) -> bool {
-    // The bits of 1, 2, 4 and 8.
-    align < GRANULE && 0b1_0001_0110_u32 >> align & 1 == 1
+    // A power of two, and none of the bits above. (Or 0, which means a granule's.)
+    align & (align.wrapping_sub(1) | !(GRANULE - 1)) == 0
 }
 
 /// Blocks of a span that is not plainly ours: of a run of ours, or of a span of ours into which others have freed, or of any of ours
@@ -362,18 +367,4 @@ pub(crate) extern "C" fn free_unusual(handle: &Handle, granule: Granule) -> i32 
 pub(crate) extern "C" fn free_not_given(handle: &Handle, granule: Granule) -> i32 {
     handle.finish_holds();
     free_unusual(handle, granule)
-}
-
-impl CellId {
-    /// A cell of the same class whose slots would serve as well: of another row, or of the aligned one.
-    /// (Not the other way: a block's row tells whether a reallocation keeps an alignment.)
-    pub(crate) fn kin(self, row: Row) -> Option<Self> {
-        let class = self.class();
-        let kin = match row {
-            _ if class < SMALL_CLASSES => Self::small(row, class),
-            Row::Aligned => Self::medium(true, class),
-            _ => return None,
-        };
-        (!self.is_aligned() && kin != self).then_some(kin)
-    }
 }

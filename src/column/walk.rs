@@ -4,10 +4,10 @@
 //! span, one step for each word of the column's own spans, whatever the number of blocks.
 
 use super::block::ColumnBlock;
-use super::cell::CellId;
 use super::core::{Core, span_bytes};
 use super::held::Handle;
 use super::remote::clear;
+use super::rows::CellId;
 use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{Class, SPAN_WORDS};
 use crate::sync::Ordering::{AcqRel, Relaxed};

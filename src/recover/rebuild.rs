@@ -4,9 +4,9 @@ use core::ops::Range;
 
 use super::truth::Head;
 use crate::column::block::ColumnBlock;
-use crate::column::cell::CellId;
 use crate::column::core::{Core, span_bytes};
 use crate::column::held::Handle;
+use crate::column::rows::CellId;
 use crate::map::{ChunkId, Entry, Owner, SpanId};
 use crate::size_class::{CHUNK_SPANS, Class, SPAN_WORDS, slot_starts};
 use crate::span::IndexWords;

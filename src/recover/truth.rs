@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use crate::column::cell::CellId;
 use crate::column::core::{Core, span_bytes};
+use crate::column::rows::CellId;
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, SpanId};
 use crate::region::Section;

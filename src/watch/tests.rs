@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::column::cell::CellId;
+use crate::column::rows::CellId;
 use crate::map::{Owner, PageEntry, SpanId};
 use crate::recover::Head;
-use crate::size_class::CHUNK_SPANS;
+use crate::size_class::{CHUNK_SPANS, SMALL_CLASSES};
 use crate::span::IndexWords;
 use crate::{Arena, ArenaBuilder, BlockKind, ColumnId, Error, SpanView, SpikeTime};
 
@@ -282,7 +282,7 @@ fn find(arena: &Arena, wanted: impl Fn(Head) -> bool) -> (SpanId, &PageEntry) {
 type Damage = (&'static str, bool, fn(&Arena));
 
 fn slots(head: Head) -> bool {
-    matches!(head, Head::Slots { index: 1, shared: false, cell } if cell.row().is_some())
+    matches!(head, Head::Slots { index: 1, shared: false, cell } if cell.class() < SMALL_CLASSES)
 }
 
 fn run(head: Head) -> bool {
