@@ -4,8 +4,10 @@
 //! lease    who has the column                 block     what of a column lies in the region
 //! cell     the lines in front of the slots    rows      where the cells lie in the block
 //! held     the fast path: alloc and free      unusual   what the fast path leaves
-//! refill   between cells and spans            chunks    where a column's spans come from
-//! remote   frees by who does not hold it      holding   what a program sees of it: `Column`
+//! refill   from spans to an empty cell        spill     from a full cell back to its spans
+//! list     a cell's spans with free slots     chunks    where a column's spans come from
+//! remote   frees by who does not hold it      collect   what they freed comes back to a cell
+//! holding  what a program sees of it: `Column`
 //! inspect  whose a block is, how large        resize    where a block is, or by moving it
 //! large    whole spans and chunks             shared    allocation without the lease
 //! scarce   before a request is refused        steal     what others freed of a column that is held
@@ -26,6 +28,8 @@ pub(crate) mod cell;
 #[cfg(not(loom))]
 mod chunks;
 #[cfg(not(loom))]
+mod collect;
+#[cfg(not(loom))]
 pub(crate) mod core;
 #[cfg(not(loom))]
 pub(crate) mod held;
@@ -38,6 +42,8 @@ mod large;
 pub(crate) mod lease;
 #[cfg(all(target_os = "linux", not(any(loom, miri))))]
 mod lines;
+#[cfg(not(loom))]
+mod list;
 #[cfg(not(loom))]
 mod many;
 #[cfg(not(loom))]
@@ -55,6 +61,8 @@ pub(crate) mod scarce;
 pub(crate) mod shape;
 #[cfg(not(loom))]
 mod shared;
+#[cfg(not(loom))]
+mod spill;
 pub(crate) mod steal;
 #[cfg(not(loom))]
 pub(crate) mod unusual;

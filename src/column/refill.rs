@@ -1,29 +1,27 @@
-//! Between a cell and its spans: refilling an empty cell, and spilling from a full one.
+//! Refilling an empty cell.
 //!
 //! ```text
-//! refill    the word --> the cell's list --> what others freed (inbox) --> a fresh span --> a fresh chunk
-//!           a few slots  a unit of a span    a unit of a span
-//! spill     summary bit of the slot's unit; all slots there? give the span back
+//! the word --> the cell's list --> what others freed --> a fresh span --> a fresh chunk
+//! a few slots  a unit of a span    see `collect`
 //! ```
 //!
 //! Every step is bounded: no loop runs over spans or frees (P2). Each is a function of its own that is
 //! left by a jump, so that none pays for the next and none needs a stack frame; what they do is in
-//! methods, which the search in `scarce` uses too. A unit may turn out to have nothing (its announcement
-//! came late: see `remote`): then there is one more look before a fresh span is taken (`looking_again`).
+//! methods, which the search in `scarce` uses too.
 
-use core::num::{NonZeroU32, NonZeroU64};
+use core::num::NonZeroU64;
+use core::sync::atomic::compiler_fence;
 
 use super::cell::Cell;
 use super::chunks::Single;
+use super::collect::{Accepted, collecting, receiving, taking_back};
 use super::core::each_in_fours;
 use super::held::{Asked, Handle};
-use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
 use crate::error::Error;
 use crate::map::{Entry, Granule, Owner, SpanId};
 use crate::size_class::{Class, SPAN_WORDS, pattern, small_class_of};
 use crate::span::SpanMeta;
 use crate::sync::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::compiler_fence;
 
 /// Allocates what was asked for (its class is the cell's) for a small cell with an empty stack: from its word, or else says by
 /// which step.
@@ -65,38 +63,6 @@ extern "C" fn checking_out(handle: &Handle, asked: Asked, cell: Cell, head: Span
     }
 }
 
-/// The same for a span with no unit under its summary: from what others freed of it.
-#[cold]
-#[inline(never)]
-extern "C" fn collecting(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
-    if !cell.is_by_word() {
-        return handing_over(handle, head, cell);
-    }
-    match handle.take_waiting_unit(cell, head, handle.span(head)) {
-        Some(granule) => handle.address(granule),
-        None => looking_again(handle, cell),
-    }
-}
-
-/// The same for a cell whose units are slots.
-#[cold]
-#[inline(never)]
-extern "C" fn handing_over(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
-    match handle.take_waiting_slot(cell, head, handle.span(head)) {
-        Some(granule) => handle.address(granule),
-        None => looking_again(handle, cell),
-    }
-}
-
-/// The same for a cell without spans in its list: from what others freed.
-#[cold]
-#[inline(never)]
-extern "C" fn receiving(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
-    handle.remember(asked);
-    // None, if a thief was faster: the span that does not exist is never linked.
-    handle.take_back(cell.open().inbox.take_all(), cell, true)
-}
-
 /// The same: from a fresh span of the column's chunk for single ones.
 #[cold]
 #[inline(never)]
@@ -134,81 +100,6 @@ extern "C" fn choosing(handle: &Handle, span: SpanId, cell: Cell, class: &'stati
 #[inline(never)]
 extern "C" fn giving(handle: &Handle, span: SpanId, cell: Cell, class: &'static Class) -> *mut u8 {
     handle.give_first(cell, class, span, handle.as_owner())
-}
-
-/// From what others freed: goes on with a chain that was taken from the inbox before.
-#[cold]
-#[inline(never)]
-extern "C" fn taking_back(handle: &Handle, asked: Asked, cell: Cell, span: SpanId) -> *mut u8 {
-    handle.remember(asked);
-    handle.take_back(span, cell, !cell.is_medium())
-}
-
-/// Hands out again what others freed of the lowest of `units`, of a span that is in no list. Of a class whose units are
-/// words.
-#[cold]
-#[inline(never)]
-extern "C" fn bringing_unit_in(handle: &Handle, units: u64, cell: Cell, head: SpanId, meta: &SpanMeta) -> *mut u8 {
-    // Only the units that there are, and perhaps none of them: taken by the time the span was pushed, or of its former
-    // life (see `remote`).
-    let Some(units) = NonZeroU32::new(units as u32) else { return missing(handle, cell, meta) };
-    let unit = units.trailing_zeros();
-    let found = hand_over(handle.remote_unit(head, unit), u64::MAX);
-    let units = u64::from(units.get() & units.get().wrapping_sub(u32::from(!found.more)));
-    let Some(place) = found.place else { return finding_nothing(handle, units, cell, head, meta) };
-    let granule = || Granule((u64::from(head.0) * SPAN_WORDS as u64 + u64::from(unit)) * 64 + u64::from(place));
-    if units == 0 {
-        return bringing_last(handle, granule(), cell, meta);
-    }
-    meta.collect.store(units, Relaxed);
-    cell.set_list(head);
-    handle.give_again(cell, granule())
-}
-
-/// That was the last of the span's units: it stays in no list.
-#[cold]
-#[inline(never)]
-extern "C" fn bringing_last(handle: &Handle, granule: Granule, cell: Cell, meta: &SpanMeta) -> *mut u8 {
-    meta.leave_alone();
-    handle.give_again(cell, granule)
-}
-
-/// The same of a class whose units are slots.
-#[cold]
-#[inline(never)]
-extern "C" fn bringing_slot_in(handle: &Handle, units: u64, cell: Cell, head: SpanId, meta: &SpanMeta) -> *mut u8 {
-    let Some(units) = NonZeroU64::new(units & cell.class().units) else { return missing(handle, cell, meta) };
-    let granule = Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules());
-    let left = units.get() & (units.get() - 1);
-    if !hand_slot_over(handle.remote_word(granule), granule.place()) {
-        return finding_nothing(handle, left, cell, head, meta);
-    }
-    Handle::list_arrived(cell, head, meta, left);
-    handle.give_again(cell, granule)
-}
-
-/// Nothing was freed of the first unit; `units` are left.
-#[cold]
-#[inline(never)]
-extern "C" fn finding_nothing(handle: &Handle, units: u64, cell: Cell, head: SpanId, meta: &SpanMeta) -> *mut u8 {
-    Handle::list_arrived(cell, head, meta, units);
-    looking_again(handle, cell)
-}
-
-/// A span from the inbox has nothing to take back; the cell has no list.
-#[cold]
-#[inline(never)]
-extern "C" fn missing(handle: &Handle, cell: Cell, meta: &SpanMeta) -> *mut u8 {
-    meta.leave_alone();
-    looking_again(handle, cell)
-}
-
-/// A span from the inbox is not the cell's any more.
-#[cold]
-#[inline(never)]
-extern "C" fn passing_on(handle: &Handle, units: u64, cell: Cell, span: SpanId) -> *mut u8 {
-    handle.pass_on(span, units);
-    looking_again(handle, cell)
 }
 
 /// The same for a cell that was never used: from a fresh span. Or size 0 was asked for, which leads to a cell of its own.
@@ -279,7 +170,7 @@ extern "C" fn beginning_runs(handle: &Handle, asked: Asked, cell: Cell) -> *mut 
 /// freed. (A fresh span each time would be memory without end, however much is free.)
 #[cold]
 #[inline(never)]
-extern "C" fn looking_again(handle: &Handle, cell: Cell) -> *mut u8 {
+pub(super) extern "C" fn looking_again(handle: &Handle, cell: Cell) -> *mut u8 {
     match handle.refill_from_spans(cell) {
         Some(granule) => handle.give(granule),
         None => growing_at_large(handle, cell),
@@ -295,75 +186,6 @@ extern "C" fn growing_at_large(handle: &Handle, cell: Cell) -> *mut u8 {
         Some(granule) => handle.give(granule),
         None => handle.alloc_scarce(cell),
     }
-}
-
-/// A freed slot of a full small cell goes back to its span. Its live bit is clear. Or nothing was held back, and the cell is the sink.
-#[cold]
-#[inline(never)]
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.engram.spill"))]
-pub(crate) extern "C" fn spilling(handle: &Handle, cell: Cell, granule: Granule) -> i32 {
-    let Some(reciprocal) = cell.small_reciprocal() else { return handle.freed_status.get() };
-    cell.count_spill();
-    handle.count_taken(cell.granules() as i64);
-    let meta = handle.span_of(granule);
-    let away = meta.away.load(Relaxed) - 1;
-    meta.away.store(away, Relaxed);
-    if away == 0 {
-        return emptying(handle, cell, granule, meta);
-    }
-    handle.slot_to_span(cell, granule.span(), meta, granule.in_span(), reciprocal.get());
-    handle.freed_status.get()
-}
-
-/// That span is empty and goes back to its chunk.
-#[cold]
-#[inline(never)]
-extern "C" fn emptying(handle: &Handle, cell: Cell, granule: Granule, meta: &SpanMeta) -> i32 {
-    let head = granule.span();
-    handle.leave_cell(cell, head, meta);
-    handle.return_span(head);
-    handle.freed_status.get()
-}
-
-/// The same of a full medium cell.
-#[cold]
-#[inline(never)]
-pub(crate) extern "C" fn spilling_run(handle: &Handle, cell: Cell, granule: Granule) -> i32 {
-    if granule == Granule(0) {
-        return handle.freed_status.get();
-    }
-    cell.count_spill();
-    handle.count_taken(cell.granules() as i64);
-    let head = handle.head_of(granule.span());
-    let meta = handle.span(head);
-    let away = meta.away.load(Relaxed) - 1;
-    meta.away.store(away, Relaxed);
-    if away == 0 {
-        return emptying_run(handle, cell, head, meta);
-    }
-    handle.slot_to_span(cell, head, meta, granule.0 - head.first().0, cell.class().reciprocal);
-    handle.freed_status.get()
-}
-
-/// That run is empty and goes back to its chunk.
-#[cold]
-#[inline(never)]
-extern "C" fn emptying_run(handle: &Handle, cell: Cell, head: SpanId, meta: &SpanMeta) -> i32 {
-    handle.leave_cell(cell, head, meta);
-    handle.return_run(cell, head);
-    handle.freed_status.get()
-}
-
-/// What came out of a cell's inbox.
-pub(crate) enum Accepted {
-    /// A span of the cell, and units of it that others freed slots of.
-    Units(SpanId, u64),
-    /// A span that is not the cell's, or without such units.
-    Other,
-    /// Nothing yet: the first span is not linked.
-    Unlinked,
-    /// Nothing.
-    Nothing,
 }
 
 impl Handle {
@@ -449,234 +271,11 @@ impl Handle {
 
     /// Checks the free slots `free` of a unit out, `step` granules a bit, and takes the lowest; `counted` as in K3.
     #[inline(always)]
-    fn take_first(&self, cell: Cell, meta: &SpanMeta, base: Granule, free: u64, step: u64, counted: u32) -> Option<Granule> {
+    pub(super) fn take_first(&self, cell: Cell, meta: &SpanMeta, base: Granule, free: u64, step: u64, counted: u32) -> Option<Granule> {
         let place = NonZeroU64::new(free)?.trailing_zeros();
         cell.check_out(base, free & (free - 1), counted);
         self.count_out(cell, meta, 1, counted);
         Some(Granule(base.0 + u64::from(place) * step))
-    }
-
-    /// A block of the first span in the cell's list, of a unit to be collected. The cell is empty, and so is
-    /// the span's summary.
-    fn take_waiting(&self, cell: Cell, head: SpanId) -> Option<Granule> {
-        let meta = self.span(head);
-        if cell.is_by_word() { self.take_waiting_unit(cell, head, meta) } else { self.take_waiting_slot(cell, head, meta) }
-    }
-
-    /// The same where units are slots: the block is handed over.
-    #[inline(always)]
-    fn take_waiting_slot(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
-        let units = NonZeroU64::new(meta.collect.load(Relaxed))?;
-        let granule = Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules());
-        let found = hand_slot_over(self.remote_word(granule), granule.place());
-        self.leave_waiting(cell, meta, units.get() & (units.get() - 1));
-        found.then(|| {
-            self.count_block_again(cell);
-            granule
-        })
-    }
-
-    /// The same where units are words: all of the unit is taken back and checked out, and its first block handed over.
-    #[inline(always)]
-    fn take_waiting_unit(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
-        let Some(units) = NonZeroU32::new(meta.pending.not_again(meta.collect.load(Relaxed)) as u32) else {
-            self.leave_waiting(cell, meta, 0);
-            return None;
-        };
-        let unit = units.trailing_zeros();
-        let found = collect_and_give(self.live_unit(head, unit), self.remote_unit(head, unit));
-        self.leave_waiting(cell, meta, u64::from(units.get() & units.get().wrapping_sub(u32::from(!found.more))));
-        let base = Granule((u64::from(head.0) * SPAN_WORDS as u64 + u64::from(unit)) * 64);
-        self.take_first(cell, meta, base, found.freed, 1, 0)
-    }
-
-    /// Units of the first span in the cell's list are left to be collected, or none.
-    #[inline(always)]
-    fn leave_waiting(&self, cell: Cell, meta: &SpanMeta, units: u64) {
-        meta.collect.store(units, Relaxed);
-        if units == 0 {
-            self.unlist_first_span(cell, meta);
-        }
-    }
-
-    /// Takes back what others freed of a unit: its slots, as a word from the granule on. They are not
-    /// counted as free yet (K3).
-    #[inline(always)]
-    pub(crate) fn collect_unit(&self, cell: Cell, head: SpanId, unit: u32) -> (Granule, Collected) {
-        if cell.is_by_word() {
-            let base = Granule(head.first().0 + u64::from(unit) * 64);
-            return (base, collect(self.live_word(base), self.remote_word(base), u64::MAX));
-        }
-        let granule = Granule(head.first().0 + u64::from(unit) * cell.granules());
-        let found = collect(self.live_word(granule), self.remote_word(granule), granule.bit());
-        let freed = if found.freed == 0 { 0 } else { 1_u64.wrapping_shl(unit) };
-        (head.first(), Collected { freed, more: found.more })
-    }
-
-    /// The next span that others freed into, of a cell with an empty list: of the chain that was taken out of the inbox,
-    /// or else out of the inbox.
-    #[inline(always)]
-    fn first_arrival(cell: Cell) -> Option<SpanId> {
-        let span = cell.drain();
-        let span = if span == SpanId::NONE { cell.open().inbox.take() } else { span };
-        (span != SpanId::NONE).then_some(span)
-    }
-
-    /// Hands out a block of `span`, the first one of what came out of the cell's inbox. The cell has no list. `alone`: its spans are
-    /// single ones, so that none goes on with a run.
-    #[inline(always)]
-    fn take_back(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
-        let meta = self.span(span);
-        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return looking_again(self, cell) };
-        if !arrival.ours {
-            return passing_on(self, arrival.units, cell, span);
-        }
-        if cell.is_by_word() {
-            bringing_unit_in(self, arrival.units, cell, span, meta)
-        } else {
-            bringing_slot_in(self, arrival.units, cell, span, meta)
-        }
-    }
-
-    /// A span came out of the inbox; what is left of its units is listed. The cell has no list.
-    #[inline(always)]
-    fn list_arrived(cell: Cell, head: SpanId, meta: &SpanMeta, left: u64) {
-        if left == 0 {
-            meta.leave_alone();
-        } else {
-            // It was in no list (S5), and is the only one now.
-            meta.collect.store(left, Relaxed);
-            cell.set_list(head);
-        }
-    }
-
-    /// Counts a block that others freed, and hands it out again: it is live.
-    #[inline(always)]
-    fn give_again(&self, cell: Cell, granule: Granule) -> *mut u8 {
-        self.count_block_again(cell);
-        self.address(granule)
-    }
-
-    /// Counts a block that others freed and that is handed out again.
-    #[inline(always)]
-    fn count_block_again(&self, cell: Cell) {
-        cell.count_out(1);
-        self.count_again(cell.granules());
-    }
-
-    /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked. Else the chain goes back, and
-    /// what came meanwhile takes its place. `alone` as in `take_back`.
-    #[inline(always)]
-    fn accept_first(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Option<Arrival> {
-        let incoming = Incoming::of(span, self.page(span), meta);
-        let Some(rest) = incoming.unlink() else {
-            cell.set_drain(cell.open().inbox.exchange(span));
-            return None;
-        };
-        cell.set_drain(rest);
-        let entry = incoming.page.read();
-        let owner = entry.owner();
-        let ours = owner.is_column(self.index()) && self.is_at(cell, entry.cell()) && (alone || owner.head(span) == span);
-        Some(incoming.accept(ours))
-    }
-
-    /// Takes the next span that others freed into from the cell's inbox, and the units of it.
-    pub(crate) fn accept(&self, cell: Cell) -> Accepted {
-        let Some(span) = Self::first_arrival(cell) else { return Accepted::Nothing };
-        let Some(arrival) = self.accept_first(cell, span, self.span(span), false) else { return Accepted::Unlinked };
-        if !arrival.ours {
-            self.pass_on(span, arrival.units);
-            return Accepted::Other;
-        }
-        // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
-        let units = arrival.units & cell.class().units;
-        let meta = self.span(span);
-        if units == 0 && meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
-            meta.leave_alone();
-        }
-        if units == 0 { Accepted::Other } else { Accepted::Units(span, units) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn pass_on(&self, span: SpanId, units: u64) {
-        let core = self.core();
-        core.incoming(span).pass_on(units, |index, cell| core.inbox(index, cell));
-    }
-
-    /// Lists a span that had no units with free slots, and is about to have some (S5).
-    #[inline(always)]
-    fn list(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
-        let next = cell.list();
-        if next != SpanId::NONE {
-            meta.next.store(next.0, Relaxed);
-            self.span(next).prev.store(head.0, Relaxed);
-        }
-        cell.set_list(head);
-    }
-
-    /// Notes units of a span that others freed slots of, and lists it if it had none.
-    pub(crate) fn put_to_collect(&self, cell: Cell, head: SpanId, units: u64) {
-        let meta = self.span(head);
-        let waiting = meta.collect.load(Relaxed);
-        if meta.summary.load(Relaxed) | waiting == 0 {
-            self.list(cell, head, meta);
-        }
-        meta.collect.store(waiting | units, Relaxed);
-    }
-
-    /// Sets summary bits, and lists the span if it had none.
-    #[inline(always)]
-    pub(crate) fn put_under_summary(&self, cell: Cell, head: SpanId, meta: &SpanMeta, units: u64) {
-        let summary = self.listed_summary(cell, head, meta);
-        meta.summary.store(summary | units, Relaxed);
-    }
-
-    /// The summary of a span that is about to have more units under it: lists the span if it had none.
-    #[inline(always)]
-    fn listed_summary(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> u64 {
-        let summary = meta.summary.load(Relaxed);
-        if summary | meta.collect.load(Relaxed) == 0 {
-            self.list(cell, head, meta);
-        }
-        summary
-    }
-
-    /// Leaves units of a listed span under its summary, or none.
-    pub(crate) fn leave_under_summary(&self, cell: Cell, meta: &SpanMeta, units: u64) {
-        meta.summary.store(units, Relaxed);
-        if units | meta.collect.load(Relaxed) == 0 {
-            self.unlist(cell, meta);
-        }
-    }
-
-    /// Takes the first span out of its cell's list.
-    #[inline(always)]
-    fn unlist_first_span(&self, cell: Cell, meta: &SpanMeta) {
-        let next = meta.next();
-        if next != SpanId::NONE {
-            meta.next.store(0, Relaxed);
-            self.span(next).prev.store(0, Relaxed);
-        }
-        cell.set_list(next);
-        meta.leave_alone();
-    }
-
-    /// Takes a span out of its cell's list.
-    #[inline(always)]
-    pub(crate) fn unlist(&self, cell: Cell, meta: &SpanMeta) {
-        let (next, prev) = (meta.next(), meta.prev());
-        if next != SpanId::NONE {
-            meta.next.store(0, Relaxed);
-            self.span(next).prev.store(prev.0, Relaxed);
-        }
-        if prev == SpanId::NONE {
-            cell.set_list(next);
-        } else {
-            meta.prev.store(0, Relaxed);
-            self.span(prev).next.store(next.0, Relaxed);
-        }
-        meta.leave_alone();
     }
 
     /// Takes a fresh span or run for an empty cell, and its first slot.
@@ -746,147 +345,5 @@ impl Handle {
         cell.check_out(head.first(), class.first_word, 1);
         cell.count_out(1);
         self.count_given(cell.granules());
-    }
-
-    /// A freed slot of a full cell goes back to its span. Its live bit is clear.
-    pub(crate) fn spill(&self, cell: Cell, granule: Granule) {
-        cell.count_spill();
-        self.slot_back(cell, granule);
-    }
-
-    /// A slot that no stack keeps goes back to its span.
-    pub(crate) fn slot_back(&self, cell: Cell, granule: Granule) {
-        let span = granule.span();
-        let class = cell.class();
-        let head = if cell.is_medium() { self.head_of(span) } else { span };
-        let meta = self.span(head);
-        self.count_taken(cell.granules() as i64);
-        let away = meta.away.load(Relaxed) - 1;
-        meta.away.store(away, Relaxed);
-        if away == 0 {
-            self.give_span_back(cell, head, meta);
-        } else {
-            self.slot_to_span(cell, head, meta, granule.0 - head.first().0, class.reciprocal);
-        }
-    }
-
-    /// A free slot, `granule` granules from the start of its span, or run, `head`, goes under the summary.
-    #[inline(always)]
-    fn slot_to_span(&self, cell: Cell, head: SpanId, meta: &SpanMeta, granule: u64, reciprocal: u32) {
-        let unit = (granule * u64::from(reciprocal)) >> 32;
-        let summary = self.listed_summary(cell, head, meta);
-        meta.summary.store(summary | 1_u64.wrapping_shl(unit as u32), Relaxed);
-    }
-
-    /// Puts the slots of the cell's word back under their span's summary.
-    pub(crate) fn put_word_back(&self, cell: Cell) {
-        let word = cell.word_bits();
-        if word == 0 {
-            return;
-        }
-        let head = cell.word_span();
-        let meta = self.span(head);
-        let units = if cell.is_by_word() { 1 << ((cell.word_base().0 - head.first().0) / 64) } else { word };
-        if cell.counted() == 0 {
-            self.count_slots_back(cell, meta, word);
-        }
-        cell.drop_word();
-        self.put_under_summary(cell, head, meta, units);
-        if meta.away.load(Relaxed) == 0 {
-            self.give_span_back(cell, head, meta);
-        }
-    }
-
-    /// Counts the slots `free` of a span, which others freed, as back in it (S4, L2).
-    pub(crate) fn count_slots_back(&self, cell: Cell, meta: &SpanMeta, free: u64) {
-        let slots = free.count_ones();
-        meta.away.store(meta.away.load(Relaxed) - slots, Relaxed);
-        self.count_back(u64::from(slots) * cell.granules());
-    }
-
-    /// Gives an empty span or run (S4) back to its chunk.
-    pub(crate) fn give_span_back(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
-        self.leave_cell(cell, head, meta);
-        if cell.is_medium() {
-            self.return_run(cell, head);
-        } else {
-            self.return_span(head);
-        }
-    }
-
-    /// Gives an empty run that is in no cell back to its chunk.
-    #[inline(always)]
-    fn return_run(&self, cell: Cell, head: SpanId) {
-        self.core().return_spans(self.index(), head, u32::from(cell.class().spans));
-        self.note_run_back(head.chunk(), self.chunk(head.chunk()), head.place());
-    }
-
-    /// Takes an empty span or run out of its cell.
-    #[inline(always)]
-    fn leave_cell(&self, cell: Cell, head: SpanId, meta: &SpanMeta) {
-        if meta.summary.load(Relaxed) | meta.collect.load(Relaxed) != 0 {
-            self.unlist(cell, meta);
-            meta.summary.store(0, Relaxed);
-            meta.collect.store(0, Relaxed);
-        }
-        if cell.word_span() == head {
-            cell.drop_word();
-        }
-    }
-
-    /// Gives an empty span that is in no cell back to its chunk.
-    #[inline(always)]
-    fn return_span(&self, head: SpanId) {
-        let chunk = head.chunk();
-        let meta = self.chunk(chunk);
-        self.page(head).leave();
-        self.block().open.refund(1);
-        meta.map.give_one(head.place());
-        self.note_single_back(chunk, meta);
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use crate::arena::Arena;
-    use crate::column::holding::ColumnId;
-    use crate::error::Error;
-    use crate::spike::SpikeTime;
-
-    /// An announcement with nothing behind it: it came so late that its block was collected before. Seen with: a fresh span as soon
-    /// as nothing is found.
-    #[test]
-    fn what_others_freed_is_found_behind_an_announcement_that_came_late() {
-        for size in [64, 1024] {
-            let arena = Arena::builder().capacity(4 << 20).columns(1).build().unwrap();
-            let column = arena.column(ColumnId::new(0)).unwrap();
-            let span = || (0..(32 << 10) / size).map(|_| column.alloc(size, 16, SpikeTime::NONE).unwrap()).collect::<Vec<_>>();
-            let (freed, late) = (span(), span());
-            let before = arena.metrics().bytes_committed;
-            // SAFETY: nothing uses the block afterwards.
-            unsafe { arena.free(freed[9]) }.unwrap();
-            let late = arena.core.granule(late[0].as_ptr()).unwrap().span();
-            assert!(arena.core.span(late).pending.announce(1));
-            arena.core.announce(late);
-            assert_eq!(column.alloc(size, 16, SpikeTime::NONE), Ok(freed[9]));
-            assert_eq!(arena.metrics().bytes_committed, before);
-            arena.verify().unwrap();
-        }
-    }
-
-    /// The same when nothing is free any more. Seen with: the bytes of a slot; what was asked for before.
-    #[test]
-    fn who_finds_nothing_behind_an_announcement_is_told_what_was_asked_for() {
-        for (size, align) in [(60, 16), (1000, 16), (60, 64), (1000, 64), (5000, 16), (5000, 64)] {
-            let arena = Arena::builder().capacity(4 << 20).columns(1).build().unwrap();
-            let column = arena.column(ColumnId::new(0)).unwrap();
-            let blocks: Vec<_> = core::iter::from_fn(|| column.alloc(size - 1, align, SpikeTime::NONE).ok()).collect();
-            let late = arena.core.granule(blocks[0].as_ptr()).unwrap().span();
-            assert!(arena.core.span(late).pending.announce(1));
-            arena.core.announce(late);
-            assert_eq!(column.alloc(size, align, SpikeTime::NONE), Err(Error::NoMemory { size, align }));
-            assert_eq!(column.last_error(), Error::NoMemory { size, align });
-            arena.verify().unwrap();
-        }
     }
 }

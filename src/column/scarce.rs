@@ -22,9 +22,9 @@
 //! that its holder has begun to take back. The holder gives it up by allocating, or by releasing the column.
 
 use super::cell::Cell;
+use super::collect::Accepted;
 use super::core::Core;
 use super::held::Handle;
-use super::refill::Accepted;
 use super::rows::{CellId, Row};
 use crate::error::{Error, Result};
 use crate::map::{Entry, Granule, SpanId};
