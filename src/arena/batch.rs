@@ -16,7 +16,7 @@ use super::Arena;
 use super::alike::are_alike;
 use crate::column::core::{Core, asked_for};
 use crate::column::unusual::Route;
-use crate::column::{ColumnId, held::Handle};
+use crate::column::{ColumnId, Leased};
 use crate::error::{Error, Result};
 use crate::size_class::{CLASS_COUNT, GRANULE};
 use crate::spike::SpikeTime;
@@ -314,7 +314,7 @@ pub(crate) const RUN: usize = 64;
 /// Serves the requests of a batch, keeping the lease of a column for as long as they stay in it.
 struct Server<'a> {
     arena: &'a Arena,
-    leased: Option<&'a Handle>,
+    leased: Option<Leased<'a>>,
     ordered: bool,
     /// Whether the blocks that were served last, with one handle, are known to ascend.
     in_order: bool,
@@ -407,12 +407,12 @@ impl<'a> Server<'a> {
     /// As `serve`, of column `index` alone.
     fn serve_in(&mut self, index: u32, request: Request, out: &mut [*mut u8]) -> (usize, Option<Error>) {
         let core: &'a Core = &self.arena.core;
-        if self.leased.is_none_or(|handle| handle.index() != index) {
+        if self.leased.as_ref().is_none_or(|handle| handle.index() != index) {
             self.give_back();
             self.leased = core.lease(index);
         }
         let (size, align, spike) = (request.size, request.align, request.spike.raw());
-        let Some(handle) = self.leased else {
+        let Some(handle) = &self.leased else {
             for (served, place) in out.iter_mut().enumerate() {
                 match core.alloc_without_lease(index, size, align, spike) {
                     Ok(block) => *place = block.as_ptr(),
@@ -460,7 +460,7 @@ impl<'a> Server<'a> {
 
     fn give_back(&mut self) {
         if let Some(handle) = self.leased.take() {
-            handle.end_operation();
+            handle.end();
         }
     }
 }

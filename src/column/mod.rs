@@ -70,6 +70,8 @@ pub(crate) mod unusual;
 mod walk;
 
 #[cfg(not(loom))]
+pub(crate) use holding::Leased;
+#[cfg(not(loom))]
 pub use holding::{Block, Column, ColumnId};
 #[cfg(not(loom))]
 pub(crate) use inspect::Live;

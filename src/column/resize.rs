@@ -63,7 +63,6 @@ impl Core {
             open.bytes_by_others.fetch_sub(span_bytes(u64::from(spans - had)) as u64, Relaxed);
             if let Some(handle) = self.lease(live.column) {
                 handle.report();
-                open.lease.give_back();
             }
         } else if spans < had {
             if self.options.zero_freed {

@@ -315,7 +315,6 @@ impl Core {
     fn flush_column(&self, index: u32) {
         if let Some(handle) = self.lease(index) {
             handle.flush();
-            handle.block().open.lease.give_back();
         } else {
             self.steal_from(index);
         }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
-use crate::column::{ColumnId, held::Handle};
+use crate::column::{ColumnId, Leased};
 use crate::error::{Error, Result};
 use crate::map::{ChunkId, Owner, SpanId};
 use crate::region::PAGE;
@@ -101,7 +101,6 @@ impl Arena {
         handle.report();
         // As one that is released: who uses the column for single operations alone never releases it (L3).
         handle.trust();
-        handle.block().open.lease.give_back();
         true
     }
 
@@ -112,7 +111,6 @@ impl Arena {
         let Some(handle) = self.lease(column) else { return };
         handle.begin_order(size);
         handle.report();
-        handle.block().open.lease.give_back();
     }
 
     /// Afterwards: gives the pages behind the last of them back to the system, which the span's former blocks may have
@@ -125,7 +123,6 @@ impl Arena {
         if let Some((span, bytes)) = handle.last_in_order(size) {
             let _ = self.core.region.decommit(span.index(), bytes.div_ceil(PAGE)..SPAN / PAGE);
         }
-        handle.block().open.lease.give_back();
     }
 
     /// Takes back what others freed of the column, and gives the pages of these spans of its small blocks back to the system in which
@@ -147,11 +144,10 @@ impl Arena {
                 free &= !(((1 << run) - 1) << first);
             }
         }
-        handle.block().open.lease.give_back();
     }
 
-    /// A column's handle, if there is such a column and nobody holds it; the caller gives the lease back.
-    fn lease(&self, column: ColumnId) -> Option<&Handle> {
+    /// A column's handle, if there is such a column and nobody holds it.
+    fn lease(&self, column: ColumnId) -> Option<Leased<'_>> {
         self.core.check_column(column.index()).ok()?;
         self.core.lease(column.index())
     }
@@ -193,10 +189,8 @@ impl Arena {
             return self.decommit_spans(chunk);
         }
         // With the lease, so that the holder does not find the chunk empty meanwhile, and forgets it.
-        let Some(handle) = core.lease(column) else { return 0 };
-        let spans = self.decommit_spans(chunk);
-        handle.block().open.lease.give_back();
-        spans
+        let Some(_leased) = core.lease(column) else { return 0 };
+        self.decommit_spans(chunk)
     }
 
     /// Gives a wholly free chunk back to the arena, unless somebody holds the column that reserved it. That column may have no span
@@ -212,7 +206,6 @@ impl Arena {
         {
             handle.list_anew(chunk);
             handle.release_free_chunks();
-            handle.block().open.lease.give_back();
         }
     }
 

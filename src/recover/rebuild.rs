@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::truth::Head;
+use crate::column::Leased;
 use crate::column::block::ColumnBlock;
 use crate::column::core::{Core, span_bytes};
 use crate::column::held::Handle;
@@ -69,12 +70,11 @@ impl Core {
         }
         for handle in leased {
             handle.report();
-            handle.block().open.lease.give_back();
         }
     }
 
     /// The handle of a column, leased until all is rebuilt.
-    fn leased<'a>(&'a self, index: u32, leased: &mut Vec<&'a Handle>) -> &'a Handle {
+    fn leased<'a>(&'a self, index: u32, leased: &mut Vec<Leased<'a>>) -> &'a Handle {
         let handle = self.handle(index);
         if let Some(new) = self.lease(index) {
             leased.push(new);
