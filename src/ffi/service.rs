@@ -350,8 +350,9 @@ pub unsafe extern "C" fn engram_service_link(
 
 /// Does about `budget_ns` nanoseconds of background work on the calling thread: concepts move to their neighbours,
 /// into spike order and out of sparse memory, and memory that is free goes back to the system. `ENGRAM_MORE` if work
-/// is left, or another thread is at it. In a file it compacts the log of edges once half of that says nothing any more, in one piece
-/// whatever the budget is: about 0.1 us for each of its entries. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls the system.
+/// is left, or another thread is at it. In a file it compacts the log of edges once half of that says nothing any more, or no edge is
+/// left, in one piece whatever the budget is: about 0.1 us for each of its entries. NULL: `ENGRAM_E_NULL`. Any, while others go on; calls
+/// the system.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_maintain(service: *mut engram_service, budget_ns: u64) -> engram_status {
     // SAFETY: the caller's promise.

@@ -90,8 +90,8 @@ enum Went {
 impl MemoryAllocationService {
     /// Does about `budget` of background work on the caller's thread, and says whether more is left; other
     /// threads go on meanwhile. If another thread is at it, nothing is done. Any thread; calls the system, and takes host memory. In a
-    /// region file it compacts the log of edges once half of that says nothing any more, in one piece whatever the budget is: about
-    /// 0.1 us for each of its entries.
+    /// region file it compacts the log of edges once half of that says nothing any more, or no edge is left, in one piece whatever the
+    /// budget is: about 0.1 us for each of its entries.
     pub fn maintain(&self, budget: Duration) -> MaintenanceReport {
         let start = Instant::now();
         let mut report = MaintenanceReport::default();

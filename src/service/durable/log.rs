@@ -216,11 +216,13 @@ impl Log {
         act()
     }
 
-    /// Compacts it if most of it says nothing any more, while `edges` are known.
+    /// Compacts it if most of it says nothing any more, or all of it, while `edges` are known.
     pub(super) fn compact(&self, arena: &Arena, first: &AtomicU64, edges: u64) -> Result<()> {
         let mut entries = self.0.lock();
-        let most = 2 * edges as usize + ENTRIES / 2;
-        if entries.ends == 0 || entries.used < most { Ok(()) } else { entries.retain(arena, first, None, |_, _| true) }
+        // One that is known already has made room for itself.
+        let is_unused = entries.used == 0 && !entries.blocks.is_empty();
+        let most = if edges == 0 { 0 } else { 2 * edges as usize + ENTRIES / 2 };
+        if is_unused || entries.ends != 0 && entries.used >= most { entries.retain(arena, first, None, |_, _| true) } else { Ok(()) }
     }
 
     /// Leaves only those edges that `keep` wants, of each of which it hears in the order in which they came to be known.

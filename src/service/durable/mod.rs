@@ -201,8 +201,8 @@ impl Durable {
         self.log.while_edges_stay(act)
     }
 
-    /// Compacts the log if most of it says nothing any more, while `edges` are known. Meanwhile, up to a hundred nanoseconds for each
-    /// entry, who makes an edge known waits.
+    /// Compacts the log if most of it says nothing any more, or all of it, while `edges` are known. Meanwhile, up to a hundred nanoseconds
+    /// for each entry, who makes an edge known waits.
     pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<()> {
         self.log.compact(arena, &self.superblock().log, edges)
     }
@@ -663,6 +663,7 @@ mod tests {
             assert_eq!(blocks(), 0);
         });
     }
+
     /// Leaves of 40 hubs, each of whose edges is in the log.
     fn leaves(service: &MemoryAllocationService, leaves: core::ops::Range<u32>) {
         for leaf in leaves {
@@ -722,6 +723,36 @@ mod tests {
             // More than a block has entries.
             (0..1100).for_each(|_| service.link("feline", "cat").unwrap());
             assert_eq!(blocks(), 1);
+        });
+    }
+
+    /// However few edges there were, or even none: room was made for one that was known, or of a concept to itself. Seen with: a log
+    /// that is compacted only once it has half a block of entries.
+    #[test]
+    fn a_file_of_which_all_was_freed_holds_as_much_as_a_new_one_whatever_was_linked() {
+        in_a_file("log-emptied", |service, _| {
+            let request = |id: &str, content: String| AllocationRequest::new(id, ConceptType::ENTITY, content);
+            let free = |id: &str| drop(service.deallocate_memory(id.into()).unwrap());
+            // A chunk.
+            let is_there_room = || service.allocate_memory(request("large", "x".repeat(2_093_056))).map(|_| free("large"));
+            let blocks = || service.durable.as_ref().unwrap().log.blocks().len();
+            let longest = || service.arena.longest_free_bytes();
+            let as_new = (0, longest(), Ok(()));
+            is_there_room().unwrap();
+            let emptied = [0, 1, 100].map(|edges| {
+                // The log's block comes to lie in another chunk than the superblock.
+                (0..33).for_each(|index| drop(service.allocate_memory(request(&format!("full{index}"), "y".repeat(60_000))).unwrap()));
+                service.link("full0", "full0").unwrap();
+                for index in 0..edges {
+                    let request = request(&format!("near{index}"), "z".to_owned());
+                    service.allocate_memory(AllocationRequest { locality_hints: vec!["full0".to_owned()], ..request }).unwrap();
+                }
+                assert_eq!(blocks(), 1);
+                service.concept_ids().iter().for_each(|id| free(id));
+                while service.maintain(Duration::from_secs(60)).more {}
+                (blocks(), longest(), is_there_room())
+            });
+            assert_eq!(emptied, [(); 3].map(|()| as_new.clone()));
         });
     }
 }
