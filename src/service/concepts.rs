@@ -213,15 +213,51 @@ impl MemoryAllocationService {
     /// The ids of all concepts in address order within columns, columns in order. Those that come and go
     /// meanwhile may be there or not. Any thread; grows with the concepts, in time and in host memory.
     pub fn concept_ids(&self) -> Vec<String> {
-        let mut places = Vec::new();
-        self.registry.each_live(|node, block| {
-            places.push((
-                self.cortex.column(node.number).unwrap_or(u32::MAX),
-                block.addr(),
-                String::from_utf8_lossy(node.id()).into_owned(),
-            ));
-        });
+        let mut nodes = Vec::new();
+        self.registry.each_live(|node, _| nodes.push(node.clone()));
+        self.ids_of(&nodes)
+    }
+
+    /// The ids of those nodes of a visit that are still allocated, by their places. Each once: who was freed and allocated anew meanwhile,
+    /// and was visited under both numbers, has no block any more under the first.
+    fn ids_of(&self, nodes: &[Arc<Node>]) -> Vec<String> {
+        let place = |node: &Arc<Node>| {
+            let column = self.cortex.column(node.number).unwrap_or(u32::MAX);
+            Some((column, node.block()?.addr(), String::from_utf8_lossy(node.id()).into_owned()))
+        };
+        let mut places: Vec<_> = nodes.iter().filter_map(place).collect();
         places.sort_unstable();
         places.into_iter().map(|(_, _, id)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::{AllocationRequest, AllocationServiceConfig};
+
+    /// Seen with: all that were visited.
+    #[test]
+    fn an_id_that_is_freed_and_comes_again_while_all_are_listed_is_listed_once() {
+        let config = AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 2, ..Default::default() };
+        let service = MemoryAllocationService::open(config).unwrap();
+        let come = |id: &str| drop(service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, "content")).unwrap());
+        let go = |id: &str| drop(service.deallocate_memory(id.into()).unwrap());
+        ["cat", "dog", "hen"].into_iter().for_each(come);
+        go("hen");
+        let mut nodes = Vec::new();
+        service.registry.each_live(|node, _| {
+            if nodes.is_empty() {
+                go("cat");
+                // This one gets its number, and it that of the hen, which is still to be visited.
+                ["ant", "cat"].into_iter().for_each(come);
+            }
+            nodes.push(node.clone());
+        });
+        let visited: Vec<_> = nodes.iter().map(|node| node.id()).collect();
+        assert_eq!(visited, [b"cat", b"dog", b"cat"]);
+        let mut ids = service.ids_of(&nodes);
+        ids.sort_unstable();
+        assert_eq!(ids, ["cat", "dog"]);
     }
 }

@@ -195,7 +195,8 @@ impl Registry {
         true
     }
 
-    /// Visits every node that is allocated at its time.
+    /// Visits every node that is allocated at its time. An id that is freed and allocated anew meanwhile may have two of them, of which
+    /// the first has no block by then.
     pub(super) fn each_live(&self, mut visit: impl FnMut(&Arc<Node>, NonNull<u8>)) {
         for node in (0..self.numbers()).filter_map(|number| self.numbered(number)) {
             if let Some(block) = node.block() {
