@@ -676,7 +676,8 @@ engram_status engram_service_allocate(struct engram_service *service,
 // the last error begins with the one that was refused: `concepts[3]: `.
 //
 // Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike, and for memory that readers still
-// have up to 20 ms in all, and as long again if there is not room for all; else as that does, for each.
+// have up to 20 ms in all, and as long again if there is not room for all; else as that does, for each. With `ENGRAM_BATCH_ATOMIC` in a
+// region file 256 run at the same time at most: who comes then waits for that, too, and gets `ENGRAM_E_BUSY` if it takes too long.
 engram_status engram_service_allocate_batch(struct engram_service *service,
                                             const struct engram_concept *concepts,
                                             size_t count,

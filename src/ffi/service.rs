@@ -118,7 +118,8 @@ unsafe fn allocate(service: *const engram_service, request: *const engram_concep
 /// the last error begins with the one that was refused: `concepts[3]: `.
 ///
 /// Any. It waits for its turn once, as `engram_service_allocate` does, by its earliest first spike, and for memory that readers still
-/// have up to 20 ms in all, and as long again if there is not room for all; else as that does, for each.
+/// have up to 20 ms in all, and as long again if there is not room for all; else as that does, for each. With `ENGRAM_BATCH_ATOMIC` in a
+/// region file 256 run at the same time at most: who comes then waits for that, too, and gets `ENGRAM_E_BUSY` if it takes too long.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_allocate_batch(
     service: *mut engram_service,

@@ -59,10 +59,13 @@ pub enum AllocationError {
         capacity_bytes: u64,
     },
     /// No permit became free in time.
-    #[error("all {permits} permits were taken for {waited:?}; try again, or raise admission_timeout or max_concurrent_allocations")]
+    #[error("all {permits} {} were taken for {waited:?}; try again, or raise admission_timeout{}", permits_of(*of_file).0, permits_of(*of_file).1)]
     Busy {
-        /// Allocations that may run at the same time.
+        /// How many may run at the same time.
         permits: usize,
+        /// Whether it was the permits of a region file, for batches that are all or nothing, of which there are always as many; else
+        /// the service's own.
+        of_file: bool,
         /// How long the call waited.
         waited: Duration,
     },
@@ -94,6 +97,15 @@ impl AllocationError {
     }
 }
 
+/// What permits are for, and what helps beside a longer wait.
+fn permits_of(file: bool) -> (&'static str, &'static str) {
+    if file {
+        ("permits that a region file has for batches that are all or nothing", ", or have each request served on its own")
+    } else {
+        ("permits", " or max_concurrent_allocations")
+    }
+}
+
 /// The names, with commas between them.
 fn listed(types: &[ConceptType]) -> String {
     let names: Vec<_> = types.iter().map(ConceptType::as_str).collect();
@@ -119,8 +131,12 @@ mod tests {
         assert_eq!(pool.to_string(), "there is no pool for the type spatial; this service has pools for entity, event");
         let id = AllocationError::invalid("concept_id", &"0 bytes long", "1 to 255 bytes long");
         assert_eq!(id.to_string(), "concept_id is 0 bytes long; it must be 1 to 255 bytes long");
-        let busy = AllocationError::Busy { permits: 4, waited: Duration::from_millis(20) };
-        assert!(busy.to_string().starts_with("all 4 permits were taken for 20ms; try again"));
+        let busy = |of_file| AllocationError::Busy { permits: 4, of_file, waited: Duration::from_millis(20) }.to_string();
+        let services = "all 4 permits were taken for 20ms; try again, or raise admission_timeout or max_concurrent_allocations";
+        assert_eq!(busy(false), services);
+        let files = "all 4 permits that a region file has for batches that are all or nothing were taken for 20ms; try again, or raise \
+                     admission_timeout, or have each request served on its own";
+        assert_eq!(busy(true), files);
         let internal = AllocationError::Internal { what: "reading a concept", error: Error::DoubleFree(16) };
         assert_eq!(internal.to_string(), "reading a concept failed: 0x10 is not handed out: it was freed before, or never given");
     }

@@ -207,7 +207,7 @@ impl MemoryAllocationService {
     /// A permit, in spike order.
     pub(super) fn admit(&self, spike: SpikeTime, timeout: Duration) -> Result<Permit<'_>, AllocationError> {
         let entered = self.gate.enter(spike, timeout);
-        entered.map_err(|refused| AllocationError::Busy { permits: self.gate.permits(), waited: refused.waited })
+        entered.map_err(|refused| AllocationError::Busy { permits: self.gate.permits(), of_file: false, waited: refused.waited })
     }
 
     /// What is known of a request: remembered, or worked out; then `keep` is given what the plan refers to.

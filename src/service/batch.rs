@@ -324,7 +324,7 @@ impl MemoryAllocationService {
         // The region knows of so many at a time as there are records. First: who waits for one keeps no permit from others.
         let durable = self.durable.as_ref().filter(|_| all);
         let begun = durable.map(|durable| durable.begin(&earliest, self.admission_timeout)).transpose();
-        let begun = begun.map_err(|refused| AllocationError::Busy { permits: BATCHES, waited: refused.waited })?;
+        let begun = begun.map_err(|refused| AllocationError::Busy { permits: BATCHES, of_file: true, waited: refused.waited })?;
         // Who need not wait need not know which spike is the earliest.
         let left = || self.admission_timeout.saturating_sub(since.elapsed());
         let permit = self.gate.try_enter().map_or_else(|| self.admit(earliest(), left()), Ok)?;

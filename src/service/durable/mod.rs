@@ -545,6 +545,30 @@ mod tests {
         std::fs::remove_file(path).unwrap();
     }
 
+    /// Seen with: the service's permits in the message, as if there were 256.
+    #[test]
+    fn where_the_records_of_batches_are_taken_the_error_says_so_and_only_batches_wait() {
+        use crate::guidance::AllocationError;
+        let path = file("records-taken");
+        let config = AllocationServiceConfig {
+            path: Some(path.clone()),
+            capacity_bytes: 4 << 20,
+            columns: 2,
+            admission_timeout: Duration::ZERO,
+            ..AllocationServiceConfig::default()
+        };
+        let service = MemoryAllocationService::open(config).unwrap();
+        let durable = service.durable.as_ref().unwrap();
+        let begun: Vec<_> = (0..BATCHES).map(|_| durable.begin(|| SpikeTime::NONE, Duration::ZERO).unwrap()).collect();
+        let batch = |id: &str| vec![AllocationRequest::new(id, ConceptType::ENTITY, "purrs")];
+        let refused = service.batch_allocate_memory(batch("cat")).unwrap_err();
+        assert_eq!(refused, AllocationError::Busy { permits: BATCHES, of_file: true, waited: Duration::ZERO });
+        assert!(service.batch_allocate_each(batch("cat"))[0].is_ok());
+        drop(begun);
+        service.batch_allocate_memory(batch("feline")).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+
     /// What a test of a file has: a service in it, and a way to open a copy of the file as it is at that moment.
     fn in_a_file(name: &str, test: impl Fn(&MemoryAllocationService, &dyn Fn() -> core::result::Result<MemoryAllocationService, Error>)) {
         use crate::service::AllocationServiceError;
