@@ -637,8 +637,9 @@ engram_status engram_service_config_init(struct engram_service_config *config, s
 // not zero, or if there is no pool for concepts that the region file has; `ENGRAM_E_OS` if the system refuses; of region files
 // also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
 // there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it next with
-// what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Any,
-// blocking.
+// what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Host memory that
+// grows with the config is `ENGRAM_E_OS`, too, if the system refuses it. Where there is none for smaller things, in any call that takes
+// host memory, the process is aborted; a region file is as after a kill then. Any, blocking.
 engram_status engram_service_open(const struct engram_service_config *config,
                                   struct engram_service **out);
 

@@ -31,6 +31,7 @@
 //! **Lateral inhibition.** The winner suppresses the others. What that leaves here is how sure the
 //! decision is: `confidence = 1 - x2 / x1`, 0 if a column was recruited in silence.
 
+use core::alloc::Layout;
 use std::cmp::Reverse;
 
 use crate::guidance::encoder::{THETA, first_spike};
@@ -197,8 +198,8 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Columns that know nothing.
-    pub(crate) fn new(columns: u32, voters: Voters) -> Self {
+    /// Columns that know nothing. The layout of what there is no host memory for is an error.
+    pub(crate) fn try_new(columns: u32, voters: Voters) -> Result<Self, Layout> {
         let weight = |weight: f32| if weight.is_finite() { weight.clamp(0.0, WEIGHT_MOST) } else { 0.0 };
         let voters = Voters {
             structural: weight(voters.structural),
@@ -206,7 +207,12 @@ impl Columns {
             temporal: weight(voters.temporal),
             exception: weight(voters.exception),
         };
-        Self { voters, fields: Fields::new(columns.max(1)), recent: Recent::new() }
+        Ok(Self { voters, fields: Fields::try_new(columns.max(1))?, recent: Recent::new() })
+    }
+
+    #[cfg(test)]
+    fn new(columns: u32, voters: Voters) -> Self {
+        Self::try_new(columns, voters).unwrap()
     }
 
     /// A column was used: evidence for the temporal voter.

@@ -25,6 +25,7 @@
 //! one thread everything is deterministic: the same calls lead to the same columns and moves.
 
 use parking_lot::Mutex;
+use std::alloc::{Layout, handle_alloc_error};
 use std::collections::BTreeSet;
 
 use crate::guidance::columns::{Columns, Voters, Winner};
@@ -83,14 +84,19 @@ impl MultiColumnProcessor {
 
     /// A cortex that knows nothing, of `columns` columns (at least 1). Takes host memory for each of them.
     pub fn start(&self, columns: u32) -> Cortex {
+        self.try_start(columns).unwrap_or_else(|refused| handle_alloc_error(refused))
+    }
+
+    /// The same; the layout of what there is no host memory for is an error.
+    pub(crate) fn try_start(&self, columns: u32) -> Result<Cortex, Layout> {
         let columns = columns.max(1);
-        Cortex {
+        Ok(Cortex {
             graph: Graph::new(self.limits),
-            homes: Homes::new(columns),
-            columns: Columns::new(columns, self.voters),
+            homes: Homes::try_new(columns)?,
+            columns: Columns::try_new(columns, self.voters)?,
             replacement: Mutex::new(Box::new(Replacement::new())),
             removed: Mutex::default(),
-        }
+        })
     }
 }
 

@@ -21,7 +21,10 @@
 //! a prototype half learnt, which is as good as either half. A learner marks the field with one
 //! compare-and-swap; who finds it marked does not learn. On one thread everybody learns.
 
+use core::alloc::Layout;
+
 use crate::guidance::features::{DIMENSIONS, Features};
+use crate::guidance::list_of;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -134,9 +137,14 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Fields that have seen nothing.
-    pub(crate) fn new(columns: u32) -> Self {
-        Self { fields: (0..columns).map(|_| Field::new()).collect(), total: AtomicU64::new(0) }
+    /// Fields that have seen nothing. The layout of what there is no host memory for is an error.
+    pub(crate) fn try_new(columns: u32) -> Result<Self, Layout> {
+        Ok(Self { fields: list_of(columns, Field::new)?, total: AtomicU64::new(0) })
+    }
+
+    #[cfg(test)]
+    fn new(columns: u32) -> Self {
+        Self::try_new(columns).unwrap()
     }
 
     /// Wins of a period, how many periods passed, and the wins of all columns as they count now.

@@ -18,8 +18,10 @@
 //! - **D1** a column's count is the number of concepts whose home it is, and of claims in flight.
 //! - **D2** [`Homes::try_enter`] leaves no column above the limit that held when it looked.
 
+use core::alloc::Layout;
 use std::sync::OnceLock;
 
+use crate::guidance::list_of;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{AcqRel, Relaxed};
 
@@ -68,14 +70,15 @@ const fn address(concept: u32) -> (usize, usize, usize) {
 }
 
 impl Homes {
-    /// Nobody lives in any of `columns` columns.
+    /// Nobody lives in any of `columns` columns. The layout of what there is no host memory for is an error.
+    pub(crate) fn try_new(columns: u32) -> Result<Self, Layout> {
+        let loads = list_of(columns.max(1), || AtomicU32::new(0))?;
+        Ok(Self { halls: lazily(HALLS), loads, live: AtomicU32::new(0), numbers: AtomicU32::new(0) })
+    }
+
+    #[cfg(test)]
     pub(crate) fn new(columns: u32) -> Self {
-        Self {
-            halls: lazily(HALLS),
-            loads: (0..columns.max(1)).map(|_| AtomicU32::new(0)).collect(),
-            live: AtomicU32::new(0),
-            numbers: AtomicU32::new(0),
-        }
+        Self::try_new(columns).unwrap()
     }
 
     /// Columns there are.

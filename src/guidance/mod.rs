@@ -37,6 +37,9 @@
 #![expect(clippy::cast_precision_loss, reason = "counts and nanoseconds, far below 2^53 where a part in 2^53 would matter")]
 #![expect(clippy::doc_markdown, reason = "WordNet and LIFRate are names")]
 
+#[cfg(not(loom))]
+use core::alloc::Layout;
+
 mod access_rate;
 mod concept_type;
 pub mod decision;
@@ -99,3 +102,12 @@ pub use request::{
 #[cfg(not(loom))]
 pub(crate) use request::{check_content, is_concept_id};
 pub use strategy::{AllocationStrategyType, Evidence, Placement, Strategy};
+
+/// A list of so many, or the layout of it if there is not so much host memory.
+#[cfg(not(loom))]
+fn list_of<T>(many: u32, make: impl FnMut() -> T) -> Result<Box<[T]>, Layout> {
+    let (many, mut list) = (many as usize, Vec::new());
+    list.try_reserve_exact(many).map_err(|_| Layout::array::<T>(many).unwrap_or(Layout::new::<T>()))?;
+    list.extend(core::iter::repeat_with(make).take(many));
+    Ok(list.into())
+}

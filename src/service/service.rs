@@ -23,6 +23,7 @@ use super::slot::Slot;
 use super::spare::Spare;
 use super::upkeep::Upkeep;
 use crate::arena::{Arena, ChunkView};
+use crate::column::core::COLUMNS_MAX;
 use crate::error::Error;
 use crate::guidance::{Cortex, DecisionCache, MultiColumnProcessor, TtfsIntegrationService};
 use crate::sync::Ordering::Relaxed;
@@ -95,7 +96,9 @@ impl MemoryAllocationService {
     ///
     /// # Errors
     /// [`AllocationServiceError::Invalid`] names what is wrong with the config;
-    /// [`Arena`](AllocationServiceError::Arena) says why the memory, or the file, could not be had.
+    /// [`Arena`](AllocationServiceError::Arena) says why the memory, or the file, could not be had. So it does of host memory that
+    /// grows with the config. Where there is none for smaller things, here or later, the process ends, as it does wherever a
+    /// `Vec` finds none; a region file is as after a kill then.
     #[expect(clippy::needless_pass_by_value, reason = "the face of the specification")]
     pub fn new(
         engine: AllocationEngine,
@@ -104,8 +107,11 @@ impl MemoryAllocationService {
         config: AllocationServiceConfig,
     ) -> Result<Self, AllocationServiceError> {
         config.validate()?;
-        let no_memory = Error::Os { what: "give memory for remembered decisions", code: libc::ENOMEM };
-        let decisions = DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl).map_err(|_| no_memory)?;
+        let no_memory = |what| Error::Os { what, code: libc::ENOMEM };
+        let decisions = DecisionCache::new(config.allocation_cache_size, config.allocation_cache_ttl);
+        let decisions = decisions.map_err(|_| no_memory("give memory for remembered decisions"))?;
+        // Before anything is opened; the arena refuses what is above the most.
+        let cortex = processor.try_start(config.columns.min(COLUMNS_MAX)).map_err(|_| no_memory("give memory for what columns learn"))?;
         let builder = Arena::builder().capacity(config.capacity_bytes).columns(config.columns).narrow();
         let builder = config.path.as_ref().map_or(builder.clone(), |path| builder.path(path));
         let pools: Box<[Pool]> = config.pool_configurations.iter().map(pool_of).collect();
@@ -116,7 +122,6 @@ impl MemoryAllocationService {
         let (mut arena, judged) = builder.build_if(judge)?;
         let initial = config.pool_configurations.iter().map(|pool| pool.initial_bytes).sum();
         arena.touch(initial);
-        let cortex = processor.start(config.columns);
         let durable = judged.map(|judged| Durable::open(&arena, judged, &pools, &registry, &cortex)).transpose()?;
         drop(pinned);
         Ok(Self {
