@@ -1,4 +1,5 @@
-//! What a service does where the system refuses host memory: an error if it is for what grows with the config.
+//! What a service does where the system refuses host memory: an error if it is for what grows with the config, else the process is
+//! aborted, and nothing unwinds.
 #![cfg(all(unix, not(any(loom, miri))))]
 
 #[path = "common/child.rs"]
@@ -8,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use child::{End, fork};
-use engram::{AllocationServiceConfig, AllocationServiceError, Error, MemoryAllocationService};
+use engram::{AllocationRequest, AllocationServiceConfig, AllocationServiceError, ConceptType, Error, MemoryAllocationService};
 
 /// The system's allocator, which refuses one request in a forked child.
 struct Refusing;
@@ -96,4 +97,28 @@ fn a_config_that_asks_for_too_much_host_memory_is_an_error() {
     });
     // Remembered decisions, loads, receptive fields.
     assert!(endings.len() > 3 && endings[..endings.len() - 1].iter().all(|end| *end == End::Exit(3)), "{endings:?}");
+}
+
+/// Seen with: scratch of batches that bumpalo makes at once, which unwinds.
+#[test]
+fn a_batch_that_finds_no_host_memory_does_not_unwind() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 4, allocation_cache_size: 0, ..Default::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    for all in [true, false] {
+        let endings = endings(|after| {
+            let requests = (0..3).map(|id| AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "content")).collect();
+            refuse(after, 0);
+            if all {
+                drop(service.batch_allocate_memory(requests));
+            } else {
+                drop(service.batch_allocate_each(requests));
+            }
+            if serve() {
+                leave(3);
+            }
+        });
+        // What is refused may be asked for again, and had.
+        assert!(endings.len() > 3 && !endings.contains(&End::Exit(101)), "{endings:?}");
+        assert!(endings.contains(&End::Signal(libc::SIGABRT)), "{endings:?}");
+    }
 }

@@ -12,6 +12,7 @@
 //! by spike     the earliest have the first claim
 //! ```
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -179,8 +180,8 @@ impl MemoryAllocationService {
         scratch: &'s Bump,
         answer: &mut impl FnMut(usize, Answer),
     ) -> Option<(Scratch<'s, Option<Known>>, Scratch<'s, usize>)> {
-        let mut known = Scratch::with_capacity_in(requests.len(), scratch);
-        let mut order = Scratch::with_capacity_in(requests.len(), scratch);
+        let mut known = scratch_for(requests.len(), scratch);
+        let mut order = scratch_for(requests.len(), scratch);
         for (place, request) in requests.iter().enumerate() {
             let pool = self.checked(request);
             known.push(pool.as_ref().ok().map(|&pool| Known { pool, hints: Hints::default(), remembered: None }));
@@ -361,6 +362,15 @@ impl MemoryAllocationService {
             }
         }
     }
+}
+
+/// A list for so many. Where there is no host memory it ends the process, as any other list does; bumpalo would unwind.
+fn scratch_for<T>(many: usize, scratch: &Bump) -> Scratch<'_, T> {
+    let mut list = Scratch::new_in(scratch);
+    if list.try_reserve_exact(many).is_err() {
+        handle_alloc_error(Layout::array::<T>(many).unwrap_or(Layout::new::<T>()));
+    }
+    list
 }
 
 /// The answers to requests. Each request goes before its answer comes, whose texts so come to lie where it was, in the caches.
