@@ -644,8 +644,10 @@ engram_status engram_service_open(const struct engram_service_config *config,
                                   struct engram_service **out);
 
 // Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it
-// stays open: it may be tried again while others hand their pins back. NULL: `ENGRAM_E_NULL`. One thread, while no other uses
-// the service, but for `engram_service_unpin`; blocking.
+// stays open: it may be tried again while others hand their pins back. NULL: `ENGRAM_E_NULL`. A forked child has a copy of a service in
+// anonymous memory, which it may use if no other thread used it at that moment: what one had locked is locked there for good. It
+// may not use its parent's service in a file; but it may end in any way, close that service and hand back the pins that it has of it:
+// its parent's stays as it is. One thread, while no other uses the service, but for `engram_service_unpin`; blocking.
 engram_status engram_service_close(struct engram_service *service);
 
 // Allocates memory for a concept and stores its content. `out` may be NULL.

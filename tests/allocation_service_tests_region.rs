@@ -617,6 +617,37 @@ mod allocation_service_tests {
         assert_eq!(all(&open(&killed)).len(), 1);
     }
 
+    /// What its parent was about to give back, it has, too, and comes by it when a thread that pinned the service is over, or the service
+    /// is. Seen with: a child that gives it back.
+    #[test]
+    fn a_forked_child_that_ends_changes_nothing_in_its_parents_file() {
+        let folder = Folder::in_memory("service-forked-ends");
+        let path = folder.file("concepts");
+        let config = AllocationServiceConfig { capacity_bytes: 2 << 20, columns: 1, ..config(&path) };
+        let service = MemoryAllocationService::open(config.clone()).unwrap();
+        (0..100).for_each(|index| drop(service.allocate_memory(request(index)).unwrap()));
+        let content = |round: usize| format!("what it is in round {round}");
+        // A thread comes by in every 128th epoch that it pins: each child has pinned another number of them.
+        for round in 0..600 {
+            (0..round % 3).for_each(|_| drop(service.read("concept 0").unwrap()));
+            service.update(&format!("concept {}", round % 100), &content(round)).unwrap();
+            let before = std::fs::read(&path).unwrap();
+            let ended = child::fork(|_| {
+                if round < 300 {
+                    // SAFETY: the child has this thread alone, which ends with it.
+                    unsafe { libc::exit(0) };
+                }
+                // SAFETY: the child's copy, which nobody else drops there.
+                drop(unsafe { core::ptr::read(&raw const service) });
+            });
+            assert_eq!(ended.end, child::End::Exit(0));
+            assert!(std::fs::read(&path).unwrap() == before, "round {round}");
+        }
+        drop(service);
+        let service = MemoryAllocationService::open(config).unwrap();
+        assert!((0..100).all(|index| *service.read(&format!("concept {index}")).unwrap() == *content(500 + index).as_bytes()));
+    }
+
     /// The file is as long as it was, and still says whether its process died: what it was opened with before is all right again.
     /// Seen with: what lies behind the region cut off before it grows; what lies behind what it would grow to.
     #[test]

@@ -16,9 +16,9 @@ impl Arena {
         self.recovered
     }
 
-    /// Whether another process opened it, of which this one is a forked child.
-    pub(crate) fn is_inherited(&self) -> bool {
-        self.core.region.is_inherited()
+    /// Whether it lies in a file that another process opened, of which this one is a forked child.
+    pub(crate) fn is_parents(&self) -> bool {
+        self.core.region.is_parents()
     }
 
     /// Whether a block that is handed out was published.

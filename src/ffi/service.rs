@@ -58,8 +58,10 @@ pub unsafe extern "C" fn engram_service_open(config: *const engram_service_confi
 }
 
 /// Closes a service; its concepts are gone, but for a region file's. `ENGRAM_E_BUSY` while something is pinned, and then it
-/// stays open: it may be tried again while others hand their pins back. NULL: `ENGRAM_E_NULL`. One thread, while no other uses
-/// the service, but for `engram_service_unpin`; blocking.
+/// stays open: it may be tried again while others hand their pins back. NULL: `ENGRAM_E_NULL`. A forked child has a copy of a service in
+/// anonymous memory, which it may use if no other thread used it at that moment: what one had locked is locked there for good. It
+/// may not use its parent's service in a file; but it may end in any way, close that service and hand back the pins that it has of it:
+/// its parent's stays as it is. One thread, while no other uses the service, but for `engram_service_unpin`; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> engram_status {
     // SAFETY: the caller's promise: an open service that nobody else uses.

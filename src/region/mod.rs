@@ -436,6 +436,12 @@ impl Region {
         !self.opened_by.is_this()
     }
 
+    /// Whether it lies in a file that another process opened, of which this one is a forked child: all that is done to it here is
+    /// done to the parent's, too.
+    pub(crate) fn is_parents(&self) -> bool {
+        self.file.is_some() && self.is_inherited()
+    }
+
     /// Whether it is memory of its own, and of nobody else.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.file.is_none() && !self.is_given()

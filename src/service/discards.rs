@@ -124,7 +124,8 @@ impl MemoryAllocationService {
         // that it touches: the arena is open while it has it, or gone and then there is nothing to give back.
         unsafe {
             guard.defer_unchecked(move || {
-                let arena = arena.upgrade();
+                // A forked child comes by here when it ends, or drops what was its parent's. The parent gives back what is in its file.
+                let arena = arena.upgrade().filter(|arena| !arena.is_parents());
                 for block in blocks {
                     if let Some(arena) = &arena
                         && pins.retires(block.0)

@@ -44,8 +44,11 @@ impl MemoryAllocationService {
         pins.unpin(pin.block, || {
             // SAFETY: E3: it is still counted.
             let service = unsafe { service.as_ref() };
-            // SAFETY: E2: it is retired, so that nobody can find it, and this was its last pin.
-            unsafe { service.spare.give_back(&service.arena, pin.block) };
+            // A forked child has the parent's pins, too, and it is the parent that gives back what is in its file.
+            if !service.arena.is_parents() {
+                // SAFETY: E2: it is retired, so that nobody can find it, and this was its last pin.
+                unsafe { service.spare.give_back(&service.arena, pin.block) };
+            }
         });
     }
 

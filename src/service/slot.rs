@@ -13,7 +13,7 @@
 //! - **V1** a slot is written by whoever allocated its block, before anybody else can know of it, and never
 //!   again but for its mark: so whoever finds a slot sees it whole, and its bytes do not change.
 //! - **V2** a block is given back only when nobody who might have found its slot is still pinned: the guard that a
-//!   reader shows is the proof.
+//!   reader shows is the proof. A forked child, which has all that waits for that, too, gives nothing of its parent's file back.
 
 use core::ptr::NonNull;
 use crossbeam_epoch::Guard;

@@ -84,3 +84,59 @@ fn a_batch_waits_for_what_it_has_undone_itself() {
     let all: Vec<_> = (0..2).map(served).take_while(|&served| served < 3).collect();
     assert!(all.len() < 2, "{all:?}");
 }
+
+/// Whether a forked child, which ends then, finds that all is well.
+#[cfg(unix)]
+fn in_a_child(is_well: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child goes on in this thread alone, and leaves by `_exit`.
+    match unsafe { libc::fork() } {
+        // SAFETY: always sound; nothing of the parent's is run or dropped.
+        0 => unsafe { libc::_exit(i32::from(!is_well())) },
+        child => {
+            let mut status = 1;
+            // SAFETY: our own child, waited for once.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            status == 0
+        }
+    }
+}
+
+/// It has what was on its way back when it was forked, as its parent has. Seen with: a child that gives back what was discarded; one that
+/// gives back what was pinned; one that does neither in memory of its own.
+#[test]
+#[cfg(unix)]
+#[cfg_attr(miri, ignore = "forks")]
+fn a_forked_child_gives_memory_back_to_its_own_copy_and_none_to_its_parents_file() {
+    let path = std::env::temp_dir().join(format!("engram-forked-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    for path in [None, Some(path)] {
+        let config = AllocationServiceConfig { capacity_bytes: 4 << 20, columns: 1, path: path.clone(), ..Default::default() };
+        let service = MemoryAllocationService::open(config).unwrap();
+        (0..4).for_each(|id| _ = service.allocate_memory(large(id)).unwrap());
+        let live = || service.arena.metrics().live_blocks();
+        let retired = |service: &MemoryAllocationService| service.pins.blocks() == (1, 1);
+        // One is pinned, and waits for that alone; of the two others the child finds both on their way.
+        let mut pin = Some(service.pin("0").unwrap());
+        service.deallocate_memory("0".into()).unwrap();
+        while !retired(&service) {
+            service.collect_once();
+        }
+        service.deallocate_memory("1".into()).unwrap();
+        service.collect_once();
+        service.deallocate_memory("2".into()).unwrap();
+        let (before, bytes) = (live(), || path.as_ref().map(|path| std::fs::read(path).unwrap()));
+        let file = bytes();
+        let well = in_a_child(|| {
+            (0..EPOCHS).for_each(|_| service.collect_once());
+            pin.take().into_iter().for_each(|pin| service.hand_back(pin));
+            live() == if path.is_some() { before } else { before - 3 }
+        });
+        assert!(well && bytes() == file && live() == before, "{path:?}");
+        (0..EPOCHS).for_each(|_| service.collect_once());
+        pin.take().into_iter().for_each(|pin| service.hand_back(pin));
+        assert_eq!(live(), before - 3, "{path:?}");
+        if let Some(path) = &path {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}

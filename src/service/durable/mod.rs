@@ -209,7 +209,7 @@ impl Durable {
 
     /// Nothing is under way any more, and nothing will be (B4). In a forked child its parent goes on.
     pub(super) fn note_closed(&self, arena: &Arena) {
-        if !arena.is_inherited() {
+        if !arena.is_parents() {
             self.superblock().state.store(CLOSED, Release);
         }
     }
