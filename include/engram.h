@@ -424,7 +424,8 @@ size_t engram_arena_size(const struct engram_arena_config *config);
 // stays open. A forked child has a copy of an anonymous arena: columns that other threads held, and maintenance that one was
 // at, are `ENGRAM_E_BUSY` in it for good, and `engram_arena_verify` may name an invariant that one was about to restore; it
 // may allocate and free. It may not use its parent's arena in a file, or in memory that they share; if it closes it, as the
-// end of a program may, its parent's stays open. It does not keep the file locked once its parent has closed it, but if its
+// end of a program may, its parent's stays open. A column of a file that it releases stays held, so that it cannot close
+// the arena: `ENGRAM_E_BUSY`. It does not keep the file locked once its parent has closed it, but if its
 // parent dies first it does, until it ends or executes another program. One thread, while no other uses the arena; blocking. Frees
 // host memory.
 engram_status engram_arena_close(struct engram_arena *arena);

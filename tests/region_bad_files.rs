@@ -570,6 +570,30 @@ fn a_forked_child_that_closes_its_parents_arena_leaves_it_open() {
     assert!(!builder().path(&path).build().unwrap().was_recovered());
 }
 
+/// A child that returns from where it was forked drops it. Seen with: a child that gives it back.
+#[test]
+fn a_forked_child_that_drops_its_parents_column_leaves_it_held() {
+    let (_alone, folder) = (alone(), Folder::new("bad-inherited-column"));
+    for path in [None, Some(folder.file("region"))] {
+        let arena = path.iter().fold(builder(), ArenaBuilder::path).build().unwrap();
+        let mut held = Some(arena.column(ColumnId::new(0)).unwrap());
+        let block = held.as_ref().unwrap().alloc(64, 16, SpikeTime::NONE).unwrap();
+        // SAFETY: nothing uses it. It is held back until the column is given back.
+        unsafe { held.as_ref().unwrap().free(block) }.unwrap();
+        let bytes = || path.as_ref().map(|path| std::fs::read(path).unwrap());
+        let before = bytes();
+        let outcome = fork(|_| {
+            held.take();
+            // Of memory of its own it has a copy.
+            assert_eq!(arena.column(ColumnId::new(0)).is_ok(), path.is_none());
+        });
+        assert_eq!(outcome.end, End::Exit(0));
+        assert!(bytes() == before && arena.column(ColumnId::new(0)).is_err());
+        drop(held);
+        assert!(arena.column(ColumnId::new(0)).is_ok());
+    }
+}
+
 /// Puts the children of this process into a pid namespace of their own; whether the system lets it.
 #[cfg(target_os = "linux")]
 fn children_are_numbered_anew(flags: libc::c_int) -> bool {

@@ -43,7 +43,7 @@ pub struct Block {
 }
 
 /// A held column: the wait-free fast path. One thread at a time holds it (`Send`, not `Sync`);
-/// dropping it lets others take it. Blocks stay valid.
+/// dropping it lets others take it. Blocks stay valid. (A forked child that drops one of its parent's file changes nothing.)
 ///
 /// ```
 /// use engram::{Arena, ColumnId, SpikeTime};
@@ -201,7 +201,10 @@ impl<'a> Column<'a> {
 
 impl Drop for Column<'_> {
     fn drop(&mut self) {
-        self.handle.release();
+        // A forked child has it, too, and drops it where it was forked. It is its parent's that holds the file's.
+        if !self.handle.core().region.is_parents() {
+            self.handle.release();
+        }
     }
 }
 
