@@ -245,8 +245,8 @@ typedef struct engram_service_config {
   // 1 to 65536; default 64.
   uint32_t columns;
   // Region file, or NULL (default): anonymous memory. It is created, or opened with every concept that is in it. It is the service's
-  // own: its roots 14 and 15, and every block. With a block in it that is not the service's it is refused (`ENGRAM_E_FORMAT`); but
-  // where a process died, what no root names and was not published is freed.
+  // own: its roots 14 and 15, and every block. With a block in it that is not the service's, or without a concept that it had when it was
+  // closed, it is refused (`ENGRAM_E_FORMAT`); but where a process died, what no root names and was not published is freed.
   const char *path;
   // Bytes of memory for concepts, 1 to 1 TiB; default 256 MiB; rounded up to 2 MiB.
   uint64_t capacity;

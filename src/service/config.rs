@@ -45,8 +45,9 @@ impl PoolConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocationServiceConfig {
     /// A region file, created or opened with every concept that is in it; `None` for anonymous memory. It is the service's own: its roots
-    /// 14 and 15, and every block. With a block in it that is not the service's it is refused
-    /// ([`Error::Format`](crate::Error::Format)); but where a process died, what no root names and was not published is freed.
+    /// 14 and 15, and every block. With a block in it that is not the service's, or without a concept that it had when it was closed,
+    /// it is refused ([`Error::Format`](crate::Error::Format)); but where a process died, what no root names and was not published is
+    /// freed.
     pub path: Option<PathBuf>,
     /// Bytes of memory for concepts, 1 to 1 TiB, rounded up to 2 MiB.
     pub capacity_bytes: usize,

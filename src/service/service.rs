@@ -10,7 +10,7 @@ use super::admission::Gate;
 use super::batches::Batches;
 use super::config::{AllocationServiceConfig, AllocationServiceError, PoolConfig};
 use super::discards::SendBlock;
-use super::durable::{Durable, Judged};
+use super::durable::{Durable, Judged, Sum};
 use super::engine::AllocationEngine;
 use super::epoch::Epoch;
 use super::latencies::Latencies;
@@ -226,10 +226,16 @@ impl MemoryAllocationService {
 
 impl Drop for MemoryAllocationService {
     fn drop(&mut self) {
+        // In a forked child its parent goes on, and may have been at a concept when it was forked.
+        let durable = self.durable.as_ref().filter(|_| !self.arena.is_parents());
+        let mut slots = Sum::default();
+        if durable.is_some() {
+            self.registry.each_live(|_, block| slots.add(Slot::at(block)));
+        }
         // Nobody reads any more, but what waited for readers would stay on the heap for as long as this thread's handle.
         self.epoch.leave();
-        if let Some(durable) = &self.durable {
-            self.arena.close(|arena| durable.note_closed(arena));
+        if let Some(durable) = durable {
+            self.arena.close(|_| durable.note_closed(&slots));
         }
     }
 }

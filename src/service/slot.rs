@@ -144,6 +144,11 @@ impl Slot {
         unsafe { core::slice::from_raw_parts(self.0.add(start).as_ptr(), length) }
     }
 
+    /// The checksum that was written, of a slot that is whole.
+    pub(super) fn known_checksum(self) -> u64 {
+        self.head().checksum
+    }
+
     fn checksum(self, end: usize) -> u64 {
         XxHash3_128::oneshot(self.bytes(CHECKED, end - CHECKED)) as u64
     }

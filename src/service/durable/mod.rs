@@ -24,7 +24,8 @@
 //!   discarded and not given back yet, which have the mark's complement until then. So in it a mark that is none is damage.
 //!   It is closed if its region is, and its superblock says so: the region alone may have been closed by another program, after
 //!   a kill. The superblock says so from a close to the next opening: it is said before the first change that there is something under
-//!   way, and after the last that there is nothing.
+//!   way, and after the last that there is nothing. With that it says what the checksums of all slots that count come to: so a slot that
+//!   is live no more is damage, too.
 //!
 //! A store that recovery relies on is a release, or comes under a lock after what it stands for.
 
@@ -42,6 +43,7 @@ use twox_hash::XxHash3_128;
 
 use super::admission::{Gate, Permit, Refused};
 use super::pool::Pool;
+use super::slot::Slot;
 use crate::Arena;
 use crate::error::{Error, Result};
 use crate::guidance::{ConceptType, Linked};
@@ -57,8 +59,8 @@ const ROOT: usize = 15;
 const MAKING_ROOT: usize = 14;
 /// No offset: "making.." in ASCII.
 const MAKING: u64 = u64::from_le_bytes(*b"making..");
-/// "engrams4" in ASCII.
-const MAGIC: u64 = u64::from_le_bytes(*b"engrams4");
+/// "engrams5" in ASCII.
+const MAGIC: u64 = u64::from_le_bytes(*b"engrams5");
 /// A service has the file open, or had when it died: "svc open" in ASCII.
 const OPEN: u64 = u64::from_le_bytes(*b"svc open");
 /// None has, and nothing is under way (B4): "svc shut" in ASCII.
@@ -98,10 +100,23 @@ struct Superblock {
     mark_check: AtomicU64,
     /// [`OPEN`] or [`CLOSED`].
     state: AtomicU64,
+    /// What all slots that count came to when it was closed, a [`Sum`] (B4).
+    sum: AtomicU64,
     /// The offset of the log's first block, 0 for none.
     log: AtomicU64,
     batches: [AtomicU64; BATCHES],
     pools: [PoolName; POOLS],
+}
+
+/// Which slots there are, in whatever order they come: their checksums, added up.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Sum(u64);
+
+impl Sum {
+    /// One more.
+    pub(super) fn add(&mut self, slot: Slot) {
+        self.0 = self.0.wrapping_add(slot.known_checksum());
+    }
 }
 
 /// A service's part of a region file.
@@ -207,11 +222,10 @@ impl Durable {
         self.log.compact(arena, &self.superblock().log, edges)
     }
 
-    /// Nothing is under way any more, and nothing will be (B4). In a forked child its parent goes on.
-    pub(super) fn note_closed(&self, arena: &Arena) {
-        if !arena.is_parents() {
-            self.superblock().state.store(CLOSED, Release);
-        }
+    /// Nothing is under way any more, and nothing will be, and these slots count (B4).
+    pub(super) fn note_closed(&self, slots: &Sum) {
+        self.superblock().sum.store(slots.0, Relaxed);
+        self.superblock().state.store(CLOSED, Release);
     }
 
     /// Whether a mark is a slot's: the ordinary one, or that of a batch that is committed (B1, B2).
@@ -418,17 +432,17 @@ mod tests {
             unsafe { block.add(word).as_ref() }.fetch_xor(1 << bit, Relaxed);
         };
         let pools = core::mem::offset_of!(Superblock, pools) / 8;
-        // Magic, mark and its checksum, state, log; a batch; a name, and a part of what has none.
-        for word in (0..6).chain(pools..pools + 5).chain(pools + 8 * 5..pools + 8 * 5 + 2) {
+        // Magic, mark and its checksum, state, sum, log; a batch; a name, and a part of what has none.
+        for word in (0..7).chain(pools..pools + 5).chain(pools + 8 * 5..pools + 8 * 5 + 2) {
             for bit in 0..64 {
                 let arena = arena_of(&config);
                 flip(&arena, word, bit);
                 std::fs::copy(&path, killed.path.as_ref().unwrap()).unwrap();
                 drop(arena);
                 let refused = is_refused(&config);
-                // What a killed process was at with the log or a batch, nobody knows.
-                assert!(is_refused(&killed) == refused || word == 4, "word {word}, bit {bit}");
-                let is_said_twice = word < 5 || (pools..pools + 5).contains(&word);
+                // What a killed process had, and was at with the log or a batch, nobody knows.
+                assert!(is_refused(&killed) == refused || [4, 5].contains(&word), "word {word}, bit {bit}");
+                let is_said_twice = word < 6 || (pools..pools + 5).contains(&word);
                 assert!(refused || !is_said_twice, "word {word}, bit {bit}");
                 let arena = arena_of(&config);
                 if refused {
@@ -481,6 +495,37 @@ mod tests {
         }
         assert!(!is_refused(&config));
         std::fs::remove_file(path).unwrap();
+    }
+
+    /// As it is if a bit of the live map, or of the remote map, flips. Seen with: no look at what they come to.
+    #[test]
+    #[cfg_attr(miri, ignore = "region files")]
+    fn a_concept_that_is_missing_in_a_closed_file_is_damage() {
+        use crate::service::AllocationServiceError;
+        let (path, config) = fifty("missing");
+        let killed = AllocationServiceConfig { path: Some(file("missing-killed")), ..config.clone() };
+        let service = MemoryAllocationService::open(config.clone()).unwrap();
+        // One of them has come and gone, and others were moved and stored anew.
+        service.allocate_memory(AllocationRequest::new("gone", ConceptType::ENTITY, "content")).unwrap();
+        service.deallocate_memory("gone".into()).unwrap();
+        (0..50).step_by(7).for_each(|index| _ = service.update(&format!("c{index}"), "another content").unwrap());
+        let block = service.registry.find("c7").unwrap().block().unwrap();
+        let offset = service.arena.offset_of(block.as_ptr()).unwrap();
+        drop(service);
+        assert!(!is_refused(&config), "all are there");
+        let arena = arena_of(&config);
+        // SAFETY: nobody uses it.
+        unsafe { arena.free(NonNull::new(arena.at(offset).unwrap()).unwrap()) }.unwrap();
+        std::fs::copy(&path, killed.path.as_ref().unwrap()).unwrap();
+        drop(arena);
+        match MemoryAllocationService::open(config) {
+            Err(AllocationServiceError::Arena(Error::Format { why, .. })) => assert!(why.contains("missing"), "{why}"),
+            other => panic!("{:?}", other.map(|service| service.concept_ids().len())),
+        }
+        // What was on its way when a process died, nobody knows.
+        assert_eq!(MemoryAllocationService::open(killed.clone()).unwrap().concept_ids().len(), 49);
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(killed.path.unwrap()).unwrap();
     }
 
     /// Seen with: hashes without the mark.

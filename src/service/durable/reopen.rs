@@ -5,6 +5,7 @@
 //!                      older                                                    --> freed
 //!                      no: superblock or log?                                   --> kept
 //!                          else: may it be what a kill, or a close, left?       --> freed, or the region is refused
+//! all that are kept    --> those that there were when it was closed?            no --> the region is refused
 //! the log          --> edges between those that are kept
 //! ```
 //!
@@ -24,7 +25,7 @@ use super::super::registry::Registry;
 use super::super::slot::{Concept, Slot};
 use super::super::upkeep::most_lodged;
 use super::log::hash;
-use super::{BATCHES, CLOSED, Durable, Log, OPEN, ROOT, Superblock};
+use super::{BATCHES, CLOSED, Durable, Log, OPEN, ROOT, Sum, Superblock};
 use crate::error::Error;
 use crate::guidance::{Cortex, Linked};
 use crate::sync::AtomicU64;
@@ -89,6 +90,7 @@ impl<'a> Judged<'a> {
             }
             Ok(())
         })?;
+        leftovers.check_kept(newest.values().map(|(_, found)| found.slot))?;
         let damaged = || Error::Format { name: arena.name(), why: "the names of its pools are damaged" };
         let names = Durable::pool_names(superblock).map_err(|_| damaged())?;
         let mut kept = Vec::with_capacity(newest.len());
@@ -118,6 +120,16 @@ impl<'a> Leftovers<'a> {
         let closed = !arena.was_recovered() && superblock.state.load(Relaxed) == CLOSED;
         let roots = (0..ROOT).map(|root| arena.root(root)).filter(|word| *word != Ok(0)).collect::<Result<_, _>>()?;
         Ok(Self { arena, superblock, closed, roots })
+    }
+
+    /// All that are kept: what was closed lacks none.
+    fn check_kept(&self, slots: impl Iterator<Item = Slot>) -> Result<(), Error> {
+        let mut sum = Sum::default();
+        slots.for_each(|slot| sum.add(slot));
+        if self.closed && sum != Sum(self.superblock.sum.load(Relaxed)) {
+            return Err(Error::Format { name: self.arena.name(), why: "concepts are missing that it had when its service closed it" });
+        }
+        Ok(())
     }
 
     /// A block that is none of those that are kept: it was on its way, or the region is refused.
