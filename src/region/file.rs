@@ -227,28 +227,28 @@ pub(super) fn is_taken(tried: &io::Result<()>) -> bool {
     tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Locks a file alone; who has a lock of it for a moment is waited for.
-fn lock(file: &File) -> io::Result<()> {
-    let mut tried = try_lock(file, Share::Nobody);
+/// Locks a file; who has a lock of it for a moment is waited for.
+fn lock(file: &File, share: Share) -> io::Result<()> {
+    let mut tried = try_lock(file, share);
     for _ in 1..LOCK_TRIES {
         if !is_taken(&tried) {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
-        tried = try_lock(file, Share::Nobody);
+        tried = try_lock(file, share);
     }
     tried
 }
 
-/// Locks what is at `path`, so that nobody opens it as a region before it is replaced; `None` if nothing is there. Where there are no
-/// locks, nobody has a region open.
+/// Locks what is at `path`, so that nobody opens it as a region before it is replaced, if it is not shared, or else to see that nobody has;
+/// `None` if nothing is there. Where there are no locks, nobody has a region open.
 ///
 /// # Errors
 /// [`Error::FileBusy`]; [`Error::File`] if what is there cannot be opened.
-pub(super) fn hold(path: &Path) -> Result<Option<Unlocking>> {
+pub(super) fn hold(path: &Path, share: Share) -> Result<Option<Unlocking>> {
     for _ in 0..OPEN_TRIES {
         let Some(file) = open_to_look(path)? else { return Ok(None) };
-        if is_taken(&lock(&file)) {
+        if is_taken(&lock(&file, share)) {
             break;
         }
         if is_at(&file, path) {
@@ -270,7 +270,7 @@ impl RegionFile {
                 return Err(Error::FileExists(named(path)));
             }
             let mut file = Self::of(opened, path)?;
-            lock(&file.file).map_err(|error| match error.kind() {
+            lock(&file.file, Share::Nobody).map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => Error::FileBusy(file.name),
                 _ => file.refused("lock it", &error),
             })?;

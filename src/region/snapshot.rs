@@ -8,10 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::file::{
-    OPEN_TRIES, Share, Unlocking, hold, is_at, is_open_elsewhere, is_taken, may_be_as_long, named, open_to_read, refused, try_lock,
-    write_at,
-};
+use super::file::{OPEN_TRIES, Share, Unlocking, hold, is_at, is_taken, may_be_as_long, named, open_to_read, refused, try_lock, write_at};
 use super::{PAGE, Region};
 use crate::error::{Error, Result};
 
@@ -31,9 +28,7 @@ impl Region {
             return Err(Error::Format { name: named(path), why: "it is no ordinary file" });
         }
         // A copy that could not get its name need not be made.
-        if is_open_elsewhere(path)? {
-            return Err(Error::FileBusy(named(path)));
-        }
+        drop(hold(path, Share::WithReaders)?);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sweep(folder);
         // As what it replaces, or else the region.
@@ -164,7 +159,7 @@ impl Unfinished {
         if std::fs::hard_link(&self.path, path).is_ok() {
             return Ok(());
         }
-        let held = hold(path)?;
+        let held = hold(path, Share::Nobody)?;
         // They may have been changed since.
         self.allow(held.as_ref().and_then(|held| held.metadata().ok()).map(|about| about.permissions()).as_ref());
         std::fs::rename(&self.path, path).map_err(|error| not_copied(path, &error))

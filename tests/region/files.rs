@@ -224,6 +224,38 @@ fn a_snapshot_replaces_no_region_that_was_opened_while_it_was_made() {
     }
 }
 
+/// As another snapshot does that replaces the same file. Seen with: one look whether somebody has it open.
+#[test]
+fn a_snapshot_waits_for_who_has_locked_what_it_replaces_for_a_moment() {
+    use std::os::fd::AsRawFd;
+    let folder = Folder::new("region-momentary");
+    let path = folder.file("region");
+    let source = builder().build().unwrap();
+    source.snapshot(&path).unwrap();
+    for stays in [false, true] {
+        let (other, mut locked) = (path.clone(), None);
+        between::before(&[between::Call::Lock], move |_| {
+            if locked.is_none() {
+                let file = std::fs::File::open(&other).unwrap();
+                // SAFETY: no pointers. Not by the way that is looked at here.
+                assert_eq!(unsafe { libc::syscall(libc::SYS_flock, file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }, 0);
+                locked = Some(file);
+                return true;
+            }
+            // Closed, it is not locked any more, once this is over.
+            stays
+        });
+        let snapshot = source.snapshot(&path);
+        between::nothing();
+        match snapshot {
+            Ok(()) => assert!(!stays),
+            Err(error) => assert!(stays && matches!(error, Error::FileBusy(_)), "{error}"),
+        }
+    }
+    source.snapshot(&path).unwrap();
+    assert_eq!(folder.files(), 1);
+}
+
 /// What this thread does there is done by somebody who may open no more than anybody.
 #[cfg(target_os = "linux")]
 fn as_anybody<T>(what: impl FnOnce() -> T) -> T {
