@@ -579,9 +579,10 @@ engram_status engram_arena_sync(struct engram_arena *arena);
 // the place of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to
 // a file, or to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays:
 // `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened
-// meanwhile: it is not replaced; nor is what cannot be opened to see that: `ENGRAM_E_OS`. Its mode is that of what it replaces, or else
-// of the arena's own file, or else of any new file. While nothing else uses the arena; blocking. Takes host memory: if
-// that comes from the arena itself, it is in the copy, too, as blocks that nobody frees.
+// meanwhile: it is not replaced; nor is what cannot be opened to see that, or whose folder cannot be opened to
+// bring the name to disk: `ENGRAM_E_OS`. (If that is refused at last, the copy has its name, and the message says so.) Its mode is that
+// of what it replaces, or else of the arena's own file, or else of any new file. While nothing else uses the arena; blocking. Takes
+// host memory: if that comes from the arena itself, it is in the copy, too, as blocks that nobody frees.
 engram_status engram_arena_snapshot(struct engram_arena *arena,
                                     const char *path);
 

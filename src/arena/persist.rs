@@ -175,7 +175,8 @@ impl Arena {
     /// # Errors
     /// [`Error::ArenaHeld`] while a column is held; [`Error::Format`] if what is there is no file; [`Error::FileBusy`] if the file
     /// is a region that somebody has open, also since the copy was begun; [`Error::File`], also if what is there cannot be opened to see
-    /// that.
+    /// that, or its folder cannot be opened to bring the name to disk. Nothing is replaced then, but if it is that last step, the name's,
+    /// which the system refuses: the message says so.
     pub fn snapshot(&self, path: impl AsRef<Path>) -> Result<()> {
         match self.held_column() {
             Some(column) => Err(Error::ArenaHeld(column)),

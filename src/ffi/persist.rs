@@ -21,9 +21,10 @@ pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_s
 /// the place of what is there; what killed processes left of such copies in the folder is removed first. A link at `path` to
 /// a file, or to nothing, is replaced, not followed; a folder, a pipe or a device, and what leads to one, stays:
 /// `ENGRAM_E_FORMAT`. `ENGRAM_E_BUSY` while a column is held, or if the file is an open region, also one that was opened
-/// meanwhile: it is not replaced; nor is what cannot be opened to see that: `ENGRAM_E_OS`. Its mode is that of what it replaces, or else
-/// of the arena's own file, or else of any new file. While nothing else uses the arena; blocking. Takes host memory: if
-/// that comes from the arena itself, it is in the copy, too, as blocks that nobody frees.
+/// meanwhile: it is not replaced; nor is what cannot be opened to see that, or whose folder cannot be opened to
+/// bring the name to disk: `ENGRAM_E_OS`. (If that is refused at last, the copy has its name, and the message says so.) Its mode is that
+/// of what it replaces, or else of the arena's own file, or else of any new file. While nothing else uses the arena; blocking. Takes
+/// host memory: if that comes from the arena itself, it is in the copy, too, as blocks that nobody frees.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *const c_char) -> engram_status {
     if path.is_null() {

@@ -30,13 +30,15 @@ impl Region {
         // A copy that could not get its name need not be made.
         drop(hold(path, Share::WithReaders)?);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Nor one whose name could not be brought to disk.
+        let opened = File::open(folder).map_err(|error| refused(named(path), "open its folder, to bring its name to disk", &error))?;
         sweep(folder);
         // As what it replaces, or else the region.
         let like = there.ok().or_else(|| self.file().and_then(|file| file.metadata().ok())).map(|about| about.permissions());
         let unfinished = Unfinished::new(folder, like.as_ref()).map_err(|error| not_copied(path, &error))?;
         self.copy_to(&unfinished.file, parts).map_err(|error| not_copied(path, &error))?;
         unfinished.take_name(path)?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| not_copied(path, &error))
+        opened.sync_all().map_err(|error| refused(named(path), "bring its name to disk; the copy is made, and has that name", &error))
     }
 
     fn copy_to(&self, file: &File, parts: &[Range<usize>]) -> io::Result<()> {

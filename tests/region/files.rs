@@ -303,6 +303,55 @@ fn a_snapshot_replaces_nothing_that_cannot_be_opened_to_see_whether_somebody_has
     }
 }
 
+/// Seen with: a folder that is opened once the copy has its name.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_snapshot_whose_name_could_not_be_brought_to_disk_is_not_made() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("region-unlisted");
+    let inner = folder.file("inner");
+    let path = inner.join("region");
+    let set = |path: &std::path::Path, mode| set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    set(folder.path(), 0o777);
+    let source = builder().build().unwrap();
+    // A file may be made in it, and not seen there.
+    let refused = as_anybody(|| {
+        std::fs::create_dir(&inner).unwrap();
+        source.snapshot(&path).unwrap();
+        source.set_root(0, 1).unwrap();
+        set(&inner, 0o300);
+        source.snapshot(&path).unwrap_err()
+    });
+    assert!(matches!(refused, Error::File { code: libc::EACCES, .. }), "{refused}");
+    set(&inner, 0o700);
+    assert_eq!(std::fs::read_dir(&inner).unwrap().count(), 1);
+    assert_eq!(as_anybody(|| builder().path(&path).build().unwrap()).root(0), Ok(0));
+}
+
+/// Seen with: the words of a copy that was not made.
+#[test]
+fn a_snapshot_that_is_made_and_perhaps_not_on_disk_says_both() {
+    let folder = Folder::new("region-unsynced");
+    let path = folder.file("region");
+    let source = builder().build().unwrap();
+    source.set_root(0, 1).unwrap();
+    let mut syncs = 0;
+    between::before(&[between::Call::Sync], move |file| {
+        syncs += 1;
+        if syncs == 2 {
+            // The folder's, which then is something that cannot be brought to disk.
+            let mut pipe = [0; 2];
+            // SAFETY: room for two descriptors, which stay open with this process.
+            unsafe { assert!(libc::pipe(pipe.as_mut_ptr()) == 0 && libc::dup2(pipe[0], file) == file) };
+        }
+        syncs < 2
+    });
+    let refused = source.snapshot(&path).unwrap_err();
+    assert!(matches!(refused, Error::File { what, .. } if what.contains("the copy is made")), "{refused}");
+    assert_eq!(builder().path(&path).build().unwrap().root(0), Ok(1));
+}
+
 #[test]
 fn a_snapshot_can_have_a_name_of_any_length() {
     let folder = Folder::new("region-long");
