@@ -139,7 +139,7 @@ mod allocation_service_tests {
         let columns = refused(AllocationServiceConfig { columns: 0, ..small() });
         assert!(columns.contains("column"), "{columns}");
         let permits = refused(AllocationServiceConfig { max_concurrent_allocations: 0, ..small() });
-        assert!(permits.starts_with("max_concurrent_allocations is 0"), "{permits}");
+        assert!(permits.starts_with("the number of concurrent allocations is 0"), "{permits}");
         let none = refused(AllocationServiceConfig { pool_configurations: vec![], ..small() });
         assert!(none.contains("1 to 64 pools"), "{none}");
         let twice = AllocationServiceConfig { pool_configurations: vec![pool(ConceptType::EVENT), pool(ConceptType::EVENT)], ..small() };

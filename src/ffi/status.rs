@@ -93,7 +93,9 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Unopened(#[from] AllocationServiceError),
     /// It was not closed.
-    #[error("the service cannot be closed while {0} pins are held; hand each back with engram_service_unpin first")]
+    #[error(
+        "the service cannot be closed while something in it is pinned; hand each of its pins ({0} by now) back with engram_service_unpin first"
+    )]
     Pinned(u64),
     /// One of many.
     #[error("concepts[{0}]: {1}")]

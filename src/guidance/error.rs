@@ -59,7 +59,7 @@ pub enum AllocationError {
         capacity_bytes: u64,
     },
     /// No permit became free in time.
-    #[error("all {permits} {} were taken for {waited:?}; try again, or raise admission_timeout{}", permits_of(*of_file).0, permits_of(*of_file).1)]
+    #[error("all {permits} {} were taken for {waited:?}; try again, or raise the admission timeout{}", permits_of(*of_file).0, permits_of(*of_file).1)]
     Busy {
         /// How many may run at the same time.
         permits: usize,
@@ -102,7 +102,7 @@ fn permits_of(file: bool) -> (&'static str, &'static str) {
     if file {
         ("permits that a region file has for batches that are all or nothing", ", or have each request served on its own")
     } else {
-        ("permits", " or max_concurrent_allocations")
+        ("permits", " or the number of permits")
     }
 }
 
@@ -132,10 +132,10 @@ mod tests {
         let id = AllocationError::invalid("concept_id", &"0 bytes long", "1 to 255 bytes long");
         assert_eq!(id.to_string(), "concept_id is 0 bytes long; it must be 1 to 255 bytes long");
         let busy = |of_file| AllocationError::Busy { permits: 4, of_file, waited: Duration::from_millis(20) }.to_string();
-        let services = "all 4 permits were taken for 20ms; try again, or raise admission_timeout or max_concurrent_allocations";
+        let services = "all 4 permits were taken for 20ms; try again, or raise the admission timeout or the number of permits";
         assert_eq!(busy(false), services);
         let files = "all 4 permits that a region file has for batches that are all or nothing were taken for 20ms; try again, or raise \
-                     admission_timeout, or have each request served on its own";
+                     the admission timeout, or have each request served on its own";
         assert_eq!(busy(true), files);
         let internal = AllocationError::Internal { what: "reading a concept", error: Error::DoubleFree(16) };
         assert_eq!(internal.to_string(), "reading a concept failed: 0x10 is not handed out: it was freed before, or never given");

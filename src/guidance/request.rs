@@ -209,12 +209,10 @@ pub(crate) fn check_accesses(per_s: f32) -> Result<(), AllocationError> {
 
 /// An embedding has at least one number, and all are finite.
 pub(crate) fn check_embedding(embedding: &[f32]) -> Result<(), AllocationError> {
-    ensure(!embedding.is_empty(), "semantic_embedding", &"empty", "at least one number, or None")?;
+    ensure(!embedding.is_empty(), "the embedding", &"empty", "at least one number, or left out")?;
     match embedding.iter().position(|number| !number.is_finite()) {
         None => Ok(()),
-        Some(at) => {
-            Err(AllocationError::invalid("semantic_embedding", &format_args!("{} at index {at}", embedding[at]), "finite throughout"))
-        }
+        Some(at) => Err(AllocationError::invalid("the embedding", &format_args!("{} at index {at}", embedding[at]), "finite throughout")),
     }
 }
 
@@ -282,8 +280,8 @@ mod tests {
     fn embeddings_are_not_empty_and_finite() {
         let with = |embedding: &[f32]| AllocationRequest { semantic_embedding: Some(embedding.to_vec()), ..request() };
         assert_eq!(with(&[0.0]).validate(), Ok(()));
-        assert_eq!(refused(&with(&[])), "semantic_embedding is empty; it must be at least one number, or None");
-        assert_eq!(refused(&with(&[1.0, f32::NEG_INFINITY])), "semantic_embedding is -inf at index 1; it must be finite throughout");
+        assert_eq!(refused(&with(&[])), "the embedding is empty; it must be at least one number, or left out");
+        assert_eq!(refused(&with(&[1.0, f32::NEG_INFINITY])), "the embedding is -inf at index 1; it must be finite throughout");
     }
 
     #[test]

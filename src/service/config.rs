@@ -114,15 +114,25 @@ pub enum AllocationServiceError {
 impl AllocationServiceConfig {
     /// Whether every part is in its range; capacity and columns are left to the arena.
     pub(super) fn validate(&self) -> Result<(), AllocationServiceError> {
-        ensure(self.max_concurrent_allocations > 0, "max_concurrent_allocations", &0, "at least 1")?;
+        ensure(self.max_concurrent_allocations > 0, "the number of concurrent allocations", &0, "at least 1")?;
         ensure(self.batch_size > 0, "batch_size", &0, "at least 1")?;
         let pools = &self.pool_configurations;
-        ensure((1..=POOLS_MAX).contains(&pools.len()), "pool_configurations", &format_args!("{} pools", pools.len()), "1 to 64 pools")?;
+        ensure(
+            (1..=POOLS_MAX).contains(&pools.len()),
+            "the list of pools",
+            &format_args!("{} pools long", pools.len()),
+            "1 to 64 pools long",
+        )?;
         let mut initial = 0_usize;
         for (index, pool) in pools.iter().enumerate() {
             let name = pool.concept_type;
             let is_first = pools[..index].iter().all(|other| other.concept_type != name);
-            ensure(is_first, "pool_configurations", &format_args!("two pools for the type {name}"), "one pool for a type at most")?;
+            ensure(
+                is_first,
+                "the list of pools",
+                &format_args!("one with two pools for the type {name}"),
+                "one with one pool for a type at most",
+            )?;
             let fits = pool.initial_bytes <= pool.quota_bytes;
             ensure(fits, "initial_bytes", &format_args!("{} in pool {name}", pool.initial_bytes), "at most the pool's quota_bytes")?;
             let fits = pool.reserve_bytes <= pool.quota_bytes;
@@ -135,7 +145,7 @@ impl AllocationServiceConfig {
             }
             initial = initial.saturating_add(pool.initial_bytes);
         }
-        ensure(initial <= self.capacity_bytes, "initial_bytes", &format_args!("{initial} in all pools"), "at most capacity_bytes together")
+        ensure(initial <= self.capacity_bytes, "initial_bytes", &format_args!("{initial} in all pools"), "at most the capacity together")
     }
 }
 

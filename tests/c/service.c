@@ -461,14 +461,14 @@ static void pinned_bytes_stay_and_may_be_handed_back_on_another_thread(void) {
   free(other);
 
   EQUAL(engram_service_close(service), ENGRAM_E_BUSY);
-  CHECK(strstr(last_message(), "while 3 pins are held") != NULL && strstr(last_message(), "engram_service_unpin") != NULL);
+  CHECK(strstr(last_message(), "pins (3 by now)") != NULL && strstr(last_message(), "engram_service_unpin") != NULL);
   pthread_t thread;
   EQUAL(pthread_create(&thread, NULL, hand_back, pin), 0);
   EQUAL(pthread_join(thread, NULL), 0);
   OK(engram_service_unpin(third));
   CHECK(is_stamped(bytes, sizeof content, 1));
   EQUAL(engram_service_close(service), ENGRAM_E_BUSY);
-  CHECK(strstr(last_message(), "while 1 pins are held") != NULL);
+  CHECK(strstr(last_message(), "pins (1 by now)") != NULL);
   OK(engram_service_unpin(second));
   concept.id = "after", concept.id_length = 5;
   OK(engram_service_allocate(service, &concept, NULL)); /* it was not closed */
@@ -548,7 +548,7 @@ static void configs_out_of_range_are_refused(void) {
   REFUSED_CONFIG(config.columns = 65537, ENGRAM_E_INVALID, "65537 columns were asked for", "1 to 65536");
   REFUSED_CONFIG(config.capacity = 0, ENGRAM_E_INVALID, "capacity of 0 bytes", "1 to 1099511627776");
   REFUSED_CONFIG(config.capacity = UINT64_MAX, ENGRAM_E_INVALID, "capacity of 18446744073709551615", "1 to 1099511627776");
-  REFUSED_CONFIG(config.max_concurrent = 0, ENGRAM_E_INVALID, "max_concurrent_allocations is 0", "at least 1");
+  REFUSED_CONFIG(config.max_concurrent = 0, ENGRAM_E_INVALID, "the number of concurrent allocations is 0", "at least 1");
   REFUSED_CONFIG(config.guidance = 2, ENGRAM_E_INVALID, "guidance is 2", "0 or 1");
   REFUSED_CONFIG(config.path = "no such folder/concepts.engram", ENGRAM_E_OS, "no such folder/concepts.engram", "open it");
   REFUSED_CONFIG(config.path = "", ENGRAM_E_INVALID, "path is empty", "or be NULL");
@@ -581,7 +581,7 @@ static void configs_out_of_range_are_refused(void) {
   REFUSED_POOLS(pools[1].initial_bytes = (1 << 20) + 1, 2, ENGRAM_E_INVALID, "initial_bytes is 1048577 in pool t1", "quota_bytes");
   REFUSED_POOLS(pools[1].reserve_bytes = (1 << 20) + 1, 2, ENGRAM_E_INVALID, "reserve_bytes is 1048577 in pool t1", "quota_bytes");
   REFUSED_POOLS(pools[1].initial_bytes = pools[1].quota_bytes = 17 << 20, 2, ENGRAM_E_INVALID, "17825792 in all pools",
-                "at most capacity_bytes");
+                "at most the capacity");
 
   /* Pools without a number are none: the default ones are taken. */
   config = small_config();

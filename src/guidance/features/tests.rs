@@ -101,7 +101,7 @@ fn the_largest_and_smallest_numbers_are_no_trouble() {
 #[test]
 fn an_embedding_that_is_empty_or_not_finite_is_refused() {
     for numbers in [&[][..], &[f32::NAN], &[1.0, f32::INFINITY]] {
-        assert!(matches!(Features::of(Stimulus::Embedding(numbers)), Err(AllocationError::Invalid { what: "semantic_embedding", .. })));
+        assert!(matches!(Features::of(Stimulus::Embedding(numbers)), Err(AllocationError::Invalid { what: "the embedding", .. })));
     }
 }
 

@@ -212,9 +212,9 @@ impl Durable {
 
     fn unknown_pool(name: ConceptType) -> AllocationServiceError {
         AllocationServiceError::Invalid {
-            what: "pool_configurations",
-            given: format!("without {:?}, of which the region has concepts", name.as_str()),
-            allowed: "every pool that has concepts in the region",
+            what: "the list of pools",
+            given: format!("one without {:?}, of which the region has concepts", name.as_str()),
+            allowed: "one with every pool that has concepts there",
         }
     }
 }
