@@ -559,13 +559,13 @@ size_t engram_column_alloc_batch(struct engram_column *column,
                                  void **out);
 
 // Frees every block of the column at once. Meanwhile no other thread may free one of them, as of two frees of one block, or allocate
-// or publish in the column: its block might be given twice. Holder; takes a step for each chunk of the arena and each word of the
-// column's spans.
+// or publish in the column: its block might be given twice. `ENGRAM_E_INVALID` if it is not held. Holder; takes a step for
+// each chunk of the arena and each word of the column's spans.
 engram_status engram_column_reset(struct engram_column *column);
 
 // Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
 // nonzero (`ENGRAM_OK` then too). It may free blocks, and those are not visited; blocks allocated meanwhile may be visited or not.
-// Holder; takes a step for each chunk of the arena and each word of the column's spans.
+// `ENGRAM_E_INVALID` if the column is not held. Holder; takes a step for each chunk of the arena and each word of the column's spans.
 engram_status engram_column_walk(struct engram_column *column,
                                  int (*visit)(void *user, void *block, size_t usable),
                                  void *user);

@@ -32,6 +32,13 @@ unsafe fn column_of<'a>(column: *const engram_column) -> Result<core::mem::Manua
     Ok(core::mem::ManuallyDrop::new(unsafe { Column::from_handle(handle) }))
 }
 
+/// The same of a handle that was not given back: for calls that need not be fast.
+unsafe fn held_of<'a>(column: *const engram_column) -> Result<core::mem::ManuallyDrop<Column<'a>>> {
+    // SAFETY: the caller's promise.
+    let column = unsafe { column_of(column) }?;
+    if column.is_held() { Ok(column) } else { Err(Error::NotHeld) }
+}
+
 #[cold]
 #[inline(never)]
 extern "C" fn no_column_to_free() -> engram_status {
@@ -77,12 +84,11 @@ pub unsafe extern "C" fn engram_column_release(column: *mut engram_column) -> en
         return ENGRAM_OK;
     }
     // SAFETY: the caller's promise.
-    match unsafe { column_of(column) } {
-        Ok(column) if column.is_held() => {
+    match unsafe { held_of(column) } {
+        Ok(column) => {
             drop(core::mem::ManuallyDrop::into_inner(column));
             ENGRAM_OK
         }
-        Ok(_) => fail(Error::NotHeld),
         Err(error) => fail(error),
     }
 }
@@ -178,12 +184,12 @@ pub unsafe extern "C" fn engram_column_alloc_batch(
 }
 
 /// Frees every block of the column at once. Meanwhile no other thread may free one of them, as of two frees of one block, or allocate
-/// or publish in the column: its block might be given twice. Holder; takes a step for each chunk of the arena and each word of the
-/// column's spans.
+/// or publish in the column: its block might be given twice. `ENGRAM_E_INVALID` if it is not held. Holder; takes a step for
+/// each chunk of the arena and each word of the column's spans.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_reset(column: *mut engram_column) -> engram_status {
     // SAFETY: the caller's promise.
-    match unsafe { column_of(column) } {
+    match unsafe { held_of(column) } {
         Ok(column) => {
             // SAFETY: the caller gives all blocks of the column up.
             unsafe { column.reset() };
@@ -195,7 +201,7 @@ pub unsafe extern "C" fn engram_column_reset(column: *mut engram_column) -> engr
 
 /// Calls `visit(user, block, usable)` for each block of the column in address order, until it returns
 /// nonzero (`ENGRAM_OK` then too). It may free blocks, and those are not visited; blocks allocated meanwhile may be visited or not.
-/// Holder; takes a step for each chunk of the arena and each word of the column's spans.
+/// `ENGRAM_E_INVALID` if the column is not held. Holder; takes a step for each chunk of the arena and each word of the column's spans.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_column_walk(
     column: *mut engram_column,
@@ -203,7 +209,7 @@ pub unsafe extern "C" fn engram_column_walk(
     user: *mut c_void,
 ) -> engram_status {
     // SAFETY: the caller's promise.
-    match unsafe { column_of(column) }.and_then(|column| visit.map(|visit| (column, visit)).ok_or(Error::Null("visit"))) {
+    match unsafe { held_of(column) }.and_then(|column| visit.map(|visit| (column, visit)).ok_or(Error::Null("visit"))) {
         Ok((column, visit)) => {
             // SAFETY: the caller's function, called as it was declared.
             column.walk(|block| unsafe { visit(user, block.start.as_ptr().cast(), block.usable) } == 0);

@@ -516,6 +516,8 @@ static void busy(void) {
   OK(engram_column_release(second));
   known = metrics_of(arena);
   REFUSED(engram_column_release(second), ENGRAM_E_INVALID, "this column is not held", "acquire it first", 0, 0);
+  REFUSED(engram_column_reset(second), ENGRAM_E_INVALID, "this column is not held", "acquire it first", 0, 0);
+  REFUSED(engram_column_walk(second, never, NULL), ENGRAM_E_INVALID, "this column is not held", "acquire it first", 0, 0);
   CHECK(is_stamped(stays, 100, 5));
   engram_column *again;
   OK(engram_column_acquire(arena, 5, &again));
