@@ -354,6 +354,29 @@ fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
     drop(writer);
 }
 
+/// Seen with: names as they are.
+#[test]
+fn no_name_of_a_file_ends_its_line_or_tells_the_terminal_anything() {
+    let folder = Folder::new("watch-names");
+    let file = folder.file("a\n\x1b[31mb\u{9b}.engram").display().to_string();
+    closed(&file);
+    let page = format!("{file}.html");
+    let commands =
+        [&["info", &file][..], &["map", &file], &["map", &file, "--html", &page], &["check", &file], &["top", &file, "--count", "1"]];
+    for command in commands {
+        let said = stdout(&sound(command));
+        assert!(said.contains(r"a\n\u{1b}[31mb\u{9b}.engram") && !said.contains('\x1b'), "{said}");
+    }
+    let info: Value = serde_json::from_str(&stdout(&sound(&["info", &file, "--json"]))).unwrap();
+    assert_eq!(info["file"], *file);
+    for command in [["info", &format!("{file}.gone")], ["replay", &format!("{file}.gone")]] {
+        let said = refusal(&engram(command), 2);
+        assert!(said.contains(r"a\n\u{1b}[31mb\u{9b}.engram"), "{said}");
+    }
+    let said = refusal(&engram([&file]), 2);
+    assert!(said.contains(r"b\u{9b}.engram") && !said.contains('\x1b'), "{said}");
+}
+
 #[test]
 fn top_shows_each_column_and_what_is_done_in_it_each_second() {
     let folder = Folder::new("watch-top");

@@ -47,7 +47,7 @@ use clock::Clock;
 use failure::Failure;
 use progress::Progress;
 use replay::{Options, Source};
-use report::style::Style;
+use report::style::{Style, in_line};
 use report::{Report, text};
 use trace::packed::{self, PackedError, PackedFault};
 
@@ -68,7 +68,7 @@ fn end(outcome: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to be told if standard error is gone.
-            let _ = writeln!(io::stderr(), "engram: {failure}");
+            let _ = writeln!(io::stderr(), "engram: {}", in_line(&failure.to_string()));
             failure.exit_code()
         }
     }
@@ -81,7 +81,7 @@ fn answer(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let wrong: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    let wrong = wrong.join(" ");
+    let wrong = in_line(&wrong.join(" "));
     let _ = writeln!(io::stderr(), "engram: {} (engram --help says what is allowed)", wrong.trim_start_matches("error: "));
     ExitCode::from(2)
 }

@@ -65,6 +65,19 @@ fn locale_is_utf8() -> bool {
     })
 }
 
+/// Text of others, as a file's name is, that stays in its line and leaves the terminal as it is: control characters are escaped.
+pub fn in_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    line
+}
+
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{say_json, state_word, state_words};
 use crate::failure::{Failure, heard_or_not};
-use crate::report::style::Style;
+use crate::report::style::{Style, in_line};
 
 /// The most findings of an invariant that are told.
 const MOST: usize = 20;
@@ -129,7 +129,7 @@ fn look_for_findings(path: &Path, repaired: bool) -> Result<Report, Failure> {
 
 fn write(report: &Report, style: Style) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    writeln!(out, "{}", style.bold(&report.file))?;
+    writeln!(out, "{}", style.bold(&in_line(&report.file)))?;
     let state = match report.state {
         Some("open") => state_words(RegionState::Open),
         Some("closed") => state_words(RegionState::Closed),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{look, say_json, state_word, state_words};
 use crate::failure::Failure;
-use crate::report::style::{Style, bytes, grouped};
+use crate::report::style::{Style, bytes, grouped, in_line};
 
 /// What is told. Sizes and places in bytes.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ pub fn info(path: &Path, json: bool) -> Result<(), Failure> {
     let roots: Vec<_> = roots.map(|(slot, root)| format!("{slot}: {root:#x}")).collect();
     lines.push(("roots", if roots.is_empty() { "none set".to_owned() } else { roots.join(", ") }));
     let mut out = io::BufWriter::new(io::stdout().lock());
-    writeln!(out, "{}", Style::of_stdout().bold(&said.file))?;
+    writeln!(out, "{}", Style::of_stdout().bold(&in_line(&said.file)))?;
     for (name, value) in lines {
         writeln!(out, "{name:<12} {value}")?;
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{look, page, say_json, state_words};
 use crate::failure::Failure;
 use crate::report::map::{Chunk, draw, serialize_used};
-use crate::report::style::{Style, bytes, grouped};
+use crate::report::style::{Style, bytes, grouped, in_line};
 
 /// What is told; chunks of which nothing is used are left out.
 #[derive(Debug, Serialize)]
@@ -42,11 +42,11 @@ pub fn map(path: &Path, html: Option<&Path>, json: bool) -> Result<(), Failure> 
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     if let Some(to) = html {
-        writeln!(out, "{}: a map of {} chunks", to.display(), grouped(map.len() as u64))?;
+        writeln!(out, "{}: a map of {} chunks", in_line(&to.display().to_string()), grouped(map.len() as u64))?;
         return Ok(out.flush()?);
     }
     let style = Style::of_stdout();
-    writeln!(out, "{}", style.bold(&file))?;
+    writeln!(out, "{}", style.bold(&in_line(&file)))?;
     writeln!(out, "{}; {} live of {}\n", state_words(view.state()), bytes(metrics.bytes_live), bytes(metrics.bytes_capacity))?;
     out.write_all(draw(&map, style).as_bytes())?;
     Ok(out.flush()?)

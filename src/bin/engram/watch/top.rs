@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{look, state_word, state_words};
 use crate::cli::Top;
 use crate::failure::Failure;
-use crate::report::style::{Style, bytes, grouped, is_screen};
+use crate::report::style::{Style, bytes, grouped, in_line, is_screen};
 
 /// A terminal's size in characters.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +151,7 @@ fn show(view: &RegionView, state: RegionState, look: &Look, json: bool, screen: 
     if screen.is_some() {
         write!(out, "\x1b[2J\x1b[H")?;
     }
-    let head = format!("{}  {}, {:.1} s", view.path().display(), state_words(state), look.seconds);
+    let head = format!("{}  {}, {:.1} s", in_line(&view.path().display().to_string()), state_words(state), look.seconds);
     writeln!(out, "{}", style.bold(&cut(head)))?;
     let names = ["column", "held", "live blocks", "bytes live", "spans", "allocs/s", "frees/s", "remote/s"].map(str::to_owned);
     writeln!(out, "{}", style.dim(&cut(line(&names))))?;

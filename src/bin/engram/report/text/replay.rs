@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::replay::peak::Peak;
 use crate::report::map;
 use crate::report::replay::{ReplayReport, Single};
-use crate::report::style::{Style, bytes, grouped, time};
+use crate::report::style::{Style, bytes, grouped, in_line, time};
 use crate::stats::{Pair, Spread};
 
 /// Width of the labels at the left of the table.
@@ -19,7 +19,7 @@ const ASIDE: usize = 15;
 
 /// Writes it.
 pub fn write(out: &mut impl Write, replay: &ReplayReport, clock: Clock, style: Style) -> io::Result<()> {
-    heading(out, &format!("{}, replayed", replay.name), style)?;
+    heading(out, &format!("{}, replayed", in_line(&replay.name)), style)?;
     paragraph(out, &description(replay), str::to_owned)?;
     writeln!(out)?;
     write_table(out, replay, style)?;
