@@ -354,6 +354,33 @@ fn the_map_of_a_live_region_is_drawn_as_text_as_json_and_as_a_page() {
     drop(writer);
 }
 
+/// Nobody can tell whether it is a region file. Seen with: what cannot be opened overwritten as if it were none.
+#[test]
+fn a_file_that_may_be_written_and_not_read_stays_as_it_is() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let folder = Folder::new("watch-unread");
+    let [file, target, program] = ["region.engram", "target.engram", "engram"].map(|name| folder.file(name));
+    closed(file.to_str().unwrap());
+    std::fs::write(&target, "some bytes").unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_engram"), &program).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&file, 0o644), (&target, 0o222), (&program, 0o755)] {
+        set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = Command::new(&program);
+    command.arg("map").arg(&file).arg("--html").arg(&target).stdin(Stdio::null());
+    // SAFETY: no pointers.
+    if unsafe { libc::geteuid() } == 0 {
+        // Who may read whatever there is.
+        command.uid(65534);
+    }
+    let said = refusal(&command.output().unwrap(), 2);
+    assert!(said.contains("target.engram: cannot be read (") && said.contains("--html needs another name"), "{said}");
+    set_permissions(&target, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), b"some bytes");
+}
+
 /// Seen with: names as they are.
 #[test]
 fn no_name_of_a_file_ends_its_line_or_tells_the_terminal_anything() {

@@ -33,6 +33,13 @@ pub fn map(path: &Path, html: Option<&Path>, json: bool) -> Result<(), Failure> 
         if RegionView::is_region(to) {
             return Err(Failure::Usage(format!("{}: is a region file, and stays as it is: --html needs another name", to.display())));
         }
+        // It may be one.
+        if std::fs::metadata(to).is_ok_and(|there| there.is_file())
+            && let Err(error) = std::fs::File::open(to)
+        {
+            let why = "stays as it is, because it may be a region file: --html needs another name";
+            return Err(Failure::Usage(format!("{}: cannot be read ({error}), and {why}", to.display())));
+        }
         let page = page::page(&file, view.state(), &metrics, &view.columns(), &chunks);
         std::fs::write(to, page).map_err(|source| Failure::Write { path: to.to_owned(), source })?;
     }
