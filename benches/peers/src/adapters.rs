@@ -47,7 +47,7 @@ pub const ALL: [Adapter; 14] = [
     Adapter::variant("engram-rust", &[Demand::OneThread, Demand::Thrift]),
     Adapter::variant("engram-spikes", &[Demand::OneThread, Demand::Thrift]),
     Adapter::variant("engram-nozones", &[Demand::OneThread, Demand::Spikes, Demand::Thrift]),
-    Adapter::variant("engram-prefault", &[Demand::OneThread, Demand::Threads, Demand::Spikes]),
+    Adapter::variant("engram-prefault", &[Demand::OneThread, Demand::Threads]),
     Adapter::variant("engram-unheld", &[Demand::OneThread, Demand::Threads, Demand::Thrift]),
     Adapter::variant(BATCH, &[Demand::Spikes]),
 ];
