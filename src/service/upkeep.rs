@@ -70,7 +70,7 @@ pub(super) struct Upkeep {
     listed_at: u64,
     /// The first group that was put off since, because too much had changed: the next list begins with it.
     put_off: Option<Group>,
-    /// Whether slots were given back since the arena's maintenance began its round.
+    /// Whether slots, or blocks of the log, were given back since the arena's maintenance began its round.
     untidied: bool,
     /// How often nothing was given back, one time after the other.
     held_up: u32,
@@ -130,6 +130,10 @@ impl MemoryAllocationService {
     fn tidy(&self, upkeep: &mut Upkeep, budget: Duration, report: &mut MaintenanceReport) {
         let start = Instant::now();
         let more = self.collect(start, budget, upkeep);
+        if let Some(durable) = &self.durable {
+            // It needs no memory; it could only fail if a block of the log were none.
+            upkeep.untidied |= durable.compact(&self.arena, self.cortex.edges()).unwrap_or(false);
+        }
         // Nobody has the arena but us, and one thread at a time gets here: nobody else is at it.
         let left = budget.saturating_sub(start.elapsed());
         let (maintained, decommitted) = self.arena.maintain_and_count(left).unwrap_or((Maintained::All, 0));
@@ -138,10 +142,6 @@ impl MemoryAllocationService {
         report.more = more || maintained == Maintained::More || core::mem::take(&mut upkeep.untidied);
         for pool in &self.pools {
             pool.shrink();
-        }
-        if let Some(durable) = &self.durable {
-            // It needs no memory; it could only fail if a block of the log were none.
-            let _ = durable.compact(&self.arena, self.cortex.edges());
         }
     }
 

@@ -216,13 +216,17 @@ impl Log {
         act()
     }
 
-    /// Compacts it if most of it says nothing any more, or all of it, while `edges` are known.
-    pub(super) fn compact(&self, arena: &Arena, first: &AtomicU64, edges: u64) -> Result<()> {
+    /// Compacts it if most of it says nothing any more, or all of it, while `edges` are known. Whether it gave blocks back.
+    pub(super) fn compact(&self, arena: &Arena, first: &AtomicU64, edges: u64) -> Result<bool> {
         let mut entries = self.0.lock();
-        // One that is known already has made room for itself.
+        // Room is made for an edge before it is known whether it is new.
         let is_unused = entries.used == 0 && !entries.blocks.is_empty();
         let most = if edges == 0 { 0 } else { 2 * edges as usize + ENTRIES / 2 };
-        if is_unused || entries.ends != 0 && entries.used >= most { entries.retain(arena, first, None, |_, _| true) } else { Ok(()) }
+        let blocks = entries.blocks.len();
+        if is_unused || entries.ends != 0 && entries.used >= most {
+            entries.retain(arena, first, None, |_, _| true)?;
+        }
+        Ok(entries.blocks.len() < blocks)
     }
 
     /// Leaves only those edges that `keep` wants, of each of which it hears in the order in which they came to be known.

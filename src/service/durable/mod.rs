@@ -217,8 +217,8 @@ impl Durable {
     }
 
     /// Compacts the log if most of it says nothing any more, or all of it, while `edges` are known. Meanwhile, up to a hundred nanoseconds
-    /// for each entry, who makes an edge known waits.
-    pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<()> {
+    /// for each entry, who makes an edge known waits. Whether it gave blocks back.
+    pub(super) fn compact(&self, arena: &Arena, edges: u64) -> Result<bool> {
         self.log.compact(arena, &self.superblock().log, edges)
     }
 

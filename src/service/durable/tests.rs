@@ -422,6 +422,7 @@ fn a_log_of_which_much_is_live_grows_to_several_times_that_before_it_is_compacte
         assert!((6..=9).contains(&most), "{most} blocks");
     });
 }
+
 /// Seen with: edges written each time that they are said; ends of what has no edges.
 #[test]
 fn what_says_nothing_new_is_not_written_into_the_log() {
@@ -465,5 +466,29 @@ fn a_file_of_which_all_was_freed_holds_as_much_as_a_new_one_whatever_was_linked(
             (blocks(), longest(), is_there_room())
         });
         assert_eq!(emptied, [(); 3].map(|()| as_new.clone()));
+    });
+}
+
+/// Seen with: a log that is compacted after the arena's turn, and the next call not told.
+#[test]
+fn once_maintenance_has_no_more_to_do_no_block_of_the_log_is_left_to_give_back() {
+    in_a_file("log-tidied", |service, _| {
+        let allocate = |id: &str, hints: &[&str]| {
+            let request = AllocationRequest::new(id, ConceptType::ENTITY, "y".repeat(600));
+            let locality_hints = hints.iter().map(|&hint| hint.to_owned()).collect();
+            service.allocate_memory(AllocationRequest { locality_hints, ..request }).unwrap();
+        };
+        let settled = || {
+            while service.maintain(Duration::from_secs(60)).more {}
+            service.arena.free_spans()
+        };
+        allocate("cat", &[]);
+        let free = settled();
+        service.link("cat", "cat").unwrap();
+        assert_eq!(settled(), free, "room for what was known");
+        allocate("dog", &["cat"]);
+        assert_eq!(settled(), free - 1, "an edge");
+        service.deallocate_memory("cat".into()).unwrap();
+        assert_eq!(settled(), free, "no edge any more");
     });
 }
