@@ -628,3 +628,21 @@ fn a_prefaulted_arena_lies_in_huge_pages_which_stay_as_they_are() {
     let (kib, most) = (prefaulted.0, asking.0);
     assert!(kib >= 60 << 10 || kib * 2 >= most, "{kib} KiB of 64 MiB, and {most} where asked for");
 }
+
+/// A load before the store would bring a page of zeros first: twice as many faults, and on many a Linux no huge page. Seen with: that.
+#[test]
+fn each_page_is_touched_by_a_store_at_once() {
+    const PAGES: libc::c_long = (64 << 20) / 4096;
+    let outcome = fork(|report| {
+        // SAFETY: concerns this child alone.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }, 0);
+        let before = faults();
+        let arena = built(Arena::builder().capacity(64 << 20).columns(1).prefault(true));
+        let taken = faults() - before;
+        drop(arena);
+        // User memory, and what tells of it.
+        report.say(if (PAGES..PAGES + PAGES / 8).contains(&taken) { "once" } else { "more or less than once" });
+    });
+    assert_eq!(outcome.end, End::Exit(0), "{outcome:?}");
+    assert_eq!(outcome.last(), "once", "page faults");
+}

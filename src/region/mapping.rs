@@ -132,9 +132,11 @@ impl Mapping {
         for page in (offset..offset + bytes).step_by(PAGE) {
             // SAFETY: R2: the range is inside the mapping; atomic, so that others may be using it.
             let byte = unsafe { AtomicU8::from_ptr(self.at(page)) };
-            let now = byte.load(Ordering::Relaxed);
-            // A store that changes nothing. (An addition of 0 would become a load.)
-            let _ = byte.compare_exchange(now, now, Ordering::Relaxed, Ordering::Relaxed);
+            // A store that changes nothing. (An addition of 0 would become a load.) None is preceded by a load: that would bring a page of
+            // zeros first, also in place of a huge page, which many a Linux (5.8 to 6.12) replaces by small pages at the store.
+            if let Err(now) = byte.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed) {
+                let _ = byte.compare_exchange(now, now, Ordering::Relaxed, Ordering::Relaxed);
+            }
         }
     }
 
