@@ -132,8 +132,8 @@ fn a_copy_of_little_takes_little() {
     assert!(about.len() > 32 << 20 && about.blocks() * 512 < 1 << 20, "{} blocks", about.blocks());
 }
 
-/// A copy has the chunks that are known to have been used. Seen with: a copy that looks as if its process had died;: those of blocks above 2 MiB that are not, since they were
-/// allocated or since the region was opened.
+/// A copy has the chunks that are known to have been used. Seen with: a copy that looks as if its process had died; without those of
+/// blocks above 2 MiB that are not, since they were allocated or since the region was opened.
 #[test]
 fn a_copy_has_every_block_whole() {
     let folder = Folder::in_memory("region-copied");
