@@ -23,9 +23,9 @@
  * program's malloc is made of, if these three have their memory from elsewhere. (In a snapshot there would be, as blocks, what it had
  * from the arena itself.) The service's functions take host memory.
  *
- * Stack. 32 KiB are enough for every call on an arena, and 64 KiB for every call on a service, the thread's own part (some 5 KiB with
- * glibc) included; what a visit calls comes on top. On x86-64 a batch of 2 million requests takes 18 KiB, opening 14 KiB, verify 12 KiB,
- * and what else an arena does 7 KiB; opening a service takes 29 KiB, and what else it does up to 20 KiB.
+ * Stack. In a release build 32 KiB are enough for every call on an arena, and 64 KiB for every call on a service, the thread's own part
+ * (some 5 KiB with glibc) included; what a visit calls comes on top. On x86-64 a batch of 2 million requests takes 18 KiB, opening
+ * 14 KiB, verify 12 KiB, and what else an arena does 7 KiB; opening a service takes 29 KiB, and what else it does up to 20 KiB.
  *
  * How long it takes. "RT": a bounded number of steps, no lock, no system call. "Wait-free": bounded whatever other threads
  * do. "Lock-free": some thread always gets on. "Blocking": may call the system.
@@ -71,7 +71,8 @@
 // (also if the program had locked it itself; not in a forked child).
 #define ENGRAM_ARENA_LOCK (1u << 1)
 
-// Ask for huge pages; falls back silently.
+// Ask for huge pages, at open and by and by; falls back silently. (With `ENGRAM_ARENA_PREFAULT` none are made later: to make one makes
+// who touches it meanwhile fault.)
 #define ENGRAM_ARENA_HUGE_PAGES (1u << 2)
 
 // Region files: the file must not exist.

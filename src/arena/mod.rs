@@ -101,7 +101,8 @@ impl ArenaBuilder {
         self
     }
 
-    /// Asks for huge pages; falls back silently. Default off.
+    /// Asks for huge pages, at open and by and by; falls back silently. Default off. (Where memory is prefaulted none are made later: to
+    /// make one makes who touches it meanwhile fault.)
     pub fn huge_pages(mut self, on: bool) -> Self {
         self.options.region.huge_pages = on;
         self

@@ -49,6 +49,7 @@ impl Lease {
     /// Gives it back; the caller has it.
     #[inline(always)]
     pub(crate) fn give_back(&self) {
+        debug_assert!(cfg!(loom) || self.0.load(Ordering::Relaxed) != FREE, "L1: a lease is given back once");
         self.0.store(FREE, Ordering::Release);
     }
 

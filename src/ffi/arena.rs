@@ -24,7 +24,8 @@ pub const ENGRAM_ARENA_PREFAULT: u32 = 1 << 0;
 /// Keep the arena in memory (mlock). Of given memory, as much as the arena takes: it is unlocked when the arena is closed, or not opened
 /// (also if the program had locked it itself; not in a forked child).
 pub const ENGRAM_ARENA_LOCK: u32 = 1 << 1;
-/// Ask for huge pages; falls back silently.
+/// Ask for huge pages, at open and by and by; falls back silently. (With `ENGRAM_ARENA_PREFAULT` none are made later: to make one makes
+/// who touches it meanwhile fault.)
 pub const ENGRAM_ARENA_HUGE_PAGES: u32 = 1 << 2;
 /// Region files: the file must not exist.
 pub const ENGRAM_ARENA_CREATE_NEW: u32 = 1 << 3;
