@@ -61,8 +61,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Touch every page of user memory and of the metadata at open: no page fault later. Of anonymous memory they are huge pages where the
-// system has them. (The columns' part of the metadata, 200 KiB each,
+// Touch every page of user memory and of the metadata at open: no page fault later. (The columns' part of the metadata, 200 KiB each,
 // or less in a file, is left out if it takes more than user memory and more than 64 MiB. In a file on a disk the first store to a page
 // faults once more whenever the system has written it back, `engram_arena_sync` included; in a file in memory (tmpfs) none does.)
 #define ENGRAM_ARENA_PREFAULT (1u << 0)
@@ -71,8 +70,8 @@
 // (also if the program had locked it itself; not in a forked child).
 #define ENGRAM_ARENA_LOCK (1u << 1)
 
-// Ask for huge pages, at open and by and by; falls back silently. (With `ENGRAM_ARENA_PREFAULT` none are made later: to make one makes
-// who touches it meanwhile fault.)
+// Ask for huge pages; falls back silently. Together with `ENGRAM_ARENA_PREFAULT`, what is touched at open is touched in huge pages, and
+// none are made later: to make one makes whoever touches it meanwhile fault. Opening takes longer where the system has to make room.
 #define ENGRAM_ARENA_HUGE_PAGES (1u << 2)
 
 // Region files: the file must not exist.

@@ -609,23 +609,25 @@ fn huge_kib(at: *const u8) -> (usize, bool) {
     panic!("{at:?} is not mapped");
 }
 
-/// Huge pages cost nothing where all is touched. Seen with: no advice; with small pages gathered later, whose users fault.
+/// Seen with: no advice before all is touched; with small pages gathered later, whose users fault.
 #[test]
-fn a_prefaulted_arena_lies_in_huge_pages_which_stay_as_they_are() {
+fn an_arena_that_is_prefaulted_in_huge_pages_has_them_and_they_stay_as_they_are() {
+    const BYTES: usize = 64 << 20;
     if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage/enabled").exists() {
         return;
     }
-    let open = |prefault| built(Arena::builder().capacity(64 << 20).columns(1).prefault(prefault).huge_pages(!prefault));
-    let [prefaulted, asking] = [true, false].map(|prefault| {
-        let arena = open(prefault);
-        let at = |offset| arena.at(offset).expect("user memory");
-        // SAFETY: nothing is handed out.
-        (0..64 << 20).step_by(4096).for_each(|offset| unsafe { at(offset).write(0) });
-        huge_kib(at(32 << 20))
-    });
-    assert_eq!((prefaulted.1, asking.1), (true, false));
+    let arena = built(Arena::builder().capacity(BYTES).columns(1).prefault(true).huge_pages(true));
+    let (kib, kept) = huge_kib(arena.at(BYTES / 2).expect("user memory"));
+    assert!(kept);
     // As many as whoever asks for them gets at the moment, if not all.
-    let (kib, most) = (prefaulted.0, asking.0);
+    let (access, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a mapping of our own, which stays.
+    let control = unsafe { libc::mmap(core::ptr::null_mut(), BYTES, access, how, -1, 0) };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::madvise(control, BYTES, libc::MADV_HUGEPAGE) }, 0);
+    // SAFETY: as above.
+    (0..BYTES).step_by(4096).for_each(|offset| unsafe { control.cast::<u8>().add(offset).write(1) });
+    let (most, _) = huge_kib(control.cast::<u8>().wrapping_add(BYTES / 2));
     assert!(kib >= 60 << 10 || kib * 2 >= most, "{kib} KiB of 64 MiB, and {most} where asked for");
 }
 

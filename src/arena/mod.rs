@@ -84,8 +84,7 @@ impl ArenaBuilder {
         self
     }
 
-    /// Touches every page of user memory and of the metadata at open, so that later accesses do not fault: of anonymous memory in huge
-    /// pages, where the system has them (`madvise`). Default off. (The columns'
+    /// Touches every page of user memory and of the metadata at open, so that later accesses do not fault. Default off. (The columns'
     /// part of the metadata, 200 KiB each, or less in a file, is left out if it takes more than user memory and more than 64 MiB. In a
     /// file on a disk the first store to a page faults once more whenever the system has written it back, [`Arena::sync`] included;
     /// in a file in memory (tmpfs) none does.)
@@ -101,8 +100,9 @@ impl ArenaBuilder {
         self
     }
 
-    /// Asks for huge pages, at open and by and by; falls back silently. Default off. (Where memory is prefaulted none are made later: to
-    /// make one makes who touches it meanwhile fault.)
+    /// Asks for huge pages (`madvise`); falls back silently. Default off. Together with [`prefault`](Self::prefault), what is touched at
+    /// open is touched in huge pages, and none are made later: to make one makes whoever touches it meanwhile fault. Opening takes longer
+    /// where the system has to make room for them.
     pub fn huge_pages(mut self, on: bool) -> Self {
         self.options.region.huge_pages = on;
         self

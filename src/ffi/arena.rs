@@ -16,16 +16,15 @@ pub struct engram_arena {
     pub(crate) arena: Arena,
 }
 
-/// Touch every page of user memory and of the metadata at open: no page fault later. Of anonymous memory they are huge pages where the
-/// system has them. (The columns' part of the metadata, 200 KiB each,
+/// Touch every page of user memory and of the metadata at open: no page fault later. (The columns' part of the metadata, 200 KiB each,
 /// or less in a file, is left out if it takes more than user memory and more than 64 MiB. In a file on a disk the first store to a page
 /// faults once more whenever the system has written it back, `engram_arena_sync` included; in a file in memory (tmpfs) none does.)
 pub const ENGRAM_ARENA_PREFAULT: u32 = 1 << 0;
 /// Keep the arena in memory (mlock). Of given memory, as much as the arena takes: it is unlocked when the arena is closed, or not opened
 /// (also if the program had locked it itself; not in a forked child).
 pub const ENGRAM_ARENA_LOCK: u32 = 1 << 1;
-/// Ask for huge pages, at open and by and by; falls back silently. (With `ENGRAM_ARENA_PREFAULT` none are made later: to make one makes
-/// who touches it meanwhile fault.)
+/// Ask for huge pages; falls back silently. Together with `ENGRAM_ARENA_PREFAULT`, what is touched at open is touched in huge pages, and
+/// none are made later: to make one makes whoever touches it meanwhile fault. Opening takes longer where the system has to make room.
 pub const ENGRAM_ARENA_HUGE_PAGES: u32 = 1 << 2;
 /// Region files: the file must not exist.
 pub const ENGRAM_ARENA_CREATE_NEW: u32 = 1 << 3;

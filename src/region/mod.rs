@@ -268,13 +268,13 @@ pub(crate) enum Backing {
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, in both faces")]
 pub(crate) struct RegionOptions {
-    /// Touch every page of user memory at open, and the first bytes of the metadata; of anonymous memory in huge pages.
+    /// Touch every page of user memory at open, and the first bytes of the metadata.
     pub(crate) prefault: bool,
     /// How many of them.
     pub(crate) prefault_metadata: usize,
     /// Keep it in memory.
     pub(crate) lock: bool,
-    /// Ask for huge pages.
+    /// Ask for huge pages: for user memory, and for metadata that is touched at open.
     pub(crate) huge_pages: bool,
     /// Of a file: do not reserve its disk space.
     pub(crate) sparse: bool,
@@ -370,25 +370,23 @@ impl Region {
     fn ask_for_huge_pages(&self, options: RegionOptions) {
         if options.huge_pages {
             self.mapping.ask_for_huge_pages(self.start + self.extent.data, self.capacity(), true);
+            if options.prefault && self.is_anonymous() {
+                self.mapping.ask_for_huge_pages(self.start + self.extent.metadata, options.prefault_metadata, true);
+            }
         }
     }
 
-    /// Touches what is to be touched. Of anonymous memory all of that is taken anyway: in huge pages, where the system has them.
     fn prefault(&self, options: RegionOptions) {
         if !options.prefault {
             return;
         }
         self.mapping.prefault(self.start, PAGE);
-        let metadata = (self.start + self.extent.metadata, options.prefault_metadata);
-        for (offset, bytes) in [metadata, (self.start + self.extent.data, self.capacity())] {
-            if self.is_anonymous() {
-                self.mapping.ask_for_huge_pages(offset, bytes, true);
-            }
-            self.mapping.prefault(offset, bytes);
-            if self.is_anonymous() {
-                // To gather small ones later would make whoever touches them meanwhile fault.
-                self.mapping.ask_for_huge_pages(offset, bytes, false);
-            }
+        self.mapping.prefault(self.start + self.extent.metadata, options.prefault_metadata);
+        self.touch(self.capacity());
+        if self.is_anonymous() {
+            // To gather small pages to huge ones later would make whoever touches them meanwhile fault.
+            self.mapping.ask_for_huge_pages(self.start + self.extent.metadata, options.prefault_metadata, false);
+            self.mapping.ask_for_huge_pages(self.start + self.extent.data, self.capacity(), false);
         }
     }
 

@@ -13,6 +13,8 @@ pub const OK: Status = 0;
 pub const E_BUSY: Status = -5;
 /// `ENGRAM_ARENA_PREFAULT`: all memory is touched at open.
 pub const ARENA_PREFAULT: u32 = 1 << 0;
+/// `ENGRAM_ARENA_HUGE_PAGES`: huge pages where the system has them.
+pub const ARENA_HUGE_PAGES: u32 = 1 << 2;
 /// `ENGRAM_ARENA_ABORT`: misuse prints one line and aborts.
 pub const ARENA_ABORT: u32 = 1 << 4;
 /// `ENGRAM_ARENA_NO_ZONES`: spike times are ignored.

@@ -35,7 +35,7 @@ static ARENA: AtomicPtr<abi::Arena> = AtomicPtr::new(null_mut());
 #[unsafe(no_mangle)]
 pub extern "C" fn ad_init() {
     let zones = if cfg!(feature = "nozones") { abi::ARENA_NO_ZONES } else { 0 };
-    let pages = if cfg!(feature = "prefault") { abi::ARENA_PREFAULT } else { 0 };
+    let pages = if cfg!(feature = "prefault") { abi::ARENA_PREFAULT | abi::ARENA_HUGE_PAGES } else { 0 };
     let arena = open(zones | pages);
     // Pairs with the load in `ad_thread`: another thread sees the arena opened.
     ARENA.store(arena, Ordering::Release);
