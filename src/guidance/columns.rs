@@ -210,11 +210,6 @@ impl Columns {
         Ok(Self { voters, fields: Fields::try_new(columns.max(1))?, recent: Recent::new() })
     }
 
-    #[cfg(test)]
-    fn new(columns: u32, voters: Voters) -> Self {
-        Self::try_new(columns, voters).unwrap()
-    }
-
     /// A column was used: evidence for the temporal voter.
     pub(crate) fn used(&self, column: u32) {
         self.recent.used(column);

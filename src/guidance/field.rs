@@ -142,11 +142,6 @@ impl Fields {
         Ok(Self { fields: list_of(columns, Field::new)?, total: AtomicU64::new(0) })
     }
 
-    #[cfg(test)]
-    fn new(columns: u32) -> Self {
-        Self::try_new(columns).unwrap()
-    }
-
     /// Wins of a period, how many periods passed, and the wins of all columns as they count now.
     fn period(&self) -> (u64, f32) {
         let length = REMEMBERED * self.fields.len() as u64;

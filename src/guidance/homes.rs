@@ -76,11 +76,6 @@ impl Homes {
         Ok(Self { halls: lazily(HALLS), loads, live: AtomicU32::new(0), numbers: AtomicU32::new(0) })
     }
 
-    #[cfg(test)]
-    pub(crate) fn new(columns: u32) -> Self {
-        Self::try_new(columns).unwrap()
-    }
-
     /// Columns there are.
     pub(crate) fn columns(&self) -> u32 {
         self.loads.len() as u32

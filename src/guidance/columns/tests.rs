@@ -13,7 +13,11 @@ struct World {
 
 impl World {
     fn new(columns: u32, voters: Voters) -> Self {
-        Self { graph: Graph::new(GraphLimits::default()), homes: Homes::new(columns), columns: Columns::new(columns, voters) }
+        Self {
+            graph: Graph::new(GraphLimits::default()),
+            homes: Homes::try_new(columns).unwrap(),
+            columns: Columns::try_new(columns, voters).unwrap(),
+        }
     }
 
     fn decide(&self, concept: u32, features: &[f32]) -> Winner {
@@ -100,7 +104,7 @@ fn content_breaks_ties_between_columns_with_votes_and_looks_no_further() {
 
 #[test]
 fn weights_that_are_none_switch_a_voter_off() {
-    let columns = Columns::new(0, Voters { structural: f32::NAN, semantic: -1.0, temporal: f32::INFINITY, exception: 2.0 });
+    let columns = Columns::try_new(0, Voters { structural: f32::NAN, semantic: -1.0, temporal: f32::INFINITY, exception: 2.0 }).unwrap();
     assert_eq!(columns.voters, Voters { exception: 2.0, ..NONE });
 }
 

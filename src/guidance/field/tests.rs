@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn the_winner_alone_learns_and_finds_what_it_saw_attractive() {
-    let fields = Fields::new(4);
+    let fields = Fields::try_new(4).unwrap();
     let seen = Folded::few(&[3.0, 4.0]);
     assert!((dot(&seen.0, &seen.0) - 1.0).abs() < 1e-6);
     let before = fields.attraction(1, &seen);
@@ -28,7 +28,7 @@ fn features_are_folded_and_nothing_stays_nothing() {
 
 #[test]
 fn with_a_conscience_no_column_takes_everything() {
-    let fields = Fields::new(4);
+    let fields = Fields::try_new(4).unwrap();
     let stimulus = |turn: usize| {
         let mut features = [1.0; 16];
         features[turn % 16] += 1.0;
@@ -48,7 +48,7 @@ fn with_a_conscience_no_column_takes_everything() {
 
 #[test]
 fn wins_are_forgotten() {
-    let fields = Fields::new(2);
+    let fields = Fields::try_new(2).unwrap();
     let stimulus = Folded::few(&[1.0]);
     (0..64).for_each(|_| fields.learn(0, &stimulus));
     assert_eq!((fields.fields[0].wins(0), fields.fields[0].wins(1), fields.fields[0].wins(40)), (64, 32, 0));
@@ -59,7 +59,7 @@ fn wins_are_forgotten() {
 
 #[test]
 fn who_finds_a_field_being_learnt_does_not_wait() {
-    let fields = Fields::new(1);
+    let fields = Fields::try_new(1).unwrap();
     fields.fields[0].busy.store(1, Relaxed);
     fields.learn(0, &Folded::few(&[1.0]));
     assert_eq!(fields.total.load(Relaxed), 0);

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn every_number_has_a_home_of_its_own() {
     let numbers = (0..70_000).chain((0..28).map(|octave| (1 << octave) + 70_000)).chain([CONCEPTS - 1]);
-    let homes = Homes::new(u32::from(u16::MAX));
+    let homes = Homes::try_new(u32::from(u16::MAX)).unwrap();
     let of = |concept: u32| concept.wrapping_mul(0x9e37_79b9) >> 17;
     numbers.clone().for_each(|concept| homes.enter(concept, of(concept)));
     assert!(numbers.clone().all(|concept| homes.column(concept) == of(concept)));
@@ -12,7 +12,7 @@ fn every_number_has_a_home_of_its_own() {
 
 #[test]
 fn numbers_beyond_the_last_have_no_home_and_are_no_error() {
-    let homes = Homes::new(2);
+    let homes = Homes::try_new(2).unwrap();
     for concept in [CONCEPTS, u32::MAX] {
         homes.enter(concept, 0);
         assert!(!homes.try_enter(concept, 0));
@@ -23,7 +23,7 @@ fn numbers_beyond_the_last_have_no_home_and_are_no_error() {
 
 #[test]
 fn who_lives_in_a_full_column_may_stay() {
-    let homes = Homes::new(2);
+    let homes = Homes::try_new(2).unwrap();
     (0..ROOMY).for_each(|concept| homes.enter(concept, 0));
     assert!(homes.try_enter(5, 0) && !homes.try_enter(ROOMY, 0) && !homes.try_enter(ROOMY, NOWHERE));
     assert_eq!(homes.load(0), ROOMY);
@@ -31,7 +31,7 @@ fn who_lives_in_a_full_column_may_stay() {
 
 #[test]
 fn counts_follow_homes() {
-    let homes = Homes::new(4);
+    let homes = Homes::try_new(4).unwrap();
     for concept in 0..3000 {
         assert!(homes.try_enter(concept, concept % 4));
     }
@@ -50,7 +50,7 @@ fn counts_follow_homes() {
 
 #[test]
 fn a_column_takes_no_more_than_a_tenth_above_the_mean() {
-    let homes = Homes::new(8);
+    let homes = Homes::try_new(8).unwrap();
     let entered = (0..10_000).filter(|&concept| homes.try_enter(concept, 0) || homes.try_enter(concept, 1 + concept % 7)).count();
     assert_eq!(entered, 10_000);
     assert!(homes.fullest() * 80 <= 11 * 10_000, "D2: {}", homes.fullest());
@@ -60,13 +60,13 @@ fn a_column_takes_no_more_than_a_tenth_above_the_mean() {
 
 #[test]
 fn maintenance_leaves_what_arrival_may_gather() {
-    let homes = Homes::new(64);
+    let homes = Homes::try_new(64).unwrap();
     assert_eq!([0, 1000, 3723, 3782, 3841].map(|live| homes.limit_of(live)), [ROOMY, ROOMY, ROOMY, 65, 66]);
 }
 
 #[test]
 fn threads_cannot_overfill_a_column_together() {
-    let homes = Homes::new(2);
+    let homes = Homes::try_new(2).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let homes = &homes;

@@ -18,7 +18,7 @@ fn made(graph: &Graph, homes: &Homes) -> (Plan, u64) {
 
 /// `groups` rings of ten with chords, each dealt out over `columns` columns.
 fn scattered(groups: u32, columns: u32) -> (Graph, Homes) {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(columns));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(columns).unwrap());
     for concept in 0..groups * 10 {
         let ring = |place: u32| concept / 10 * 10 + place % 10;
         graph.link(concept, ring(concept + 1));
@@ -67,7 +67,7 @@ fn scattered_groups_come_together_and_no_column_is_too_full() {
 /// Seen with: nobody begins a column for no gain.
 #[test]
 fn what_full_columns_have_parts_of_comes_together_in_an_empty_one() {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(64));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(64).unwrap());
     for concept in 0..2000 {
         (concept / 50 * 50..concept).for_each(|other| _ = graph.link(concept, other));
         homes.enter(concept, concept / 64);
@@ -81,7 +81,7 @@ fn what_full_columns_have_parts_of_comes_together_in_an_empty_one() {
 
 #[test]
 fn too_full_columns_are_emptied_even_of_what_has_no_edges() {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(4));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(4).unwrap());
     (0..1000).for_each(|concept| homes.enter(concept, u32::from(concept >= 900)));
     (0..500).for_each(|concept| _ = graph.link(concept, concept + 1));
     let (plan, _) = made(&graph, &homes);
@@ -90,7 +90,7 @@ fn too_full_columns_are_emptied_even_of_what_has_no_edges() {
 
 /// `hubs` hubs in a ring, all in column 0, and of each so many leaves, dealt out over `columns` columns.
 fn stars(hubs: u32, leaves: u32, columns: u32) -> (Graph, Homes) {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(columns));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(columns).unwrap());
     for hub in 0..hubs {
         homes.enter(hub, 0);
         graph.link(hub, (hub + 1) % hubs);
@@ -128,7 +128,7 @@ fn a_star_that_is_larger_than_a_column_is_planned_no_worse_than_it_is() {
 #[test]
 fn a_plan_is_never_worse_than_what_is() {
     // A graph without structure, placed well for what it is: two halves of a random graph.
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(2));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(2).unwrap());
     let mut state = 1_u32;
     for concept in 0..2000_u32 {
         homes.enter(concept, concept / 1000);
@@ -145,7 +145,7 @@ fn a_plan_is_never_worse_than_what_is() {
 
 #[test]
 fn nothing_is_planned_for_nobody_and_newcomers_are_left_alone() {
-    let homes = Homes::new(3);
+    let homes = Homes::try_new(3).unwrap();
     let graph = Graph::new(GraphLimits::default());
     assert!(made(&graph, &homes).0.columns().is_empty());
     homes.enter(2, 1);
@@ -169,7 +169,7 @@ fn queued_nodes_are_taken_once_each_in_turn() {
 
 #[test]
 fn a_plan_saves_what_it_says_though_hubs_share_their_leaves() {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(16));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(16).unwrap());
     let mut random = 1_u32;
     for concept in 0..4000 {
         homes.enter(concept, concept % 16);
@@ -201,7 +201,7 @@ fn what_makes_a_plan_worse_is_taken_back() {
 /// Seen with: as many as there are; as many as there are concepts.
 #[test]
 fn a_hub_gathers_no_more_leaves_than_a_column_of_the_mean_has_room_for() {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(4));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(4).unwrap());
     for concept in 0..1200 {
         homes.enter(concept, concept % 4);
         if (1..1000).contains(&concept) {

@@ -27,7 +27,7 @@ fn settle(replacement: &mut Replacement, graph: &Graph, homes: &Homes, mut moves
 
 /// Pairs whose halves live in different columns.
 fn torn(pairs: u32) -> (Graph, Homes) {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(2));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(2).unwrap());
     for pair in 0..pairs {
         graph.link(2 * pair, 2 * pair + 1);
         homes.enter(2 * pair, 0);
@@ -108,7 +108,7 @@ fn it_ends_though_all_moves_are_refused() {
 #[test]
 fn full_columns_that_wait_for_each_other_exchange_one_by_one() {
     // Two columns, both full, whose concepts all belong in the other one; a third has room.
-    let homes = Homes::new(3);
+    let homes = Homes::try_new(3).unwrap();
     (0..180).for_each(|concept| homes.enter(concept, concept / 66));
     assert_eq!([0, 1, 2].map(|column| homes.load(column)), [66, 66, 48]);
     assert_eq!(homes.limit_of(180), 66);
@@ -128,7 +128,7 @@ fn full_columns_that_wait_for_each_other_exchange_one_by_one() {
 fn a_plan_that_saves_little_is_not_carried_out_unless_a_column_is_too_full() {
     // One edge is saved, nine concepts would move: too many. Or eight.
     let moved = |movers: u32, crowded: u32| {
-        let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(2));
+        let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(2).unwrap());
         (0..400).for_each(|concept| homes.enter(concept, u32::from(concept >= 200 + crowded)));
         let mut plan = Plan::new(&homes);
         let mut search = Search::new();
@@ -168,7 +168,7 @@ fn who_has_gone_is_not_moved() {
 
 /// A path of 2,000 in four columns, 50 in each in turn: 39 edges are cut, and 3 would do.
 fn path() -> (Graph, Homes) {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(4));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(4).unwrap());
     (0..2000).for_each(|concept| homes.enter(concept, concept / 50 % 4));
     (1..2000).for_each(|concept| _ = graph.link(concept - 1, concept));
     (graph, homes)
@@ -216,7 +216,7 @@ fn it_ends_though_some_of_a_group_cannot_move() {
     for seed in 0..if cfg!(miri) { 4 } else { 600 } {
         let mut state = seed * 7919;
         let (columns, concepts) = (2 + random(&mut state, 3), 6 + random(&mut state, 60));
-        let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(columns));
+        let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(columns).unwrap());
         // Of every fifth a column is above its limit.
         let others = if seed % 5 == 0 { 120 } else { 0 };
         (0..concepts).for_each(|concept| homes.enter(concept, random(&mut state, columns)));

@@ -26,7 +26,7 @@ fn trimmed(graph: &Graph, homes: &Homes, plan: Plan, allowance: u64) -> (Plan, u
 
 /// 600 pairs, both halves in one of three columns.
 fn pairs() -> (Graph, Homes) {
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(3));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(3).unwrap());
     for concept in 0..1200 {
         homes.enter(concept, concept / 2 % 3);
         graph.link(concept, concept ^ 1);
@@ -45,7 +45,7 @@ fn a_plan_that_only_names_columns_anew_moves_nobody() {
 #[test]
 fn names_are_a_permutation_and_never_worse_than_those_that_were() {
     // The greatest overlap is 110, and would leave the 100 and 100 of the two columns' own names 0.
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(3));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(3).unwrap());
     let column = |concept: u32, firsts: [u32; 2]| firsts.iter().filter(|&&first| concept >= first).count() as u32;
     (0..410).for_each(|concept| homes.enter(concept, column(concept, [100, 310])));
     let planned = |concept: u32| column(concept, [210, 310]);
@@ -140,7 +140,7 @@ fn what_stays_for_nothing_does_not_make_the_rest_dear() {
 #[test]
 fn half_of_the_cut_is_worth_the_whole_allowance() {
     // Each of three columns has 70 concepts in pairs, and two paths of 60 of which each hangs on another column.
-    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::new(3));
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(3).unwrap());
     (0..210).for_each(|concept| homes.enter(concept, concept / 2 % 3));
     (0..105).for_each(|pair| _ = graph.link(2 * pair, 2 * pair + 1));
     let planned = |path: u32| (path / 2 + 1 + path % 2) % 3;
