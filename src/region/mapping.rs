@@ -199,7 +199,7 @@ impl Scratch {
 
     pub(crate) fn words(&mut self) -> &mut [u64] {
         let words = self.0.len() / size_of::<u64>();
-        // SAFETY: so many words were mapped, zeroed and aligned to a page, for this one alone, which is borrowed as long.
+        // SAFETY: R1: the words are the mapping's, zeroed and aligned to a page; it is this one's alone, which is borrowed as long.
         unsafe { core::slice::from_raw_parts_mut(self.0.base().as_ptr().cast(), words) }
     }
 }

@@ -348,16 +348,17 @@ impl Region {
         Self { mapping, start, extent, origin, file, opened_by: Opener::this() }
     }
 
-    /// Asks for huge pages, touches the region and locks it into memory, as far as that is asked for. May call the system.
+    /// Asks for huge pages, locks the region into memory and touches it, as far as that is asked for. May call the system.
     ///
     /// # Errors
     /// [`Error::Os`] if it cannot be locked.
     pub(crate) fn prepare(&mut self, options: RegionOptions) -> Result<()> {
-        // Locking comes last: it takes pages, too, and small ones.
-        self.prepare_anew(options);
+        // Before it is locked, which takes the pages.
+        self.ask_for_huge_pages(options);
         if options.lock {
             self.mapping.lock()?;
         }
+        self.prefault(options);
         Ok(())
     }
 
