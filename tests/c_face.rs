@@ -155,6 +155,35 @@ fn the_example_runs() {
     assert!(said.lines().count() >= 3 && said.contains("spikes"), "{said}");
 }
 
+/// Seen with: what a thread needs to get ready not taken from the C library (it never came back); every block freed through the C
+/// library; a reallocation that leaves the arena without its content; no zeros from `calloc`; nothing from the C library; no abort.
+#[cfg(target_env = "gnu")]
+#[test]
+fn programs_that_are_not_changed_live_in_an_arena_by_the_example_of_malloc() {
+    let shared = |name: &str, more: &[&str]| {
+        let library = folder().join(name);
+        let mut command = strict(compiler(), &["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fPIC", "-shared"]);
+        command.args(more).arg(root().join("examples/c/malloc.c")).arg(libraries().join("libengram.a"));
+        run(command.args(["-lpthread", "-ldl", "-lm", "-Wl,--exclude-libs,ALL", "-o"]).arg(&library));
+        library
+    };
+    let program = folder().join("c_face-unchanged");
+    run(strict(compiler(), &C).arg(root().join("tests/c/unchanged.c")).args(["-lpthread", "-o"]).arg(&program));
+    let small = shared("c_face-small-malloc.so", &["-DCAPACITY=((size_t)8<<20)"]);
+    run(Command::new(program).env("LD_PRELOAD", small));
+
+    // A compiler makes the same of the same.
+    let usual = shared("c_face-malloc.so", &[]);
+    let made = |preloaded: &[&std::ffi::OsStr]| {
+        let object = folder().join(format!("c_face-made-{}.o", preloaded.len()));
+        let mut command = strict(compiler(), &C);
+        command.envs(preloaded.iter().map(|library| ("LD_PRELOAD", library)));
+        run(command.arg("-c").arg(root().join("tests/c/details.c")).arg("-o").arg(&object));
+        std::fs::read(object).expect("an object")
+    };
+    assert!(made(&[usual.as_os_str()]) == made(&[]), "another object");
+}
+
 /// The type of an ELF section of dynamic symbols.
 const DYNAMIC_SYMBOLS: usize = 11;
 
