@@ -100,6 +100,28 @@ fn refilled_by_the_holder(capacity: usize, sizes: &[usize]) {
     }
 }
 
+/// What stacks keep, and what others freed and nobody has collected, makes a span look used. Seen with: runs at the lowest place where
+/// they fit, which left half of the blocks without room.
+#[test]
+fn spans_that_are_not_known_to_be_empty_yet_cost_no_room_beside_them() {
+    for size in [36 << 10, 70_000, 131_072, 236_990, 256 << 10, 300 << 10, 1 << 20] {
+        for by_holder in [false, true] {
+            let fill = |arena: &Arena| {
+                let holder = by_holder.then(|| held(arena, 0));
+                holder.as_ref().map_or(Asking::Anybody(arena, 0), Asking::Holder).fill(size).len()
+            };
+            let arena = arena(4 * CHUNK);
+            for index in 0..4 {
+                let holder = held(&arena, index);
+                let blocks: Vec<_> = (0..24).map(|at| Loose(holder.alloc(16 << (at % 8), 16, in_zone(at % 8)).expect("a block"))).collect();
+                drop(holder);
+                free_elsewhere(&arena, &blocks, 1);
+            }
+            assert_eq!(fill(&arena), fill(&built(Arena::builder().capacity(4 * CHUNK))), "{size} bytes, {by_holder}");
+        }
+    }
+}
+
 /// Fails unless `count` blocks are nearly as many as a fresh arena has.
 fn assert_full(arena: &Arena, (before, size): (usize, usize), most: usize, count: usize) {
     assert!(count * 100 >= most * LEAST, "{count} of {most} blocks of {size} bytes after {before}");

@@ -127,7 +127,7 @@ impl Handle {
         Some(chunk.span(0))
     }
 
-    /// Claims the lowest run of `spans` free spans of a chunk.
+    /// Claims a run of `spans` free spans of a chunk: see `ChunkMap::claim`.
     #[inline(always)]
     fn claim_run(&self, chunk: ChunkId, meta: &ChunkMeta, spans: u32) -> Option<SpanId> {
         let place = meta.map.try_claim(spans, 1).unwrap_or_else(|_| self.claim_again(meta, spans));

@@ -67,7 +67,7 @@ impl ChunkMap {
     }
 
     /// A run of `spans` (1 to 64) free spans whose first place is a multiple of `align`: claims the
-    /// lowest. Returns its place and how many tries failed. Acquire: pairs with `give`, so that
+    /// lowest of those at a multiple of `spans`, else the lowest. Returns its place and how many tries failed. Acquire: pairs with `give`, so that
     /// what the last owner did to the span comes before what the new one does.
     pub(crate) fn claim(&self, spans: u32, align: u32) -> (Option<u32>, u32) {
         for failed in 0..TRIES {
@@ -83,7 +83,7 @@ impl ChunkMap {
     pub(crate) fn try_claim(&self, spans: u32, align: u32) -> Result<Option<u32>, Raced> {
         let free = self.free();
         let Some(starts) = NonZeroU64::new(run_starts(free, spans) & aligned_places(align)) else { return Ok(None) };
-        let place = starts.trailing_zeros();
+        let place = NonZeroU64::new(starts.get() & MULTIPLES[spans as usize % 64]).unwrap_or(starts).trailing_zeros();
         let rest = free & !(run_mask(spans) << place);
         // Acquire: pairs with `give`: what was done with the spans before comes first.
         match self.0.compare_exchange(free, rest, Ordering::Acquire, Ordering::Relaxed) {
@@ -199,6 +199,23 @@ fn run_starts(free: u64, spans: u32) -> u64 {
     }
     starts & starts >> (spans - have)
 }
+
+/// The places that are multiples of so many spans (of 64 as of none: all), where runs lie that fill an empty chunk. So a span that is
+/// in use, or only looks so because what it has is still in a stack or with those who freed it, costs one run and not two.
+const MULTIPLES: [u64; 64] = {
+    let mut all = [u64::MAX; 64];
+    let mut spans = 1;
+    while spans < 64 {
+        let (mut places, mut place) = (0, 0);
+        while place < 64 {
+            places |= 1 << place;
+            place += spans;
+        }
+        all[spans] = places;
+        spans += 1;
+    }
+    all
+};
 
 /// The places that are multiples of `align` (a power of two up to 64).
 const fn aligned_places(align: u32) -> u64 {

@@ -11,7 +11,8 @@ fn a_run_is_found_exactly_where_all_its_spans_are_free() {
         let spans = (state >> 32) as u32 % 64 + 1;
         let align = 1 << ((state >> 40) % 7);
         let map = ChunkMap(AtomicU64::new(free));
-        let expected = (0..=64 - spans).find(|&place| place % align == 0 && (free >> place) & run_mask(spans) == run_mask(spans));
+        let mut fits = (0..=64 - spans).filter(|&place| place % align == 0 && (free >> place) & run_mask(spans) == run_mask(spans));
+        let expected = fits.clone().find(|place| place % spans == 0).or_else(|| fits.next());
         assert_eq!(map.claim(spans, align).0, expected);
         if let Some(place) = expected {
             assert_eq!(map.free(), free & !(run_mask(spans) << place));
