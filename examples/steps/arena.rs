@@ -54,6 +54,14 @@ impl Arena {
         assert_eq!(unsafe { (face().engram_column_limit)(self.0, index, bytes) }, ENGRAM_OK);
     }
 
+    /// Allocates by any thread's call.
+    pub(crate) fn alloc(&self, index: u32, size: usize) -> Block {
+        // SAFETY: the arena is open.
+        let block = touched(exposed(unsafe { (face().engram_alloc)(self.0, index, size, 16, ENGRAM_TTFS_NONE) }));
+        assert!(!block.is_null());
+        block
+    }
+
     /// Counts an allocation in column 1 by any thread's call.
     pub(crate) fn count_alloc(&self, counter: &mut Counter, row: RowName, size: usize) -> Block {
         let arguments = [exposed(self.0), 1, size as u64, 16, ENGRAM_TTFS_NONE.into(), 0];

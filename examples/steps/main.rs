@@ -18,6 +18,8 @@ mod count;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod face;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod rare;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stepper;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod workloads;
@@ -27,7 +29,7 @@ fn main() {
     let explain = std::env::args().any(|argument| argument == "where");
     let mut stepper = stepper::Stepper::install();
     println!("| instructions | operations | p50 | p99 | p99.9 | most |\n|---|---|---|---|---|---|");
-    for workload in workloads::ALL {
+    for workload in workloads::ALL.iter().chain(rare::ALL) {
         let mut counter = count::Counter::new(&mut stepper);
         // In a thread of its own, whose first refusal makes room for what is told of it.
         std::thread::scope(|scope| scope.spawn(|| workload(&mut counter)).join()).expect("the workload went through");

@@ -140,9 +140,9 @@ impl Core {
         });
     }
 
-    /// Spans in a row from any chunk that has them: looks at each once.
+    /// Spans in a row from any chunk that has them: looks at each once, mostly to see that it has none.
     pub(crate) fn take_anywhere(&self, spans: u32, align: u32) -> Option<SpanId> {
-        self.chunk_ids().find_map(|chunk| self.take_from(chunk, spans, align))
+        self.chunk_ids().filter(|&chunk| self.chunk(chunk).map.free() != 0).find_map(|chunk| self.take_from(chunk, spans, align))
     }
 
     fn take_from(&self, chunk: ChunkId, spans: u32, align: u32) -> Option<SpanId> {
