@@ -271,6 +271,36 @@ static void placement_follows_priority_embedding_hints_and_guidance(void) {
     OK(engram_service_close(service));
   }
   EQUAL(given[0].column, given[1].column);
+
+  /* Ids spread over the columns. */
+  service = open_service(&config);
+  uint32_t columns = 0;
+  for (int i = 0; i < 6; i++) {
+    concept = concept_of(others[i], "purrs");
+    OK(engram_service_allocate(service, &concept, &given[0]));
+    columns |= 1u << given[0].column;
+  }
+  CHECK((columns & (columns - 1)) != 0 && columns < 256);
+
+  /* What is asked for decides how a concept is served. */
+  unsigned char rich[2048];
+  stamp(rich, sizeof rich, 7);
+  concept = concept_of("rich", "");
+  concept.content = rich, concept.content_length = sizeof rich;
+  OK(engram_service_allocate(service, &concept, &given[0]));
+  EQUAL(given[0].strategy, ENGRAM_STRATEGY_HIGH_COMPLEXITY);
+  concept = concept_of("frequent", "purrs");
+  concept.expected_accesses_per_s = 1000;
+  OK(engram_service_allocate(service, &concept, &given[0]));
+  EQUAL(given[0].strategy, ENGRAM_STRATEGY_HIGH_PERFORMANCE);
+  concept = concept_of("large", "purrs");
+  concept.memory_size = 5000;
+  OK(engram_service_allocate(service, &concept, &given[0]));
+  EQUAL(given[0].strategy, ENGRAM_STRATEGY_RESOURCE_OPTIMIZED);
+  concept = concept_of("usual", "purrs");
+  OK(engram_service_allocate(service, &concept, &given[0]));
+  EQUAL(given[0].strategy, ENGRAM_STRATEGY_BALANCED);
+  OK(engram_service_close(service));
 }
 
 static void quotas_are_kept_to_the_byte_and_reserves_for_early_spikes(void) {
@@ -396,6 +426,13 @@ static void batches_are_served_each_on_its_own_or_all_or_none(void) {
   EQUAL(out[3].status, ENGRAM_E_INVALID);
   EQUAL(out[4].status, ENGRAM_E_NOT_FOUND);
   CHECK(is_allocated(service, "a") && is_allocated(service, "c"));
+  /* Each answer is at its concept's place, also behind one that could never be served. */
+  const engram_concept behind[] = {concepts[3], concept_of("behind", "x"), concepts[0]};
+  EQUAL(engram_service_allocate_batch(service, behind, 3, 0, out), ENGRAM_E_INVALID);
+  EQUAL(out[0].status, ENGRAM_E_INVALID);
+  EQUAL(out[1].status, ENGRAM_OK);
+  EQUAL(out[2].status, ENGRAM_E_EXISTS);
+  CHECK(out[1].version == 1 && is_allocated(service, "behind"));
   /* All or none names the first of these, too, though it is another step that finds it. */
   EQUAL(engram_service_allocate_batch(service, concepts + 3, 2, ENGRAM_BATCH_ATOMIC, out), ENGRAM_E_INVALID);
   CHECK(strstr(last_message(), "concepts[0]: ") == last_message());
