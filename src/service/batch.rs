@@ -446,3 +446,6 @@ struct Known {
     /// Whether its decision was remembered when it was first served: if not, it was decided in this batch, and perhaps undone.
     remembered: Option<bool>,
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

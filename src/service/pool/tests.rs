@@ -219,3 +219,14 @@ fn threads_at_the_edge_of_the_quota_never_see_it_exceeded() {
         assert!(refused > 0 && statistics.peak_bytes > QUOTA - KEPT && statistics.peak_bytes >= peak);
     });
 }
+
+/// Seen with: a peak that is told and not kept; none that is as high as what is used at that moment.
+#[test]
+fn the_peak_that_a_snapshot_told_of_a_charge_under_way_stays() {
+    let pool = pool(limits(100));
+    // The charge has come as far as this.
+    pool.counts.used.fetch_add(70, Relaxed);
+    assert_eq!(pool.statistics(0).peak_bytes, 70);
+    pool.counts.used.fetch_sub(70, Relaxed);
+    assert_eq!(pool.statistics(0).peak_bytes, 70);
+}

@@ -248,3 +248,40 @@ fn once_maintenance_has_no_more_to_do_nothing_is_left_to_give_back_however_littl
     }
     assert_eq!(service.arena.maintain_and_count(Duration::MAX), Ok((Maintained::All, 0)));
 }
+
+/// Seen with: nothing that is forgotten.
+#[test]
+fn without_guidance_what_is_known_of_the_dead_is_forgotten_all_the_same() {
+    let config = AllocationServiceConfig { capacity_bytes: 16 << 20, columns: 4, guidance: false, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    service.allocate_memory(AllocationRequest::new("hub", ConceptType::ENTITY, "purrs")).unwrap();
+    let leaves = 20_000;
+    for leaf in 0..leaves {
+        let request = AllocationRequest::new(leaf.to_string(), ConceptType::ENTITY, "");
+        service.allocate_memory(AllocationRequest { locality_hints: vec!["hub".to_owned()], ..request }).unwrap();
+    }
+    settle(&service);
+    service.deallocate_memory("hub".into()).unwrap();
+    assert!(service.cortex.edges() > 0, "more than one call forgets");
+    settle(&service);
+    assert_eq!(service.cortex.edges(), 0);
+}
+
+/// Seen with: a budget that ends, and nothing that is left.
+#[test]
+fn what_was_discarded_and_not_given_back_when_the_budget_ends_is_more_to_do() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 1, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    (0..50).for_each(|index| drop(service.allocate_memory(AllocationRequest::new(index.to_string(), ConceptType::ENTITY, "x")).unwrap()));
+    (0..50).for_each(|index: u32| drop(service.deallocate_memory(index.to_string().into()).unwrap()));
+    let left = || service.spare.discarded.load(Relaxed) - service.spare.given_back.load(Relaxed);
+    let mut upkeep = Upkeep::default();
+    let mut calls = 0;
+    while left() != 0 {
+        let more = service.collect(Instant::now(), Duration::ZERO, &mut upkeep);
+        assert!(more || left() == 0, "{} are left", left());
+        calls += 1;
+    }
+    assert!(calls > 1);
+    assert!(!service.collect(Instant::now(), Duration::ZERO, &mut upkeep));
+}
