@@ -464,3 +464,6 @@ impl<'a> Server<'a> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -47,3 +47,37 @@ fn a_snapshot_of_an_arena_with_narrow_cells_is_one() {
     assert!(sizes().all(|size| column.alloc(size, 16, spike(size)).is_ok()));
     again.verify().unwrap();
 }
+
+/// Seen with: neither counted; a refusal that names what was made of the request.
+#[test]
+fn a_publication_that_is_refused_is_counted_and_says_what_was_asked() {
+    let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+    let failed = || arena.metrics().failed;
+    assert!(arena.alloc(Some(ColumnId::new(1)), core::alloc::Layout::new::<u64>(), SpikeTime::NONE).is_err());
+    assert_eq!(failed(), 1);
+    let layout = core::alloc::Layout::from_size_align(3 << 19, 4096).unwrap();
+    arena.publish_root(None, layout, SpikeTime::NONE, 0).unwrap();
+    let error = arena.publish_root(None, layout, SpikeTime::NONE, 1).unwrap_err();
+    assert_eq!((error, failed()), (crate::Error::NoMemory { size: 3 << 19, align: 4096 }, 2));
+    let layout = core::alloc::Layout::from_size_align(3 << 19, 1).unwrap();
+    let error = arena.publish_root(None, layout, SpikeTime::NONE, 1).unwrap_err();
+    assert_eq!((error, failed()), (crate::Error::NoMemory { size: 3 << 19, align: 16 }, 3));
+}
+
+/// Seen with: a limit that is rounded up.
+#[test]
+fn a_columns_limit_is_rounded_down_to_spans() {
+    let arena = Arena::builder().capacity(2 << 20).columns(1).build().unwrap();
+    let column = ColumnId::new(0);
+    let span = core::alloc::Layout::from_size_align(32 << 10, 16).unwrap();
+    let fit = |bytes| {
+        arena.limit_column(column, Some(bytes)).unwrap();
+        let blocks: Vec<_> = core::iter::from_fn(|| arena.alloc(Some(column), span, SpikeTime::NONE).ok()).collect();
+        for &block in &blocks {
+            // SAFETY: nothing uses the block afterwards.
+            unsafe { arena.free(block) }.unwrap();
+        }
+        blocks.len()
+    };
+    assert_eq!([(32 << 10) - 1, 32 << 10, (64 << 10) - 1, 64 << 10].map(fit), [0, 1, 1, 2]);
+}

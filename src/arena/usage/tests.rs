@@ -25,3 +25,21 @@ fn the_longest_run_of_free_spans_goes_through_chunks() {
     unsafe { arena.free(blocks[1]).unwrap() };
     assert_eq!(arena.longest_free_bytes(), 6 << 20);
 }
+
+/// Seen with: what is free at the end of a chunk, or at the start of one, not added to what lies beside it.
+#[test]
+fn the_longest_run_of_free_spans_may_begin_and_end_inside_chunks() {
+    let arena = Arena::builder().capacity(8 << 20).columns(1).build().unwrap();
+    let spans = |count: usize| Layout::from_size_align(count * SPAN, 16).unwrap();
+    let half = |_| arena.alloc(None, spans(CHUNK_SPANS / 2), SpikeTime::NONE).unwrap();
+    let blocks: Vec<_> = (0..8).map(half).collect();
+    assert_eq!(arena.longest_free_bytes(), 0);
+    let mut free = blocks.clone();
+    free.sort_unstable();
+    // The second half of the first chunk, the second chunk, the first half of the third; and all of the last.
+    for index in [1, 2, 3, 4, 6, 7] {
+        // SAFETY: a block of ours.
+        unsafe { arena.free(free[index]).unwrap() };
+    }
+    assert_eq!(arena.longest_free_bytes(), 4 << 20);
+}
