@@ -405,13 +405,13 @@ size_t engram_last_error_message(char *buffer, size_t capacity);
 // `ENGRAM_E_INVALID`, and then nothing is written. Any, RT.
 engram_status engram_arena_config_init(struct engram_arena_config *config, size_t struct_size);
 
-// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. `ENGRAM_RECOVERED`: the region file, or
-// the given memory, had not been closed; everything that was not passed to a free is there. Of region files:
-// `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is no region file or a
-// damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
-// asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened.
-// A link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any,
-// blocking. Takes host memory.
+// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. `ENGRAM_E_UNSUPPORTED` where the system's pages have
+// more than 4096 bytes. `ENGRAM_RECOVERED`: the region file, or the given memory, had not been closed; everything that was not passed to a
+// free is there. Of region files: `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is
+// no region file or a damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity
+// than asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened. A
+// link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any, blocking. Takes
+// host memory.
 engram_status engram_arena_open(const struct engram_arena_config *config,
                                 struct engram_arena **out);
 
@@ -634,14 +634,14 @@ size_t engram_metrics_openmetrics(const struct engram_arena *arena, char *buffer
 // `ENGRAM_E_INVALID`, and then nothing is written. NULL: `ENGRAM_E_NULL`. Any, RT.
 engram_status engram_service_config_init(struct engram_service_config *config, size_t struct_size);
 
-// Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a
-// pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
-// not zero, or if there is no pool for concepts that the region file has; `ENGRAM_E_OS` if the system refuses; of region files
-// also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
-// there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it next with
-// what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Host memory that
-// grows with the config is `ENGRAM_E_OS`, too, if the system refuses it. Where there is none for smaller things, in any call that takes
-// host memory, the process is aborted; a region file is as after a kill then. Any, blocking.
+// Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a pool's type is NULL;
+// `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is not zero, or if there is no pool for
+// concepts that the region file has; `ENGRAM_E_OS` if the system refuses; `ENGRAM_E_UNSUPPORTED` where its pages have more than 4096
+// bytes; of region files also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was
+// answered for is there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it
+// next with what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Host
+// memory that grows with the config is `ENGRAM_E_OS`, too, if the system refuses it. Where there is none for smaller things, in any call
+// that takes host memory, the process is aborted; a region file is as after a kill then. Any, blocking.
 engram_status engram_service_open(const struct engram_service_config *config,
                                   struct engram_service **out);
 

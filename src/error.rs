@@ -207,6 +207,9 @@ pub enum Error {
     /// Not offered by this version or platform.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// The system's pages are larger than an arena's.
+    #[error("the system's pages have {0} bytes; an arena is opened only where they have 4096 at most")]
+    PageSize(usize),
     /// An internal invariant is broken: a bug here, or a stray write into the metadata.
     #[error("invariant {invariant} is broken at {at:#x}")]
     Broken {

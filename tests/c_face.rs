@@ -115,6 +115,13 @@ fn region_files_and_given_memory_hold_what_was_not_freed() {
     run(Command::new(program).current_dir(folder()));
 }
 
+/// Seen with: no look at the size; one only where memory is the arena's own.
+#[test]
+fn nothing_is_opened_where_the_systems_pages_are_larger() {
+    let program = program(compiler(), &C, "tests/c/pages.c");
+    run(Command::new(program).arg(folder().join("c_face-pages.engram")));
+}
+
 #[test]
 fn threads_share_an_arena() {
     run_c("tests/c/threads.c");

@@ -181,7 +181,8 @@ impl ArenaBuilder {
     /// # Errors
     /// [`Error::Capacity`](crate::Error::Capacity),
     /// [`Error::ColumnCount`](crate::Error::ColumnCount),
-    /// [`Error::Os`](crate::Error::Os);
+    /// [`Error::Os`](crate::Error::Os),
+    /// [`Error::PageSize`](crate::Error::PageSize);
     /// of a region file [`Error::File`](crate::Error::File),
     /// [`Error::FileBusy`](crate::Error::FileBusy),
     /// [`Error::FileExists`](crate::Error::FileExists),

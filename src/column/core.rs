@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::map::{ChunkId, Granule, Owner, PageEntry, SpanId};
 use crate::region::header::{Copied, Described, Found, Header};
 use crate::region::{
-    Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, TRUNCATED, Table, named,
+    Backing, Extent, GIVEN, Given, Layout, Mapping, PAGE, Plain, Region, RegionFile, RegionOptions, TRUNCATED, Table, check_pages, named,
 };
 use crate::size_class::{CHUNK, CLASS_COUNT, Class, GRANULE, SPAN, Width};
 use crate::span::{ChunkIndex, ChunkMeta, Inbox, IndexWords, Intent, Parked, Passings, SpanMeta};
@@ -125,6 +125,7 @@ impl Core {
     /// Opens a region, or makes a new one: then the arena in it is empty. What is said of one that was there before is
     /// checked, but not yet what is in it; it has not been changed. May call the system.
     pub(crate) fn open(options: Options, backing: &Backing) -> Result<(Self, Found)> {
+        check_pages()?;
         match backing {
             Backing::Anonymous => {
                 let shape = Shape::of(&options)?;

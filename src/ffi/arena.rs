@@ -192,13 +192,13 @@ pub unsafe extern "C" fn engram_arena_config_init(config: *mut engram_arena_conf
     ENGRAM_OK
 }
 
-/// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. `ENGRAM_RECOVERED`: the region file, or
-/// the given memory, had not been closed; everything that was not passed to a free is there. Of region files:
-/// `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is no region file or a
-/// damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity than
-/// asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened.
-/// A link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any,
-/// blocking. Takes host memory.
+/// Opens an arena; `config` may be NULL for the defaults. On failure `*out` is NULL. `ENGRAM_E_UNSUPPORTED` where the system's pages have
+/// more than 4096 bytes. `ENGRAM_RECOVERED`: the region file, or the given memory, had not been closed; everything that was not passed to a
+/// free is there. Of region files: `ENGRAM_E_BUSY` if it is open already, `ENGRAM_E_EXISTS` if it was to be new, `ENGRAM_E_FORMAT` if it is
+/// no region file or a damaged one, `ENGRAM_E_OS` if the system refuses, `ENGRAM_E_INVALID` if it has other columns or a larger capacity
+/// than asked for; the file is as it was then. `ENGRAM_E_BUSY` also if the file is replaced again and again while it is being opened. A
+/// link that leads to nothing is followed: the file is made there (with `ENGRAM_ARENA_CREATE_NEW`, `ENGRAM_E_EXISTS`). Any, blocking. Takes
+/// host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, out: *mut *mut engram_arena) -> engram_status {
     if out.is_null() {

@@ -29,14 +29,14 @@ fn status_of(result: Result<(), Failure>) -> engram_status {
     result.map_or_else(|failure| fail_with(&failure), |()| ENGRAM_OK)
 }
 
-/// Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a
-/// pool's type is NULL; `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is
-/// not zero, or if there is no pool for concepts that the region file has; `ENGRAM_E_OS` if the system refuses; of region files
-/// also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was answered for is
-/// there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it next with
-/// what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Host memory that
-/// grows with the config is `ENGRAM_E_OS`, too, if the system refuses it. Where there is none for smaller things, in any call that takes
-/// host memory, the process is aborted; a region file is as after a kill then. Any, blocking.
+/// Opens a service. On failure `*out` is NULL: `ENGRAM_E_NULL` if `config`, `out`, `pools` (with a count above 0) or a pool's type is NULL;
+/// `ENGRAM_E_INVALID` for a wrong `struct_size`, a field out of its range, a reserved field that is not zero, or if there is no pool for
+/// concepts that the region file has; `ENGRAM_E_OS` if the system refuses; `ENGRAM_E_UNSUPPORTED` where its pages have more than 4096
+/// bytes; of region files also what `engram_arena_open` gives. `ENGRAM_RECOVERED`: the file had not been closed; every concept that was
+/// answered for is there. A region file that is refused is as long as it was, with all that is in it, and closed if it was: who opens it
+/// next with what it needs is told `ENGRAM_RECOVERED` if its process had died. (What an opening rebuilds may have been rebuilt.) Host
+/// memory that grows with the config is `ENGRAM_E_OS`, too, if the system refuses it. Where there is none for smaller things, in any call
+/// that takes host memory, the process is aborted; a region file is as after a kill then. Any, blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_open(config: *const engram_service_config, out: *mut *mut engram_service) -> engram_status {
     if out.is_null() {

@@ -55,7 +55,7 @@ pub(crate) fn status_of(error: &Error) -> engram_status {
         Error::Format { .. } => ENGRAM_E_FORMAT,
         Error::BadPointer(_) | Error::NotPublished(_) | Error::NoName(_) => ENGRAM_E_BAD_POINTER,
         Error::DoubleFree(_) => ENGRAM_E_DOUBLE_FREE,
-        Error::Unsupported(_) => ENGRAM_E_UNSUPPORTED,
+        Error::Unsupported(_) | Error::PageSize(_) => ENGRAM_E_UNSUPPORTED,
         Error::Broken { .. } => ENGRAM_E_INTERNAL,
         Error::ZeroSize
         | Error::Alignment(_)

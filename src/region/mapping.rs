@@ -13,6 +13,25 @@ fn refused(what: &'static str, error: &io::Error) -> Error {
     Error::Os { what, code: code_of(error) }
 }
 
+/// Refuses a system whose pages are larger than [`PAGE`] (R3): with a page that holds no block it would give back neighbours that hold
+/// some.
+///
+/// # Errors
+/// [`Error::PageSize`].
+pub(crate) fn check_pages() -> Result<()> {
+    #[cfg(all(unix, not(miri)))]
+    {
+        // SAFETY: nothing but a number is asked for.
+        let told = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        // Every Unix says it.
+        let bytes = usize::try_from(told).unwrap_or(PAGE);
+        if bytes > PAGE {
+            return Err(Error::PageSize(bytes));
+        }
+    }
+    Ok(())
+}
+
 /// A region's memory. What is mapped is unmapped with it; what was given is unlocked.
 pub(crate) enum Mapping {
     /// From the system.
@@ -240,7 +259,8 @@ impl Mapped {
 
     fn decommit(&self, offset: usize, bytes: usize) -> bool {
         #[cfg(unix)]
-        // SAFETY: the range holds no block (the caller owns it) and may read as zero afterwards.
+        // SAFETY: the range holds no block (the caller owns it), nor do the system's pages in which it lies (R3), and may read as zero
+        // afterwards.
         let done = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes) }.is_ok();
         #[cfg(not(unix))]
         let (done, _) = (false, (offset, bytes));

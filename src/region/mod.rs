@@ -22,6 +22,8 @@
 //! - **R2** sections are disjoint, aligned as their entries must be, and inside the mapping; fresh ones are zero. They begin at
 //!   multiples of 128 bytes (from 4096 bytes on of 4096), but for those of [`Layout::section_at`], at a place of a fresh page that
 //!   is chosen for them.
+//! - **R3** the system's pages are no larger than [`PAGE`]: what it does to whole pages it does to those bytes alone. Asked for at each
+//!   open ([`check_pages`]).
 
 mod file;
 pub(crate) mod header;
@@ -38,7 +40,7 @@ use crate::size_class::{CHUNK, CHUNK_SPANS, GRANULE, SPAN, SPAN_GRANULES};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 pub(crate) use file::{RegionFile, TRUNCATED, is_open_elsewhere, named};
 use header::{Copied, Header};
-pub(crate) use mapping::{Mapping, Scratch};
+pub(crate) use mapping::{Mapping, Scratch, check_pages};
 use opener::Opener;
 
 /// Largest capacity in bytes.
