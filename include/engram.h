@@ -18,6 +18,8 @@
  * named. A held column is not to be used by a handler that interrupts its holder.) Where the library was loaded by dlopen, a thread's
  * first call may take the thread's part of its memory from malloc: one engram_last_error() in each thread brings it beforehand.
  *
+ * A thread that is to be cancelled (pthread_cancel) ends after a call, not in it: it may be cancelled, but not asynchronously.
+ *
  * Host memory, that of malloc. Of an arena's functions engram_arena_open, engram_arena_snapshot and, for ENGRAM_E_OS,
  * engram_last_error_message take some, and engram_arena_close frees what opening took. The others take none: an arena may be what the
  * program's malloc is made of, if these three have their memory from elsewhere. (In a snapshot there would be, as blocks, what it had

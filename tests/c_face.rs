@@ -123,6 +123,12 @@ fn nothing_is_opened_where_the_systems_pages_are_larger() {
 }
 
 #[test]
+fn a_thread_that_is_to_be_cancelled_ends_after_a_call() {
+    let program = program(compiler(), &C, "tests/c/cancelled.c");
+    run(Command::new(program).current_dir(folder()));
+}
+
+#[test]
 fn threads_share_an_arena() {
     run_c("tests/c/threads.c");
 }

@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char, c_void};
 use core::ptr::NonNull;
 use std::path::PathBuf;
 
+use super::cancel::Uncancelled;
 use super::status::{ENGRAM_MORE, ENGRAM_OK, ENGRAM_RECOVERED, engram_status, fail, status};
 
 use crate::arena::{Arena, ArenaBuilder};
@@ -201,6 +202,7 @@ pub unsafe extern "C" fn engram_arena_config_init(config: *mut engram_arena_conf
 /// host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_open(config: *const engram_arena_config, out: *mut *mut engram_arena) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     if out.is_null() {
         return fail(Error::Null("out"));
     }
@@ -245,6 +247,7 @@ pub unsafe extern "C" fn engram_arena_size(config: *const engram_arena_config) -
 /// host memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     if arena.is_null() {
         return ENGRAM_OK;
     }
@@ -263,6 +266,7 @@ pub unsafe extern "C" fn engram_arena_close(arena: *mut engram_arena) -> engram_
 /// nothing else runs; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_verify(arena: *const engram_arena) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise.
     status(unsafe { arena_of(arena) }.and_then(Arena::verify))
 }
@@ -324,6 +328,7 @@ pub unsafe extern "C" fn engram_column_limit(arena: *mut engram_arena, index: u3
 /// `ENGRAM_E_BUSY`; calls the system.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_maintain(arena: *mut engram_arena, budget_ns: u64) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     let budget = core::time::Duration::from_nanos(budget_ns);
     // SAFETY: the caller's promise.
     match unsafe { arena_of(arena) }.and_then(|arena| arena.maintain(budget)) {

@@ -15,6 +15,7 @@
 mod alloc;
 mod arena;
 mod batch;
+mod cancel;
 mod column;
 mod concept;
 mod metrics;

@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
 
 use super::arena::{arena_of, column_of, engram_arena, path_of};
+use super::cancel::Uncancelled;
 use super::status::{engram_status, fail, status};
 use crate::error::Error;
 use crate::spike::SpikeTime;
@@ -12,6 +13,7 @@ use crate::spike::SpikeTime;
 /// returned, and as long as nothing is written, the file outlives a loss of power. Any, blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise.
     status(unsafe { arena_of(arena) }.and_then(crate::Arena::sync))
 }
@@ -27,6 +29,7 @@ pub unsafe extern "C" fn engram_arena_sync(arena: *mut engram_arena) -> engram_s
 /// host memory: if that comes from the arena itself, it is in the copy, too, as blocks that nobody frees.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_arena_snapshot(arena: *mut engram_arena, path: *const c_char) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     if path.is_null() {
         return fail(Error::Null("path"));
     }

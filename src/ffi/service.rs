@@ -4,6 +4,7 @@ use core::ffi::{c_char, c_void};
 use core::time::Duration;
 
 use super::batch::ENGRAM_BATCH_ATOMIC;
+use super::cancel::Uncancelled;
 use super::concept::{ConceptRequest, array_of, content_of, engram_concept, engram_placement, id_of, required};
 use super::service_config::{engram_service_config, service_config_of};
 use super::status::{ENGRAM_MORE, ENGRAM_OK, ENGRAM_RECOVERED, Failure, engram_status, fail, fail_with};
@@ -39,6 +40,7 @@ fn status_of(result: Result<(), Failure>) -> engram_status {
 /// that takes host memory, the process is aborted; a region file is as after a kill then. Any, blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_open(config: *const engram_service_config, out: *mut *mut engram_service) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     if out.is_null() {
         return fail(Error::Null("out"));
     }
@@ -64,6 +66,7 @@ pub unsafe extern "C" fn engram_service_open(config: *const engram_service_confi
 /// its parent's stays as it is. One thread, while no other uses the service, but for `engram_service_unpin`; blocking.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_close(service: *mut engram_service) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise: an open service that nobody else uses.
     let pinned = unsafe { service_of(service) }.map(MemoryAllocationService::pinned);
     match pinned {
@@ -359,6 +362,7 @@ pub unsafe extern "C" fn engram_service_link(
 /// the system.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_maintain(service: *mut engram_service, budget_ns: u64) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise.
     match unsafe { service_of(service) } {
         Ok(service) if service.maintain(Duration::from_nanos(budget_ns)).more => ENGRAM_MORE,

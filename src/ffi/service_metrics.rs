@@ -2,6 +2,7 @@
 
 use core::ffi::c_char;
 
+use super::cancel::Uncancelled;
 use super::service::{engram_service, service_of};
 use super::status::{Text, fail_with};
 
@@ -19,6 +20,7 @@ use super::status::{Text, fail_with};
 /// the concepts and the capacity.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engram_service_metrics_json(service: *const engram_service, buffer: *mut c_char, capacity: usize) -> usize {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise: NULL, or `capacity` bytes.
     let mut text = unsafe { Text::new(buffer, capacity) };
     // SAFETY: the caller's promise.
