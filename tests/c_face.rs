@@ -123,6 +123,12 @@ fn nothing_is_opened_where_the_systems_pages_are_larger() {
 }
 
 #[test]
+fn a_forked_child_is_known_where_the_system_only_pretends() {
+    let program = program(compiler(), &C, "tests/c/pretending.c");
+    run(Command::new(program).current_dir(folder()));
+}
+
+#[test]
 fn a_thread_that_is_to_be_cancelled_ends_after_a_call() {
     let program = program(compiler(), &C, "tests/c/cancelled.c");
     run(Command::new(program).current_dir(folder()));

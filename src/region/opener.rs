@@ -10,7 +10,7 @@ use crate::sync::{AtomicPtr, AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ord
 
 /// The process that opened something. On Linux it is told by a page that the system hands a child as zeros (`MADV_WIPEONFORK`),
 /// whichever way it was forked: not by its number, which in a pid namespace of its own may be its parent's. By its number
-/// elsewhere, and where the system has no such pages (before Linux 4.14). What shares its parent's memory, as after `vfork`, is the same
+/// elsewhere, and where the system has no such pages (before Linux 4.14, and in qemu's user mode, which says that it has). What shares its parent's memory, as after `vfork`, is the same
 /// process here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opener(u32);
@@ -78,7 +78,9 @@ fn wiped_page() -> Option<*mut AtomicU32> {
         return None;
     }
     // SAFETY: the mapping is ours, and nothing is in it.
-    if unsafe { libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) } == 0 {
+    let does = |advice| unsafe { libc::madvise(page, PAGE, advice) } == 0;
+    // What does an advice that there is none of only pretends, as qemu does for the programs of another processor.
+    if !does(-1) && does(libc::MADV_WIPEONFORK) {
         return Some(page.cast());
     }
     // SAFETY: as above.
