@@ -49,9 +49,11 @@ impl Arena {
         self.core.region.touch(bytes);
     }
 
-    /// Bytes of 4 KiB pages, metadata included, that this process has touched. Calls the system.
+    /// Bytes of 4 KiB pages, metadata included, that this process has touched; those of the spans that are somebody's, as of this moment,
+    /// where the system does not tell. Calls the system.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        self.core.region.resident_bytes()
+        let taken = || self.capacity() as u64 - self.free_spans() * SPAN as u64;
+        self.core.region.resident_bytes().unwrap_or_else(taken)
     }
 
     /// Bytes of the longest run of free spans, as of this moment. Looks at every chunk.

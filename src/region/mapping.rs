@@ -159,26 +159,25 @@ impl Mapping {
         }
     }
 
-    /// Bytes of its pages that this process has touched. Calls the system once for each 64 MiB.
-    pub(crate) fn resident_bytes(&self, has_file: bool) -> u64 {
+    /// Bytes of its pages that this process has touched; `None` if the system does not tell. Calls it once for each 64 MiB.
+    pub(crate) fn resident_bytes(&self, has_file: bool) -> Option<u64> {
         #[cfg(all(target_os = "linux", not(miri)))]
         {
             const PAGES: usize = 1 << 14;
             // What is in memory of a file says nothing: the system reads ahead, and keeps what others have read. What a process has
-            // touched, the system tells seven times slower.
-            let pagemap = has_file.then(|| std::fs::File::open("/proc/self/pagemap").ok()).flatten();
+            // touched, the system tells seven times slower, and only one that may open a file more and look at itself.
+            let pagemap = if has_file { Some(std::fs::File::open("/proc/self/pagemap").ok()?) } else { None };
             let ranges = (0..self.len()).step_by(PAGES * PAGE).map(|from| (from, (self.len() - from).div_ceil(PAGE).min(PAGES)));
             let pages = match pagemap {
                 Some(pagemap) => ranges.map(|(from, pages)| self.mapped_pages(&pagemap, from, pages)).sum::<usize>(),
                 None => ranges.map(|(from, pages)| self.cached_pages(from, pages)).sum(),
             };
-            (pages * PAGE) as u64
+            Some((pages * PAGE) as u64)
         }
-        // Elsewhere nobody can tell: all of it.
         #[cfg(any(not(target_os = "linux"), miri))]
         {
             let _ = has_file;
-            self.len() as u64
+            None
         }
     }
 

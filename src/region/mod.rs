@@ -496,8 +496,8 @@ impl Region {
         self.mapping.prefault(self.start + self.extent.data, bytes.min(self.capacity()));
     }
 
-    /// Bytes of the region's pages, metadata included, that this process has touched. Calls the system.
-    pub(crate) fn resident_bytes(&self) -> u64 {
+    /// Bytes of the region's pages, metadata included, that this process has touched, if the system tells. Calls the system.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
         self.mapping.resident_bytes(self.file.is_some())
     }
 

@@ -334,6 +334,44 @@ static void a_service_is_reopened(void) {
   OK(engram_service_close(service));
 }
 
+static double utilization(const engram_service *service) {
+  char text[16384];
+  CHECK(engram_service_metrics_json(service, text, sizeof text) < sizeof text);
+  const char *const share = strstr(text, "\"memory_utilization\":");
+  CHECK(share != NULL);
+  return strtod(strchr(share, ':') + 1, NULL);
+}
+
+/* Only who may open another file can ask the system which pages it has touched. */
+static void how_well_memory_is_used_is_told_without_another_file(void) {
+  unlink(FILE_NAME);
+  engram_service_config config;
+  OK(engram_service_config_init(&config, sizeof config));
+  config.path = FILE_NAME;
+  config.capacity = 64 * MIB;
+  config.columns = 4;
+  engram_service *service;
+  OK(engram_service_open(&config, &service));
+  static char content[1000];
+  for (int i = 0; i < 10000; i++) {
+    char id[16];
+    const int length = snprintf(id, sizeof id, "concept %d", i);
+    const engram_concept concept = {
+        .id = id, .id_length = (size_t)length, .type = "entity", .type_length = 6, .content = content, .content_length = sizeof content};
+    OK(engram_service_allocate(service, &concept, NULL));
+  }
+  const double told = utilization(service);
+  struct rlimit limit;
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  const struct rlimit none = {.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const double guessed = utilization(service);
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  printf("%g of the touched pages are used, and %g of the spans\n", told, guessed);
+  CHECK(told > 0.4 && guessed > told * 3 / 4 && guessed < told * 4 / 3);
+  OK(engram_service_close(service));
+}
+
 int main(void) {
   files_are_created_reopened_grown_and_locked();
 #ifdef __linux__
@@ -344,6 +382,7 @@ int main(void) {
   given_memory_is_all_that_is_used();
   given_memory_is_locked_as_long_as_the_arena_is_open();
   a_service_is_reopened();
+  how_well_memory_is_used_is_told_without_another_file();
   unlink(FILE_NAME);
   return 0;
 }
