@@ -161,6 +161,16 @@ fn the_library_exports_the_face_and_nothing_else_and_can_be_loaded() {
     run(Command::new(program).arg(library).args(exported));
 }
 
+/// Else a program that is linked with it by its path would look for it there, from wherever it is run.
+#[test]
+fn a_program_that_is_linked_with_the_library_by_its_path_looks_for_its_name() {
+    let program = folder().join("c_face-shared");
+    let mut command = strict(compiler(), &C);
+    command.arg(root().join("examples/c/spiking.c")).arg("./libengram.so").arg("-o").arg(&program);
+    run(command.current_dir(libraries()));
+    run(Command::new(program).current_dir(folder()).env("LD_LIBRARY_PATH", libraries()));
+}
+
 #[test]
 fn standard_containers_live_in_a_column() {
     if let Some(cxx) = cxx() {
