@@ -32,9 +32,6 @@
 // The models use a part of each layer.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
-#[cfg(not(target_pointer_width = "64"))]
-compile_error!("engram needs a 64-bit platform: an arena reserves up to 1 TiB of address space");
-
 mod sync;
 
 mod error;
