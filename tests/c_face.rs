@@ -122,6 +122,13 @@ fn nothing_is_opened_where_the_systems_pages_are_larger() {
     run(Command::new(program).arg(folder().join("c_face-pages.engram")));
 }
 
+/// Seen with: a refusal; zeros written over all that is there; only the first half written.
+#[test]
+fn space_is_taken_where_the_file_system_reserves_none() {
+    let program = program(compiler(), &C, "tests/c/unreserved.c");
+    run(Command::new(program).current_dir(folder()));
+}
+
 #[test]
 fn a_forked_child_is_known_where_the_system_only_pretends() {
     let program = program(compiler(), &C, "tests/c/pretending.c");

@@ -403,7 +403,7 @@ impl RegionFile {
         self.file.set_len(bytes as u64).map_err(|error| self.refused("set its length", &error))
     }
 
-    /// Reserves the file's disk space, so that no write into the mapping finds the disk full. Where the system has no call for that
+    /// Reserves the file's disk space, so that no write into the mapping finds the disk full. Where the system knows no such thing
     /// nothing is reserved.
     #[cfg(all(unix, not(target_vendor = "apple")))]
     pub(crate) fn reserve(&self, bytes: usize, sparse: bool) -> Result<()> {
@@ -411,15 +411,33 @@ impl RegionFile {
         if sparse {
             return Ok(());
         }
-        let bytes = libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX);
+        let refused = |error: &io::Error| self.refused("reserve its space on the disk", error);
+        let length = libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX);
         loop {
             // SAFETY: the file is open.
-            match unsafe { libc::posix_fallocate(self.file.as_raw_fd(), 0, bytes) } {
+            match unsafe { libc::posix_fallocate(self.file.as_raw_fd(), 0, length) } {
                 0 => return Ok(()),
                 libc::EINTR => {}
-                code => return Err(self.refused("reserve its space on the disk", &io::Error::from_raw_os_error(code))),
+                libc::EOPNOTSUPP => return self.fill(bytes).map_err(|error| refused(&error)),
+                code => return Err(refused(&io::Error::from_raw_os_error(code))),
             }
         }
+    }
+
+    /// The same where the file system does not do it: zeros are written where there are zeros. (glibc does so itself, other C libraries do
+    /// not.) The file is as long as that, and nobody else writes to it.
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    fn fill(&self, bytes: usize) -> io::Result<()> {
+        may_be_as_long(bytes)?;
+        let mut page = vec![0; PAGE];
+        for at in (0..bytes).step_by(PAGE) {
+            let page = &mut page[..PAGE.min(bytes - at)];
+            read_at(&self.file, page, at as u64)?;
+            if page.iter().all(|&byte| byte == 0) {
+                write_at(&self.file, page, at as u64)?;
+            }
+        }
+        Ok(())
     }
 
     #[cfg(not(all(unix, not(target_vendor = "apple"))))]
