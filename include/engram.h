@@ -659,8 +659,9 @@ engram_status engram_service_close(struct engram_service *service);
 // `ENGRAM_E_NULL`: `service`, `request` or one of its required pointers is NULL. `ENGRAM_E_INVALID`: a part of it is out
 // of its range. `ENGRAM_E_NOT_FOUND`: there is no pool for its type. `ENGRAM_E_EXISTS`: its id is allocated.
 // `ENGRAM_E_QUOTA`: its pool is full, or what is left is kept for earlier spikes. `ENGRAM_E_NO_MEMORY`: no free memory
-// would serve it. `ENGRAM_E_BUSY`: it was not its turn in time. `ENGRAM_E_INTERNAL`: a bug. No concept was allocated then, and
-// `*out` has the status.
+// would serve it. `ENGRAM_E_BUSY`: it was not its turn in time; or a batch under way has allocated its id, and may still
+// undo that, which is not waited for: try again once the batch has been answered. `ENGRAM_E_INTERNAL`: a bug. No concept was
+// allocated then, and `*out` has the status.
 //
 // Any. Waits while as many others run as may, at most for the admission timeout; those who wait go in by their
 // first spike; and for who is changing the same concept. Before `ENGRAM_E_NO_MEMORY` it waits up to 20 ms for memory that readers
@@ -673,6 +674,9 @@ engram_status engram_service_allocate(struct engram_service *service,
 // Allocates many concepts in one call, the earliest first spike first if not all can be served (then other threads may
 // see some go and come again): `out[i]` answers `concepts[i]`, and its status says what came of it; `out` may be NULL.
 // `flags` is 0 or `ENGRAM_BATCH_ATOMIC`, else `ENGRAM_E_INVALID`. `ENGRAM_E_NULL`: `service` or `concepts` is NULL.
+//
+// As long as a concept may still be undone, mostly until all are answered, other threads can pin and link it, but who allocates, updates
+// or deallocates it gets `ENGRAM_E_BUSY`.
 //
 // With flags 0 each is served on its own. Returns `ENGRAM_OK` if all were, else the status of the first that was not:
 // of those that could never be served (with a status of `ENGRAM_E_NULL`, `ENGRAM_E_INVALID`, or `ENGRAM_E_NOT_FOUND`) the
@@ -710,9 +714,10 @@ engram_status engram_service_update(struct engram_service *service,
 // bytes have fallen: they have when this returns, even if somebody still has the content pinned; 0 on failure.
 //
 // `ENGRAM_E_NULL`: `service` or `id` is NULL. `ENGRAM_E_INVALID`: the id is not 1 to 255 bytes of UTF-8.
-// `ENGRAM_E_NOT_FOUND`: it is not allocated. Any; waits for who is changing the same concept (mostly some microseconds, but as long
-// as memory is looked for before a refusal), and in a file for who is writing to its log of edges, which is now and then compacted.
-// Takes host memory.
+// `ENGRAM_E_NOT_FOUND`: it is not allocated. `ENGRAM_E_BUSY`: a batch under way has allocated it, and may still undo that, which is not
+// waited for: try again once the batch has been answered. Any; waits for who is changing the same concept (mostly some microseconds,
+// but as long as memory is looked for before a refusal), and in a file for who is writing to its log of edges, which is now and then
+// compacted. Takes host memory.
 engram_status engram_service_deallocate(struct engram_service *service,
                                         const char *id,
                                         size_t id_length,
@@ -771,7 +776,8 @@ engram_status engram_service_unpin(struct engram_pin *pin);
 // length without it. No newline at the end. A snapshot is taken in each call: ask for the length, and the text may
 // have grown a little by the next.
 //
-// The names are `total_allocations`, `active_allocations` (what is freed and allocated anew meanwhile may be in it twice),
+// The names are `total_allocations`, `active_allocations` (what is freed and allocated anew meanwhile may be in it twice; what a batch
+// has allocated is in both, and in its pool's allocations, when nothing can undo it any more: mostly when the batch is over),
 // `average_allocation_time_ns`, `allocation_time_p50_ns`, `allocation_time_p99_ns`, `allocation_time_max_ns` (nanoseconds, waiting
 // included), `memory_utilization`, `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and
 // `pool_statistics`, an array with an object for each pool in the order of the config: `pool_id` and `concept_type` (its name),

@@ -12,7 +12,7 @@ mod allocation_service_tests {
 
     use engram::service::{
         AllocationEngine, AllocationError, AllocationPriority, AllocationRequest, AllocationServiceConfig, AllocationServiceError,
-        AllocationStrategyType, ConceptType, DeallocationRequest, MemoryAllocationService, MultiColumnProcessor, PoolConfig,
+        AllocationStrategyType, ConceptType, DeallocationRequest, MemoryAllocationService, MultiColumnProcessor, Occupied, PoolConfig,
         PoolStatistics, SpikeTime, TtfsIntegrationService,
     };
 
@@ -695,7 +695,7 @@ mod allocation_service_tests {
                     while busy.load(Relaxed) == 0 && Instant::now() < end {
                         match service.allocate_memory(entity(id.as_str(), "x".repeat(2000))) {
                             Ok(_) => drop(service.deallocate_memory(id.as_str().into()).unwrap()),
-                            Err(AllocationError::Busy { permits: 1, .. }) => {
+                            Err(AllocationError::Busy { what: Occupied::Permits { permits: 1, .. } }) => {
                                 busy.fetch_add(1, Relaxed);
                             }
                             Err(error) => panic!("{error}"),

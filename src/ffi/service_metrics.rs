@@ -10,7 +10,8 @@ use super::status::{Text, fail_with};
 /// length without it. No newline at the end. A snapshot is taken in each call: ask for the length, and the text may
 /// have grown a little by the next.
 ///
-/// The names are `total_allocations`, `active_allocations` (what is freed and allocated anew meanwhile may be in it twice),
+/// The names are `total_allocations`, `active_allocations` (what is freed and allocated anew meanwhile may be in it twice; what a batch
+/// has allocated is in both, and in its pool's allocations, when nothing can undo it any more: mostly when the batch is over),
 /// `average_allocation_time_ns`, `allocation_time_p50_ns`, `allocation_time_p99_ns`, `allocation_time_max_ns` (nanoseconds, waiting
 /// included), `memory_utilization`, `fragmentation_level`, `cache_hit_rate`, `edge_cut` (0 to 1), retries, relocations, and
 /// `pool_statistics`, an array with an object for each pool in the order of the config: `pool_id` and `concept_type` (its name),

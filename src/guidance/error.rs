@@ -58,16 +58,11 @@ pub enum AllocationError {
         /// The service's capacity.
         capacity_bytes: u64,
     },
-    /// No permit became free in time.
-    #[error("all {permits} {} were taken for {waited:?}; try again, or raise the admission timeout{}", permits_of(*of_file).0, permits_of(*of_file).1)]
+    /// Others have what it takes; it may be tried again.
+    #[error("{what}")]
     Busy {
-        /// How many may run at the same time.
-        permits: usize,
-        /// Whether it was the permits of a region file, for batches that are all or nothing, of which there are always as many; else
-        /// the service's own.
-        of_file: bool,
-        /// How long the call waited.
-        waited: Duration,
+        /// What others have.
+        what: Occupied,
     },
     /// An argument out of its range.
     #[error("{what} is {given}; it must be {allowed}")]
@@ -89,20 +84,44 @@ pub enum AllocationError {
     },
 }
 
+/// What others have, so that a call is [`Busy`](AllocationError::Busy).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Occupied {
+    /// The permits of the service: none became free in time.
+    #[error("all {permits} permits were taken for {waited:?}; try again, or raise the admission timeout or the number of permits")]
+    Permits {
+        /// How many may run at the same time.
+        permits: usize,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The permits that a region file has for batches that are all or nothing: none became free in time.
+    #[error(
+        "all {permits} permits that a region file has for batches that are all or nothing were taken for {waited:?}; try again, or raise \
+         the admission timeout, or have each request served on its own"
+    )]
+    FilePermits {
+        /// How many may run at the same time; always as many.
+        permits: usize,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The concept: a batch under way has allocated it, and may still undo that. It is not waited for.
+    #[error(
+        "the concept {concept_id:?} is part of a batch that is under way, and may be undone; try again once the batch has been answered"
+    )]
+    Concept {
+        /// Its id.
+        concept_id: String,
+    },
+}
+
 impl AllocationError {
     /// `what` is `given`, but must be `allowed`.
     #[cold]
     pub(crate) fn invalid(what: &'static str, given: &dyn fmt::Display, allowed: &'static str) -> Self {
         Self::Invalid { what, given: given.to_string(), allowed }
-    }
-}
-
-/// What permits are for, and what helps beside a longer wait.
-fn permits_of(file: bool) -> (&'static str, &'static str) {
-    if file {
-        ("permits that a region file has for batches that are all or nothing", ", or have each request served on its own")
-    } else {
-        ("permits", " or the number of permits")
     }
 }
 

@@ -85,7 +85,7 @@ pub use concept_type::ConceptType;
 pub use cortex::{Cortex, MultiColumnProcessor};
 pub use decision::{Decision, DecisionCache, DecisionKey, Recall, Undecided};
 pub use encoder::{TtfsEncoding, TtfsIntegrationService, first_spike};
-pub use error::AllocationError;
+pub use error::{AllocationError, Occupied};
 pub use features::Features;
 #[cfg(not(loom))]
 pub(crate) use field::Folded;

@@ -34,8 +34,8 @@ use super::slot::{Concept, MARK, Slot};
 use crate::column::ColumnId;
 use crate::error::Error;
 use crate::guidance::{
-    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Folded, Linked, Recall,
-    Stimulus, Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
+    AccessRate, AllocationError, AllocationRequest, Asked, ConceptType, Decision, DecisionKey, Evidence, Features, Folded, Linked,
+    Occupied, Recall, Stimulus, Strategy, TtfsEncoding, Undecided, check_content, is_concept_id,
 };
 use crate::spike::SpikeTime;
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -170,6 +170,7 @@ impl MemoryAllocationService {
     /// [`Busy`](AllocationError::Busy), [`AlreadyExists`](AllocationError::AlreadyExists),
     /// [`QuotaExceeded`](AllocationError::QuotaExceeded), [`OutOfMemory`](AllocationError::OutOfMemory), and
     /// [`Internal`](AllocationError::Internal), which would be a bug here; no concept was allocated then.
+    /// `Busy` is also an id that a batch under way has allocated, and may still undo: that is not waited for.
     pub fn allocate_memory(&self, request: AllocationRequest) -> Result<AllocationResult, AllocationError> {
         let granted = self.allocate_asked(&request.asked())?;
         // First: so the answer's texts come to lie where it was, in the caches.
@@ -207,7 +208,8 @@ impl MemoryAllocationService {
     /// A permit, in spike order.
     pub(super) fn admit(&self, spike: SpikeTime, timeout: Duration) -> Result<Permit<'_>, AllocationError> {
         let entered = self.gate.enter(spike, timeout);
-        entered.map_err(|refused| AllocationError::Busy { permits: self.gate.permits(), of_file: false, waited: refused.waited })
+        let permits = self.gate.permits();
+        entered.map_err(|refused| AllocationError::Busy { what: Occupied::Permits { permits, waited: refused.waited } })
     }
 
     /// What is known of a request: remembered, or worked out; then `keep` is given what the plan refers to.
@@ -264,6 +266,10 @@ impl MemoryAllocationService {
             let node = known.unwrap_or_else(|| self.registry.node(id));
             let Some(mut state) = node.lock() else { continue };
             if node.block().is_some() {
+                // Of what is part of its own batch a request is told that it exists.
+                if state.batch != terms.batch {
+                    self.stands(id, &state)?;
+                }
                 return Err(AllocationError::AlreadyExists { concept_id: id.to_owned() });
             }
             if !hints_known {
@@ -608,7 +614,7 @@ impl MemoryAllocationService {
     /// [`AllocationError::NotFound`], [`Invalid`](AllocationError::Invalid) if the content is above 16 MiB,
     /// [`Busy`](AllocationError::Busy), [`QuotaExceeded`](AllocationError::QuotaExceeded),
     /// [`OutOfMemory`](AllocationError::OutOfMemory), and [`Internal`](AllocationError::Internal), which would be a bug here; the old
-    /// version stays then.
+    /// version stays then. `Busy` is also a concept that a batch under way has allocated, and may still undo: that is not waited for.
     pub fn update(&self, concept_id: &str, content: &str) -> Result<AllocationResult, AllocationError> {
         self.update_bytes(concept_id, content.as_bytes()).map(|granted| self.told(&granted))
     }
@@ -624,7 +630,8 @@ impl MemoryAllocationService {
         let _permit = self.admit(encoding.first_spike, self.admission_timeout)?;
         let node = self.registry.find(concept_id).ok_or_else(not_found)?;
         let mut state = node.lock().ok_or_else(not_found)?;
-        let old = node.block().map(Slot::at).filter(|_| !self.batches.has(state.batch)).ok_or_else(not_found)?;
+        let old = node.block().map(Slot::at).ok_or_else(not_found)?;
+        self.stands(concept_id, &state)?;
         // Nobody is pinned while memory is looked for: what was freed just now could not come back (V2). The old version cannot go, its
         // node is locked.
         let (before, encoding) = {
@@ -655,6 +662,14 @@ impl MemoryAllocationService {
         self.discard(old);
         let placed = Placed { taken, confidence: 0.0, cache_hit: false, guided: self.guidance };
         Ok(self.granted(&placed, encoding, strategy, concept.version, start))
+    }
+
+    /// Refuses what a batch under way has allocated, and may still undo. The caller has the lock of its node, which has a slot.
+    pub(super) fn stands(&self, concept_id: &str, state: &State) -> Result<(), AllocationError> {
+        if self.batches.has(state.batch) {
+            return Err(AllocationError::Busy { what: Occupied::Concept { concept_id: concept_id.to_owned() } });
+        }
+        Ok(())
     }
 
     /// What slots are marked with that are no part of a batch under way.

@@ -26,13 +26,13 @@ use super::durable::{BATCHES, Batch};
 use super::result::{AllocationResult, Granted};
 use super::service::MemoryAllocationService;
 use super::slot::Slot;
-use crate::guidance::{AllocationError, AllocationRequest, Asked, Features};
+use crate::guidance::{AllocationError, AllocationRequest, Asked, Features, Occupied};
 use crate::spike::SpikeTime;
 
 impl MemoryAllocationService {
-    /// Allocates all of the requests, or none. (Others may read some of them before the last is refused; whoever deallocates or
-    /// updates one does not find it before all are there.) In a region file 256 such batches run at the same time at most; who comes
-    /// then waits as for a permit.
+    /// Allocates all of the requests, or none. (Others may read some of them before the last is refused; whoever allocates, updates or
+    /// deallocates one before all are there is told that it is [`Busy`](AllocationError::Busy).) In a region file 256 such batches run at
+    /// the same time at most; who comes then waits as for a permit.
     ///
     /// Any thread. Waits once at the gate, by the earliest first spike, and for memory that readers have pinned up to 20 ms in all, and as
     /// long again if there is not room for all; else as [`allocate_memory`](Self::allocate_memory), for each request.
@@ -88,13 +88,15 @@ impl MemoryAllocationService {
 
     /// Allocates each of the requests on its own: one that is refused does not keep the others from being served. If there is not
     /// room for all, or several have one id, the earliest are served first. (Others may see some of the concepts go and come again
-    /// then. As long as a concept may still go, whoever deallocates or updates it does not find it.)
+    /// then. As long as a concept may still go, mostly until all are answered, whoever allocates, updates or deallocates it is told that
+    /// it is [`Busy`](AllocationError::Busy).)
     ///
     /// Any thread. Waits once at the gate, by the earliest first spike, and for memory that readers have pinned up to 20 ms in all, and as
     /// long again if there is not room for all; else as [`allocate_memory`](Self::allocate_memory), for each request.
     ///
     /// # Errors
-    /// In each answer, as [`allocate_memory`](Self::allocate_memory); with [`Busy`](AllocationError::Busy) none was served.
+    /// In each answer, as [`allocate_memory`](Self::allocate_memory). If one is [`Busy`](AllocationError::Busy) for want of a permit all
+    /// are, and none was served.
     pub fn batch_allocate_each(&self, requests: Vec<AllocationRequest>) -> Vec<Result<AllocationResult, AllocationError>> {
         let asked: Vec<_> = requests.iter().map(AllocationRequest::asked).collect();
         let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
@@ -325,7 +327,8 @@ impl MemoryAllocationService {
         // The region knows of so many at a time as there are records. First: who waits for one keeps no permit from others.
         let durable = self.durable.as_ref().filter(|_| all);
         let begun = durable.map(|durable| durable.begin(&earliest, self.admission_timeout)).transpose();
-        let begun = begun.map_err(|refused| AllocationError::Busy { permits: BATCHES, of_file: true, waited: refused.waited })?;
+        let begun =
+            begun.map_err(|refused| AllocationError::Busy { what: Occupied::FilePermits { permits: BATCHES, waited: refused.waited } })?;
         // Who need not wait need not know which spike is the earliest.
         let left = || self.admission_timeout.saturating_sub(since.elapsed());
         let permit = self.gate.try_enter().map_or_else(|| self.admit(earliest(), left()), Ok)?;

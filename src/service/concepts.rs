@@ -103,11 +103,12 @@ impl MemoryAllocationService {
     /// grows with the log.
     ///
     /// # Errors
-    /// [`AllocationError::NotFound`].
+    /// [`AllocationError::NotFound`]; [`Busy`](AllocationError::Busy) if a batch under way has allocated it, and may still undo that: it
+    /// is not waited for.
     pub fn deallocate_memory(&self, request: DeallocationRequest) -> Result<DeallocationResult, AllocationError> {
         let start = Instant::now();
         let id = request.concept_id;
-        let Some((pool, bytes)) = self.take_back(&id) else { return Err(AllocationError::NotFound { concept_id: id }) };
+        let (pool, bytes) = self.take_back(&id)?;
         self.pools[pool].count_deallocation();
         let deallocation_time = start.elapsed();
         let pool_id = self.pools[pool].concept_type().to_string();
@@ -116,15 +117,15 @@ impl MemoryAllocationService {
 
     /// Frees a concept's memory, if it is allocated, and not by a batch that may still be undone. Its pool and the bytes that were
     /// charged; the caller counts it.
-    pub(super) fn take_back(&self, concept_id: &str) -> Option<(usize, u64)> {
-        let node = self.registry.find(concept_id)?;
-        let mut state = node.lock()?;
-        if self.batches.has(state.batch) {
-            return None;
-        }
-        let (pool, bytes) = self.vacate(&node, &state)?;
+    fn take_back(&self, concept_id: &str) -> Result<(usize, u64), AllocationError> {
+        let not_found = || AllocationError::NotFound { concept_id: concept_id.to_owned() };
+        let node = self.registry.find(concept_id).ok_or_else(not_found)?;
+        let mut state = node.lock().ok_or_else(not_found)?;
+        let slot = node.block().map(Slot::at).ok_or_else(not_found)?;
+        self.stands(concept_id, &state)?;
+        let (pool, bytes) = self.vacate(&node, &state, slot);
         self.forget_edges(&node, &mut state);
-        Some((pool, bytes))
+        Ok((pool, bytes))
     }
 
     /// Forgets the edges of a node that has no block, and buries it.
@@ -157,21 +158,21 @@ impl MemoryAllocationService {
         if let Some(node) = self.registry.find(request.concept_id)
             && let Some(mut state) = node.lock()
             && state.batch == batch
-            && self.vacate(&node, &state).is_some()
+            && let Some(slot) = node.block().map(Slot::at)
         {
+            self.vacate(&node, &state, slot);
             self.abandon(&node, &mut state, request, learnt);
         }
     }
 
-    /// Gives the memory of a node's concept back, if it is allocated. Its pool and the bytes that were charged.
-    fn vacate(&self, node: &Node, state: &MutexGuard<State>) -> Option<(usize, u64)> {
-        let slot = Slot::at(node.block()?);
+    /// Gives a node's slot back. Its pool and the bytes that were charged.
+    fn vacate(&self, node: &Node, state: &MutexGuard<State>, slot: Slot) -> (usize, u64) {
         node.set_block(state, None);
         let (pool, bytes) = (usize::from(state.pool), state.bytes);
         self.pools[pool].refund(bytes);
         self.churn.fetch_add(1, Relaxed);
         self.discard(slot);
-        Some((pool, bytes))
+        (pool, bytes)
     }
 
     /// Makes known that two concepts belong together: evidence for where maintenance puts them. An edge is

@@ -87,7 +87,7 @@ mod upkeep;
 #[cfg(not(loom))]
 pub use crate::guidance::{
     AllocationError, AllocationPriority, AllocationRequest, AllocationStrategyType, ConceptType, DeallocationRequest, MultiColumnProcessor,
-    ResourceRequirements, TtfsEncoding, TtfsIntegrationService, first_spike,
+    Occupied, ResourceRequirements, TtfsEncoding, TtfsIntegrationService, first_spike,
 };
 #[cfg(not(loom))]
 pub use crate::spike::SpikeTime;

@@ -84,9 +84,11 @@ pub struct DeallocationResult {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct AllocationMetrics {
-    /// Concepts allocated since open; updates and relocations are none.
+    /// Concepts allocated since open; updates and relocations are none. What a batch has allocated is counted when nothing can undo it any
+    /// more: mostly all at once, when the batch is over.
     pub total_allocations: u64,
-    /// Concepts that live, those that were there at open included: they, and all that was allocated, less all that was freed. What is
+    /// Concepts that live, those that were there at open included: they, and all that was allocated, less all that was freed. What a
+    /// batch under way has allocated is not in it before it is counted as allocated, though it can be read and is listed already. What is
     /// freed and allocated anew while the counters are read may be in it twice: then it is above what lived at any moment.
     pub active_allocations: u64,
     /// Mean time of an allocation, waiting included.

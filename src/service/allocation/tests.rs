@@ -15,17 +15,24 @@ fn what_no_want_of_memory_explains_is_told_as_it_is() {
     assert_eq!(refused(1, 2 << 20), Some(full));
 }
 
-/// Seen with: an update that does not ask for the batch.
+/// Seen with: an update that does not ask for the batch; what it has allocated not found, though it can be read; or told to exist, and to
+/// be updated or freed first.
 #[test]
-fn as_long_as_a_batch_may_be_undone_nobody_updates_or_frees_what_it_has_allocated() {
+fn as_long_as_a_batch_may_be_undone_what_it_has_allocated_can_be_read_and_is_busy_for_whoever_changes_it() {
     let service = MemoryAllocationService::open(AllocationServiceConfig { columns: 2, ..AllocationServiceConfig::default() }).unwrap();
-    service.allocate_memory(AllocationRequest::new("cat", ConceptType::ENTITY, "purrs")).unwrap();
+    let cat = || AllocationRequest::new("cat", ConceptType::ENTITY, "purrs");
+    service.allocate_memory(cat()).unwrap();
     let under_way = service.batches.begin();
     service.registry.find("cat").unwrap().lock().unwrap().batch = under_way.number;
-    assert!(matches!(service.update("cat", "sleeps"), Err(AllocationError::NotFound { .. })));
-    assert!(matches!(service.deallocate_memory("cat".into()), Err(AllocationError::NotFound { .. })));
+    let busy = AllocationError::Busy { what: Occupied::Concept { concept_id: "cat".to_owned() } };
+    assert_eq!(service.update("cat", "sleeps").unwrap_err(), busy);
+    assert_eq!(service.deallocate_memory("cat".into()).unwrap_err(), busy);
+    assert_eq!(service.allocate_memory(cat()).unwrap_err(), busy);
+    assert_eq!(service.batch_allocate_memory(vec![cat()]).unwrap_err(), busy);
+    assert_eq!(service.batch_allocate_each(vec![cat()])[0].as_ref().unwrap_err(), &busy);
     assert_eq!(&*service.read("cat").unwrap(), b"purrs");
     drop(under_way);
+    assert!(matches!(service.allocate_memory(cat()), Err(AllocationError::AlreadyExists { .. })));
     service.update("cat", "sleeps").unwrap();
     service.deallocate_memory("cat".into()).unwrap();
 }

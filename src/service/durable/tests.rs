@@ -236,7 +236,7 @@ fn who_waits_for_a_record_keeps_no_permit_from_others() {
 /// Seen with: the service's permits in the message, as if there were 256.
 #[test]
 fn where_the_records_of_batches_are_taken_the_error_says_so_and_only_batches_wait() {
-    use crate::guidance::AllocationError;
+    use crate::guidance::{AllocationError, Occupied};
     let path = file("records-taken");
     let config = AllocationServiceConfig {
         path: Some(path.clone()),
@@ -250,7 +250,7 @@ fn where_the_records_of_batches_are_taken_the_error_says_so_and_only_batches_wai
     let begun: Vec<_> = (0..BATCHES).map(|_| durable.begin(|| SpikeTime::NONE, Duration::ZERO).unwrap()).collect();
     let batch = |id: &str| vec![AllocationRequest::new(id, ConceptType::ENTITY, "purrs")];
     let refused = service.batch_allocate_memory(batch("cat")).unwrap_err();
-    assert_eq!(refused, AllocationError::Busy { permits: BATCHES, of_file: true, waited: Duration::ZERO });
+    assert_eq!(refused, AllocationError::Busy { what: Occupied::FilePermits { permits: BATCHES, waited: Duration::ZERO } });
     assert!(service.batch_allocate_each(batch("cat"))[0].is_ok());
     drop(begun);
     service.batch_allocate_memory(batch("feline")).unwrap();
