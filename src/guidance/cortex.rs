@@ -284,6 +284,11 @@ impl Cortex {
         self.removed.lock().contains(&concept)
     }
 
+    /// Whether a plan that is carried out means this concept: not if it came since, with the number of another.
+    pub(crate) fn is_planned(&self, concept: u32) -> bool {
+        self.homes.was_seen(concept)
+    }
+
     fn step_removed(&self, concept: u32) -> Step {
         if self.homes.column(concept) != NOWHERE {
             // It has come again: its edges are its own.

@@ -17,6 +17,7 @@
 //! Invariants
 //! - **D1** a column's count is the number of concepts whose home it is, and of claims in flight.
 //! - **D2** [`Homes::try_enter`] leaves no column above the limit that held when it looked.
+//! - **D3** a number that [was seen](Homes::was_seen) is still the concept's that it was then: whoever comes is unseen.
 
 use core::alloc::Layout;
 use std::sync::OnceLock;
@@ -40,7 +41,10 @@ const HALL: u32 = 9;
 const HALLS: u32 = 9;
 const _: () = assert!(1 << (SHELF + HALL + HALLS) == CONCEPTS);
 
-/// One more than the column of each concept, or 0.
+/// Set in a concept's home once a plan has seen it there. There are fewer columns.
+const SEEN: u32 = 1 << 31;
+
+/// One more than the column of each concept, or 0; and [`SEEN`].
 type Shelf = Box<[AtomicU32]>;
 /// Made when a concept first needs it.
 type Lazily<T> = Box<[OnceLock<T>]>;
@@ -58,6 +62,13 @@ pub(crate) struct Homes {
     live: AtomicU32,
     /// One more than the highest number that ever had a home.
     numbers: AtomicU32,
+    /// Concepts that [were seen](Self::was_seen) and went; it begins anew with 0.
+    gone: AtomicU32,
+}
+
+/// What a home says.
+const fn column_of(home: u32) -> u32 {
+    (home & !SEEN).wrapping_sub(1)
 }
 
 fn lazily<T>(count: u32) -> Lazily<T> {
@@ -73,7 +84,7 @@ impl Homes {
     /// Nobody lives in any of `columns` columns. The layout of what there is no host memory for is an error.
     pub(crate) fn try_new(columns: u32) -> Result<Self, Layout> {
         let loads = list_of(columns.max(1), || AtomicU32::new(0))?;
-        Ok(Self { halls: lazily(HALLS), loads, live: AtomicU32::new(0), numbers: AtomicU32::new(0) })
+        Ok(Self { halls: lazily(HALLS), loads, live: AtomicU32::new(0), numbers: AtomicU32::new(0), gone: AtomicU32::new(0) })
     }
 
     /// Columns there are.
@@ -89,6 +100,11 @@ impl Homes {
     /// One more than the highest number that ever had a home.
     pub(crate) fn numbers(&self) -> u32 {
         self.numbers.load(Relaxed)
+    }
+
+    /// Concepts that [were seen](Self::was_seen) and went; it begins anew with 0.
+    pub(crate) fn gone(&self) -> u32 {
+        self.gone.load(Relaxed)
     }
 
     /// Concepts in `column`.
@@ -127,7 +143,23 @@ impl Homes {
     pub(crate) fn column(&self, concept: u32) -> u32 {
         let (hall, shelf, place) = address(concept);
         let shelf = self.halls.get(hall).and_then(OnceLock::get).and_then(|hall| hall[shelf].get());
-        shelf.map_or(NOWHERE, |shelf| shelf[place].load(Relaxed).wrapping_sub(1))
+        shelf.map_or(NOWHERE, |shelf| column_of(shelf[place].load(Relaxed)))
+    }
+
+    /// The same, and from now on the concept [was seen](Self::was_seen).
+    pub(crate) fn see(&self, concept: u32) -> u32 {
+        let (hall, shelf, place) = address(concept);
+        let Some(shelf) = self.halls.get(hall).and_then(OnceLock::get).and_then(|hall| hall[shelf].get()) else { return NOWHERE };
+        let home = shelf[place].load(Relaxed);
+        // Who goes at this moment takes the mark along (D3).
+        column_of(if home & SEEN == 0 { shelf[place].fetch_or(SEEN, Relaxed) } else { home })
+    }
+
+    /// Whether it was [seen](Self::see) since it came, however often it has moved: if not, the number was another's then, or nobody's (D3).
+    pub(crate) fn was_seen(&self, concept: u32) -> bool {
+        let (hall, shelf, place) = address(concept);
+        let shelf = self.halls.get(hall).and_then(OnceLock::get).and_then(|hall| hall[shelf].get());
+        shelf.is_some_and(|shelf| shelf[place].load(Relaxed) & SEEN != 0)
     }
 
     /// The column that `column` takes the place of. `concept` is below [`CONCEPTS`].
@@ -135,9 +167,12 @@ impl Homes {
         let (hall, shelf, place) = address(concept);
         let hall = self.halls[hall].get_or_init(|| lazily(HALL));
         let shelf = hall[shelf].get_or_init(|| (0..1 << SHELF).map(|_| AtomicU32::new(0)).collect());
+        // Who changes a home is the only one to, but may be seen meanwhile, and then was not.
+        let home = shelf[place].load(Relaxed);
+        let seen = if column == NOWHERE || column_of(home) == NOWHERE { 0 } else { home & SEEN };
         // Acquire and release: who takes a home away sees the count that it was entered with, so that no
         // count falls below 0 on the way.
-        shelf[place].swap(column.wrapping_add(1), AcqRel).wrapping_sub(1)
+        column_of(shelf[place].swap(column.wrapping_add(1) | seen, AcqRel))
     }
 
     /// Makes `column` the home of a concept if it has room, counted with this concept (D2), or is its home.
@@ -185,8 +220,10 @@ impl Homes {
         if self.column(concept) == NOWHERE {
             return;
         }
+        let was_seen = self.was_seen(concept);
         let old = self.set(concept, NOWHERE);
         if old != NOWHERE {
+            self.gone.fetch_add(u32::from(was_seen), Relaxed);
             self.loads[old as usize].fetch_sub(1, Relaxed);
             self.live.fetch_sub(1, Relaxed);
         }

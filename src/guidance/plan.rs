@@ -25,8 +25,7 @@
 //! concepts are now is one of them.
 //!
 //! Concepts that come while a plan is made are not in it. Those that go are passed over when it is
-//! carried out. If another takes the number of one that went, it may be moved to where that one should
-//! have gone: a worse place, not a wrong one.
+//! carried out, and so is who has the number of one that went ([`Homes::was_seen`]).
 //!
 //! Invariants
 //! - **W1** `loads` is the weight of each column's nodes, on every level.
@@ -282,7 +281,7 @@ impl Plan {
         let lowest = &mut self.levels[0].column;
         let end = numbers.min(lowest.len() + STROKE);
         for concept in lowest.len()..end {
-            let column = homes.column(concept as u32);
+            let column = homes.see(concept as u32);
             lowest.push(column);
             self.kept.push(column);
             if column != NOWHERE {

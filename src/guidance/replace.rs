@@ -16,6 +16,11 @@
 //!   each concept once all edges are new, and as many fewer as fewer are. All moves are paid from it; what
 //!   saves more is carried out though it is used up.
 //!
+//! - A plan of which an eighth of the concepts has gone is given up, however far it is: what it says of the others is as old, and of
+//!   those that came since it says nothing. Then what has changed meanwhile is visited, so that something is done although concepts may
+//!   be replaced faster than plans are made; and then all is planned anew. Who came with the number of one that went is not moved by a
+//!   plan.
+//!
 //! A step only says what to move. The caller moves it, or does not, and may say of whom it could not move that they
 //! [stay](Replacement::stays).
 //!
@@ -32,7 +37,7 @@
 //! follows an immovable neighbour, which then does not go, comes to lie worse, and has to come back for ever. So if only some of a
 //! group have moved, the others are known to stay: from then on they join no group. (Then all of it are to be visited again.) Who
 //! stays may move again when evidence has changed somewhere, or by a plan. A plan is made once for what has changed, and moves each
-//! concept once at most.
+//! concept once at most; it is given up only because of what changes from outside.
 //!
 //! **Bound.** A concept is queued once at a time. A step reads at most [`STEP_TIES`] ties and looks at each column once.
 
@@ -48,6 +53,8 @@ use crate::guidance::trim::Trim;
 
 /// Everything is planned anew when one of so many edges changed since the last plan.
 const REPLAN: u64 = 8;
+/// A plan is given up once one of so many of its concepts has gone.
+const OUTDATED: u64 = 8;
 /// Concepts of one move at most.
 const MOVED: usize = 64;
 /// Ties that one step reads at most.
@@ -88,6 +95,16 @@ enum Phase {
     Plan(Box<Plan>),
     Trim(Box<Trim>),
     Carry(Box<Carry>),
+}
+
+/// What is to come because a plan was given up.
+#[derive(PartialEq, Eq)]
+enum Redo {
+    Nothing,
+    /// What has changed is visited, and then all is planned anew.
+    Visits,
+    /// All is planned anew.
+    Plan,
 }
 
 /// A plan that is being carried out.
@@ -201,6 +218,9 @@ pub(crate) struct Replacement {
     staying: HashSet<u32>,
     /// The graph's changes and the number of concepts when the last plan was begun.
     planned_at: (u64, u32),
+    /// How many had [gone](Homes::gone) by then.
+    gone_before: u32,
+    redo: Redo,
     /// Moves that plans may make for less than an edge for eight.
     credit: u64,
     row: Vec<Tie>,
@@ -217,6 +237,8 @@ impl Replacement {
             proposed: None,
             staying: HashSet::new(),
             planned_at: (0, 0),
+            gone_before: 0,
+            redo: Redo::Nothing,
             credit: 0,
             row: Vec::with_capacity(AROUND),
             read: 0,
@@ -235,6 +257,11 @@ impl Replacement {
 
     /// Does a bounded piece of work.
     pub(crate) fn step(&mut self, graph: &Graph, homes: &Homes) -> Step {
+        if matches!(self.phase, Phase::Plan(_) | Phase::Trim(_) | Phase::Carry(_)) && self.is_outdated(homes) {
+            self.phase = Phase::Idle;
+            self.redo = Redo::Visits;
+            return Step::Worked;
+        }
         match &mut self.phase {
             Phase::Idle => self.look(graph, homes, 0),
             Phase::Look(shard) => {
@@ -265,6 +292,11 @@ impl Replacement {
         }
     }
 
+    /// Whether one of [`OUTDATED`] of the plan's concepts has gone.
+    fn is_outdated(&self, homes: &Homes) -> bool {
+        u64::from(homes.gone().wrapping_sub(self.gone_before)) * OUTDATED > u64::from(self.planned_at.1)
+    }
+
     /// A move is paid for.
     fn pay(&mut self, group: Move) -> Step {
         self.credit = self.credit.saturating_sub(group.concepts.len() as u64);
@@ -293,9 +325,12 @@ impl Replacement {
 
     fn decide(&mut self, graph: &Graph, homes: &Homes) -> Step {
         let now = (graph.changes(), homes.live());
-        let many = (now.0 - self.planned_at.0) * REPLAN > graph.edges();
+        let many = self.redo != Redo::Nothing || (now.0 - self.planned_at.0) * REPLAN > graph.edges();
         let too_full = now != self.planned_at && homes.fullest() > homes.limit_of(now.1);
-        if many || too_full {
+        let has_visits = self.redo == Redo::Visits && !self.changed.concepts.is_empty();
+        if (many || too_full) && !has_visits {
+            self.redo = Redo::Nothing;
+            self.gone_before = homes.gone();
             self.changed = Queue::default();
             self.staying = HashSet::new();
             // The credit grows with the part of all edges that is new.
@@ -308,6 +343,9 @@ impl Replacement {
             self.phase = Phase::Idle;
             return Step::Idle;
         } else {
+            if has_visits {
+                self.redo = Redo::Plan;
+            }
             self.staying = HashSet::new();
             self.phase = Phase::Visit;
         }
@@ -414,7 +452,7 @@ impl Carry {
                 self.first[column as usize] = self.chain[concept as usize];
                 work -= 1;
                 let home = homes.column(concept);
-                if home != NOWHERE && home != column {
+                if home != NOWHERE && home != column && homes.was_seen(concept) {
                     concepts.push(concept);
                 }
             }
@@ -439,7 +477,7 @@ impl Carry {
         let start = self.unsorted.saturating_sub(STROKE);
         for concept in (start..self.unsorted).rev() {
             let (planned, home) = (self.plan.columns()[concept], homes.column(concept as u32));
-            if planned != NOWHERE && home != NOWHERE && planned != home {
+            if planned != NOWHERE && home != NOWHERE && planned != home && homes.was_seen(concept as u32) {
                 self.movers += 1;
                 self.chain[concept] = std::mem::replace(&mut self.first[planned as usize], concept as u32);
             }

@@ -183,8 +183,8 @@ impl Trim {
         for concept in next..end {
             let (planned, mut home) = (self.plan.columns()[concept], homes.column(concept as u32));
             let mut after = NONE;
-            if planned == NOWHERE || home == NOWHERE {
-                // It came or went since the plan was begun.
+            if planned == NOWHERE || home == NOWHERE || !homes.was_seen(concept as u32) {
+                // It came or went since the plan was begun, or another has its number now.
                 home = NOWHERE;
             } else {
                 after = std::mem::replace(&mut self.first[planned as usize], concept as u32);

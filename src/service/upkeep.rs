@@ -167,7 +167,7 @@ impl MemoryAllocationService {
 
     fn step_place(&self, upkeep: &mut Upkeep, report: &mut MaintenanceReport) -> Went {
         if let Some((number, column)) = upkeep.moving.pop_front() {
-            if let Some(node) = self.registry.numbered(number) {
+            if let Some(node) = self.registry.numbered(number).filter(|_| self.cortex.is_planned(number)) {
                 let relocated = u64::from(self.relocate(&node, column, None));
                 upkeep.moved += relocated;
                 report.relocated += relocated;

@@ -48,6 +48,24 @@ fn counts_follow_homes() {
     assert!(homes.bytes() >= 12_000);
 }
 
+/// Seen with: the mark stays when a concept goes, or is gone when it moves.
+#[test]
+fn who_comes_with_the_number_of_one_that_was_seen_was_not() {
+    let homes = Homes::try_new(3).unwrap();
+    homes.enter(5, 2);
+    assert_eq!((homes.see(4), homes.see(5), homes.see(1 << 27), homes.was_seen(1 << 27)), (NOWHERE, 2, NOWHERE, false));
+    homes.enter(4, 1);
+    assert!(homes.was_seen(5) && !homes.was_seen(4), "nobody had the number 4 then");
+    homes.enter(5, 0);
+    assert!(homes.was_seen(5) && homes.column(5) == 0, "it has only moved");
+    homes.leave(4);
+    homes.leave(5);
+    assert_eq!((homes.column(5), homes.gone()), (NOWHERE, 1));
+    homes.enter(5, 0);
+    assert!(!homes.was_seen(5) && homes.see(5) == 0 && homes.was_seen(5), "D3");
+    assert_eq!([0, 1, 2].map(|column| homes.load(column)), [1, 0, 0], "D1");
+}
+
 #[test]
 fn a_column_takes_no_more_than_a_tenth_above_the_mean() {
     let homes = Homes::try_new(8).unwrap();

@@ -184,6 +184,10 @@ fn who_has_come_or_gone_since_is_left_alone() {
     (0..1000).for_each(|concept| homes.leave(concept));
     homes.enter(2000, 1);
     graph.link(2000, 1100);
+    // With numbers of some who went. They have nobody, and would stay if they were meant.
+    (0..100).for_each(|concept| homes.enter(concept, 2));
+    let before = plan.columns()[0];
     let (plan, _) = trimmed(&graph, &homes, plan, 2000);
     assert_eq!(plan.columns().len(), 1200);
+    assert!((0..100).all(|concept| plan.columns()[concept] == before), "{:?}", &plan.columns()[..100]);
 }

@@ -56,6 +56,32 @@ fn maintenance_notices_that_spans_are_scarce_no_more() {
     assert!(tries(&service, "other", 1 - column).is_some_and(|tries| tries <= 4));
 }
 
+/// Seen with: whoever has the number is moved.
+#[test]
+fn a_plan_does_not_move_who_came_with_the_number_of_another() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 2, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    let allocate = |id: &str| service.allocate_memory(AllocationRequest::new(id, ConceptType::ENTITY, "purrs")).unwrap();
+    let number = |id: &str| service.registry.find(id).unwrap().number;
+    let moves = |id: &str| {
+        let before = service.column_of(id).unwrap();
+        let mut upkeep = Upkeep { moving: [(number(id), 1 - before)].into(), ..Upkeep::default() };
+        assert!(service.step_place(&mut upkeep, &mut MaintenanceReport::default()) == Went::More && upkeep.moving.is_empty());
+        service.column_of(id).unwrap() != before
+    };
+    allocate("cat");
+    allocate("feline");
+    service.link("cat", "feline").unwrap();
+    // A plan has seen them.
+    settle(&service);
+    assert!(moves("cat"));
+    let old = number("cat");
+    service.deallocate_memory("cat".into()).unwrap();
+    allocate("dog");
+    assert_eq!(number("dog"), old);
+    assert!(!moves("dog"));
+}
+
 #[test]
 fn a_pool_is_charged_for_the_slot_that_a_move_leads_to() {
     let service = emptied();
