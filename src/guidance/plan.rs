@@ -20,6 +20,10 @@
 //! leaves follow their hub in the plan, as many as a column of the mean has room for, and each star is a
 //! cluster. Columns that are too full then give stars up as they give up anything.
 //!
+//! **Who knows nobody** has no reason to lie anywhere, but takes the room of those who have one. If it is one concept in
+//! [`LONELY`] and more, they are left out, and come in when the others have their places: each in its column if there is room,
+//! else where there is least.
+//!
 //! Refining visits each node of a level alone, and then each with its group until nothing moves
 //! ([`group`](crate::guidance::group)). Cycles go on while they pay; the best plan counts, and where
 //! concepts are now is one of them.
@@ -28,7 +32,7 @@
 //! carried out, and so is who has the number of one that went ([`Homes::was_seen`]).
 //!
 //! Invariants
-//! - **W1** `loads` is the weight of each column's nodes, on every level.
+//! - **W1** `loads` is the weight of each column's nodes, on every level; who is left out is planned for no column.
 //! - **W2** no column above the limit grows but by leaves that follow their hub, and the lowest level leaves
 //!   none above it.
 
@@ -48,6 +52,8 @@ const WORTH_WHILE: u64 = 100;
 pub(crate) const MOVERS_FOR_AN_EDGE: u64 = 8;
 /// Stars are gathered if one in so many edges that are cut leads to a leaf; else it would be a cycle for little.
 const STRAYS: u64 = 4;
+/// Concepts without ties are left out if they are one in so many at least; for fewer the slack of columns has room.
+const LONELY: usize = 16;
 /// Levels at most.
 const LEVELS: usize = 12;
 /// A level of at most so many nodes for each column is not made coarser,
@@ -65,6 +71,8 @@ enum Phase {
     Gather(usize),
     /// How good is the plan? The next concept, the next of its ties, and what those so far said.
     Measure(usize, usize, Worth),
+    /// Who knows nobody is left out: the next of them.
+    LeaveOut(usize),
     /// Leaves follow their hubs: is this one?
     Stars(usize),
     Coarsen(Box<Coarsening>),
@@ -75,6 +83,10 @@ enum Phase {
     Keep(usize),
     /// The best plan is taken up again.
     Restore(usize),
+    /// Those who were left out stay where there is room for them,
+    Stay(usize),
+    /// and the others go where there is less than the mean: the next of them, and of these columns.
+    Fill(usize, usize),
     Done,
 }
 
@@ -108,6 +120,9 @@ pub(crate) struct Plan {
     stars: BTreeMap<u32, u32>,
     /// Leaves elsewhere.
     strays: u64,
+    /// Concepts without ties, where each is, and whether they are left out.
+    lonely: Vec<(u32, u32)>,
+    left_out: bool,
     /// Concepts at the bottom.
     levels: Vec<Level>,
     /// The columns of the best plan so far, at first where concepts are.
@@ -182,6 +197,8 @@ impl Plan {
             gathers: false,
             stars: BTreeMap::new(),
             strays: 0,
+            lonely: Vec::with_capacity(numbers),
+            left_out: false,
             levels: vec![Level::lowest(numbers)],
             kept: Vec::with_capacity(numbers),
             best: Worth::default(),
@@ -256,12 +273,15 @@ impl Plan {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Gather(numbers) => self.gather(homes, numbers),
             Phase::Measure(next, tie, worth) => self.measure(graph, (next, tie, worth), read),
+            Phase::LeaveOut(next) => self.leave_out(graph, next),
             Phase::Stars(next) => self.gather_stars(graph, next),
             Phase::Coarsen(coarsening) => self.coarsen(graph, coarsening, read),
             Phase::Refine(stage) => self.refine(graph, stage, search, read),
             Phase::Follow(next) => self.follow(next),
             Phase::Keep(next) => self.keep(graph, next),
             Phase::Restore(next) => self.restore(graph, next),
+            Phase::Stay(next) => self.stay(next),
+            Phase::Fill(next, turn) => self.fill(next, turn),
             Phase::Done => return false,
         };
         true
@@ -273,8 +293,8 @@ impl Plan {
 
     /// Nodes of the top level that are somewhere.
     fn nodes(&self) -> usize {
-        // On the lowest level these are the concepts; on the others there are no more than those.
-        self.levels[self.top()].len().min(self.concepts as usize)
+        // On the lowest level these are the concepts with ties; on the others there are no more than those.
+        self.levels[self.top()].len().min(self.tied() as usize)
     }
 
     fn gather(&mut self, homes: &Homes, numbers: usize) -> Phase {
@@ -312,6 +332,9 @@ impl Plan {
                 work += self.row.len();
                 if self.cycle == 0 && !self.gathers && tie == 0 {
                     self.count_leaf(graph, column);
+                    if self.row.is_empty() {
+                        self.lonely.push((concept as u32, column));
+                    }
                 }
             }
             work += 1;
@@ -322,8 +345,12 @@ impl Plan {
         if concept < concepts {
             return Phase::Measure(concept, tie, worth);
         }
-        worth.excess = self.loads.iter().map(|&load| u64::from(load.saturating_sub(self.limit))).sum();
+        worth.excess = self.excess();
         self.measured(graph, worth)
+    }
+
+    fn excess(&self) -> u64 {
+        self.loads.iter().map(|&load| u64::from(load.saturating_sub(self.limit))).sum()
     }
 
     fn measured(&mut self, graph: &Graph, worth: Worth) -> Phase {
@@ -337,15 +364,74 @@ impl Plan {
         }
         if self.cycle == 0 {
             self.before = worth;
-            self.gathers = self.strays * 2 * STRAYS > worth.cut;
-            return if self.gathers { Phase::Stars(0) } else { self.begin_level(graph) };
+            self.left_out = self.lonely.len() * LONELY >= self.concepts as usize;
+            return if self.left_out { Phase::LeaveOut(0) } else { self.begin_cycles(graph) };
         }
         if worth >= before {
             self.best = before;
             return Phase::Restore(0);
         }
         let paid = worth.excess < before.excess || (before.cut - worth.cut) * WORTH_WHILE > before.cut;
-        if self.cycle < CYCLES && paid { Phase::Keep(0) } else { Phase::Done }
+        if self.cycle < CYCLES && paid { Phase::Keep(0) } else { Phase::Stay(0) }
+    }
+
+    fn begin_cycles(&mut self, graph: &Graph) -> Phase {
+        self.gathers = self.strays * 2 * STRAYS > self.before.cut;
+        if self.gathers { Phase::Stars(0) } else { self.begin_level(graph) }
+    }
+
+    fn leave_out(&mut self, graph: &Graph, next: usize) -> Phase {
+        let end = self.lonely.len().min(next + STROKE);
+        for &(concept, column) in &self.lonely[next..end] {
+            self.levels[0].column[concept as usize] = NOWHERE;
+            self.kept[concept as usize] = NOWHERE;
+            self.loads[column as usize] -= 1;
+        }
+        if end < self.lonely.len() {
+            return Phase::LeaveOut(end);
+        }
+        self.best.excess = self.excess();
+        self.begin_cycles(graph)
+    }
+
+    fn stay(&mut self, next: usize) -> Phase {
+        if !self.left_out {
+            return Phase::Done;
+        }
+        let end = self.lonely.len().min(next + STROKE);
+        for &(concept, column) in &self.lonely[next..end] {
+            if self.loads[column as usize] < self.limit {
+                self.levels[0].column[concept as usize] = column;
+                self.loads[column as usize] += 1;
+            }
+        }
+        if end < self.lonely.len() { Phase::Stay(end) } else { Phase::Fill(0, 0) }
+    }
+
+    /// The mean of all, times the columns, is room for all.
+    fn fill(&mut self, next: usize, mut turn: usize) -> Phase {
+        let mean = self.concepts.div_ceil(self.loads.len() as u32);
+        let end = self.lonely.len().min(next + STROKE);
+        for &(concept, _) in &self.lonely[next..end] {
+            let planned = &mut self.levels[0].column[concept as usize];
+            if *planned == NOWHERE {
+                while self.loads[turn] >= mean {
+                    turn += 1;
+                }
+                *planned = turn as u32;
+                self.loads[turn] += 1;
+            }
+        }
+        if end < self.lonely.len() {
+            return Phase::Fill(end, turn);
+        }
+        self.best.excess = self.excess();
+        Phase::Done
+    }
+
+    /// Concepts that are not left out.
+    fn tied(&self) -> u32 {
+        self.concepts - if self.left_out { self.lonely.len() as u32 } else { 0 }
     }
 
     fn keep(&mut self, graph: &Graph, next: usize) -> Phase {
@@ -370,7 +456,7 @@ impl Plan {
         } else if self.cycle == 0 {
             self.begin_level(graph)
         } else {
-            Phase::Done
+            Phase::Stay(0)
         }
     }
 
@@ -425,7 +511,8 @@ impl Plan {
         if nodes > FEW.max(self.loads.len() * COLUMN_NODES) && self.levels.len() < LEVELS {
             let star = if self.gathers { self.star() } else { 0 };
             let top = self.top();
-            let coarsening = Coarsening::new(graph, &mut self.levels[top], nodes, self.concepts, self.limit);
+            let concepts = self.tied();
+            let coarsening = Coarsening::new(graph, &mut self.levels[top], nodes, concepts, self.limit);
             Phase::Coarsen(Box::new(coarsening.with_stars(star)))
         } else {
             self.begin_stage(0)
@@ -526,7 +613,8 @@ impl Plan {
         let levels: usize = self.levels.iter().map(Level::bytes).sum();
         let coarsening = if let Phase::Coarsen(coarsening) = &self.phase { coarsening.bytes() } else { 0 };
         let words = self.loads.capacity() + self.spare.capacity() + self.kept.capacity() + 2 * self.queued.capacity();
-        levels + coarsening + words * size_of::<u32>() + self.stars.len() * 2 * size_of::<(u32, u32)>()
+        let lonely = self.lonely.len() * size_of::<(u32, u32)>();
+        levels + coarsening + lonely + words * size_of::<u32>() + self.stars.len() * 2 * size_of::<(u32, u32)>()
     }
 }
 

@@ -88,6 +88,36 @@ fn too_full_columns_are_emptied_even_of_what_has_no_edges() {
     assert!(plan.loads.iter().all(|&load| load <= homes.limit_of(1000)), "W2: {:?}", plan.loads);
 }
 
+/// Two communities of 300 and 1,400 concepts that know nobody, dealt out over four columns: neither has room anywhere, unless others go.
+/// Seen with: nobody is left out; who was left out does not stay where there is room.
+#[test]
+fn who_knows_nobody_makes_room_and_stays_where_there_is_any() {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(4).unwrap());
+    for concept in 0..2000 {
+        homes.enter(concept, concept % 4);
+        for step in [1, 5, 7, 11].iter().filter(|_| concept < 600) {
+            graph.link(concept, concept / 300 * 300 + (concept + step) % 300);
+        }
+    }
+    let (plan, _) = made(&graph, &homes);
+    assert_eq!(cut(&graph, &plan), 0);
+    let mut loads = vec![0; 4];
+    plan.columns().iter().for_each(|&column| loads[column as usize] += 1);
+    assert_eq!(loads, plan.loads, "W1");
+    assert!(loads.iter().all(|&load| load <= homes.limit_of(2000)), "W2: {loads:?}");
+    let moved = (600..2000).filter(|&concept| plan.columns()[concept as usize] != homes.column(concept)).count();
+    assert_eq!(moved, 2 * (300 + 350 - 550), "of those who know nobody");
+}
+
+#[test]
+fn few_who_know_nobody_are_planned_for_as_all_others() {
+    let (graph, homes) = scattered(100, 8);
+    (1000..1066).for_each(|concept| homes.enter(concept, 0));
+    assert!(!made(&graph, &homes).0.left_out);
+    homes.enter(1066, 0);
+    assert!(made(&graph, &homes).0.left_out);
+}
+
 /// `hubs` hubs in a ring, all in column 0, and of each so many leaves, dealt out over `columns` columns.
 fn stars(hubs: u32, leaves: u32, columns: u32) -> (Graph, Homes) {
     let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(columns).unwrap());
