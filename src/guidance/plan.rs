@@ -24,6 +24,10 @@
 //! [`LONELY`] and more, they are left out, and come in when the others have their places: each in its column if there is room,
 //! else where there is least.
 //!
+//! **Spread.** Where all columns in use are full and others empty, nothing can move but into an empty one, at a loss. So, once, a cycle
+//! begins with that: empty columns take nodes of the others, up to the mean. Then there is room everywhere, and refining mends what was
+//! torn.
+//!
 //! Refining visits each node of a level alone, and then each with its group until nothing moves
 //! ([`group`](crate::guidance::group)). Cycles go on while they pay; the best plan counts, and where
 //! concepts are now is one of them.
@@ -44,7 +48,7 @@ use crate::guidance::homes::{Homes, NOWHERE};
 use crate::guidance::level::{Coarsening, Level, STROKE, is_hub};
 use crate::guidance::net::{Net, Tie};
 
-/// Times that the levels are gone up and down at most,
+/// Times that the levels are gone up and down at most, and once less after a spread,
 const CYCLES: u32 = 4;
 /// as long as each leaves fewer edges cut, by more than one of so many.
 const WORTH_WHILE: u64 = 100;
@@ -52,6 +56,8 @@ const WORTH_WHILE: u64 = 100;
 pub(crate) const MOVERS_FOR_AN_EDGE: u64 = 8;
 /// Stars are gathered if one in so many edges that are cut leads to a leaf; else it would be a cycle for little.
 const STRAYS: u64 = 4;
+/// Columns that are used are tight if together they are filled to so many parts of one more.
+const TIGHT: u64 = 7;
 /// Concepts without ties are left out if they are one in so many at least; for fewer the slack of columns has room.
 const LONELY: usize = 16;
 /// Levels at most.
@@ -76,6 +82,8 @@ enum Phase {
     /// Leaves follow their hubs: is this one?
     Stars(usize),
     Coarsen(Box<Coarsening>),
+    /// Empty columns take something of the others: the next node, and the next of these columns.
+    Spread(usize, usize),
     Refine(Stage),
     /// The level below takes over the columns of the top level.
     Follow(usize),
@@ -87,6 +95,15 @@ enum Phase {
     Stay(usize),
     /// and the others go where there is less than the mean: the next of them, and of these columns.
     Fill(usize, usize),
+    Done,
+}
+
+/// Whether a spread has been made.
+#[derive(PartialEq, Eq)]
+enum Spreading {
+    NotYet,
+    /// This cycle begins with it.
+    Next,
     Done,
 }
 
@@ -116,6 +133,7 @@ pub(crate) struct Plan {
     cycle: u32,
     /// Whether this cycle gathers stars.
     gathers: bool,
+    spreading: Spreading,
     /// Leaves in the column of their hub, for each hub that has some elsewhere or there.
     stars: BTreeMap<u32, u32>,
     /// Leaves elsewhere.
@@ -195,6 +213,7 @@ impl Plan {
             phase: Phase::Gather(numbers),
             cycle: 0,
             gathers: false,
+            spreading: Spreading::NotYet,
             stars: BTreeMap::new(),
             strays: 0,
             lonely: Vec::with_capacity(numbers),
@@ -276,6 +295,7 @@ impl Plan {
             Phase::LeaveOut(next) => self.leave_out(graph, next),
             Phase::Stars(next) => self.gather_stars(graph, next),
             Phase::Coarsen(coarsening) => self.coarsen(graph, coarsening, read),
+            Phase::Spread(next, turn) => self.spread(next, turn),
             Phase::Refine(stage) => self.refine(graph, stage, search, read),
             Phase::Follow(next) => self.follow(next),
             Phase::Keep(next) => self.keep(graph, next),
@@ -372,7 +392,54 @@ impl Plan {
             return Phase::Restore(0);
         }
         let paid = worth.excess < before.excess || (before.cut - worth.cut) * WORTH_WHILE > before.cut;
-        if self.cycle < CYCLES && paid { Phase::Keep(0) } else { Phase::Stay(0) }
+        if self.cycle < CYCLES && paid || self.may_spread() { Phase::Keep(0) } else { Phase::Stay(0) }
+    }
+
+    /// Whether one more cycle begins with a spread: once, where columns are empty and the others have hardly any room.
+    fn may_spread(&mut self) -> bool {
+        let used = self.loads.iter().filter(|&&load| load > 0).count();
+        let tight = u64::from(self.tied()) * (TIGHT + 1) > u64::from(self.limit) * used as u64 * TIGHT;
+        let spreads = self.spreading == Spreading::NotYet && used < self.loads.len() && tight && self.best.cut > 0;
+        if spreads {
+            (self.spreading, self.cycle) = (Spreading::Next, 1);
+        }
+        spreads
+    }
+
+    fn spread(&mut self, next: usize, mut turn: usize) -> Phase {
+        let mean = self.tied().div_ceil(self.loads.len() as u32);
+        let top = self.top();
+        let level = &mut self.levels[top];
+        let end = level.len().min(next + STROKE);
+        for node in next..end {
+            let (from, weight) = (level.column[node], level.weight(node as u32));
+            if from == NOWHERE || self.loads[from as usize] <= mean {
+                continue;
+            }
+            while self.spare.get(turn).is_some_and(|&to| self.loads[to as usize] + weight > mean) {
+                turn += 1;
+            }
+            let Some(&to) = self.spare.get(turn) else { return self.begin_stage(0) };
+            level.column[node] = to;
+            self.loads[from as usize] -= weight;
+            self.loads[to as usize] += weight;
+        }
+        if end < level.len() { Phase::Spread(end, turn) } else { self.begin_stage(0) }
+    }
+
+    /// The top level is refined, after a spread if there is to be one.
+    fn begin_refining(&mut self) -> Phase {
+        if self.spreading == Spreading::Next {
+            self.spreading = Spreading::Done;
+            self.find_spare();
+            return Phase::Spread(0, 0);
+        }
+        self.begin_stage(0)
+    }
+
+    fn find_spare(&mut self) {
+        self.spare.clear();
+        self.spare.extend((0..self.loads.len() as u32).rev().filter(|&column| self.loads[column as usize] == 0));
     }
 
     fn begin_cycles(&mut self, graph: &Graph) -> Phase {
@@ -453,7 +520,7 @@ impl Plan {
         }
         if end < lowest.len() {
             Phase::Restore(end)
-        } else if self.cycle == 0 {
+        } else if self.cycle == 0 || self.may_spread() {
             self.begin_level(graph)
         } else {
             Phase::Stay(0)
@@ -515,7 +582,7 @@ impl Plan {
             let coarsening = Coarsening::new(graph, &mut self.levels[top], nodes, concepts, self.limit);
             Phase::Coarsen(Box::new(coarsening.with_stars(star)))
         } else {
-            self.begin_stage(0)
+            self.begin_refining()
         }
     }
 
@@ -528,7 +595,7 @@ impl Plan {
             self.levels.push(above);
             self.begin_level(graph)
         } else {
-            self.begin_stage(0)
+            self.begin_refining()
         }
     }
 
@@ -540,8 +607,7 @@ impl Plan {
         if let (Some(last), 1..) = (self.queued.last_mut(), nodes % 64) {
             *last = (1 << (nodes % 64)) - 1;
         }
-        self.spare.clear();
-        self.spare.extend((0..self.loads.len() as u32).rev().filter(|&column| self.loads[column as usize] == 0));
+        self.find_spare();
         Phase::Refine(Stage { number, next: 0, waiting: nodes, visits: nodes * VISITS })
     }
 

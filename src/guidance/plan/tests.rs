@@ -79,6 +79,28 @@ fn what_full_columns_have_parts_of_comes_together_in_an_empty_one() {
     assert!(plan.loads.iter().all(|&load| load <= 64), "W2: {:?}", plan.loads);
 }
 
+/// Two rows of 512, one after the other, each concept beside one of the other row: all that is near it there comes too late.
+/// Seen with: no spread.
+#[test]
+fn where_all_columns_in_use_are_full_the_empty_ones_are_begun_at_a_loss() {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(20).unwrap());
+    for concept in 0..1024 {
+        homes.enter(concept, concept / 64);
+        if concept % 512 > 0 {
+            graph.link(concept, concept - 1);
+        }
+        if concept >= 512 {
+            graph.link(concept, concept - 512);
+        }
+    }
+    let (plan, _) = made(&graph, &homes);
+    assert!(plan.cut_before() > 512 && cut(&graph, &plan) < 50, "{} to {}", plan.cut_before(), cut(&graph, &plan));
+    let mut loads = vec![0; 20];
+    plan.columns().iter().for_each(|&column| loads[column as usize] += 1);
+    assert_eq!(loads, plan.loads, "W1");
+    assert!(loads.iter().all(|&load| load <= 64), "W2: {loads:?}");
+}
+
 #[test]
 fn too_full_columns_are_emptied_even_of_what_has_no_edges() {
     let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(4).unwrap());
