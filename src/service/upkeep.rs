@@ -134,12 +134,18 @@ impl MemoryAllocationService {
             // It needs no memory; it could only fail if a block of the log were none.
             upkeep.untidied |= durable.compact(&self.arena, self.cortex.edges()).unwrap_or(false);
         }
-        // Nobody has the arena but us, and one thread at a time gets here: nobody else is at it.
-        let left = budget.saturating_sub(start.elapsed());
-        let (maintained, decommitted) = self.arena.maintain_and_count(left).unwrap_or((Maintained::All, 0));
-        report.decommitted_bytes += decommitted;
-        // What was given back after a round began may lie in columns that the round had passed.
-        report.more = more || maintained == Maintained::More || core::mem::take(&mut upkeep.untidied);
+        loop {
+            // Nobody has the arena but us, and one thread at a time gets here: nobody else is at it.
+            let left = budget.saturating_sub(start.elapsed());
+            let (maintained, decommitted) = self.arena.maintain_and_count(left).unwrap_or((Maintained::All, 0));
+            report.decommitted_bytes += decommitted;
+            // What was given back after a round began may lie in columns that the round had passed: then one more follows.
+            let again = !more && maintained == Maintained::All && core::mem::take(&mut upkeep.untidied);
+            report.more = more || maintained == Maintained::More || again;
+            if !again || start.elapsed() >= budget {
+                break;
+            }
+        }
         for pool in &self.pools {
             pool.shrink();
         }

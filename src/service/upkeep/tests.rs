@@ -257,6 +257,23 @@ fn in_every_other_call_what_others_need_comes_first() {
     assert!(ready() < before);
 }
 
+/// Seen with: the round that follows what was given back left to the next call.
+#[test]
+fn maintenance_without_a_limit_leaves_nothing_to_do() {
+    let config = AllocationServiceConfig { capacity_bytes: 8 << 20, columns: 8, ..AllocationServiceConfig::default() };
+    let service = MemoryAllocationService::open(config).unwrap();
+    for id in 0..1000 {
+        service.allocate_memory(AllocationRequest::new(id.to_string(), ConceptType::ENTITY, "x".repeat(3000))).unwrap();
+    }
+    settle(&service);
+    // Too few for a layout; in calls that begin with the arena, and in others.
+    for id in 0..4 {
+        service.deallocate_memory(id.to_string().into()).unwrap();
+        assert!(!service.maintain(Duration::MAX).more, "after the free of {id}");
+        assert_eq!(service.spare.given_back.load(Acquire), service.spare.discarded.load(Relaxed));
+    }
+}
+
 /// Seen with: what was not given back in time forgotten; the columns that its round had passed.
 #[test]
 fn once_maintenance_has_no_more_to_do_nothing_is_left_to_give_back_however_little_time_it_had() {
