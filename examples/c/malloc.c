@@ -34,8 +34,8 @@ extern void *__libc_memalign(size_t align, size_t size);
 extern void __libc_free(void *p);
 static size_t (*libc_usable_size)(void *p);
 
-static engram_arena *arena; /* NULL until it is open, and if it could not be opened */
-static char *start;         /* of its memory */
+static _Atomic(engram_arena *) arena; /* NULL until it is open, and if it could not be opened */
+static char *start;                   /* of its memory: there before the arena is */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t at_end; /* of a thread */
 
@@ -76,8 +76,8 @@ static void get_ready(void) {
   for (uint32_t index = 0; arena != NULL && column == NULL && index < COLUMNS; index++) {
     engram_column_acquire(arena, index, &column);
   }
-  if (column != NULL) {
-    pthread_setspecific(at_end, column);
+  if (column != NULL && pthread_setspecific(at_end, column) != 0) {
+    leave(column); /* Else nobody would give it back. */
   }
   readiness = READY;
   errno = error;
@@ -170,7 +170,7 @@ int posix_memalign(void **out, size_t align, size_t size) {
 }
 
 void *valloc(size_t size) { return memalign(4096, size); }
-void *pvalloc(size_t size) { return memalign(4096, (size + 4095) & ~(size_t)4095); }
+void *pvalloc(size_t size) { return memalign(4096, size <= SIZE_MAX - 4095 ? (size + 4095) & ~(size_t)4095 : size); }
 
 /* Gives back what nobody uses; what held columns keep stays with them. */
 int malloc_trim(size_t pad) {

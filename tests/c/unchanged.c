@@ -91,6 +91,12 @@ int main(void) {
   errno = 0;
   void *(*volatile calloc_unseen)(size_t, size_t) = calloc;
   CHECK(calloc_unseen(SIZE_MAX / 2, 3) == NULL && errno == ENOMEM);
+  errno = 0;
+  void *(*volatile pvalloc_unseen)(size_t) = pvalloc;
+  CHECK(pvalloc_unseen(SIZE_MAX - 10) == NULL && errno == ENOMEM);
+  void *const pages = pvalloc(4097);
+  CHECK(pages != NULL && (uintptr_t)pages % 4096 == 0 && malloc_usable_size(pages) >= 8192);
+  free(pages);
   void *dirty[4];
   for (size_t i = 0; i < 4; i++) {
     dirty[i] = malloc(5000);
