@@ -1,5 +1,5 @@
 //! Refuses what is not 64-bit, and gives the dynamic library its name: programs that are linked with it look for that one, not for the path
-//! by which the linker had it.
+//! by which the linker had it. A dynamic library that only uses the crate has a name of its own: cargo would hand it this one, too.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -7,7 +7,8 @@ fn main() {
     if target("POINTER_WIDTH") != "64" {
         println!("cargo::error=engram needs a 64-bit platform: an arena reserves up to 1 TiB of address space");
     }
-    if target("OS") == "linux" {
+    let is_built_itself = option_env!("CARGO_PRIMARY_PACKAGE").is_some();
+    if is_built_itself && target("OS") == "linux" {
         println!("cargo::rustc-link-arg-cdylib=-Wl,-soname,libengram.so");
     }
 }
