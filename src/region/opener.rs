@@ -10,8 +10,8 @@ use crate::sync::{AtomicPtr, AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ord
 
 /// The process that opened something. On Linux it is told by a page that the system hands a child as zeros (`MADV_WIPEONFORK`),
 /// whichever way it was forked: not by its number, which in a pid namespace of its own may be its parent's. By its number
-/// elsewhere, and where the system has no such pages (before Linux 4.14, and in qemu's user mode, which says that it has). What shares its parent's memory, as after `vfork`, is the same
-/// process here.
+/// elsewhere, and where the system has no such pages (before Linux 4.14, and in qemu's user mode, which says that it has). What shares its
+/// parent's memory, as after `vfork`, is the same process here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opener(u32);
 

@@ -66,9 +66,9 @@ impl ChunkMap {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A run of `spans` (1 to 64) free spans whose first place is a multiple of `align`: claims the
-    /// lowest of those at a multiple of `spans`, else the lowest. Returns its place and how many tries failed. Acquire: pairs with `give`, so that
-    /// what the last owner did to the span comes before what the new one does.
+    /// A run of `spans` (1 to 64) free spans whose first place is a multiple of `align`: claims the lowest of those at a multiple of
+    /// `spans`, else the lowest. Returns its place and how many tries failed. Acquire: pairs with `give`, so that what the last owner did
+    /// to the span comes before what the new one does.
     pub(crate) fn claim(&self, spans: u32, align: u32) -> (Option<u32>, u32) {
         for failed in 0..TRIES {
             if let Ok(place) = self.try_claim(spans, align) {
