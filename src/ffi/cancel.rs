@@ -5,7 +5,8 @@ use core::ffi::c_int;
 /// While it lives, the thread is not cancelled; who wants that waits until the call is over. The system would end the thread in the
 /// middle of what it was asked for, by an exception that must not pass through Rust: the process would abort.
 ///
-/// Each function that calls the system has one, but for those that take host memory alone, or wait for others: that cancels nobody.
+/// Each function that calls the system or the program has one, but for those that take host memory alone, or wait for others: that cancels
+/// nobody.
 pub(crate) struct Uncancelled {
     before: c_int,
 }

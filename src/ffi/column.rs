@@ -6,6 +6,7 @@ use core::ptr::{NonNull, null_mut};
 use super::alloc::block;
 use super::arena::{arena_of, engram_arena};
 use super::batch::{ENTRIES_MAX, slots, too_many};
+use super::cancel::Uncancelled;
 use super::status::{ENGRAM_OK, engram_status, fail};
 use crate::column::held::Handle;
 use crate::column::{Column, ColumnId};
@@ -208,6 +209,7 @@ pub unsafe extern "C" fn engram_column_walk(
     visit: Option<unsafe extern "C" fn(user: *mut c_void, block: *mut c_void, usable: usize) -> c_int>,
     user: *mut c_void,
 ) -> engram_status {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise.
     match unsafe { held_of(column) }.and_then(|column| visit.map(|visit| (column, visit)).ok_or(Error::Null("visit"))) {
         Ok((column, visit)) => {

@@ -37,6 +37,22 @@ static void verify_arena(void) { OK(engram_arena_verify(arena)); }
 
 static void maintain_arena(void) { CHECK(engram_maintain(arena, 1000000) >= 0); }
 
+static int visit(void *user, void *block, size_t usable) {
+  pthread_testcancel();
+  *(size_t *)user += block != NULL && usable >= 100;
+  return 0;
+}
+
+static void walk_column(void) {
+  engram_column *column;
+  OK(engram_column_acquire(arena, 0, &column));
+  CHECK(engram_column_alloc(column, 100, 0, ENGRAM_TTFS_NONE) != NULL);
+  size_t visited = 0;
+  OK(engram_column_walk(column, visit, &visited));
+  CHECK(visited == 1);
+  OK(engram_column_release(column));
+}
+
 static void close_arena(void) { OK(engram_arena_close(arena)); }
 
 static void open_service_in_file(void) {
@@ -77,6 +93,7 @@ static const struct {
     {"snapshot", copy_arena},
     {"verify", verify_arena},
     {"maintain", maintain_arena},
+    {"walk through a column", walk_column},
     {"close an arena", close_arena},
     {"open a service", open_service_in_file},
     {"allocate", allocate},
