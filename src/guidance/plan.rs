@@ -22,7 +22,7 @@
 //!
 //! **Who knows nobody** has no reason to lie anywhere, but takes the room of those who have one. If it is one concept in
 //! [`LONELY`] and more, they are left out, and come in when the others have their places: each in its column if there is room,
-//! else where there is least.
+//! else where there is least. That costs moves; if these make a plan too dear, one [of all](Plan::of_all) is tried.
 //!
 //! **Spread.** Where all columns in use are full and others empty, nothing can move but into an empty one, at a loss. So, once, a cycle
 //! begins with that: empty columns take nodes of the others, up to the mean. Then there is room everywhere, and refining mends what was
@@ -107,6 +107,16 @@ enum Spreading {
     Done,
 }
 
+/// Whether who knows nobody is left out.
+#[derive(PartialEq, Eq)]
+enum LeftOut {
+    Never,
+    No,
+    Yes,
+    /// And some of them have to make room.
+    Ousted,
+}
+
 /// What a plan is worth; less is better.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Worth {
@@ -140,7 +150,7 @@ pub(crate) struct Plan {
     strays: u64,
     /// Concepts without ties, where each is, and whether they are left out.
     lonely: Vec<(u32, u32)>,
-    left_out: bool,
+    left_out: LeftOut,
     /// Concepts at the bottom.
     levels: Vec<Level>,
     /// The columns of the best plan so far, at first where concepts are.
@@ -217,7 +227,7 @@ impl Plan {
             stars: BTreeMap::new(),
             strays: 0,
             lonely: Vec::with_capacity(numbers),
-            left_out: false,
+            left_out: LeftOut::No,
             levels: vec![Level::lowest(numbers)],
             kept: Vec::with_capacity(numbers),
             best: Worth::default(),
@@ -229,6 +239,16 @@ impl Plan {
             queued: Vec::new(),
             row: Vec::with_capacity(ROW_MOST),
         }
+    }
+
+    /// The same, but nobody is left out.
+    pub(crate) fn of_all(homes: &Homes) -> Self {
+        Self { left_out: LeftOut::Never, ..Self::new(homes) }
+    }
+
+    /// Whether some who know nobody have to make room for others.
+    pub(crate) fn ousts(&self) -> bool {
+        self.left_out == LeftOut::Ousted
     }
 
     /// Where each concept should live, by number; [`NOWHERE`] where there is none.
@@ -384,8 +404,11 @@ impl Plan {
         }
         if self.cycle == 0 {
             self.before = worth;
-            self.left_out = self.lonely.len() * LONELY >= self.concepts as usize;
-            return if self.left_out { Phase::LeaveOut(0) } else { self.begin_cycles(graph) };
+            if self.left_out == LeftOut::No && self.lonely.len() * LONELY >= self.concepts as usize {
+                self.left_out = LeftOut::Yes;
+                return Phase::LeaveOut(0);
+            }
+            return self.begin_cycles(graph);
         }
         if worth >= before {
             self.best = before;
@@ -462,7 +485,7 @@ impl Plan {
     }
 
     fn stay(&mut self, next: usize) -> Phase {
-        if !self.left_out {
+        if !self.leaves_out() {
             return Phase::Done;
         }
         let end = self.lonely.len().min(next + STROKE);
@@ -487,6 +510,7 @@ impl Plan {
                 }
                 *planned = turn as u32;
                 self.loads[turn] += 1;
+                self.left_out = LeftOut::Ousted;
             }
         }
         if end < self.lonely.len() {
@@ -496,9 +520,14 @@ impl Plan {
         Phase::Done
     }
 
+    /// Whether who knows nobody is left out.
+    fn leaves_out(&self) -> bool {
+        matches!(self.left_out, LeftOut::Yes | LeftOut::Ousted)
+    }
+
     /// Concepts that are not left out.
     fn tied(&self) -> u32 {
-        self.concepts - if self.left_out { self.lonely.len() as u32 } else { 0 }
+        self.concepts - if self.leaves_out() { self.lonely.len() as u32 } else { 0 }
     }
 
     fn keep(&mut self, graph: &Graph, next: usize) -> Phase {

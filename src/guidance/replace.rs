@@ -36,8 +36,8 @@
 //! that is above it. (In this case alone neighbours are to be visited again.) A gain is one of the whole group: a small concept that
 //! follows an immovable neighbour, which then does not go, comes to lie worse, and has to come back for ever. So if only some of a
 //! group have moved, the others are known to stay: from then on they join no group. (Then all of it are to be visited again.) Who
-//! stays may move again when evidence has changed somewhere, or by a plan. A plan is made once for what has changed, and moves each
-//! concept once at most; it is given up only because of what changes from outside.
+//! stays may move again when evidence has changed somewhere, or by a plan. A plan is made once for what has changed, or twice if the
+//! first one moves nobody, and moves each concept once at most; it is given up only because of what changes from outside.
 //!
 //! **Bound.** A concept is queued once at a time. A step reads at most [`STEP_TIES`] ties and looks at each column once.
 
@@ -283,7 +283,9 @@ impl Replacement {
             }
             Phase::Carry(carry) => match carry.step(homes) {
                 Step::Idle => {
-                    self.phase = Phase::Idle;
+                    // Without that others make room it may be cheap enough.
+                    let again = carry.plan.ousts() && !carry.is_agreed();
+                    self.phase = if again { Phase::Plan(Box::new(Plan::of_all(homes))) } else { Phase::Idle };
                     Step::Worked
                 }
                 Step::Move(group) => self.pay(group),
@@ -436,8 +438,7 @@ impl Carry {
     fn step(&mut self, homes: &Homes) -> Step {
         if self.unsorted > 0 {
             self.sort(homes);
-            let agreed = self.unsorted > 0 || self.movers as u64 <= self.allowance || self.plan.pays(self.movers);
-            return if agreed { Step::Worked } else { Step::Idle };
+            return if self.unsorted > 0 || self.is_agreed() { Step::Worked } else { Step::Idle };
         }
         let limit = homes.limit_of(homes.live());
         let mut work = STROKE;
@@ -470,6 +471,11 @@ impl Carry {
             return Step::Worked;
         }
         Step::Idle
+    }
+
+    /// Whether the plan is worth the moves of all who were sorted.
+    fn is_agreed(&self) -> bool {
+        self.movers as u64 <= self.allowance || self.plan.pays(self.movers)
     }
 
     /// Chains some of the concepts by the column that they should move to.

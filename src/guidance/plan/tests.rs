@@ -135,9 +135,9 @@ fn who_knows_nobody_makes_room_and_stays_where_there_is_any() {
 fn few_who_know_nobody_are_planned_for_as_all_others() {
     let (graph, homes) = scattered(100, 8);
     (1000..1066).for_each(|concept| homes.enter(concept, 0));
-    assert!(!made(&graph, &homes).0.left_out);
+    assert!(!made(&graph, &homes).0.leaves_out());
     homes.enter(1066, 0);
-    assert!(made(&graph, &homes).0.left_out);
+    assert!(made(&graph, &homes).0.leaves_out());
 }
 
 /// `hubs` hubs in a ring, all in column 0, and of each so many leaves, dealt out over `columns` columns.

@@ -335,3 +335,24 @@ fn who_stays_does_so_until_something_changes() {
     settle(&mut replacement, &graph, &homes, |_| true);
     assert_eq!(homes.column(pair[0]), homes.column(pair[1]));
 }
+
+/// A path of 1,000 in four columns, eight in each in turn, among 1,000 who know nobody. To gather it in two columns these would have to
+/// go, which is more than an edge for eight moves; to lie in four it is not. Seen with: nothing is tried but the first.
+#[test]
+fn where_it_is_too_dear_that_others_make_room_a_plan_does_without() {
+    let (graph, homes) = (Graph::new(GraphLimits::default()), Homes::try_new(4).unwrap());
+    for concept in 0..2000 {
+        homes.enter(concept, if concept < 1000 { concept / 8 % 4 } else { concept % 4 });
+        if (1..1000).contains(&concept) {
+            graph.link(concept, concept - 1);
+        }
+    }
+    let mut replacement = Replacement::new();
+    while !matches!(replacement.phase, Phase::Plan(_)) {
+        replacement.step(&graph, &homes);
+    }
+    replacement.credit = 0;
+    settle(&mut replacement, &graph, &homes, |_| true);
+    assert!(cut(&graph, &homes) < 20, "{} edges are cut", cut(&graph, &homes));
+    assert!((1000..2000).all(|concept| homes.column(concept) == concept % 4));
+}
