@@ -22,7 +22,7 @@
 //!
 //! **Who knows nobody** has no reason to lie anywhere, but takes the room of those who have one. If it is one concept in
 //! [`LONELY`] and more, they are left out, and come in when the others have their places: each in its column if there is room,
-//! else where there is least. That costs moves; if these make a plan too dear, one [of all](Plan::of_all) is tried.
+//! else where there is less than the mean. That costs moves; if these make a plan too dear, one [of all](Plan::of_all) is tried.
 //!
 //! **Spread.** Where all columns in use are full and others empty, nothing can move but into an empty one, at a loss. So, once, a cycle
 //! begins with that: empty columns take nodes of the others, up to the mean. Then there is room everywhere, and refining mends what was
@@ -48,7 +48,7 @@ use crate::guidance::homes::{Homes, NOWHERE};
 use crate::guidance::level::{Coarsening, Level, STROKE, is_hub};
 use crate::guidance::net::{Net, Tie};
 
-/// Times that the levels are gone up and down at most, and once less after a spread,
+/// Times that the levels are gone up and down at most, counted anew from a spread, which is the second,
 const CYCLES: u32 = 4;
 /// as long as each leaves fewer edges cut, by more than one of so many.
 const WORTH_WHILE: u64 = 100;

@@ -16,10 +16,10 @@
 //!   each concept once all edges are new, and as many fewer as fewer are. All moves are paid from it; what
 //!   saves more is carried out though it is used up.
 //!
-//! - A plan of which an eighth of the concepts has gone is given up, however far it is: what it says of the others is as old, and of
-//!   those that came since it says nothing. Then what has changed meanwhile is visited, so that something is done although concepts may
-//!   be replaced faster than plans are made; and then all is planned anew. Who came with the number of one that went is not moved by a
-//!   plan.
+//! - A plan of which an eighth of the concepts has gone, with as many edges, is given up, however far it is: what it says of the others
+//!   is as old, and of those that came since it says nothing. (Who went and knew nobody makes nothing old.) Then what has changed
+//!   meanwhile is visited, so that something is done although concepts may be replaced faster than plans are made; and then all is
+//!   planned anew. Who came with the number of one that went is not moved by a plan.
 //!
 //! A step only says what to move. The caller moves it, or does not, and may say of whom it could not move that they
 //! [stay](Replacement::stays).
@@ -53,7 +53,7 @@ use crate::guidance::trim::Trim;
 
 /// Everything is planned anew when one of so many edges changed since the last plan.
 const REPLAN: u64 = 8;
-/// A plan is given up once one of so many of its concepts has gone.
+/// A plan is given up once one of so many of its concepts has gone, and one of so many edges came or went.
 const OUTDATED: u64 = 8;
 /// Concepts of one move at most.
 const MOVED: usize = 64;
@@ -257,7 +257,7 @@ impl Replacement {
 
     /// Does a bounded piece of work.
     pub(crate) fn step(&mut self, graph: &Graph, homes: &Homes) -> Step {
-        if matches!(self.phase, Phase::Plan(_) | Phase::Trim(_) | Phase::Carry(_)) && self.is_outdated(homes) {
+        if matches!(self.phase, Phase::Plan(_) | Phase::Trim(_) | Phase::Carry(_)) && self.is_outdated(graph, homes) {
             self.phase = Phase::Idle;
             self.redo = Redo::Visits;
             return Step::Worked;
@@ -294,9 +294,10 @@ impl Replacement {
         }
     }
 
-    /// Whether one of [`OUTDATED`] of the plan's concepts has gone.
-    fn is_outdated(&self, homes: &Homes) -> bool {
-        u64::from(homes.gone().wrapping_sub(self.gone_before)) * OUTDATED > u64::from(self.planned_at.1)
+    /// Whether one of [`OUTDATED`] of the plan's concepts has gone, and as many edges came or went.
+    fn is_outdated(&self, graph: &Graph, homes: &Homes) -> bool {
+        let gone = u64::from(homes.gone().wrapping_sub(self.gone_before));
+        gone * OUTDATED > u64::from(self.planned_at.1) && (graph.changes() - self.planned_at.0) * OUTDATED > graph.edges()
     }
 
     /// A move is paid for.

@@ -206,6 +206,7 @@ fn a_plan_of_which_an_eighth_has_gone_is_given_up_and_what_has_changed_is_visite
         replacement.step(&graph, &homes);
     }
     (0..126).for_each(|concept| homes.leave(concept));
+    (0..126).for_each(|concept| _ = graph.forget(concept, 1, |_| ()));
     homes.enter(1000, 0);
     homes.enter(1001, 1);
     graph.link(1000, 1001);
@@ -355,4 +356,26 @@ fn where_it_is_too_dear_that_others_make_room_a_plan_does_without() {
     settle(&mut replacement, &graph, &homes, |_| true);
     assert!(cut(&graph, &homes) < 20, "{} edges are cut", cut(&graph, &homes));
     assert!((1000..2000).all(|concept| homes.column(concept) == concept % 4));
+}
+
+/// Pairs, and as many who know nobody, of whom twenty are replaced between any two steps. Seen with: a plan that is given up for them.
+#[test]
+fn who_comes_and_goes_and_knows_nobody_keeps_no_plan_from_being_carried_out() {
+    let (graph, homes) = torn(500);
+    (1000..2000).for_each(|concept| homes.enter(concept, concept % 2));
+    let mut replacement = Replacement::new();
+    let mut next = 0;
+    for _ in 0..2000 {
+        if let Step::Move(group) = replacement.step(&graph, &homes) {
+            group.concepts.iter().for_each(|&concept| homes.enter(concept, group.column));
+        }
+        for _ in 0..20 {
+            let concept = 1000 + next % 1000;
+            homes.leave(concept);
+            homes.enter(concept, homes.roomiest().0);
+            next += 1;
+        }
+    }
+    assert_eq!(cut(&graph, &homes), 0);
+    assert_eq!(replacement.step(&graph, &homes), Step::Idle);
 }
