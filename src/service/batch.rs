@@ -287,7 +287,8 @@ impl MemoryAllocationService {
                     known.hints.node = None;
                 }
                 let mut result = self.allocate(request, known.pool, &plan, terms, &mut known.hints, start);
-                forgotten |= matches!(&result, Err(error) if !matches!(error, AllocationError::AlreadyExists { .. }));
+                forgotten |=
+                    matches!(&result, Err(error) if !matches!(error, AllocationError::AlreadyExists { .. } | AllocationError::Busy { .. }));
                 // When this one ends the next begins: a clock is read once for each.
                 match &mut result {
                     Ok(granted) => {
