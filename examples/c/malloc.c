@@ -8,7 +8,7 @@
  *     LD_PRELOAD=$PWD/libengram_malloc.so python3 -c 'print("from an arena")'
  *
  * What others free of a thread's blocks waits for that thread, and what all threads keep goes back to the system in malloc_trim only:
- * a program with a heap that shrinks calls it now and then.
+ * a program with a heap that shrinks calls it now and then. In a forked child the columns of its parent's other threads stay held.
  */
 #define _GNU_SOURCE
 #include "engram.h"
