@@ -127,6 +127,8 @@ def main():
     parser.add_argument("--run", choices=PROGRAMS, help=argparse.SUPPRESS)
     parser.add_argument("library", nargs="*", metavar="NAME=LIBRARY")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error(f"--rounds is {options.rounds}; it must be 2 or more")
     if options.run:
         PROGRAMS[options.run]()
         return

@@ -25,6 +25,11 @@ fn cxx() -> Option<OsString> {
     found
 }
 
+/// Compiles a program that makes files, and runs it where they may be.
+fn run_in_folder(source: &str) {
+    run(Command::new(program(compiler(), &C, source)).current_dir(folder()));
+}
+
 /// The functions that the header declares.
 fn declared() -> BTreeSet<String> {
     let header = std::fs::read_to_string(root().join("include/engram.h")).expect("include/engram.h");
@@ -111,8 +116,7 @@ fn what_the_header_says_in_passing_holds() {
 
 #[test]
 fn region_files_and_given_memory_hold_what_was_not_freed() {
-    let program = program(compiler(), &C, "tests/c/region.c");
-    run(Command::new(program).current_dir(folder()));
+    run_in_folder("tests/c/region.c");
 }
 
 /// Seen with: no look at the size; one only where memory is the arena's own.
@@ -125,20 +129,17 @@ fn nothing_is_opened_where_the_systems_pages_are_larger() {
 /// Seen with: a refusal; zeros written over all that is there; only the first half written.
 #[test]
 fn space_is_taken_where_the_file_system_reserves_none() {
-    let program = program(compiler(), &C, "tests/c/unreserved.c");
-    run(Command::new(program).current_dir(folder()));
+    run_in_folder("tests/c/unreserved.c");
 }
 
 #[test]
 fn a_forked_child_is_known_where_the_system_only_pretends() {
-    let program = program(compiler(), &C, "tests/c/pretending.c");
-    run(Command::new(program).current_dir(folder()));
+    run_in_folder("tests/c/pretending.c");
 }
 
 #[test]
 fn a_thread_that_is_to_be_cancelled_ends_after_a_call() {
-    let program = program(compiler(), &C, "tests/c/cancelled.c");
-    run(Command::new(program).current_dir(folder()));
+    run_in_folder("tests/c/cancelled.c");
 }
 
 #[test]

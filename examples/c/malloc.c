@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes that the arena may grow to. They are addresses: memory is taken as it is used. */
+/* Bytes that the arena may grow to, in chunks of 2 MiB. They are addresses: memory is taken as it is used. */
 #ifndef CAPACITY
 #define CAPACITY ((size_t)64 << 30)
 #endif

@@ -110,7 +110,9 @@ enum Spreading {
 /// Whether who knows nobody is left out.
 #[derive(PartialEq, Eq)]
 enum LeftOut {
+    /// However many they are.
     Never,
+    /// Not so far, or they are too few.
     No,
     Yes,
     /// And some of them have to make room.
@@ -148,7 +150,7 @@ pub(crate) struct Plan {
     stars: BTreeMap<u32, u32>,
     /// Leaves elsewhere.
     strays: u64,
-    /// Concepts without ties, where each is, and whether they are left out.
+    /// Concepts without ties, and where each is.
     lonely: Vec<(u32, u32)>,
     left_out: LeftOut,
     /// Concepts at the bottom.

@@ -6,8 +6,8 @@ use super::lock::Mutex;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64};
 
-/// The batches under way. What one of them has allocated may still be undone: until it stands nobody else frees or changes it: it
-/// is busy.
+/// The batches under way. What one of them has allocated may still be undone: until it stands it is busy for all who would free or
+/// change it.
 pub(crate) struct Batches {
     /// Batches begun, which number them.
     begun: AtomicU64,
