@@ -194,10 +194,12 @@ fn one_column_after_the_other_is_not_both_at_once() {
 
 #[test]
 fn whoever_allocates_and_frees_it_never_falls_and_is_never_below_what_was_live() {
-    for held in [false, true] {
+    // Peaks, and the most that was live, of columns that nobody holds and of held ones.
+    let mut sums = [[0; 2]; 2];
+    for (held, seed) in [(false, 0), (true, 0), (true, 1), (true, 2)] {
         let arena = arena(4);
         let columns: Vec<_> = (0..4).filter(|_| held).map(|index| arena.column(ColumnId::new(index)).unwrap()).collect();
-        let mut state = 88_172_645_463_325_252_u64;
+        let mut state = 88_172_645_463_325_252_u64 + seed;
         let mut random = move |end: usize| {
             state ^= state << 13;
             state ^= state >> 7;
@@ -228,9 +230,11 @@ fn whoever_allocates_and_frees_it_never_falls_and_is_never_below_what_was_live()
             assert!(metrics.bytes_peak >= peak && metrics.bytes_peak >= most, "{metrics:?} after {peak}, {most}");
             peak = metrics.bytes_peak;
         }
-        // Four columns, each with its own last report. (Of 13 other orders of the same, held, the most is 2.1 to 2.8 times what was live.)
-        assert!(peak <= most * 3, "{peak}, {most}");
+        let sum = &mut sums[usize::from(held)];
+        *sum = [sum[0] + peak, sum[1] + most];
     }
+    // Four columns, each with its own last report; what others have freed of held ones by then depends on the order.
+    assert!(sums.iter().all(|[peaks, most]| *peaks <= most * 5 / 2), "{sums:?}");
 }
 
 /// Seen with: the level of a column not set right when a batch gives its lease back.

@@ -533,14 +533,15 @@ fn a_prefaulted_arena_takes_no_page_fault_over_ten_million_operations() {
         let mut kept = vec![None; 4000];
         // The program's own pages: code and stack.
         churn(&prefaulted(), 1, &mut kept, 100_000);
-        // In an arena of its own each time: where the system moves pages in memory at that moment, they fault as well.
-        let taken = (0..3).map(|_| {
+        // In an arena of its own each time. Where the system moves pages in memory, they fault as well: in one of three it may.
+        let mut taken = [(); 3].map(|()| {
             let arena = prefaulted();
             let before = faults();
             churn(&arena, 1, &mut kept, 10_000_000);
             faults() - before
         });
-        report.say(&taken.min().expect("three rounds").to_string());
+        taken.sort_unstable();
+        report.say(&taken[1].to_string());
     });
     assert_eq!(outcome.end, End::Exit(0), "{outcome:?}");
     assert_eq!(outcome.last(), "0", "page faults");
