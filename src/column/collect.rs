@@ -7,12 +7,13 @@
 use core::num::{NonZeroU32, NonZeroU64};
 
 use super::cell::Cell;
+use super::chunks::Single;
 use super::held::{Asked, Handle};
-use super::refill::looking_again;
-use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over};
+use super::refill::{filling, looking_again};
+use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over, hand_slot_over_at_once};
 use crate::map::{Granule, SpanId};
 use crate::size_class::SPAN_WORDS;
-use crate::span::SpanMeta;
+use crate::span::{Next, SpanMeta};
 use crate::sync::Ordering::Relaxed;
 
 /// Allocates for an empty cell whose list begins with a span that has no unit under its summary: from what others freed of it.
@@ -32,19 +33,67 @@ pub(super) extern "C" fn collecting(handle: &Handle, head: SpanId, cell: Cell) -
 #[cold]
 #[inline(never)]
 extern "C" fn handing_over(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8 {
-    match handle.take_waiting_slot(cell, head, handle.span(head)) {
-        Some(granule) => handle.address(granule),
-        None => looking_again(handle, cell),
+    let meta = handle.span(head);
+    let Some((units, granule)) = Handle::waiting_slot(cell, head, meta) else { return looking_again(handle, cell) };
+    if !hand_slot_over_at_once(handle.live_word(granule), handle.remote_word(granule), granule.place()) {
+        return handing_over_beside(handle, granule, cell, units, meta);
     }
+    handle.leave_waiting(cell, meta, units & (units - 1));
+    handle.give_again(cell, granule)
 }
 
-/// The same for a cell without spans in its list: from what others freed.
+/// The same of a slot whose word has others that are live, most likely.
+#[cold]
+#[inline(never)]
+extern "C" fn handing_over_beside(handle: &Handle, granule: Granule, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
+    let found = hand_slot_over(handle.remote_word(granule), granule.place());
+    handle.leave_waiting(cell, meta, units & units.wrapping_sub(1));
+    if found { handle.give_again(cell, granule) } else { looking_again(handle, cell) }
+}
+
+/// The same for a cell without spans in its list: from what others freed. The span that came last waits: whoever frees is still at it,
+/// most likely, and each would take the other's cache lines away.
 #[cold]
 #[inline(never)]
 pub(super) extern "C" fn receiving(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
     handle.remember(asked);
     // None, if a thief was faster: the span that does not exist is never linked.
-    handle.take_back(cell.open().inbox.take_all(), cell, true)
+    let last = cell.open().inbox.take_all();
+    match handle.span(last).pending.next() {
+        Next::Span(before) => receiving_before(handle, before, cell, last),
+        Next::End => receiving_alone(handle, last, cell),
+        Next::Unlinked => handle.take_back(last, cell, true),
+    }
+}
+
+/// From the span that came before the last one.
+#[cold]
+#[inline(never)]
+extern "C" fn receiving_before(handle: &Handle, before: SpanId, cell: Cell, last: SpanId) -> *mut u8 {
+    let meta = handle.span(before);
+    if !handle.span(last).pending.unlink_next(&meta.pending) {
+        return handle.take_back(last, cell, true);
+    }
+    cell.set_drain(last);
+    handle.take_back_unlinked(before, cell, meta, true)
+}
+
+/// Only one span came: from a fresh one, if the column's chunk has any.
+#[cold]
+#[inline(never)]
+extern "C" fn receiving_alone(handle: &Handle, last: SpanId, cell: Cell) -> *mut u8 {
+    let class = cell.class();
+    match handle.claim_first_span() {
+        Single::Span(span) => {
+            cell.set_drain(last);
+            handle.give_first(cell, class, span, handle.as_owner())
+        }
+        Single::Last(span) => {
+            cell.set_drain(last);
+            filling(handle, span, cell, class)
+        }
+        Single::None => handle.take_back(last, cell, true),
+    }
 }
 
 /// From what others freed: goes on with a chain that was taken from the inbox before.
@@ -142,13 +191,19 @@ impl Handle {
         if cell.is_by_word() { self.take_waiting_unit(cell, head, meta) } else { self.take_waiting_slot(cell, head, meta) }
     }
 
+    /// The units of a span that wait, which are slots, and the first of them.
+    #[inline(always)]
+    fn waiting_slot(cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<(u64, Granule)> {
+        let units = NonZeroU64::new(meta.collect.load(Relaxed))?;
+        Some((units.get(), Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules())))
+    }
+
     /// The same where units are slots: the block is handed over.
     #[inline(always)]
     fn take_waiting_slot(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
-        let units = NonZeroU64::new(meta.collect.load(Relaxed))?;
-        let granule = Granule(head.first().0 + u64::from(units.trailing_zeros()) * cell.granules());
+        let (units, granule) = Self::waiting_slot(cell, head, meta)?;
         let found = hand_slot_over(self.remote_word(granule), granule.place());
-        self.leave_waiting(cell, meta, units.get() & (units.get() - 1));
+        self.leave_waiting(cell, meta, units & (units - 1));
         found.then(|| {
             self.count_block_again(cell);
             granule
@@ -206,7 +261,16 @@ impl Handle {
     #[inline(always)]
     fn take_back(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
         let meta = self.span(span);
-        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return looking_again(self, cell) };
+        if !Self::unlink_first(cell, span, meta) {
+            return looking_again(self, cell);
+        }
+        self.take_back_unlinked(span, cell, meta, alone)
+    }
+
+    /// The same of a span that was taken out of its chain.
+    #[inline(always)]
+    fn take_back_unlinked(&self, span: SpanId, cell: Cell, meta: &SpanMeta, alone: bool) -> *mut u8 {
+        let arrival = self.accept_unlinked(cell, span, meta, alone);
         if !arrival.ours {
             return passing_on(self, arrival.units, cell, span);
         }
@@ -244,32 +308,41 @@ impl Handle {
     }
 
     /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked. Else the chain goes back, and
-    /// what came meanwhile takes its place. `alone` as in `take_back`.
+    /// what came meanwhile takes its place.
     #[inline(always)]
-    fn accept_first(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Option<Arrival> {
+    fn unlink_first(cell: Cell, span: SpanId, meta: &SpanMeta) -> bool {
+        let rest = meta.pending.unlink();
+        cell.set_drain(match rest {
+            Some(rest) => rest,
+            None => cell.open().inbox.exchange(span),
+        });
+        rest.is_some()
+    }
+
+    /// Takes the units of a span that was taken out of its chain. `alone` as in `take_back`.
+    #[inline(always)]
+    fn accept_unlinked(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Arrival {
         let incoming = Incoming::of(span, self.page(span), meta);
-        let Some(rest) = incoming.unlink() else {
-            cell.set_drain(cell.open().inbox.exchange(span));
-            return None;
-        };
-        cell.set_drain(rest);
         let entry = incoming.page.read();
         let owner = entry.owner();
         let ours = owner.is_column(self.index()) && self.is_at(cell, entry.cell()) && (alone || owner.head(span) == span);
-        Some(incoming.accept(ours))
+        incoming.accept(ours)
     }
 
     /// Takes the next span that others freed into from the cell's inbox, and the units of it.
     pub(crate) fn accept(&self, cell: Cell) -> Accepted {
         let Some(span) = Self::first_arrival(cell) else { return Accepted::Nothing };
-        let Some(arrival) = self.accept_first(cell, span, self.span(span), false) else { return Accepted::Unlinked };
+        let meta = self.span(span);
+        if !Self::unlink_first(cell, span, meta) {
+            return Accepted::Unlinked;
+        }
+        let arrival = self.accept_unlinked(cell, span, meta, false);
         if !arrival.ours {
             self.pass_on(span, arrival.units);
             return Accepted::Other;
         }
         // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
         let units = arrival.units & cell.class().units;
-        let meta = self.span(span);
         if units == 0 && meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
             meta.leave_alone();
         }

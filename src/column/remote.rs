@@ -114,15 +114,24 @@ pub(crate) fn collect(live: &AtomicU64, remote: &AtomicU64, bits: u64) -> Collec
 }
 
 /// The same of a whole word, whose lowest block is handed out again at once: it stays live, only its remote bit goes.
+///
+/// If every live block of the word is marked, nobody may mark another one, and none becomes live but by us: a store clears the remote
+/// bits, which waits for nothing. (A read-modify-write waits until all that we stored before has reached its cache line, in blocks
+/// that other processors have used last.)
 #[inline(always)]
 pub(crate) fn collect_and_give(live: &AtomicU64, remote: &AtomicU64) -> Collected {
     // As in `collect`, and as in `hand_over`.
-    let freed = remote.load(Ordering::Acquire);
+    let marked = remote.load(Ordering::Acquire);
     let given = live.load(Ordering::Relaxed);
-    let back = given & freed;
-    live.store(given & !(back & back.wrapping_sub(1)), Ordering::Relaxed);
-    remote.fetch_and(!freed, Ordering::SeqCst);
-    Collected { freed: back, more: remote.load(Ordering::Relaxed) != 0 }
+    if marked == given {
+        live.store(given & given.wrapping_neg(), Ordering::Relaxed);
+        remote.store(0, Ordering::Release);
+        return Collected { freed: given, more: false };
+    }
+    let freed = given & marked;
+    live.store(given & !(freed & freed.wrapping_sub(1)), Ordering::Relaxed);
+    remote.fetch_and(!marked, Ordering::SeqCst);
+    Collected { freed, more: remote.load(Ordering::Relaxed) != 0 }
 }
 
 /// A block that others freed, on its way to its next owner.
@@ -161,6 +170,20 @@ pub(crate) fn hand_slot_over(remote: &AtomicU64, place: u32) -> bool {
     // Acquire: as in `collect`; release: as in `hand_over`. It meets the bit if its announcement was covered by the one
     // that brought us here; a bit that is set from here on is announced anew.
     remote.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+}
+
+/// The same by a store, if that is enough (see [`collect_and_give`]). Else false, and nothing has changed.
+#[inline(always)]
+pub(crate) fn hand_slot_over_at_once(live: &AtomicU64, remote: &AtomicU64, place: u32) -> bool {
+    let bit = 1_u64.wrapping_shl(place);
+    // Acquire: as in `collect`.
+    let marked = remote.load(Ordering::Acquire);
+    if marked != live.load(Ordering::Relaxed) || marked & bit == 0 {
+        return false;
+    }
+    // Release: as in `hand_over`.
+    remote.store(marked ^ bit, Ordering::Release);
+    true
 }
 
 /// Clears the live bits and the remote bits of a word, in that order, for whoever owns all of it.

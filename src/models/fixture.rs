@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::column::remote::{Incoming, RemoteFree, collect, collect_and_give, hand_over, hand_slot_over, hold_instead, not_given};
+use crate::column::remote::{
+    Incoming, RemoteFree, collect, collect_and_give, hand_over, hand_slot_over, hand_slot_over_at_once, hold_instead, not_given,
+};
 use crate::column::steal::Unit;
 use crate::map::{Granule, Owner, PageEntry, SpanId};
 use crate::span::{Inbox, Pending};
@@ -206,7 +208,8 @@ impl Holder {
         }
         let unit = u64::from(self.waiting.trailing_zeros());
         self.waiting &= self.waiting - 1;
-        let found = hand_slot_over(&self.arena.remote[unit as usize], 0);
+        let (live, remote) = (&self.arena.live[unit as usize], &self.arena.remote[unit as usize]);
+        let found = hand_slot_over_at_once(live, remote, 0) || hand_slot_over(remote, 0);
         self.unlist();
         found.then(|| block(unit, 0))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::fixture::{Arena, Holder, block, check};
+use crate::column::remote::{hand_slot_over, hand_slot_over_at_once};
 use crate::map::Granule;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -29,7 +30,7 @@ fn a_block_that_another_thread_freed_is_not_freed_again_while_it_is_collected() 
 }
 
 /// The same of a block that is taken back with its unit, whose first block is handed over.
-/// Seen with: the remote bits cleared relaxed in `collect_and_give`.
+/// Seen with: the remote bits cleared relaxed in `collect_and_give`, by a read-modify-write or by a store.
 #[test]
 fn a_block_that_another_thread_freed_is_not_freed_again_while_its_unit_is_taken_back() {
     check(3, || {
@@ -120,7 +121,7 @@ fn a_block_that_is_handed_over_can_be_freed_again() {
 }
 
 /// The same where all of the unit is taken back, and its first block handed over.
-/// Seen with: `collect_and_give` saying that there is no more.
+/// Seen with: `collect_and_give` saying that there is no more, or clearing the remote bits by a store whatever else is live.
 #[test]
 fn what_is_freed_while_a_unit_is_taken_back_and_its_first_block_handed_over_is_not_lost() {
     one_is_handed_over([3, 0], Holder::collect_and_give, false);
@@ -139,6 +140,24 @@ fn the_first_block_of_a_unit_that_is_taken_back_can_be_freed_again() {
 fn a_slot_that_is_handed_over_is_not_lost_and_can_be_freed_again() {
     one_is_handed_over([1, 1], Holder::hand_slot_over, false);
     one_is_handed_over([1, 1], Holder::hand_slot_over, true);
+}
+
+/// A free that is lost because another slot of its word is handed over at that moment.
+/// Seen with: `hand_slot_over_at_once` clearing the bit by a store whatever else is live.
+#[test]
+fn what_is_freed_beside_a_slot_that_is_handed_over_is_not_lost() {
+    check(3, || {
+        let arena = Arena::new([3, 0]);
+        assert!(arena.free(block(0, 0)));
+        let other = {
+            let arena = arena.clone();
+            thread::spawn(move || assert!(arena.free(block(0, 1))))
+        };
+        let (live, remote) = (&arena.live[0], &arena.remote[0]);
+        assert!(hand_slot_over_at_once(live, remote, 0) || hand_slot_over(remote, 0));
+        other.join().unwrap();
+        assert_eq!((live.load(Relaxed), remote.load(Relaxed)), (3, 2));
+    });
 }
 
 /// The same across units: a unit that is announced while the span is on its way.
