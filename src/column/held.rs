@@ -29,8 +29,8 @@
 //! - **L4** a handle's `block` is set once, before the first page entry names the column as owner of spans with a holder: who has
 //!   read such an entry may read it without the lease.
 //! - **L5** bytes that a holder frees of one other column are added up, and that column is told of them (`bytes_by_others`) once they
-//!   are more than 4 KiB, a block of a third column is freed, or the holder reports: telling locks a line that all who free there
-//!   write. So of each other holder there may be 4 KiB that a column does not know of; a snapshot does.
+//!   are more than 16 KiB, a block of a third column is freed, or the holder reports: telling locks a line that all who free there
+//!   write. So of each other holder there may be 16 KiB that a column does not know of; a snapshot does.
 
 use core::cell::Cell as Field;
 use core::mem::MaybeUninit;
@@ -58,8 +58,8 @@ pub(crate) type Note = fn(Error) -> i32;
 /// `ENGRAM_E_INVALID`.
 pub(crate) const NOT_NOTED: i32 = -2; // `ffi` checks that they are one
 
-/// Granules that a holder frees of another column before that one is told (L5): 4 KiB.
-const AWAY_MOST: u64 = 256;
+/// Granules that a holder frees of another column before that one is told (L5): 16 KiB.
+const AWAY_MOST: u64 = 1024;
 
 /// The owner of no span.
 const NOBODY: u32 = u32::MAX;
@@ -612,13 +612,14 @@ impl Handle {
     #[inline(always)]
     pub(crate) fn count_away(&self, index: u32, granules: u64) {
         bump(&self.block().holder.away_frees, 1);
-        let sum = self.away_granules.load(Relaxed) + granules;
-        if self.away.get() == index && sum <= AWAY_MOST {
-            self.away_granules.store(sum, Relaxed);
-        } else {
+        if self.away.get() != index {
             self.tell_away();
             self.away.set(index);
-            self.core().block(index).open.count_freed(granules);
+        }
+        let sum = self.away_granules.load(Relaxed) + granules;
+        self.away_granules.store(sum, Relaxed);
+        if sum > AWAY_MOST {
+            self.tell_away();
         }
     }
 
