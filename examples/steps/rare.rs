@@ -6,8 +6,18 @@ use crate::arena::Arena;
 use crate::count::Counter;
 
 /// All of them, in the order of the table.
-pub(crate) const ALL: &[fn(&mut Counter)] =
-    &[full_chunks, all_freed_at_the_limit, beside_runs, far_chunks, first_of_all, shared_spans, large, beside_shared_spans, scattered];
+pub(crate) const ALL: &[fn(&mut Counter)] = &[
+    full_chunks,
+    all_freed_at_the_limit,
+    beside_runs,
+    far_chunks,
+    first_of_all,
+    shared_spans,
+    large,
+    beside_shared_spans,
+    scattered,
+    few_spans,
+];
 
 const CHUNK: usize = 2 << 20;
 
@@ -117,4 +127,26 @@ fn scattered(counter: &mut Counter) {
         column.free(block);
     }
     column.count_batch(counter, "batch of 500 of a held column, one slot of 16 free: each block", 64, 500);
+}
+
+/// A column whose spans another's holder has freed, one, two or three of a class at a time: with a fresh span at hand, and without.
+fn few_spans(counter: &mut Counter) {
+    let rows = ["few spans that others freed: allocation", "few spans that others freed, at the column's limit: allocation"];
+    for (row, limited) in rows.into_iter().zip([false, true]) {
+        for size in [64, 512, 1000, 4096] {
+            for spans in 1..4 {
+                let arena = Arena::open(32 * CHUNK);
+                let (owner, other) = (arena.hold(1), arena.hold(2));
+                let count = spans * (32 << 10) / size;
+                let blocks: Vec<_> = (0..count).map(|_| owner.alloc(size, ENGRAM_TTFS_NONE)).collect();
+                if limited {
+                    arena.limit(1, spans << 15);
+                }
+                for block in blocks {
+                    other.free(block);
+                }
+                (0..count).for_each(|_| _ = owner.count_alloc(counter, row, size, ENGRAM_TTFS_NONE));
+            }
+        }
+    }
 }

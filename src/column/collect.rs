@@ -7,13 +7,12 @@
 use core::num::{NonZeroU32, NonZeroU64};
 
 use super::cell::Cell;
-use super::chunks::Single;
 use super::held::{Asked, Handle};
-use super::refill::{filling, looking_again};
+use super::refill::looking_again;
 use super::remote::{Arrival, Collected, Incoming, collect, collect_and_give, hand_over, hand_slot_over, hand_slot_over_at_once};
 use crate::map::{Granule, SpanId};
 use crate::size_class::SPAN_WORDS;
-use crate::span::{Next, SpanMeta};
+use crate::span::SpanMeta;
 use crate::sync::Ordering::Relaxed;
 
 /// Allocates for an empty cell whose list begins with a span that has no unit under its summary: from what others freed of it.
@@ -51,49 +50,13 @@ extern "C" fn handing_over_beside(handle: &Handle, granule: Granule, cell: Cell,
     if found { handle.give_again(cell, granule) } else { looking_again(handle, cell) }
 }
 
-/// The same for a cell without spans in its list: from what others freed. The span that came last waits: whoever frees is still at it,
-/// most likely, and each would take the other's cache lines away.
+/// The same for a cell without spans in its list: from what others freed.
 #[cold]
 #[inline(never)]
 pub(super) extern "C" fn receiving(handle: &Handle, asked: Asked, cell: Cell) -> *mut u8 {
     handle.remember(asked);
     // None, if a thief was faster: the span that does not exist is never linked.
-    let last = cell.open().inbox.take_all();
-    match handle.span(last).pending.next() {
-        Next::Span(before) => receiving_before(handle, before, cell, last),
-        Next::End => receiving_alone(handle, last, cell),
-        Next::Unlinked => handle.take_back(last, cell, true),
-    }
-}
-
-/// From the span that came before the last one.
-#[cold]
-#[inline(never)]
-extern "C" fn receiving_before(handle: &Handle, before: SpanId, cell: Cell, last: SpanId) -> *mut u8 {
-    let meta = handle.span(before);
-    if !handle.span(last).pending.unlink_next(&meta.pending) {
-        return handle.take_back(last, cell, true);
-    }
-    cell.set_drain(last);
-    handle.take_back_unlinked(before, cell, meta, true)
-}
-
-/// Only one span came: from a fresh one, if the column's chunk has any.
-#[cold]
-#[inline(never)]
-extern "C" fn receiving_alone(handle: &Handle, last: SpanId, cell: Cell) -> *mut u8 {
-    let class = cell.class();
-    match handle.claim_first_span() {
-        Single::Span(span) => {
-            cell.set_drain(last);
-            handle.give_first(cell, class, span, handle.as_owner())
-        }
-        Single::Last(span) => {
-            cell.set_drain(last);
-            filling(handle, span, cell, class)
-        }
-        Single::None => handle.take_back(last, cell, true),
-    }
+    handle.take_back(cell.open().inbox.take_all(), cell, true)
 }
 
 /// From what others freed: goes on with a chain that was taken from the inbox before.
@@ -261,16 +224,7 @@ impl Handle {
     #[inline(always)]
     fn take_back(&self, span: SpanId, cell: Cell, alone: bool) -> *mut u8 {
         let meta = self.span(span);
-        if !Self::unlink_first(cell, span, meta) {
-            return looking_again(self, cell);
-        }
-        self.take_back_unlinked(span, cell, meta, alone)
-    }
-
-    /// The same of a span that was taken out of its chain.
-    #[inline(always)]
-    fn take_back_unlinked(&self, span: SpanId, cell: Cell, meta: &SpanMeta, alone: bool) -> *mut u8 {
-        let arrival = self.accept_unlinked(cell, span, meta, alone);
+        let Some(arrival) = self.accept_first(cell, span, meta, alone) else { return looking_again(self, cell) };
         if !arrival.ours {
             return passing_on(self, arrival.units, cell, span);
         }
@@ -308,41 +262,32 @@ impl Handle {
     }
 
     /// Takes `span` out of its chain, the first of what came out of the cell's inbox, if it is linked. Else the chain goes back, and
-    /// what came meanwhile takes its place.
+    /// what came meanwhile takes its place. `alone` as in `take_back`.
     #[inline(always)]
-    fn unlink_first(cell: Cell, span: SpanId, meta: &SpanMeta) -> bool {
-        let rest = meta.pending.unlink();
-        cell.set_drain(match rest {
-            Some(rest) => rest,
-            None => cell.open().inbox.exchange(span),
-        });
-        rest.is_some()
-    }
-
-    /// Takes the units of a span that was taken out of its chain. `alone` as in `take_back`.
-    #[inline(always)]
-    fn accept_unlinked(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Arrival {
+    fn accept_first(&self, cell: Cell, span: SpanId, meta: &SpanMeta, alone: bool) -> Option<Arrival> {
         let incoming = Incoming::of(span, self.page(span), meta);
+        let Some(rest) = incoming.unlink() else {
+            cell.set_drain(cell.open().inbox.exchange(span));
+            return None;
+        };
+        cell.set_drain(rest);
         let entry = incoming.page.read();
         let owner = entry.owner();
         let ours = owner.is_column(self.index()) && self.is_at(cell, entry.cell()) && (alone || owner.head(span) == span);
-        incoming.accept(ours)
+        Some(incoming.accept(ours))
     }
 
     /// Takes the next span that others freed into from the cell's inbox, and the units of it.
     pub(crate) fn accept(&self, cell: Cell) -> Accepted {
         let Some(span) = Self::first_arrival(cell) else { return Accepted::Nothing };
-        let meta = self.span(span);
-        if !Self::unlink_first(cell, span, meta) {
-            return Accepted::Unlinked;
-        }
-        let arrival = self.accept_unlinked(cell, span, meta, false);
+        let Some(arrival) = self.accept_first(cell, span, self.span(span), false) else { return Accepted::Unlinked };
         if !arrival.ours {
             self.pass_on(span, arrival.units);
             return Accepted::Other;
         }
         // None of them: taken by the time the span was pushed, or of its former life (see `remote`).
         let units = arrival.units & cell.class().units;
+        let meta = self.span(span);
         if units == 0 && meta.summary.load(Relaxed) | meta.collect.load(Relaxed) == 0 {
             meta.leave_alone();
         }

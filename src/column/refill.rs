@@ -83,7 +83,7 @@ fn claiming_for(handle: &Handle, asked: Asked, cell: Cell, class: &'static Class
 /// That was the chunk's last span.
 #[cold]
 #[inline(never)]
-pub(super) extern "C" fn filling(handle: &Handle, span: SpanId, cell: Cell, class: &'static Class) -> *mut u8 {
+extern "C" fn filling(handle: &Handle, span: SpanId, cell: Cell, class: &'static Class) -> *mut u8 {
     if handle.leave_single() { choosing(handle, span, cell, class) } else { giving(handle, span, cell, class) }
 }
 
@@ -301,7 +301,7 @@ impl Handle {
 
     /// Hands out the first slot of an owned, charged span, which goes to an empty small cell with an empty list.
     #[inline(always)]
-    pub(super) fn give_first(&self, cell: Cell, class: &Class, span: SpanId, owner: Owner) -> *mut u8 {
+    fn give_first(&self, cell: Cell, class: &Class, span: SpanId, owner: Owner) -> *mut u8 {
         let meta = self.span(span);
         self.check_first_out(cell, class, span);
         if cell.is_by_word() {

@@ -127,20 +127,6 @@ impl Pending {
     }
 }
 
-impl Pending {
-    /// Takes the span that comes after this one out of a chain, `next` being its side. False if it is not linked yet, and then nothing
-    /// has changed.
-    #[inline(always)]
-    pub(crate) fn unlink_next(&self, next: &Self) -> bool {
-        let rest = next.unlink();
-        if let Some(rest) = rest {
-            // Relaxed: as in `unlink`.
-            self.next.store(rest.0 + 1, Ordering::Relaxed);
-        }
-        rest.is_some()
-    }
-}
-
 /// Spans of one cell with units pending, latest first.
 #[repr(transparent)]
 pub(crate) struct Inbox(AtomicU32);
