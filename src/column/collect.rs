@@ -45,9 +45,10 @@ extern "C" fn handing_over(handle: &Handle, head: SpanId, cell: Cell) -> *mut u8
 #[cold]
 #[inline(never)]
 extern "C" fn handing_over_beside(handle: &Handle, granule: Granule, cell: Cell, units: u64, meta: &SpanMeta) -> *mut u8 {
-    let found = hand_slot_over(handle.remote_word(granule), granule.place());
-    handle.leave_waiting(cell, meta, units & units.wrapping_sub(1));
-    if found { handle.give_again(cell, granule) } else { looking_again(handle, cell) }
+    match handle.take_slot(cell, granule, units, meta) {
+        Some(granule) => handle.address(granule),
+        None => looking_again(handle, cell),
+    }
 }
 
 /// The same for a cell without spans in its list: from what others freed.
@@ -165,8 +166,14 @@ impl Handle {
     #[inline(always)]
     fn take_waiting_slot(&self, cell: Cell, head: SpanId, meta: &SpanMeta) -> Option<Granule> {
         let (units, granule) = Self::waiting_slot(cell, head, meta)?;
+        self.take_slot(cell, granule, units, meta)
+    }
+
+    /// The same of `granule`, the first of these units of a span.
+    #[inline(always)]
+    fn take_slot(&self, cell: Cell, granule: Granule, units: u64, meta: &SpanMeta) -> Option<Granule> {
         let found = hand_slot_over(self.remote_word(granule), granule.place());
-        self.leave_waiting(cell, meta, units & (units - 1));
+        self.leave_waiting(cell, meta, units & units.wrapping_sub(1));
         found.then(|| {
             self.count_block_again(cell);
             granule

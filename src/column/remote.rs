@@ -181,7 +181,7 @@ pub(crate) fn hand_slot_over_at_once(live: &AtomicU64, remote: &AtomicU64, place
     if marked != live.load(Ordering::Relaxed) || marked & bit == 0 {
         return false;
     }
-    // Release: as in `hand_over`.
+    // Release: as in `collect`.
     remote.store(marked ^ bit, Ordering::Release);
     true
 }
